@@ -1,0 +1,1 @@
+"""Raw archives to harmonised cases: unpack, orient, relabel, resample, check."""

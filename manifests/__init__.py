@@ -1,0 +1,1 @@
+"""Ground floor: label spaces, merged classes, the manifest and the harmonised grid."""

@@ -1,0 +1,1 @@
+"""Manifest to network: losses, sampling, the loop, prediction, metrics."""
