@@ -1,5 +1,7 @@
 """Errors that a user can act on."""
 
+from pydantic import ValidationError
+
 
 class MarginaliaError(Exception):
     """Above every error that marginalia raises on purpose.
@@ -34,3 +36,18 @@ class TrainingError(MarginaliaError):
 
 class CheckpointError(TrainingError):
     """A checkpoint is damaged, or belongs to something else."""
+
+
+def explain(error: ValidationError, what: str) -> str:
+    """Say which keys of a file or of settings are wrong, one line each.
+
+    Args:
+        error: What pydantic found.
+        what: The thing and its file, as in `"recipe /data/mine.toml"`.
+    """
+    lines = [
+        f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}"
+        + (f" (got {e['input']!r})" if e["type"] != "missing" and e["loc"] else "")
+        for e in error.errors()
+    ]
+    return "\n".join([f"{what} is not well formed:", *lines])

@@ -8,7 +8,7 @@ MEANINGS = MappingProxyType(
         # repaired or merely noted: the case stays
         "grid_rounding": "image and label headers differed by rounding; the image's was used",
         "spacing_suspect": "a spacing of exactly 1 x 1 x 1 mm on a CT: the header was likely lost",
-        "value_unlisted": "the label holds values that the recipe does not list; taken as background",
+        "value_unlisted": "label values that the recipe does not list were taken as background",
         "nothing_annotated": "the recipe tells none of the label space's classes apart",
         "class_absent": "a class that the recipe annotates has no voxel here",
         "duplicate_image": "another case holds the same voxels",

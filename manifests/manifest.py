@@ -1,0 +1,186 @@
+"""The manifest: a Parquet file that says who labelled what, read and written whole."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests.atomic import whole_file
+from manifests.case import SCHEMA, Case
+from manifests.errors import ManifestError
+from manifests.label_space import LabelSpace
+
+SCHEMA_VERSION = 1
+SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One row per case, with what holds for all of them.
+
+    Attributes:
+        table: The rows, in `SCHEMA`.
+        label_space: The classes that the label volumes hold.
+        folder: The folder that the rows' paths are relative to.
+        settings: The resolved settings of what made it, by step (`prepare`, `split`, `edit`).
+        software_version: The marginalia that wrote it.
+    """
+
+    table: pa.Table
+    label_space: LabelSpace
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    software_version: str = field(default_factory=lambda: version("marginalia"))
+
+    @classmethod
+    def of(
+        cls,
+        cases: Iterable[Case],
+        label_space: LabelSpace,
+        *,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A manifest of `cases`, ordered by case id."""
+        rows = [c.to_row() for c in sorted(cases, key=lambda c: c.case_id)]
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        return cls(table, label_space, folder, settings or {})
+
+    def __len__(self) -> int:
+        """The number of cases."""
+        return self.table.num_rows
+
+    def cases(self) -> Iterator[Case]:
+        """The rows as values, in order."""
+        return map(Case.from_row, self.table.to_pylist())
+
+    def case(self, case_id: str) -> Case:
+        """The case of that id.
+
+        Raises:
+            ManifestError: There is none.
+        """
+        rows = self.table.filter(pc.field("case_id") == case_id).to_pylist()
+        if not rows:
+            known = self.table["case_id"].to_pylist()
+            msg = f"no case {case_id!r} among {len(known)}; the first is {known[:1]}"
+            raise ManifestError(msg)
+        return Case.from_row(rows[0])
+
+    def path(self, relative: str) -> Path:
+        """Where a row's `image` or `label` lies.
+
+        Raises:
+            ManifestError: The path leaves the manifest's folder, by `..`, as an absolute path or
+                through a link.
+        """
+        pure = PurePosixPath(relative)
+        path = self.folder / pure
+        inside = path.resolve().is_relative_to(self.folder.resolve())
+        if pure.is_absolute() or ".." in pure.parts or "\\" in relative or not inside:
+            msg = f"the path {relative!r} leaves the manifest's folder {self.folder}: refused"
+            raise ManifestError(msg)
+        return path
+
+    def with_table(self, table: pa.Table, **settings: Any) -> Self:  # noqa: ANN401
+        """The same manifest with other rows, and with the settings of the step that made them."""
+        return replace(self, table=table, settings={**self.settings, **settings})
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        msg = f"{path} is no manifest that can be read: {error}"
+        raise ManifestError(msg) from error
+    metadata = _metadata(table, path)
+    return Manifest(
+        _as_schema(table, path),
+        metadata["label_space"],
+        path.parent,
+        metadata["settings"],
+        metadata["software_version"],
+    )
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest as a whole file; its rows' paths are made relative to `path`.
+
+    Raises:
+        ManifestError: `path` lies beside or below the folder that holds the cases, or is not
+            called `*.parquet`.
+    """
+    if path.suffix != SUFFIX:
+        msg = f"a manifest is called *{SUFFIX}; got {path}"
+        raise ManifestError(msg)
+    moved = _relative_to(manifest, path.parent)
+    metadata = {
+        "marginalia.schema_version": str(SCHEMA_VERSION),
+        "marginalia.software_version": moved.software_version,
+        "marginalia.label_space": moved.label_space.model_dump_json(),
+        "marginalia.settings": json.dumps(moved.settings, sort_keys=True),
+    }
+    with whole_file(path) as temporary:
+        pq.write_table(moved.table.replace_schema_metadata(metadata), temporary)
+
+
+def _relative_to(manifest: Manifest, folder: Path) -> Manifest:
+    here, there = manifest.folder.resolve(), folder.resolve()
+    if here == there:
+        return manifest
+    if not here.is_relative_to(there):
+        msg = (
+            f"a manifest in {folder} cannot name cases in {manifest.folder}: write it to that "
+            f"folder or to one above it"
+        )
+        raise ManifestError(msg)
+    prefix = here.relative_to(there).as_posix()
+    table = manifest.table
+    for name in ("image", "label"):
+        moved = pa.array([f"{prefix}/{p}" for p in table[name].to_pylist()], pa.string())
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), moved)
+    return replace(manifest, table=table, folder=folder)
+
+
+def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
+    raw = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    found = raw.get("marginalia.schema_version")
+    if found != str(SCHEMA_VERSION):
+        msg = (
+            f"{path}: expected a manifest of schema version {SCHEMA_VERSION}, got "
+            f"{found or 'a Parquet file that is no manifest'}; prepare it again, or use the "
+            f"marginalia that wrote it ({raw.get('marginalia.software_version', 'unknown')})"
+        )
+        raise ManifestError(msg)
+    try:
+        return {
+            "label_space": LabelSpace.model_validate_json(raw["marginalia.label_space"]),
+            "settings": json.loads(raw["marginalia.settings"]),
+            "software_version": raw["marginalia.software_version"],
+        }
+    except (KeyError, ValueError) as error:
+        msg = f"{path}: the manifest's metadata is damaged: {error}"
+        raise ManifestError(msg) from error
+
+
+def _as_schema(table: pa.Table, path: Path) -> pa.Table:
+    if missing := [n for n in SCHEMA.names if n not in table.column_names]:
+        msg = f"{path}: columns are missing: {', '.join(missing)}"
+        raise ManifestError(msg)
+    try:
+        return table.select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, ValueError) as error:
+        msg = f"{path}: columns are not of the manifest's schema: {error}"
+        raise ManifestError(msg) from error
