@@ -1,0 +1,47 @@
+"""A network with all that is needed to use it: classes, grid and intensity scale."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from manifests.label_space import LabelSpace
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How Hounsfield units become the network's input: clipped, then centred and scaled.
+
+    Attributes:
+        low_hu: Intensities below are raised to this.
+        high_hu: Intensities above are lowered to this.
+        mean_hu: Becomes 0.
+        std_hu: Becomes a distance of 1.
+    """
+
+    low_hu: float
+    high_hu: float
+    mean_hu: float
+    std_hu: float
+
+    def apply(self, hu: Tensor) -> Tensor:
+        """Normalise Hounsfield units of any shape to float32."""
+        return (hu.float().clamp(self.low_hu, self.high_hu) - self.mean_hu) / self.std_hu
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and its surroundings.
+
+    Attributes:
+        network: Maps images [B, 1, z, y, x] to logits [B, N, z, y, x].
+        label_space: The N classes.
+        normalisation: From Hounsfield units to the network's input.
+        spacing_mm: Spacing along x, y, z of the grid that it was trained on.
+        patch_size_zyx: Voxels that it was trained on; the window of a sliding window.
+    """
+
+    network: nn.Module
+    label_space: LabelSpace
+    normalisation: Normalisation
+    spacing_mm: tuple[float, float, float]
+    patch_size_zyx: tuple[int, int, int]
