@@ -8,7 +8,6 @@ MEANINGS = MappingProxyType(
         # repaired or merely noted: the case stays
         "grid_rounding": "image and label headers differed by rounding; the image's was used",
         "spacing_suspect": "a spacing of exactly 1 x 1 x 1 mm on a CT: the header was likely lost",
-        "value_unlisted": "label values that the recipe does not list were taken as background",
         "nothing_annotated": "the recipe tells none of the label space's classes apart",
         "class_absent": "a class that the recipe annotates has no voxel here",
         "duplicate_image": "another case holds the same voxels",
@@ -20,6 +19,9 @@ MEANINGS = MappingProxyType(
         "no_kidney": "the label holds no kidney",
         # set aside: the case does not enter the manifest
         "unreadable": "the image or the label cannot be read",
+        "file_missing": "the image or the label is not there",
+        "intensity_invalid": "the image holds NaN or infinite intensities",
+        "value_unlisted": "the label holds values that the recipe does not list",
         "grid_mismatch": "image and label do not lie on the same grid",
         "label_not_integer": "the label holds values that are not integers",
         "geometry_invalid": "the spacing, size or direction makes no sense",

@@ -1,0 +1,96 @@
+"""Which labelled cases a dataset's folder holds."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.recipe import DecathlonLayout, PairsLayout, Recipe
+from manifests.errors import SourceError
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One labelled case as it was published; the files need not exist.
+
+    Attributes:
+        dataset: The recipe's name.
+        name: The case's own name, as in `liver_0`.
+        image: The image file, or a DICOM folder.
+        label: The label file.
+    """
+
+    dataset: str
+    name: str
+    image: Path
+    label: Path
+
+    @property
+    def case_id(self) -> str:
+        """Unique over all datasets."""
+        return f"{self.dataset}/{self.name}"
+
+
+def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
+    """The labelled cases below a dataset's root, numbers in their names in numeric order.
+
+    Raises:
+        SourceError: The dataset's list is damaged, or there is no case.
+    """
+    layout = recipe.layout
+    found = _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
+    cases = [SourceCase(recipe.name, name, image, label) for name, image, label in found]
+    if not cases:
+        msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
+        raise SourceError(msg)
+    return sorted(cases, key=lambda c: _natural(c.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [
+        (int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _listed(root: Path, layout: DecathlonLayout) -> Iterator[tuple[str, Path, Path]]:
+    index = root / layout.index
+    try:
+        entries = json.loads(index.read_text(encoding="utf-8"))["training"]
+        pairs = [(str(e["image"]), str(e["label"])) for e in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{index} is no list of cases: {type(error).__name__}: {error}"
+        raise SourceError(msg) from error
+    for image, label in pairs:
+        yield _stem(image), _below(root, image, index), _below(root, label, index)
+
+
+def _stem(path: str) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name)
+
+
+def _below(root: Path, relative: str, index: Path) -> Path:
+    path = root / relative
+    if not path.resolve().is_relative_to(root.resolve()):
+        msg = f"{index} names {relative!r}, which leaves {root}: refused"
+        raise SourceError(msg)
+    return path
+
+
+def _paired(root: Path, layout: PairsLayout) -> Iterator[tuple[str, Path, Path]]:
+    labels: dict[str, Path] = {}
+    for pattern in layout.labels:
+        for path in sorted(root.glob(pattern.replace("{case}", "*"))):
+            match = _matcher(pattern, layout.case).fullmatch(path.relative_to(root).as_posix())
+            if match:
+                labels.setdefault(match["case"], path)
+    for name, label in labels.items():
+        places = [root / p.replace("{case}", name) for p in layout.images]
+        yield name, next((p for p in places if p.exists()), places[0]), label
+
+
+def _matcher(pattern: str, case: str) -> re.Pattern[Any]:
+    head, *tails = pattern.split("{case}")
+    rest = "(?P=case)".join(map(re.escape, tails))
+    return re.compile(f"{re.escape(head)}(?P<case>{case}){rest}")

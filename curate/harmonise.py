@@ -1,0 +1,158 @@
+"""One case, from the published files to the harmonised ones."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from curate.discover import SourceCase
+from curate.kidneys import split_kidneys
+from curate.reading import read_case
+from curate.recipe import Recipe
+from curate.relabel import BlockMap
+from manifests.atomic import whole_file
+from manifests.case import Case
+from manifests.findings import Finding
+from manifests.grid import (
+    Grid,
+    harmonised_grid,
+    orientation_code,
+    resample_image,
+    resample_label,
+)
+from manifests.label_space import LabelSpace
+from manifests.merged import annotated_classes, merged_classes
+
+MM3_PER_ML = 1000.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every case is made into.
+
+    Attributes:
+        label_space: The classes.
+        spacing_mm: Along x, y, z.
+        folder: The folder of the manifest.
+    """
+
+    label_space: LabelSpace
+    spacing_mm: tuple[float, float, float]
+    folder: Path
+
+    def case_folder(self, case: SourceCase) -> Path:
+        """Where the files of one case go."""
+        return self.folder / "cases" / case.dataset / case.name
+
+
+def harmonise(case: SourceCase, recipe: Recipe, target: Target) -> Case:
+    """Read, check, relabel, resample and write one case.
+
+    Raises:
+        SetAsideError: The case cannot be used; nothing of it is left behind.
+    """
+    image, label, findings = read_case(case, recipe.values)
+    source = Grid.of(image)
+    block_map, kidney_findings = _tell_kidneys_apart(
+        BlockMap.of(label, recipe.values), image, recipe
+    )
+    merged = merged_classes(block_map.blocks, target.label_space)
+    classes = block_map.to_classes(target.label_space, merged)
+    grid = harmonised_grid(source, target.spacing_mm)
+    image, classes = resample_image(image, grid), resample_label(classes, grid)
+    folder = target.case_folder(case)
+    image_path, label_path = folder / "image.nii", folder / "label.nii"
+    _write(image, image_path)
+    _write(classes, label_path)
+    hu, ids = map(sitk.GetArrayViewFromImage, (image, classes))
+    voxels = np.bincount(ids.ravel(), minlength=len(target.label_space))
+    annotated = annotated_classes(merged)
+    return Case(
+        case_id=case.case_id,
+        dataset=case.dataset,
+        subject_id=case.case_id,
+        split=None,
+        image=image_path.relative_to(target.folder).as_posix(),
+        label=label_path.relative_to(target.folder).as_posix(),
+        blocks=tuple(tuple(sorted(block)) for block in block_map.blocks),
+        merged=merged,
+        annotated=tuple(target.label_space.names[n] for n in annotated),
+        voxels=tuple(voxels.tolist()),
+        volume_ml=tuple((voxels * np.prod(grid.spacing_mm) / MM3_PER_ML).tolist()),
+        source_image_sha256=_sha256(case.image),
+        source_label_sha256=_sha256(case.label),
+        image_sha256=_sha256(image_path),
+        label_sha256=_sha256(label_path),
+        fingerprint=hashlib.sha256(hu.tobytes()).hexdigest(),
+        source_size=source.size_xyz,
+        source_spacing_mm=source.spacing_mm,
+        source_origin_mm=source.origin_mm,
+        source_orientation=orientation_code(source),
+        size=grid.size_xyz,
+        spacing_mm=grid.spacing_mm,
+        origin_mm=grid.origin_mm,
+        **_intensities(hu, ids),
+        findings=(*findings, *kidney_findings, *_absences(target.label_space, annotated, voxels)),
+        recipe=recipe.name,
+        recipe_version=recipe.version,
+        licence=recipe.licence,
+    )
+
+
+def _tell_kidneys_apart(
+    block_map: BlockMap, image: sitk.Image, recipe: Recipe
+) -> tuple[BlockMap, tuple[Finding, ...]]:
+    """Part the two-sided blocks, unless a kidney's side stays undecided.
+
+    Kidneys that cannot be told apart keep their common block, so that the case's merged classes
+    hold {left_kidney, right_kidney} as one group.
+    """
+    if not recipe.split_kidneys:
+        return block_map, ()
+    split = split_kidneys(block_map.two_sided(), image=image)
+    if sitk.GetArrayViewFromImage(split.labels).max() > 2:
+        return block_map, split.findings
+    return block_map.by_side(split.labels), split.findings
+
+
+def _absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray) -> list[Finding]:
+    if not annotated:
+        return [Finding("nothing_annotated", f"no class of {space.name} stands alone")]
+    return [
+        Finding("class_absent", f"{space.names[n]} is annotated and has no voxel")
+        for n in annotated
+        if not voxels[n]
+    ]
+
+
+def _intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
+    foreground = hu[ids > 0]
+    low, high = np.percentile(foreground, (0.5, 99.5)) if foreground.size else (np.nan, np.nan)
+    return {
+        "hu_min": float(hu.min()),
+        "hu_max": float(hu.max()),
+        "hu_mean": float(hu.mean(dtype=np.float64)),
+        "hu_std": float(hu.std(dtype=np.float64)),
+        "foreground_hu_mean": float(foreground.mean()) if foreground.size else np.nan,
+        "foreground_hu_std": float(foreground.std()) if foreground.size else np.nan,
+        "foreground_hu_low": float(low),
+        "foreground_hu_high": float(high),
+    }
+
+
+def _write(image: sitk.Image, path: Path) -> None:
+    with whole_file(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=False)
+
+
+def _sha256(path: Path) -> str:
+    """Hash a file, or a folder's files in the order of their names."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Finding a dataset below a folder, and its labelled cases."""
+
+import json
+
+import pytest
+
+from curate.discover import discover
+from curate.locate import locate
+from curate.recipe import load_recipe
+from manifests.errors import SourceError
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def write_decathlon(root, entries):
+    root.mkdir(parents=True)
+    training = [{"image": f"./imagesTr/{e}", "label": f"./labelsTr/{e}"} for e in entries]
+    (root / "dataset.json").write_text(json.dumps({"training": training}))
+    return root
+
+
+@pytest.mark.parametrize("place", ["Task03_Liver", "msd_liver/Task03_Liver", "msd_liver"])
+def test_decathlon_folder_is_found_where_users_put_it(tmp_path, place):
+    root = write_decathlon(tmp_path / place, ["liver_0.nii.gz"])
+    found = locate(load_recipe("msd_liver"), tmp_path, tmp_path / "unpacked")
+    assert (found.kind, found.path) == ("folder", root)
+
+
+def test_raw_may_be_the_dataset_itself(tmp_path):
+    root = write_decathlon(tmp_path / "x", ["liver_0.nii.gz"])
+    assert locate(load_recipe("msd_liver"), root, tmp_path / "unpacked").path == root
+
+
+def test_unpacked_folder_goes_before_an_archive(tmp_path):
+    touch(tmp_path / "Task03_Liver.tar")
+    recipe = load_recipe("msd_liver")
+    assert locate(recipe, tmp_path, tmp_path / "unpacked").kind == "archive"
+    write_decathlon(tmp_path / "unpacked" / "Task03_Liver", ["liver_0.nii.gz"])
+    assert locate(recipe, tmp_path, tmp_path / "unpacked").kind == "folder"
+
+
+def test_missing_dataset_says_what_was_expected_and_where_to_get_it(tmp_path):
+    with pytest.raises(SourceError, match=r"Task03_Liver\*\.tar.*Get it at https://"):
+        locate(load_recipe("msd_liver"), tmp_path, tmp_path / "unpacked")
+    with pytest.raises(SourceError, match="syn3379050"):
+        locate(load_recipe("btcv"), tmp_path, tmp_path / "unpacked")
+
+
+def test_decathlon_cases_come_from_the_list_in_numeric_order(tmp_path):
+    names = ["liver_10.nii.gz", "liver_9.nii.gz", "liver_0.nii.gz"]
+    root = write_decathlon(tmp_path / "Task03_Liver", names)
+    touch(root / "imagesTr" / "._liver_0.nii.gz")
+    cases = discover(load_recipe("msd_liver"), root)
+    assert [c.name for c in cases] == ["liver_0", "liver_9", "liver_10"]
+    assert cases[0].label == root / "labelsTr" / "liver_0.nii.gz"
+    assert cases[0].case_id == "msd_liver/liver_0"
+
+
+def test_a_list_that_leaves_its_folder_is_refused(tmp_path):
+    root = write_decathlon(tmp_path / "Task03_Liver", ["../../../secret.nii.gz"])
+    with pytest.raises(SourceError, match="leaves"):
+        discover(load_recipe("msd_liver"), root)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"training": [{"image": "a"}]}', '{"training": []}'])
+def test_damaged_list_is_named(tmp_path, text):
+    root = write_decathlon(tmp_path / "Task03_Liver", [])
+    (root / "dataset.json").write_text(text)
+    with pytest.raises(SourceError, match=r"msd_liver|dataset\.json"):
+        discover(load_recipe("msd_liver"), root)
+
+
+def test_pairs_take_the_image_where_it_lies_and_pass_over_foreign_names(tmp_path):
+    root = tmp_path / "kits19"
+    for name in ("case_00000", "case_00002"):
+        touch(root / "data" / name / "segmentation.nii.gz")
+    touch(root / "data" / "case_x" / "segmentation.nii.gz")
+    touch(root / "images" / "case_00002.nii.gz")
+    cases = discover(load_recipe("kits19"), root)
+    assert [c.name for c in cases] == ["case_00000", "case_00002"]
+    assert cases[0].image == root / "data" / "case_00000" / "imaging.nii.gz"  # to be reported
+    assert cases[1].image == root / "images" / "case_00002.nii.gz"
+
+
+def test_btcv_ids_are_those_of_the_labels(tmp_path):
+    root = tmp_path / "RawData"
+    for name in ("0001", "0021"):
+        touch(root / "Training" / "img" / f"img{name}.nii.gz")
+        touch(root / "Training" / "label" / f"label{name}.nii.gz")
+    touch(root / "Testing" / "img" / "img0061.nii.gz")
+    assert [c.name for c in discover(load_recipe("btcv"), root)] == ["0001", "0021"]
