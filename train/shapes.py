@@ -1,0 +1,81 @@
+"""Shapes of the tensors in training, by name, and the checks that a step's tensors fit together.
+
+The tests check the names at run time. `*space` is one to three spatial axes, `voxels` the same axes
+flattened into one, and `classes` the N classes of the label space, background first.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+
+from manifests.errors import TrainingError
+
+Images = Float[Tensor, "batch channels *space"]
+Logits = Float[Tensor, "batch classes *space"]
+Target = Integer[Tensor, "batch *space"]  # representatives only
+Merged = Integer[Tensor, "batch classes"]  # each class's representative
+Scalar = Float[Tensor, ""]
+
+VoxelLogits = Float[Tensor, "batch classes voxels"]
+VoxelTarget = Integer[Tensor, "batch voxels"]
+VoxelMask = Bool[Tensor, "batch classes voxels"]
+PerClass = Float[Tensor, "batch classes"]
+ClassCounts = Integer[Tensor, "batch classes"]
+ClassMask = Bool[Tensor, "batch classes"]
+
+
+def check_fit(logits: Tensor, target: Tensor, merged: Tensor) -> None:
+    """Refuse tensors whose types, shapes or devices do not fit together; costs nothing.
+
+    Raises:
+        TrainingError: If `logits` are not floating [batch, classes, *space], `target` not integers
+            [batch, *space], or `merged` not integers [batch, classes].
+    """
+    if logits.ndim < 3 or not logits.is_floating_point() or not logits.numel():
+        msg = (
+            "expected floating logits [batch, classes, *space], not empty, "
+            f"got {logits.dtype} {tuple(logits.shape)}"
+        )
+        raise TrainingError(msg)
+    batch, classes, *space = logits.shape
+    for name, tensor, shape in (
+        ("target", target, (batch, *space)),
+        ("merged", merged, (batch, classes)),
+    ):
+        if not (_is_integer(tensor) and tensor.shape == shape and tensor.device == logits.device):
+            msg = (
+                f"{name} does not fit logits {tuple(logits.shape)}: "
+                f"expected integers {shape} on {logits.device}, "
+                f"got {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+            )
+            raise TrainingError(msg)
+
+
+def check_target(target: Target, merged: Merged) -> None:
+    """Refuse values that the losses do not look at: on a GPU, the host would wait for the look.
+
+    Each row of `merged` must send every class to the smallest class of its group, and `target` may
+    hold only these representatives.
+
+    Raises:
+        TrainingError: If a row of `merged` is no partition, or a voxel's label no representative.
+    """
+    for sample, (labels, row) in enumerate(zip(target, merged.tolist(), strict=True)):
+        if any(not 0 <= m <= n or row[m] != m for n, m in enumerate(row)):
+            msg = (
+                f"sample {sample}: merged is {row}, but must send each class to the smallest class "
+                "of its group; take it from the manifest's column `merged`"
+            )
+            raise TrainingError(msg)
+        strangers = set(labels.unique().tolist()) - set(row)
+        if strangers:
+            msg = (
+                f"sample {sample}: target holds {sorted(strangers)}, expected only the "
+                f"representatives {sorted(set(row))}; apply merged to the labels that were loaded"
+            )
+            raise TrainingError(msg)
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    """Return whether a tensor holds whole numbers; booleans are not."""
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
