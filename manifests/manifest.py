@@ -19,6 +19,7 @@ from manifests.label_space import LabelSpace
 
 SCHEMA_VERSION = 1
 SUFFIX = ".parquet"
+FILE_NAME = "manifest.parquet"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,12 @@ class Manifest:
 
     def cases(self) -> Iterator[Case]:
         """The rows as values, in order."""
-        return map(Case.from_row, self.table.to_pylist())
+        return map(_as_case, self.table.to_pylist())
+
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets, sorted."""
+        names: list[Any] = pc.unique(self.table["dataset"]).to_pylist()
+        return tuple(sorted(names))
 
     def case(self, case_id: str) -> Case:
         """The case of that id.
@@ -72,7 +78,7 @@ class Manifest:
             known = self.table["case_id"].to_pylist()
             msg = f"no case {case_id!r} among {len(known)}; the first is {known[:1]}"
             raise ManifestError(msg)
-        return Case.from_row(rows[0])
+        return _as_case(rows[0])
 
     def path(self, relative: str) -> Path:
         """Where a row's `image` or `label` lies.
@@ -83,23 +89,40 @@ class Manifest:
         """
         pure = PurePosixPath(relative)
         path = self.folder / pure
-        inside = path.resolve().is_relative_to(self.folder.resolve())
-        if pure.is_absolute() or ".." in pure.parts or "\\" in relative or not inside:
+        if pure.is_absolute() or ".." in pure.parts or "\\" in relative or not self._holds(path):
             msg = f"the path {relative!r} leaves the manifest's folder {self.folder}: refused"
             raise ManifestError(msg)
         return path
+
+    def _holds(self, path: Path) -> bool:
+        try:
+            return self.folder.resolve() in path.resolve().parents
+        except (OSError, RuntimeError, ValueError):  # a loop of links, or a zero byte
+            return False
 
     def with_table(self, table: pa.Table, **settings: Any) -> Self:  # noqa: ANN401
         """The same manifest with other rows, and with the settings of the step that made them."""
         return replace(self, table=table, settings={**self.settings, **settings})
 
 
+def manifest_file(path: Path) -> Path:
+    """The manifest that a user means by its own path, or by that of the folder that holds it."""
+    return path / FILE_NAME if path.is_dir() else path
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
+
+    Args:
+        path: The file, or the folder that holds `manifest.parquet`.
 
     Raises:
         ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
     """
+    path = manifest_file(path)
+    if not path.is_file():
+        msg = f"no manifest at {path}; `marginalia prepare` writes one"
+        raise ManifestError(msg)
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -155,7 +178,8 @@ def _relative_to(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
-    raw = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    stored = table.schema.metadata or {}
+    raw = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in stored.items()}
     found = raw.get("marginalia.schema_version")
     if found != str(SCHEMA_VERSION):
         msg = (
@@ -183,4 +207,12 @@ def _as_schema(table: pa.Table, path: Path) -> pa.Table:
         return table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowException, ValueError) as error:
         msg = f"{path}: columns are not of the manifest's schema: {error}"
+        raise ManifestError(msg) from error
+
+
+def _as_case(row: dict[str, Any]) -> Case:
+    try:
+        return Case.from_row(row)
+    except KeyError as error:
+        msg = f"case {row['case_id']}: {error.args[0]}; use the marginalia that wrote the manifest"
         raise ManifestError(msg) from error

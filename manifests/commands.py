@@ -1,0 +1,146 @@
+"""The commands of this package: inspect, validate, split, edit and diff."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
+
+PROBLEMS_FOUND = 3  # exit status
+
+ManifestPath = Annotated[
+    Path, typer.Argument(help="A manifest, or the folder that holds manifest.parquet.")
+]
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="An SQL condition over the columns, as in "
+        "\"dataset = 'btcv' and list_contains(annotated, 'liver')\".",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
+
+
+@app.command()
+def inspect(
+    manifest: ManifestPath,
+    case: Annotated[str | None, typer.Option(help="Show this case whole.")] = None,
+    where: Filter = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
+    from manifests.case_view import case_json, case_view
+    from manifests.manifest import read_manifest
+    from manifests.query import filter_cases
+    from manifests.summary import summarise
+    from manifests.tables import summary_view
+
+    read = read_manifest(manifest)
+    chosen = read if where is None else filter_cases(read, where)
+    space = read.label_space
+    if case is not None:
+        found = chosen.case(case)
+        _show(case_json(found, space) if as_json else case_view(found, space))
+        return
+    summary = summarise(chosen)
+    _show(summary.to_json() if as_json else summary_view(summary, space))
+
+
+@app.command()
+def validate(
+    manifest: ManifestPath,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Read every volume and compare its hash.")
+    ] = False,
+) -> None:
+    """List what of a manifest does not hold; exit with 3 if there is anything."""
+    from manifests.manifest import read_manifest
+    from manifests.tables import problems_table
+    from manifests.validate import validate as find_problems
+
+    read = read_manifest(manifest)
+    problems = find_problems(read, hashes=hashes)
+    if problems:
+        _show(problems_table(problems))
+        raise typer.Exit(PROBLEMS_FOUND)
+    _show(f"{len(read)} cases, no problem")
+
+
+@app.command()
+def split(
+    manifest: ManifestPath,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(help="Test cases of every dataset (0.2 or 6), or of one (btcv=6). Repeat."),
+    ] = None,
+    validation: Annotated[
+        list[str] | None, typer.Option(help="Validation cases, likewise. Repeat.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="A published split: paper.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides who is taken.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write here, not in place.")] = None,
+) -> None:
+    """Assign train, validation and test, dataset by dataset; no patient stands in two."""
+    from manifests.manifest import manifest_file, read_manifest, write_manifest
+    from manifests.splits import assign_splits, request_from_words
+    from manifests.summary import summarise
+    from manifests.tables import splits_table
+
+    read = read_manifest(manifest)
+    request = request_from_words(
+        read.datasets(), test=test or (), validation=validation or (), preset=preset, seed=seed
+    )
+    assigned = assign_splits(read, request)
+    write_manifest(assigned, out or manifest_file(manifest))
+    _show(splits_table(summarise(assigned), request))
+
+
+@app.command()
+def edit(
+    manifest: ManifestPath,
+    out: Annotated[Path, typer.Option(help="The new manifest, in the old one's folder.")],
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Forget this structure's labels. Repeat.")
+    ] = None,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option(help="Label these structures as one (pancreas,pancreas_tumour). Repeat."),
+    ] = None,
+    where: Filter = None,
+) -> None:
+    """Make annotations coarser: no label file is changed or copied."""
+    from manifests.edits import edit as coarsen
+    from manifests.manifest import read_manifest, write_manifest
+    from manifests.summary import summarise
+    from manifests.tables import summary_view
+
+    groups = [[name.strip() for name in group.split(",")] for group in merge or ()]
+    edited = coarsen(read_manifest(manifest), drop=drop or (), merge=groups, where=where)
+    write_manifest(edited, out)
+    _show(summary_view(summarise(edited), edited.label_space))
+
+
+@app.command()
+def diff(
+    old: ManifestPath,
+    new: ManifestPath,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of the cases from one manifest to another."""
+    from manifests.diff import diff as compare
+    from manifests.diff_view import diff_view
+    from manifests.manifest import read_manifest
+
+    found = compare(read_manifest(old), read_manifest(new))
+    _show(found.to_json() if as_json else diff_view(found))
+
+
+def _show(view: object) -> None:
+    from rich.console import Console
+
+    if isinstance(view, str):
+        typer.echo(view)
+    else:
+        Console().print(view)

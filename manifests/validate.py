@@ -1,0 +1,210 @@
+"""Validation: what of a manifest does not hold, told row by row."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from manifests.case import SPLITS
+from manifests.findings import MEANINGS
+from manifests.label_space import LabelSpace
+from manifests.manifest import Manifest
+from manifests.merged import annotated_classes, as_blocks, is_merged, merged_classes
+from manifests.volume_files import file_faults, hash_faults
+
+Row = dict[str, Any]
+MM3_PER_ML = 1000.0
+ROUNDING = 1e-6  # relative; volumes are doubles
+VECTORS_IN_SPACE = (
+    *("source_size", "source_spacing_mm", "source_origin_mm"),
+    *("size", "spacing_mm", "origin_mm"),
+)
+VECTORS_OF_CLASSES = ("merged", "voxels", "volume_ml")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that does not hold.
+
+    Attributes:
+        case_id: The case.
+        column: The column of the manifest.
+        expected: What should be there.
+        got: What is there.
+    """
+
+    case_id: str
+    column: str
+    expected: str
+    got: str
+
+
+Fault = tuple[str, str, str]  # column, expected, got
+RowCheck = Callable[[Row, LabelSpace], Iterable[Fault]]
+TableCheck = Callable[[list[Row]], Iterable[Problem]]
+
+
+def validate(manifest: Manifest, *, files: bool = True, hashes: bool = False) -> list[Problem]:
+    """List what does not hold; an empty list is a sound manifest.
+
+    Args:
+        manifest: The manifest.
+        files: Whether to look at the headers and sizes of the volumes.
+        hashes: Whether to read the volumes whole and compare their hashes; implies `files`.
+    """
+    rows: list[Row] = manifest.table.to_pylist()
+    problems = [problem for check in TABLE_CHECKS for problem in check(rows)]
+    for row in rows:
+        faults = [
+            *_row_faults(row, manifest.label_space),
+            *(_volume_faults(manifest, row, hashes=hashes) if files or hashes else ()),
+        ]
+        problems += [Problem(row["case_id"], *fault) for fault in faults]
+    return problems
+
+
+def _row_faults(row: Row, space: LabelSpace) -> list[Fault]:
+    # the content is looked at only where the form holds
+    for checks in (FORM_CHECKS, CONTENT_CHECKS):
+        if faults := [fault for check in checks for fault in check(row, space)]:
+            return faults
+    return []
+
+
+def _volume_faults(manifest: Manifest, row: Row, *, hashes: bool) -> Iterator[Fault]:
+    yield from file_faults(manifest, row)
+    if hashes:
+        yield from hash_faults(manifest, row)
+
+
+# Checks of the table.
+
+
+def _unique_ids(rows: list[Row]) -> Iterator[Problem]:
+    for case_id, n in Counter(row["case_id"] for row in rows).items():
+        if n > 1:
+            yield Problem(case_id, "case_id", "one row", f"{n} rows")
+
+
+def _whole_subjects(rows: list[Row]) -> Iterator[Problem]:
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row["split"] is None:
+            continue
+        other = first.setdefault(row["subject_id"], row)
+        if other["split"] != row["split"]:
+            got = f"{row['split']}, with {other['case_id']} of the same subject in {other['split']}"
+            yield Problem(row["case_id"], "split", "one split for each subject", got)
+
+
+def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
+    users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        for column in ("image", "label"):
+            users[column, row[column]].append(row["case_id"])
+    for (column, path), cases in users.items():
+        for case_id in cases[1:]:
+            yield Problem(case_id, column, "a file of its own", f"{path}, the file of {cases[0]}")
+
+
+# Checks of a row's form.
+
+
+def _no_nulls(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    for column, value in row.items():
+        if isinstance(value, list) and _holds_null(value):
+            yield column, "no empty cells", f"{value}"
+
+
+def _lengths(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    wanted = {**dict.fromkeys(VECTORS_IN_SPACE, 3), **dict.fromkeys(VECTORS_OF_CLASSES, len(space))}
+    for column, length in wanted.items():
+        if len(row[column]) != length:
+            yield column, f"{length} numbers", f"{len(row[column])}: {row[column]}"
+
+
+def _disjoint_blocks(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    if _holds_null(row["blocks"]):
+        return  # told already
+    try:
+        as_blocks(row["blocks"])
+    except ValueError as error:
+        yield "blocks", "sets of structures that do not overlap", str(error)
+
+
+# Checks of a row's content.
+
+
+def _known_split(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    if row["split"] is not None and row["split"] not in SPLITS:
+        yield "split", f"one of {', '.join(SPLITS)}, or none", repr(row["split"])
+
+
+def _known_findings(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    for finding in row["findings"]:
+        if finding["code"] not in MEANINGS:
+            yield "findings", "a code that this version knows", repr(finding["code"])
+
+
+def _merged(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    merged, join = row["merged"], list(merged_classes(as_blocks(row["blocks"]), space))
+    if not is_merged(merged):
+        yield "merged", "each class sent to the smallest of its group", f"{merged}"
+    elif merged != join:
+        yield "merged", f"{join}, the join of blocks and label space", f"{merged}"
+
+
+def _annotated(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    join = merged_classes(as_blocks(row["blocks"]), space)
+    expected = [space.names[n] for n in annotated_classes(join)]
+    if row["annotated"] != expected:
+        yield "annotated", _words(expected), _words(row["annotated"])
+
+
+def _positive(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    for column in ("source_spacing_mm", "spacing_mm", "source_size", "size"):
+        if not all(math.isfinite(n) and n > 0 for n in row[column]):
+            yield column, "three finite numbers above 0", f"{row[column]}"
+
+
+def _voxels(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    voxels = row["voxels"]
+    join = merged_classes(as_blocks(row["blocks"]), space)
+    stray = [n for n, count in enumerate(voxels) if count and join[n] != n]
+    if any(count < 0 for count in voxels):
+        yield "voxels", "counts from 0", f"{voxels}"
+    elif stray:
+        names = _words([space.names[n] for n in stray])
+        yield "voxels", "0 for a class that is merged into another", f"{names}: {voxels}"
+    elif sum(voxels) != math.prod(row["size"]):
+        yield "voxels", f"{math.prod(row['size'])} in all, by size", f"{sum(voxels)}: {voxels}"
+
+
+def _volumes(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    voxel_ml = math.prod(row["spacing_mm"]) / MM3_PER_ML
+    expected = [count * voxel_ml for count in row["voxels"]]
+    if not all(map(partial(math.isclose, rel_tol=ROUNDING), row["volume_ml"], expected)):
+        yield "volume_ml", f"{expected}, by voxels and spacing_mm", f"{row['volume_ml']}"
+
+
+def _holds_null(values: Iterable[Any]) -> bool:
+    nested = (
+        v.values() if isinstance(v, dict) else v for v in values if isinstance(v, dict | list)
+    )
+    return any(v is None for v in values) or any(map(_holds_null, nested))
+
+
+def _words(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+TABLE_CHECKS: tuple[TableCheck, ...] = (_unique_ids, _whole_subjects, _distinct_files)
+FORM_CHECKS: tuple[RowCheck, ...] = (_no_nulls, _lengths, _disjoint_blocks)
+CONTENT_CHECKS: tuple[RowCheck, ...] = (
+    *(_known_split, _known_findings, _merged, _annotated),
+    *(_positive, _voxels, _volumes),
+)
