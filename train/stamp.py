@@ -1,0 +1,59 @@
+"""Stamp: which network, used how, something was made by."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import nn, uint8
+
+from manifests.atomic import write_text
+from train.model import Model
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """All that a label map depends on, beside the scan.
+
+    Attributes:
+        settings: Class ids, grid, intensity scale, overlap and a hash of the weights; plain values.
+    """
+
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, model: Model, *, overlap: float) -> "Stamp":
+        """Stamp of a model whose windows overlap by that share."""
+        settings = {
+            "label_space": model.label_space.name,
+            "classes": {str(n): name for n, name in enumerate(model.label_space.names)},
+            "spacing_mm": list(model.spacing_mm),
+            "patch_size_zyx": list(model.patch_size_zyx),
+            "normalisation": asdict(model.normalisation),
+            "overlap": overlap,
+            "weights_sha256": _weights_sha256(model.network),
+        }
+        return cls(settings)
+
+    @cached_property
+    def text(self) -> str:
+        """The stamp in the few letters that a NIfTI header's description has room for."""
+        identity = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+        return f"marginalia-{identity[:16]}"
+
+    def write(self, folder: Path) -> None:
+        """Write the settings to `folder` under the stamp's own name."""
+        settings = {**self.settings, "software_version": version("marginalia")}
+        write_text(folder / f"{self.text}.json", json.dumps(settings, indent=2) + "\n")
+
+
+def _weights_sha256(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(uint8).numpy())
+    return digest.hexdigest()
