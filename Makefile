@@ -23,7 +23,8 @@ lint: install
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/pytest -m 'not network and not gpu' -n auto
+# One thread per process: two pools of threads on the same cores wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu' -n auto
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .ruff_cache

@@ -1,20 +1,40 @@
-"""The front door: mounts the commands of the three packages."""
+"""The front door: mounts the packages' commands, and holds `demo`, which crosses them."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+import curate.commands
 import manifests.commands
+import train.commands
 from manifests.errors import MarginaliaError
+
+if TYPE_CHECKING:
+    from manifests.manifest import Manifest
+    from train.evaluate import Evaluated
+    from train.scores import Scores
+
+Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 app = typer.Typer(
     help="One segmentation network from CT datasets that are labelled in part.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for package in (manifests,):
+for package in (curate, manifests, train):
     app.add_typer(package.commands.app)
+
+DEMO_SPACING_MM = (4.0, 4.0, 5.0)
+# Both see the same number of patches: 4 x 16 + 12 x 5 x 16 on the union, 16 x 64 on F.
+DEMO_NETWORKS = {
+    "full_only": ["datasets=btcv", "stage_epochs=0,16", "patches_per_dataset=64"],
+    "union": ["stage_epochs=4,12", "patches_per_dataset=16"],
+}
+DEMO_TITLES = {"full_only": "F only", "union": "union"}
 
 
 def main() -> None:
@@ -22,5 +42,130 @@ def main() -> None:
     try:
         app()
     except MarginaliaError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False, markup=True)
+        console = Console(stderr=True)
+        console.print("Error:", style="bold red", end=" ")
+        console.print(str(error), highlight=False, markup=False)
         sys.exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the phantom and of both trainings.")] = 0,
+) -> None:
+    """Walk the main job on phantom archives: prepare, inspect, train twice, evaluate, compare.
+
+    One network sees only the fully labelled dataset F, with regular losses; the other sees the
+    union of all five, with marginal and exclusion losses. Both see the same number of patches.
+    """
+    from time import perf_counter
+
+    from curate.progress import shown
+    from manifests.summary import summarise
+    from manifests.tables import summary_view
+    from train.tables import compare_table
+
+    started, console = perf_counter(), Console()
+    with shown(console) as notify:
+        manifest = _demo_cases(out, seed, notify)
+        console.print(summary_view(summarise(manifest), manifest.label_space))
+        results = {name: _demo_network(name, manifest, out, seed, notify) for name in DEMO_NETWORKS}
+        _demo_overlays(results, manifest, out / "overlays", notify)
+    scores = {name: _demo_scores(name, manifest, out, results[name]) for name in results}
+    console.print(compare_table({DEMO_TITLES[name]: s for name, s in scores.items()}))
+    seconds = perf_counter() - started
+    _write_demo_summary(out / "summary.json", scores, seed, seconds)
+    console.print(f"{seconds:.0f} s; overlays in {out / 'overlays'}; {out / 'summary.json'}")
+
+
+def _demo_cases(out: Path, seed: int, notify: Notify) -> "Manifest":
+    """From phantom archives in the five real layouts to a manifest."""
+    import os
+
+    from curate.harmonise import Target
+    from curate.phantom_archives import write_phantom_archives
+    from curate.prepare import Request, prepare
+    from curate.recipe import load_recipe, shipped_recipes
+    from manifests.label_space import load_label_space
+
+    write_phantom_archives(out / "raw", seed=seed)
+    target = Target(load_label_space("abdomen5"), DEMO_SPACING_MM, out / "prepared")
+    recipes = tuple(load_recipe(name) for name in shipped_recipes())
+    request = Request(recipes, out / "raw", target)
+    return prepare(request, workers=os.cpu_count() or 1, notify=notify).manifest
+
+
+def _demo_network(
+    name: str, manifest: "Manifest", out: Path, seed: int, notify: Notify
+) -> "list[Evaluated]":
+    """Train one of the two networks and predict the test cases of every dataset with it."""
+    from train.checkpoint import load_model
+    from train.device import pick_device
+    from train.evaluate import cases_of, evaluate_cases
+    from train.events import Event, StepDone
+    from train.loop import train as run_training
+    from train.settings import resolve
+
+    settings = resolve("tiny", [*DEMO_NETWORKS[name], f"seed={seed}"])
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepDone):
+            done = (event.epoch - 1) * 100 + 100 * event.step // event.steps
+            notify(f"train {DEMO_TITLES[name]}", done, settings.epochs * 100)
+
+    run_training(manifest, out / name, settings, on_event=on_event)
+    model, device = load_model(out / name), pick_device("auto")
+    total = len(cases_of(model, manifest, split="test"))
+    results = []
+    for result in evaluate_cases(model, manifest, split="test", device=device):
+        results.append(result)
+        notify(f"evaluate {DEMO_TITLES[name]}", len(results), total)
+    return results
+
+
+def _demo_scores(
+    name: str, manifest: "Manifest", out: Path, results: "list[Evaluated]"
+) -> "Scores":
+    from train.checkpoint import load_model
+    from train.evaluate import gather, scores_folder, settings_of
+    from train.scores import write_scores
+
+    scores = gather(results, settings_of(load_model(out / name), manifest, split="test"))
+    write_scores(scores, scores_folder(out / name, "test"))
+    return scores
+
+
+def _demo_overlays(
+    results: "dict[str, list[Evaluated]]", manifest: "Manifest", folder: Path, notify: Notify
+) -> None:
+    """One picture per test case: ground truth in outline, one column per network."""
+    from train.overlays import case_overlay, overlay_path, write_overlay
+
+    rows = list(zip(*results.values(), strict=True))
+    for number, row in enumerate(rows, start=1):
+        case = row[0].case
+        predictions = {
+            DEMO_TITLES[name]: result.prediction
+            for name, result in zip(results, row, strict=True)
+            if result.prediction is not None
+        }
+        figure = case_overlay(manifest, case, predictions)
+        write_overlay(figure, overlay_path(folder, case.case_id))
+        notify("draw overlays", number, len(rows))
+
+
+def _write_demo_summary(path: Path, scores: "dict[str, Scores]", seed: int, seconds: float) -> None:
+    import json
+
+    from manifests.atomic import write_text
+
+    summary = {
+        name: {
+            "mean_dice": s.mean_dice,
+            "cells": {f"{c} in {d}": value for (c, d), value in s.means("dice").items()},
+        }
+        for name, s in scores.items()
+    }
+    settings = {"seed": seed, "spacing_mm": DEMO_SPACING_MM, "networks": DEMO_NETWORKS}
+    document = {**summary, "seconds": seconds, "settings": settings}
+    write_text(path, json.dumps(document, indent=2) + "\n")

@@ -8,12 +8,11 @@ from pathlib import Path
 from curate import record
 from curate.harmonise import Target
 from manifests.case import Case
-from manifests.errors import MarginaliaError
+from manifests.errors import ManifestError
 from manifests.findings import Finding
-from manifests.manifest import Manifest, read_manifest
+from manifests.manifest import FILE_NAME, Manifest, read_manifest
 from manifests.splits import SplitRequest, assign_splits
 
-MANIFEST_NAME = "manifest.parquet"
 DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 
 
@@ -25,10 +24,11 @@ def cases_of_other_datasets(names: set[str], target: Target) -> list[Case]:
     return [row for row in rows if row is not None]
 
 
-def assemble(cases: Sequence[Case], target: Target) -> Manifest:
-    """A manifest of `cases`, duplicates noted and split.
+def assemble(cases: Sequence[Case], target: Target) -> tuple[Manifest, str]:
+    """A manifest of `cases`, duplicates noted and split, and what a user should know of it.
 
-    The split is the one that the manifest in the folder was given last, or the default one.
+    The split is the one that the manifest in the folder was given last; where these cases do not
+    allow it any more, or there is none, the default one.
     """
     manifest = Manifest.of(
         _with_duplicates_noted(cases),
@@ -36,14 +36,18 @@ def assemble(cases: Sequence[Case], target: Target) -> Manifest:
         folder=target.folder,
         settings={"prepare": {"spacing_mm": list(target.spacing_mm)}},
     )
-    return assign_splits(manifest, _last_split(target.folder))
+    try:
+        return assign_splits(manifest, _last_split(target.folder)), ""
+    except ManifestError as error:
+        remark = f"the earlier split cannot be kept, the default one was assigned: {error}"
+        return assign_splits(manifest, DEFAULT_SPLIT), remark
 
 
 def _last_split(folder: Path) -> SplitRequest:
     try:
-        settings = read_manifest(folder / MANIFEST_NAME).settings
+        settings = read_manifest(folder / FILE_NAME).settings
         return SplitRequest.model_validate(settings["split"])
-    except (MarginaliaError, KeyError, ValueError):
+    except (ManifestError, KeyError, ValueError):
         return DEFAULT_SPLIT
 
 

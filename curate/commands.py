@@ -1,11 +1,15 @@
 """The commands of curate: parse, call one function, print."""
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from curate.recipe import Recipe
 
 app = typer.Typer()
 
@@ -57,9 +61,70 @@ def prepare(
         report = run(request, workers=jobs, notify=notify)
     console.print(report_table(report))
     console.print(f"{report.made} cases made; manifest: {report.path}")
+    if report.remark:
+        console.print(report.remark, highlight=False, markup=False)
     if report.rejected:
         console.print(f"{len(report.rejected)} set aside: {report.path.with_name('rejected.csv')}")
         raise typer.Exit(SET_ASIDE_EXIT_CODE)
+
+
+@app.command()
+def download(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
+    ] = None,
+    raw: Annotated[
+        Path, typer.Option(help="Folder to download to; each dataset into a folder of its name.")
+    ] = Path(),
+    offline: Annotated[
+        bool, typer.Option(help="Fetch nothing; fail if something is missing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Show what would be fetched; fetch nothing.")
+    ] = False,
+    accept_licence: Annotated[
+        list[str] | None,
+        typer.Option(help="A dataset whose licence you accept, or `all`; may be given again."),
+    ] = None,
+    synapse_token: Annotated[
+        str | None,
+        typer.Option(help="For BTCV, if neither SYNAPSE_AUTH_TOKEN nor ~/.synapseConfig has it."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="So many files at a time.")] = 4,
+) -> None:
+    """Download datasets; run again to go on where it stopped."""
+    from curate.download import Options
+    from curate.download import download as run
+    from curate.download_plan import plan_download
+    from curate.download_table import download_view, outdated_names
+    from curate.licence import settle_licences
+    from curate.progress import shown_bytes
+    from curate.recipe import load_recipe, shipped_recipes
+
+    console = Console()
+    recipes = [load_recipe(d) for d in datasets or shipped_recipes()]
+    sources = [s for recipe in recipes for s in plan_download(recipe, raw)]
+    if outdated := outdated_names(sources):
+        console.print(outdated)
+    if dry_run:
+        console.print(download_view(sources, raw))
+        return
+    accepted = tuple(accept_licence or ())
+    if not offline:  # asked before the progress is drawn
+        ask = _accepts if console.is_terminal and sys.stdin.isatty() else None
+        settle_licences([s.recipe for s in sources if s.to_fetch], raw, accepted, ask)
+    options = Options(offline=offline, synapse_token=synapse_token, jobs=jobs)
+    with shown_bytes(console, sum(s.to_fetch_bytes or 0 for s in sources)) as watch:
+        fetched = run(sources, raw, options=options, watch=watch)
+    count = sum(len(s.to_fetch) for s in fetched)
+    console.print(f"{count} files fetched into {raw}" if count else "everything is there")
+
+
+def _accepts(recipe: "Recipe") -> bool:
+    from curate.licence import terms
+
+    return typer.confirm(f"{recipe.name}: {terms(recipe)}. Do you accept this licence?")
 
 
 recipe_app = typer.Typer(

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from curate import record
-from curate.assemble import MANIFEST_NAME, assemble, cases_of_other_datasets
+from curate.assemble import assemble, cases_of_other_datasets
 from curate.discover import SourceCase, discover
 from curate.harmonise import Target, harmonise
 from curate.locate import Location, locate, root_of
@@ -18,9 +18,9 @@ from curate.rejected import Rejected, write_rejected
 from curate.unpack import unpack
 from curate.workers import WorkerDiedError, run_all
 from manifests.case import Case
-from manifests.errors import MarginaliaError
+from manifests.errors import GeometryError, MarginaliaError
 from manifests.findings import Finding
-from manifests.manifest import Manifest, write_manifest
+from manifests.manifest import FILE_NAME, Manifest, write_manifest
 
 Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
@@ -68,12 +68,14 @@ class Report:
         made: Number of cases that this run made.
         rejected: Cases that were set aside.
         path: Where the manifest lies.
+        remark: What else a user should know; empty if nothing.
     """
 
     manifest: Manifest
     made: int
     rejected: tuple[Rejected, ...]
     path: Path
+    remark: str = ""
 
 
 def plan(request: Request) -> list[Planned]:
@@ -100,9 +102,10 @@ def prepare(request: Request, *, workers: int, notify: Notify = lambda *_: None)
     if not cases:
         msg = f"none of {len(rejected)} cases could be made: see {folder / REJECTED_NAME}"
         raise MarginaliaError(msg)
-    manifest, path = assemble(cases, request.target), folder / MANIFEST_NAME
+    manifest, remark = assemble(cases, request.target)
+    path = folder / FILE_NAME
     write_manifest(manifest, path)
-    return Report(manifest, len(made), tuple(rejected), path)
+    return Report(manifest, len(made), tuple(rejected), path, remark)
 
 
 def _plan_one(recipe: Recipe, request: Request) -> Planned:
@@ -161,6 +164,8 @@ def _make_one(job: tuple[SourceCase, Recipe, Target]) -> Case | Finding:
         row = harmonise(case, recipe, target)
     except SetAsideError as error:
         return error.finding
+    except GeometryError as error:
+        return Finding("geometry_invalid", str(error))
     record.write_record(folder, row, record.settings_key(target), record.source_key(case, recipe))
     return row
 
