@@ -1,0 +1,335 @@
+"""Left and right kidney, told apart in a mask that names no side.
+
+Sides are decided by position in the LPS frame (mm; x grows to the patient's left), so the order and
+the direction of the array axes do not matter as long as the header is right.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cc3d
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import KDTree
+
+from manifests.findings import Finding
+from manifests.grid import Grid
+
+LEFT, RIGHT, UNDECIDED = 1, 2, 3
+SIDES = {"left": LEFT, "right": RIGHT, "undecided": UNDECIDED}
+
+KIDNEY_ML = 20.0  # a component of this volume is a kidney, or half of a fused one
+SMALL_KIDNEY_ML = 2.0  # on the other side of the body, so is one of this volume ...
+SMALL_KIDNEY_SHARE = 0.1  # ... or of this share of the first
+BODY_HU = -300.0
+BODY_STEP_MM = 4.0
+BODY_MARGIN_MM = 15.0  # a side is named beyond this distance from the body's midline,
+IMAGE_MARGIN_MM = 30.0  # and beyond this one from the image's middle: patients lie 20 mm off it
+NECK_WINDOW_MM = 50.0
+NECK_RATIO = 0.5  # 47 kidneys have 1.8 to 2.5 at their best cut, a horseshoe kidney has 0.16
+STRADDLE_SHARE = 0.25
+FUSED_WIDTH_MM = 130.0  # one kidney with a tumour of 868 mL is 112 mm wide
+
+Labels = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class KidneySplit:
+    """A kidney mask with sides.
+
+    Attributes:
+        labels: 1 left, 2 right, 3 kidney whose side is undecided, on the mask's grid (uint8).
+        method: `pair`, `isthmus`, `single`, `undecided`, `given` or `none`.
+        findings: What a reader of the case should know.
+    """
+
+    labels: sitk.Image
+    method: str
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Midline:
+    """The sagittal plane that parts left from right, as far as it is known.
+
+    Attributes:
+        x_mm: Its position, LPS.
+        margin_mm: Nearer than this to it, no side is named.
+        source: Where it comes from: "body's midline" or "image's middle".
+    """
+
+    x_mm: float
+    margin_mm: float
+    source: str
+
+    def place(self, x_mm: float) -> str:
+        """Say where a position lies, for a person to read."""
+        side = "left" if x_mm > self.x_mm else "right"
+        return f"{abs(x_mm - self.x_mm):.0f} mm {side} of the {self.source}"
+
+    def side(self, x_mm: float) -> int:
+        """Name the side of a position: `LEFT`, `RIGHT` or, within the margin, `UNDECIDED`."""
+        if abs(x_mm - self.x_mm) <= self.margin_mm:
+            return UNDECIDED
+        return LEFT if x_mm > self.x_mm else RIGHT
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The connected components of a mask.
+
+    Attributes:
+        array: Component ids from 1, cropped to the mask's bounding box (z, y, x).
+        grid: The grid of the crop.
+        volume_ml: Volume of each component; entry 0 is background.
+        x_mm: Centroid of each component along LPS x; entry 0 is background.
+    """
+
+    array: NDArray[np.integer]
+    grid: Grid
+    volume_ml: NDArray[np.float64]
+    x_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sided:
+    """Main kidneys with sides, before the fragments join them."""
+
+    labels: Labels
+    method: str
+    findings: tuple[Finding, ...] = ()
+
+
+def split_kidneys(
+    kidney: sitk.Image,
+    *,
+    image: sitk.Image | None = None,
+    side: Literal["left", "right", "undecided"] | None = None,
+) -> KidneySplit:
+    """Tell left from right in a mask of kidney with tumour.
+
+    Two kidneys are ordered by their position relative to each other. One kidney is named after its
+    side of the body's midline. A fused one is cut at its isthmus where it has one, or kept whole as
+    undecided. Fragments join the nearest kidney. No voxel is lost or invented.
+
+    Args:
+        kidney: Nonzero is kidney or tumour; any grid.
+        image: The CT (HU), any grid in the same frame; it shows the body's midline. Without it the
+            middle of the mask's grid stands in for it.
+        side: A person's decision for the whole mask.
+
+    Raises:
+        GeometryError: The mask's or the image's header makes no sense.
+    """
+    grid = Grid.of(kidney)
+    box = _bounding_box(kidney)
+    if box is None:
+        labels = grid.image(np.zeros(grid.size_xyz[::-1], np.uint8))
+        reason = "the mask is empty"
+        return KidneySplit(labels, "none", (Finding("no_kidney", reason),))
+    mask = sitk.GetArrayViewFromImage(kidney)[box] != 0
+    if side is not None:
+        return KidneySplit(_uncrop(mask * np.uint8(SIDES[side]), box, kidney), "given")
+    start, stop = zip(*((s.start, s.stop) for s in reversed(box)), strict=True)
+    pieces = _pieces(mask, grid.part(start, stop, (1, 1, 1)))
+    midline = _midline(grid, pieces.grid, image)
+    sided = _name_sides(pieces, midline)
+    labels, joined = _join_fragments(sided.labels, pieces)
+    findings = tuple(sorted({*sided.findings, *joined}))
+    return KidneySplit(_uncrop(labels, box, kidney), sided.method, findings)
+
+
+def _name_sides(pieces: Pieces, midline: Midline) -> Sided:
+    """Give sides to the components that are kidneys; leave the others 0."""
+    mains = np.flatnonzero(pieces.volume_ml >= KIDNEY_ML)
+    if len(mains) < 2:
+        mains = _with_small_kidney(pieces, midline)
+    if len(mains) < 2:
+        return _name_one(pieces, int(mains[0]), midline)
+    return _name_pair(pieces, mains, midline)
+
+
+def _with_small_kidney(pieces: Pieces, midline: Midline) -> NDArray[np.intp]:
+    """Choose the largest component, and the largest one that lies across the midline from it."""
+    first = int(np.argmax(pieces.volume_ml))
+    across = LEFT + RIGHT - midline.side(pieces.x_mm[first])
+    floor_ml = min(SMALL_KIDNEY_ML, SMALL_KIDNEY_SHARE * pieces.volume_ml[first])
+    there = [midline.side(x) == across for x in pieces.x_mm]
+    volume_ml = np.where(there, pieces.volume_ml, 0.0)
+    second = int(np.argmax(volume_ml))
+    return np.array([first, second] if volume_ml[second] >= floor_ml else [first])
+
+
+def _name_pair(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> Sided:
+    """Order kidneys from right to left; more than two are parted at the widest gap in x."""
+    mains = mains[np.argsort(pieces.x_mm[mains])]
+    x_mm = pieces.x_mm[mains]
+    parting = 1 + int(np.argmax(np.diff(x_mm)))
+    sides = np.zeros(len(pieces.x_mm), np.uint8)
+    sides[mains[:parting]], sides[mains[parting:]] = RIGHT, LEFT
+    findings = []
+    places = ", ".join(midline.place(x) for x in x_mm)
+    if midline.side(x_mm[0]) == midline.side(x_mm[-1]) != UNDECIDED:
+        findings.append(Finding("kidneys_same_side", places))
+    if len(mains) > 2:
+        reason = f"{len(mains)} components of {KIDNEY_ML:.0f} mL or more taken as two: {places}"
+        findings.append(Finding("kidney_fragments", reason))
+    return Sided(sides[pieces.array], "pair", tuple(findings))
+
+
+def _name_one(pieces: Pieces, main: int, midline: Midline) -> Sided:
+    """Name the side of the only kidney, or cut it if it is a fused pair."""
+    mask = pieces.array == main
+    x_mm = _x_mm(mask, pieces.grid)
+    volume_ml = pieces.volume_ml[main]
+    neck = _neck(x_mm, pieces.grid.voxel_ml, midline)
+    if neck is not None:
+        cut_mm, area_mm2 = neck
+        labels = np.zeros(mask.shape, np.uint8)
+        labels[mask] = np.where(x_mm > cut_mm, LEFT, RIGHT)
+        reason = f"cut {midline.place(cut_mm)}, where its section has {area_mm2:.0f} mm2"
+        return Sided(labels, "isthmus", (Finding("kidneys_fused", reason),))
+    left_ml = volume_ml * float(np.mean(x_mm > midline.x_mm))
+    lesser_ml = min(left_ml, volume_ml - left_ml)
+    straddles = lesser_ml >= max(KIDNEY_ML, STRADDLE_SHARE * volume_ml)
+    side = UNDECIDED if straddles else midline.side(float(np.mean(x_mm)))
+    fused = straddles and np.ptp(x_mm) >= FUSED_WIDTH_MM
+    code = "single_kidney" if side != UNDECIDED else "kidney_side_unclear"
+    place = midline.place(float(np.mean(x_mm)))
+    reason = f"{volume_ml:.0f} mL, {np.ptp(x_mm):.0f} mm wide, its centre {place}"
+    finding = Finding("kidneys_fused" if fused else code, reason)
+    method = "undecided" if side == UNDECIDED else "single"
+    return Sided(mask * np.uint8(side), method, (finding,))
+
+
+def _neck(
+    x_mm: NDArray[np.float64], voxel_ml: float, midline: Midline
+) -> tuple[float, float] | None:
+    """Find the sagittal plane where a fused pair is narrowest: its x (mm) and area (mm^2).
+
+    A cut is judged by its area over the lesser part's volume to the power 2/3, which has no unit:
+    1.9 where a ball is halved, near 0 at a thread between two balls. Both parts have the volume of
+    a kidney, their centres are on opposite sides of the midline, and the cut is near it.
+    """
+    edges = np.arange(np.floor(x_mm.min()) - 1, x_mm.max() + 2)  # 1 mm apart
+    slice_ml = np.histogram(x_mm, edges)[0] * voxel_ml
+    area_mm2 = gaussian_filter1d(1000 * slice_ml, 2.0)  # columns would beat with the bins
+    cuts_mm, area_mm2 = edges[1:-1], (area_mm2[1:] + area_mm2[:-1]) / 2
+    offset_mm = (edges[1:] + edges[:-1]) / 2 - midline.x_mm
+    right_ml, left_ml = np.cumsum(slice_ml)[:-1], np.cumsum(slice_ml[::-1])[-2::-1]
+    moments = slice_ml * offset_mm
+    opposite = (np.cumsum(moments)[:-1] < 0) & (np.cumsum(moments[::-1])[-2::-1] > 0)
+    lesser_ml = np.minimum(right_ml, left_ml)
+    near = abs(cuts_mm - midline.x_mm) <= NECK_WINDOW_MM
+    allowed = opposite & near & (lesser_ml >= KIDNEY_ML)
+    ratio = np.where(allowed, area_mm2 / np.maximum(1000 * lesser_ml, 1) ** (2 / 3), np.inf)
+    best = int(np.argmin(ratio))
+    return (float(cuts_mm[best]), float(area_mm2[best])) if ratio[best] <= NECK_RATIO else None
+
+
+def _join_fragments(labels: Labels, pieces: Pieces) -> tuple[Labels, list[Finding]]:
+    """Give each unnamed component the label of the named voxel nearest to any of its voxels."""
+    loose = (pieces.array > 0) & (labels == 0)
+    if not loose.any():
+        return labels, []
+    shell = _shell(labels > 0)
+    tree = KDTree(_positions_mm(shell, pieces.grid))
+    gap_mm, nearest = map(np.asarray, tree.query(_positions_mm(loose, pieces.grid)))
+    owner = pieces.array[loose]
+    order = np.lexsort((gap_mm, owner))
+    ids, first = np.unique(owner[order], return_index=True)
+    chosen = np.zeros(len(pieces.x_mm), np.uint8)
+    chosen[ids] = labels[shell][nearest[order[first]]]
+    labels = np.where(loose, chosen[pieces.array], labels)
+    reason = (
+        f"{len(ids)} of {pieces.volume_ml[ids].sum():.2g} mL in all, "
+        f"the farthest {gap_mm[order[first]].max():.1f} mm away"
+    )
+    return labels, [Finding("kidney_fragments", reason)]
+
+
+def _midline(grid: Grid, part: Grid, image: sitk.Image | None) -> Midline:
+    """Find the midline: the median x of the body in the kidneys' slices, else the grid's middle."""
+    x_mm = None if image is None else _body_x_mm(image, part)
+    if x_mm is not None:
+        return Midline(x_mm, BODY_MARGIN_MM, "body's midline")
+    middle = grid.position_mm((np.asarray(grid.size_xyz) - 1) / 2)
+    return Midline(float(middle[0]), IMAGE_MARGIN_MM, "image's middle")
+
+
+def _body_x_mm(image: sitk.Image, part: Grid) -> float | None:
+    """Measure the median x of the largest thing denser than fat's edge at the height of `part`."""
+    grid = Grid.of(image)
+    x, y, z = (max(1, int(BODY_STEP_MM / s)) for s in grid.spacing_mm)
+    dense = sitk.GetArrayViewFromImage(image)[::z, ::y, ::x] > BODY_HU
+    steps_mm = grid.steps_mm * (x, y, z)
+    height_mm = _along(2, dense.shape, steps_mm) + grid.origin_mm[2]
+    low, high = _extent_mm(part)
+    body = np.asarray(cc3d.largest_k(dense & (height_mm >= low) & (height_mm <= high), k=1))
+    if not body.any():
+        return None
+    x_mm = np.broadcast_to(_along(0, dense.shape, steps_mm), dense.shape)
+    return float(np.median(x_mm[body > 0]) + grid.origin_mm[0])
+
+
+def _along(row: int, shape: tuple[int, ...], steps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute one LPS coordinate of each voxel of an array z, y, x, from the first voxel (mm)."""
+    z, y, x = np.ogrid[tuple(slice(n) for n in shape)]
+    return x * steps_mm[row, 0] + y * steps_mm[row, 1] + z * steps_mm[row, 2]
+
+
+def _extent_mm(part: Grid) -> tuple[float, float]:
+    corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in part.size_xyz)), axis=-1)
+    height_mm = part.position_mm(corners)[..., 2]
+    return float(height_mm.min()), float(height_mm.max())
+
+
+def _pieces(mask: Bool, grid: Grid) -> Pieces:
+    array = cc3d.connected_components(mask, connectivity=26, binary_image=True)
+    statistics = cc3d.statistics(array)
+    volume_ml = np.asarray(statistics["voxel_counts"], np.float64) * grid.voxel_ml
+    volume_ml[0] = 0.0
+    x_mm = grid.position_mm(np.nan_to_num(statistics["centroids"])[:, ::-1])[:, 0]
+    return Pieces(array, grid, volume_ml, x_mm)
+
+
+def _bounding_box(kidney: sitk.Image) -> Box | None:
+    mask = sitk.GetArrayViewFromImage(kidney) != 0
+    box: list[slice] = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hits = np.flatnonzero(mask.any(axis=others))
+        if hits.size == 0:
+            return None
+        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
+    return box[0], box[1], box[2]
+
+
+def _shell(mask: Bool) -> Bool:
+    """Keep the voxels of a mask that touch its outside by a face."""
+    inner = np.pad(mask, 1)
+    for axis in range(3):
+        inner = inner & np.roll(np.pad(mask, 1), 1, axis) & np.roll(np.pad(mask, 1), -1, axis)
+    return mask & ~inner[1:-1, 1:-1, 1:-1]
+
+
+def _x_mm(mask: Bool, grid: Grid) -> NDArray[np.float64]:
+    z, y, x = np.nonzero(mask)
+    along_x, along_y, along_z = grid.steps_mm[0]
+    return x * along_x + y * along_y + z * along_z + grid.origin_mm[0]
+
+
+def _positions_mm(mask: Bool, grid: Grid) -> NDArray[np.float64]:
+    return grid.position_mm(np.argwhere(mask)[:, ::-1])
+
+
+def _uncrop(labels: Labels, box: Box, kidney: sitk.Image) -> sitk.Image:
+    """Put a crop back into the mask's grid, with zeros around it."""
+    whole = sitk.Image(kidney.GetSize(), sitk.sitkUInt8)
+    whole.CopyInformation(kidney)
+    whole[tuple(reversed(box))] = sitk.GetImageFromArray(labels)  # in place, without a copy
+    return whole

@@ -1,0 +1,258 @@
+"""Kidneys of known shape and place, seen through every kind of header."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.kidneys import LEFT, RIGHT, UNDECIDED, KidneySplit, split_kidneys
+from manifests.grid import Grid
+
+CODES = [
+    "".join(letters) for pairs in permutations(("LR", "PA", "SI")) for letters in product(*pairs)
+]
+UPRIGHT = Grid((100, 44, 48), (3.0, 3.0, 4.0), (-148.5, -64.5, -94.0))
+
+
+def positions(grid: Grid) -> np.ndarray:
+    return grid.position_mm(np.indices(grid.size_xyz[::-1]).transpose(1, 2, 3, 0)[..., ::-1])
+
+
+def ellipsoid(centre_mm, radii_mm, grid: Grid = UPRIGHT) -> np.ndarray:
+    offset = (positions(grid) - np.array(centre_mm)) / np.array(radii_mm)
+    return (offset**2).sum(axis=-1) <= 1
+
+
+def box(low_mm, high_mm, grid: Grid = UPRIGHT) -> np.ndarray:
+    where = positions(grid)
+    return ((where >= low_mm) & (where <= high_mm)).all(axis=-1)
+
+
+def split(*shapes: np.ndarray, grid: Grid = UPRIGHT, **options) -> tuple[np.ndarray, KidneySplit]:
+    mask = np.logical_or.reduce(shapes)
+    result = split_kidneys(grid.image(mask.astype(np.uint8)), **options)
+    labels = sitk.GetArrayFromImage(result.labels)
+    assert np.array_equal(labels > 0, mask)
+    assert Grid.of(result.labels) == Grid.of(grid.image(mask.astype(np.uint8)))
+    return labels, result
+
+
+def codes(result: KidneySplit) -> list[str]:
+    return [finding.code for finding in result.findings]
+
+
+def pair(grid: Grid = UPRIGHT) -> tuple[np.ndarray, np.ndarray]:
+    # the right kidney is the lower one, and smaller
+    return ellipsoid((70, 10, 20), (28, 24, 52), grid), ellipsoid((-50, 5, -10), (24, 22, 46), grid)
+
+
+def test_pair_is_told_apart():
+    left, right = pair()
+    labels, result = split(left, right)
+    assert np.array_equal(labels == LEFT, left)
+    assert np.array_equal(labels == RIGHT, right)
+    assert result.labels.GetPixelID() == sitk.sitkUInt8
+    assert (result.method, codes(result)) == ("pair", [])
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_sides_do_not_depend_on_the_order_of_the_axes(code):
+    left, right = pair()
+    upright = UPRIGHT.image((left | right).astype(np.uint8))
+    turned = sitk.DICOMOrient(upright, code)
+    labels = sitk.DICOMOrient(split_kidneys(turned).labels, "LPS")
+    expected = np.where(left, LEFT, np.where(right, RIGHT, 0))
+    assert np.array_equal(sitk.GetArrayFromImage(labels), expected)
+
+
+@pytest.mark.parametrize("turn", [(0.3, 0.0, 0.0), (0.2, -0.3, 0.5), (0.0, 0.0, 1.2)])
+def test_sides_in_an_oblique_volume(turn):
+    rotation = sitk.Euler3DTransform((0, 0, 0), *turn).GetMatrix()
+    size, spacing = (84, 84, 84), (3.0, 3.0, 3.0)
+    centre = Grid(size, spacing, direction_lps=rotation).position_mm([41.5, 41.5, 41.5])
+    grid = Grid(size, spacing, tuple(-centre), rotation)
+    left, right = pair(grid)
+    labels, result = split(left, right, grid=grid)
+    assert np.array_equal(labels == LEFT, left)
+    assert np.array_equal(labels == RIGHT, right)
+    assert result.method == "pair"
+
+
+def test_mirrored_header_swaps_the_sides():
+    left, right = pair()
+    mirrored = Grid(
+        UPRIGHT.size_xyz, UPRIGHT.spacing_mm, UPRIGHT.origin_mm, (-1, 0, 0, 0, 1, 0, 0, 0, 1)
+    )
+    labels, _ = split(left, right, grid=mirrored)
+    assert np.array_equal(labels == RIGHT, left)
+    assert np.array_equal(labels == LEFT, right)
+
+
+@pytest.mark.parametrize("shift_mm", [-30, 0, 30])
+def test_pair_far_from_the_middle_is_ordered_by_position(shift_mm):
+    left = ellipsoid((55 + shift_mm, 0, 0), (25, 25, 50))
+    right = ellipsoid((-25 + shift_mm, 0, 0), (25, 25, 50))
+    labels, result = split(left, right)
+    assert np.array_equal(labels == LEFT, left)
+    assert "kidneys_same_side" not in codes(result)
+
+
+def test_two_kidneys_on_one_side():
+    lateral, medial = ellipsoid((105, 0, 0), (22, 25, 50)), ellipsoid((55, 0, 0), (22, 25, 50))
+    labels, result = split(lateral, medial)
+    assert np.array_equal(labels == LEFT, lateral)
+    assert np.array_equal(labels == RIGHT, medial)
+    assert codes(result) == ["kidneys_same_side"]
+
+
+@pytest.mark.parametrize(("x_mm", "side"), [(60, LEFT), (-60, RIGHT)])
+def test_single_kidney_is_named_by_the_middle(x_mm, side):
+    kidney = ellipsoid((x_mm, 0, 0), (28, 25, 52))
+    labels, result = split(kidney)
+    assert np.array_equal(labels == side, kidney)
+    assert (result.method, codes(result)) == ("single", ["single_kidney"])
+
+
+def test_single_kidney_near_the_middle_stays_undecided():
+    labels, result = split(ellipsoid((10, 0, 0), (28, 25, 52)))
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert (result.method, codes(result)) == ("undecided", ["kidney_side_unclear"])
+
+
+def test_body_in_the_image_moves_the_midline():
+    body = ellipsoid((55, 0, 0), (90, 60, 300))
+    hounsfield = UPRIGHT.image(np.where(body, 40, -1000).astype(np.int16))
+    kidney = ellipsoid((20, 0, 0), (18, 25, 52))
+    labels, result = split(kidney, image=hounsfield)
+    assert np.array_equal(labels == RIGHT, kidney)
+    assert codes(result) == ["single_kidney"]
+    assert codes(split(kidney)[1]) == ["kidney_side_unclear"]
+
+
+def test_body_is_the_largest_thing_at_the_height_of_the_kidney():
+    above = positions(UPRIGHT)[..., 2] > 60
+    body = np.where(
+        above, ellipsoid((-80, 0, 90), (60, 60, 28)), box((-20, -60, -99), (130, 60, 60))
+    )
+    table = box((-140, 50, -99), (-60, 62, 60))
+    hounsfield = UPRIGHT.image(np.where(body | table, 40, -1000).astype(np.int16))
+    kidney = ellipsoid((20, 0, 0), (18, 25, 50))
+    labels, _ = split(kidney, image=hounsfield)
+    assert np.array_equal(labels == RIGHT, kidney)
+
+
+def test_image_of_air_falls_back_to_the_middle():
+    air = UPRIGHT.image(np.full(UPRIGHT.size_xyz[::-1], -1000, np.int16))
+    kidney = ellipsoid((60, 0, 0), (28, 25, 52))
+    _, result = split(kidney, image=air)
+    assert "image's middle" in result.findings[0].reason
+
+
+@pytest.mark.parametrize("isthmus_mm", [4, 20, 30])
+def test_horseshoe_is_cut_at_its_isthmus(isthmus_mm):
+    left, right = ellipsoid((60, 0, 0), (28, 25, 55)), ellipsoid((-50, 0, 0), (28, 25, 55))
+    isthmus = box((-50, -8, -40), (60, 8, -40 + isthmus_mm))
+    labels, result = split(left, right, isthmus)
+    assert (result.method, codes(result)) == ("isthmus", ["kidneys_fused"])
+    assert (labels[left] == LEFT).all()
+    assert (labels[right] == RIGHT).all()
+
+
+def test_kidney_and_medial_mass_on_one_side_are_no_horseshoe():
+    kidney, mass = ellipsoid((80, 0, 0), (20, 25, 50)), ellipsoid((35, 0, 0), (20, 20, 20))
+    labels, result = split(kidney, mass, box((30, -2, -2), (80, 2, 2)))
+    assert set(np.unique(labels)) == {0, LEFT}
+    assert codes(result) == ["single_kidney"]
+
+
+def test_fused_kidney_without_a_neck_stays_whole():
+    labels, result = split(ellipsoid((0, 0, 0), (90, 30, 40)))
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert (result.method, codes(result)) == ("undecided", ["kidneys_fused"])
+
+
+def test_fragment_joins_the_kidney_with_the_nearest_voxel():
+    # its centre is nearer to the right kidney's centre
+    left, right = ellipsoid((70, 0, 0), (60, 50, 60)), ellipsoid((-55, 0, 0), (22, 22, 22))
+    fragment = ellipsoid((-3, 0, 0), (4, 4, 4))
+    labels, result = split(left, right, fragment)
+    assert np.array_equal(labels == LEFT, left | fragment)
+    assert codes(result) == ["kidney_fragments"]
+
+
+def test_many_fragments_each_join_their_own_kidney():
+    left, right = pair()
+    specks = np.zeros_like(left)
+    specks[2, ::8, ::8] = True
+    labels, result = split(left, right, specks)
+    where = positions(UPRIGHT)
+    gap = [
+        np.linalg.norm(where[specks][:, None] - where[k][None], axis=-1).min(axis=1)
+        for k in (left, right)
+    ]
+    assert np.array_equal(labels[specks], np.where(gap[0] < gap[1], LEFT, RIGHT))
+    assert f"{specks.sum()} of" in result.findings[0].reason
+
+
+def test_small_kidney_across_the_midline_is_a_kidney():
+    kidney, shrunken = ellipsoid((-60, 0, 0), (28, 25, 52)), ellipsoid((60, 0, 0), (9, 9, 16))
+    labels, result = split(kidney, shrunken)
+    assert np.array_equal(labels == LEFT, shrunken)
+    assert (result.method, codes(result)) == ("pair", [])
+
+
+def test_small_piece_beside_the_only_kidney_is_a_fragment():
+    kidney, piece = ellipsoid((-60, 0, 0), (28, 25, 52)), ellipsoid((-110, 0, 0), (9, 9, 16))
+    labels, result = split(kidney, piece)
+    assert np.array_equal(labels == RIGHT, kidney | piece)
+    assert codes(result) == ["kidney_fragments", "single_kidney"]
+
+
+def test_three_large_components_are_parted_at_the_widest_gap():
+    left, right = ellipsoid((60, 0, 0), (24, 22, 50)), ellipsoid((-40, 0, 0), (24, 22, 50))
+    mass = ellipsoid((-105, 0, 0), (35, 35, 35))  # larger than either kidney
+    labels, result = split(left, right, mass)
+    assert np.array_equal(labels == LEFT, left)
+    assert np.array_equal(labels == RIGHT, right | mass)
+    assert codes(result) == ["kidney_fragments"]
+
+
+def test_empty_mask():
+    labels, result = split(np.zeros(UPRIGHT.size_xyz[::-1], bool))
+    assert not labels.any()
+    assert (result.method, codes(result)) == ("none", ["no_kidney"])
+
+
+@pytest.mark.parametrize(("side", "value"), [("left", 1), ("right", 2), ("undecided", 3)])
+def test_side_given_by_a_person(side, value):
+    left, right = pair()
+    labels, result = split(left, right, side=side)
+    assert set(np.unique(labels)) == {0, value}
+    assert (result.method, result.findings) == ("given", ())
+
+
+@pytest.mark.parametrize("pixel", [sitk.sitkUInt16, sitk.sitkFloat64])
+def test_any_nonzero_value_is_kidney(pixel):
+    left, right = pair()
+    mask = UPRIGHT.image(left * 1.0 + right * 2.0)
+    labels = sitk.GetArrayFromImage(split_kidneys(sitk.Cast(mask, pixel)).labels)
+    assert np.array_equal(labels == LEFT, left)
+    assert np.array_equal(labels == RIGHT, right)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    filled=st.floats(0.005, 0.4),
+    spacing=st.tuples(*[st.sampled_from([0.5, 3.0, 20.0])] * 3),
+)
+def test_no_voxel_is_lost_or_invented(seed, filled, spacing):
+    mask = np.random.default_rng(seed).random((9, 11, 13)) < filled
+    grid = Grid((13, 11, 9), spacing, (-6 * spacing[0], 0.0, 0.0))
+    labels, result = split(mask, grid=grid)
+    assert set(np.unique(labels)) <= {0, LEFT, RIGHT, UNDECIDED}
+    assert (UNDECIDED in labels) == (result.method == "undecided")
+    assert (LEFT in labels and RIGHT in labels) == (result.method in {"pair", "isthmus"})

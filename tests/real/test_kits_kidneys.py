@@ -1,0 +1,134 @@
+"""Left and right on 24 masks of KiTS19, against what is known of them.
+
+The oracle knows the files' layout (slices run from head to foot along the first NIfTI axis, columns
+grow to the patient's left) and needs neither the headers' directions nor our components.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from curate.kidneys import KIDNEY_ML, LEFT, RIGHT, KidneySplit, split_kidneys
+from manifests.grid import Grid
+
+PAIRS = [0, 3, 4, 7, 9, 10, 15, 18, 20, 23, 31, 40, 41, 55, 64, 77, 102, 120, 144, 160, 180, 199]
+COARSE_MM = 3.0
+
+
+@pytest.fixture(scope="session")
+def kits(shared_data: Path) -> Path:
+    return shared_data / "kits19"
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Kidneys of a thinned-out mask: masks and volumes, from right to left."""
+
+    steps: tuple[slice, ...]
+    kidneys: list[np.ndarray]
+    volume_ml: list[float]
+
+    @classmethod
+    def of(cls, mask: sitk.Image) -> "Oracle":
+        spacing_mm = mask.GetSpacing()[::-1]
+        steps = tuple(slice(None, None, max(1, int(COARSE_MM / s))) for s in spacing_mm)
+        coarse = sitk.GetArrayViewFromImage(mask)[steps] > 0
+        array, count = ndimage.label(coarse, np.ones((3, 3, 3)))
+        voxel_ml = np.prod(spacing_mm) * np.prod([s.step for s in steps]) / 1000
+        volume_ml = ndimage.sum_labels(coarse, array, range(1, count + 1)) * voxel_ml
+        ids = 1 + np.flatnonzero(volume_ml >= KIDNEY_ML)
+        columns = [mean[0] for mean in ndimage.center_of_mass(coarse, array, ids)]
+        ids = ids[np.argsort(columns)]
+        return cls(steps, [array == i for i in ids], [float(volume_ml[i - 1]) for i in ids])
+
+
+def split(kits: Path, case: int) -> tuple[sitk.Image, KidneySplit, np.ndarray]:
+    mask = sitk.ReadImage(kits / f"case_{case:05}" / "segmentation.nii.gz")
+    result = split_kidneys(mask)
+    labels = sitk.GetArrayFromImage(result.labels)
+    assert np.array_equal(labels > 0, sitk.GetArrayViewFromImage(mask) > 0)
+    return mask, result, labels
+
+
+def volume_ml(labels: np.ndarray, side: int, grid: Grid) -> float:
+    return np.count_nonzero(labels == side) * grid.voxel_ml
+
+
+def codes(result: KidneySplit) -> set[str]:
+    return {finding.code for finding in result.findings}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_pair(kits, case):
+    mask, result, labels = split(kits, case)
+    oracle = Oracle.of(mask)
+    assert len(oracle.kidneys) == 2
+    for side, kidney, expected_ml in zip(
+        (RIGHT, LEFT), oracle.kidneys, oracle.volume_ml, strict=True
+    ):
+        assert set(np.unique(labels[oracle.steps][kidney])) == {side}
+        assert volume_ml(labels, side, Grid.of(mask)) >= KIDNEY_ML
+        assert volume_ml(labels, side, Grid.of(mask)) == pytest.approx(expected_ml, rel=0.02)
+    assert result.method == "pair"
+    assert codes(result) <= {"kidney_fragments"}
+
+
+def test_horseshoe_is_cut_in_two(kits):
+    mask, result, labels = split(kits, 151)
+    assert len(Oracle.of(mask).kidneys) == 1
+    assert result.method == "isthmus"
+    assert codes(result) == {"kidneys_fused", "kidney_fragments"}
+    left_ml, right_ml = (volume_ml(labels, side, Grid.of(mask)) for side in (LEFT, RIGHT))
+    assert left_ml + right_ml == pytest.approx(686.05, abs=0.1)
+    assert min(left_ml, right_ml) > 200
+    # the cut runs through less than a third of the section of a kidney
+    columns = [np.count_nonzero(labels == side, axis=(1, 2)) for side in (LEFT, RIGHT)]
+    cut = np.flatnonzero(columns[0])[0]
+    assert columns[0][cut] < columns[0].max() / 3
+    assert columns[0][cut] < columns[1].max() / 3
+
+
+def test_one_kidney_is_named(kits):
+    mask, result, labels = split(kits, 165)
+    assert result.method == "single"
+    assert "single_kidney" in codes(result)
+    assert volume_ml(labels, RIGHT, Grid.of(mask)) == pytest.approx(343.4, abs=0.1)
+    assert np.flatnonzero((labels > 0).any(axis=(1, 2))).max() < labels.shape[0] / 2
+
+
+def test_fragment_of_case_18_joins_the_right_kidney(kits):
+    mask, result, labels = split(kits, 18)
+    array, count = ndimage.label(labels == RIGHT, np.ones((3, 3, 3)))
+    assert count == 2
+    fragment_ml = np.bincount(array.ravel()).min() * Grid.of(mask).voxel_ml
+    assert fragment_ml == pytest.approx(0.9, abs=0.05)
+    assert "1 of 0.89 mL" in result.findings[0].reason
+
+
+def test_both_kidneys_of_case_41_hold_tumour(kits):
+    mask, _, labels = split(kits, 41)
+    tumour = sitk.GetArrayViewFromImage(mask) == 2
+    assert set(np.unique(labels[tumour])) == {LEFT, RIGHT}
+
+
+@pytest.mark.parametrize("case", [15, 23, 64])
+def test_sides_agree_with_nibabels_reading_of_the_header(kits, case):
+    _, _, labels = split(kits, case)
+    affine = nib.load(kits / f"case_{case:05}" / "segmentation.nii.gz").affine
+    index = [np.argwhere(labels == side)[:, ::-1].mean(axis=0) for side in (LEFT, RIGHT)]
+    left, right = (nib.affines.apply_affine(affine, i) for i in index)
+    assert left[0] < right[0] - 50  # RAS: x grows to the right
+
+
+def test_mirrored_header_swaps_the_sides(kits):
+    mask, _, labels = split(kits, 64)
+    direction = np.array(mask.GetDirection()).reshape(3, 3)
+    mask.SetDirection((np.diag([-1, 1, 1]) @ direction).ravel())
+    swapped = sitk.GetArrayFromImage(split_kidneys(mask).labels)
+    assert np.array_equal(swapped == LEFT, labels == RIGHT)
+    assert np.array_equal(swapped == RIGHT, labels == LEFT)

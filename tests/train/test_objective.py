@@ -1,0 +1,60 @@
+"""Objective: regular losses on fully labelled patches, all four on the others."""
+
+import pytest
+import torch
+
+from train.losses import MarginalExclusionLoss
+from train.objective import batch_loss
+from train.sampler import Batch
+from train.settings import resolve
+
+FULL, LIVER_ONLY = [0, 1, 2], [0, 1, 0]
+REGULAR = MarginalExclusionLoss(exclusion_weight=0.0)
+PARTIAL = MarginalExclusionLoss(exclusion_weight=2.0)
+
+
+def make(*rows):
+    """A batch of one patch for each row of `merged`, with logits."""
+    generator = torch.Generator().manual_seed(0)
+    merged = torch.tensor(rows)
+    target = torch.randint(3, (len(rows), 4, 4, 4), generator=generator)
+    target = torch.stack([row[t] for row, t in zip(merged, target, strict=True)])
+    hu = torch.zeros(len(rows), 1, 4, 4, 4, dtype=torch.int16)
+    logits = torch.randn(len(rows), 3, 4, 4, 4, generator=generator)
+    return logits, Batch(("a",) * len(rows), hu, target, merged)
+
+
+def loss_of(criterion, logits, batch, rows):
+    return criterion(logits[rows], batch.target[rows], batch.merged[rows])
+
+
+@pytest.fixture
+def paper():
+    return resolve("paper")
+
+
+def test_fully_labelled_patches_have_no_exclusion(paper):
+    logits, batch = make(FULL, FULL)
+    expected = REGULAR(logits, batch.target, batch.merged)
+    torch.testing.assert_close(batch_loss(logits, batch, paper), expected)
+    assert not torch.isclose(expected, PARTIAL(logits, batch.target, batch.merged))
+
+
+def test_partly_labelled_patches_have_all_four_losses(paper):
+    logits, batch = make(LIVER_ONLY, LIVER_ONLY)
+    expected = PARTIAL(logits, batch.target, batch.merged)
+    torch.testing.assert_close(batch_loss(logits, batch, paper), expected)
+
+
+def test_a_mixed_batch_is_the_mean_over_its_patches(paper):
+    logits, batch = make(FULL, LIVER_ONLY, LIVER_ONLY)
+    full, partial = loss_of(REGULAR, logits, batch, [0]), loss_of(PARTIAL, logits, batch, [1, 2])
+    torch.testing.assert_close(batch_loss(logits, batch, paper), (full + 2 * partial) / 3)
+
+
+def test_weights_and_options_reach_the_losses():
+    chosen = {"exclusion_weight": 0.5, "class_reduction": "mean", "smooth": 1.0, "epsilon": 0.5}
+    settings = resolve("paper", [f"{key}={value}" for key, value in chosen.items()])
+    logits, batch = make(LIVER_ONLY)
+    expected = MarginalExclusionLoss(**chosen)(logits, batch.target, batch.merged)
+    torch.testing.assert_close(batch_loss(logits, batch, settings), expected)

@@ -1,0 +1,97 @@
+"""Settings: presets, overrides, and what is refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from manifests.errors import TrainingError
+from train.schedule import learning_rate, stage_of
+from train.settings import PRESETS, TrainSettings, resolve
+
+
+def test_the_paper_preset_is_section_4_4():
+    paper = PRESETS["paper"]
+    assert (paper.optimiser, paper.learning_rate, paper.schedule) == ("adam", 0.1, "plateau")
+    assert (paper.stage_epochs, paper.epochs) == ((60, 140), 200)
+    assert (paper.patch_size_zyx, paper.batch_size) == ((48, 190, 190), 2)
+    assert paper.patches_per_dataset / paper.batch_size == 250
+    assert (paper.marginal_weight, paper.exclusion_weight, paper.class_reduction) == (1, 2, "sum")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("batch_size=4", "batch_size", 4),
+        ("learning_rate=1e-3", "learning_rate", 1e-3),
+        ("patch_size_zyx=16,32,48", "patch_size_zyx", (16, 32, 48)),
+        ("patch_size_zyx=[16, 32, 48]", "patch_size_zyx", (16, 32, 48)),
+        ("datasets=btcv", "datasets", ("btcv",)),
+        ("datasets=btcv,kits19", "datasets", ("btcv", "kits19")),
+        ("gradient_norm=null", "gradient_norm", None),
+        ("device=cuda:0", "device", "cuda:0"),
+    ],
+)
+def test_an_override_replaces_one_setting(override, key, value):
+    changed = resolve("tiny", [override])
+    assert getattr(changed, key) == value
+    assert changed == PRESETS["tiny"].model_copy(update={key: value})
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("batchsize=4", "batch_size, class_reduction"),
+        ("batch_size", "expected key=value"),
+        ("batch_size=0", "batch_size: Input should be greater than or equal to 1"),
+        ("batch_size=two", "got 'two'"),
+        ("learning_rate=NaN", "learning_rate: Input should be a finite number"),
+        ("patch_size_zyx=16,16", "patch_size_zyx"),
+        ("stage_epochs=0,0", "at least one epoch"),
+        ("marginal_weight=0", "marginal_weight must be above 0"),
+        ("filters=" + "[" * 10_000, "filters"),
+    ],
+)
+def test_a_bad_override_is_explained(override, words):
+    with pytest.raises(TrainingError, match=words.replace("[", r"\[")):
+        resolve("tiny", [override])
+
+
+def test_an_unknown_preset_is_explained():
+    with pytest.raises(TrainingError, match="expected one of tiny, default, paper"):
+        resolve("huge")
+
+
+def test_settings_survive_json_and_cannot_be_changed():
+    settings = resolve("default", ["datasets=a,b"])
+    assert TrainSettings.model_validate_json(settings.model_dump_json()) == settings
+    with pytest.raises(ValidationError):
+        settings.seed = 1
+
+
+def test_poly_falls_from_the_learning_rate_towards_zero():
+    settings = resolve("default", ["stage_epochs=2,8"])
+    rates = [learning_rate(settings, [1.0] * n) for n in range(10)]
+    assert rates[0] == settings.learning_rate
+    assert rates[5] == pytest.approx(1e-2 * 0.5**0.9)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] > 0
+
+
+def test_plateau_decays_by_a_fifth_after_ten_epochs_without_a_fall_of_a_thousandth():
+    settings = resolve("paper", ["stage_epochs=0,100"])
+    stuck = [1.0] + [1.0 - 1e-4 * n for n in range(1, 10)]
+    assert learning_rate(settings, stuck) == pytest.approx(0.1)
+    assert learning_rate(settings, [*stuck, 0.9995]) == pytest.approx(0.08)
+    assert learning_rate(settings, [*stuck, 0.99]) == pytest.approx(0.1)
+    assert learning_rate(settings, [1.0] * 21) == pytest.approx(0.064)
+    assert learning_rate(settings, [1.0 - 1e-2 * n for n in range(50)]) == pytest.approx(0.1)
+
+
+def test_plateau_forgets_the_first_stage_losses_but_keeps_its_decays():
+    settings = resolve("paper", ["stage_epochs=11,20"])
+    falling = [9.0 - n for n in range(9)]
+    assert learning_rate(settings, [0.1] * 11 + falling) == pytest.approx(0.08)
+
+
+def test_the_first_stage_comes_first():
+    settings = resolve("tiny", ["stage_epochs=2,1"])
+    assert [stage_of(epoch, settings) for epoch in range(3)] == [1, 1, 2]

@@ -1,0 +1,171 @@
+"""Settings of a training, and the presets: one aligned table, one column a preset."""
+
+import json
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from manifests.errors import TrainingError, explain
+
+Size = Annotated[int, Field(ge=4, le=1024)]
+Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class TrainSettings(BaseModel):
+    """All that decides a training beside the manifest.
+
+    Attributes:
+        patch_size_zyx: Voxels of a training patch, and of the window of prediction.
+        filters: Channels of the network by level, full resolution first; the patch may give fewer.
+        batch_size: Patches in a batch.
+        patches_per_dataset: Patches drawn from each dataset in an epoch, however large it is.
+        stage_epochs: Epochs of the first stage (fully labelled cases only) and of the second (all).
+        optimiser: `adam`, or `sgd` with Nesterov momentum.
+        learning_rate: At the first epoch.
+        momentum: Of `sgd`.
+        weight_decay: L2 penalty on the weights.
+        gradient_norm: Longer gradients are cut to this norm; none leaves them.
+        schedule: `poly` falls to 0 over all epochs; `plateau` falls by 20 % when the loss stalls.
+        marginal_weight: Weight of the marginal losses; regular ones on a fully labelled case.
+        exclusion_weight: Weight of the exclusion losses, which only partial labels have.
+        class_reduction: Losses are summed over classes, as in the paper, or averaged.
+        smooth: Voxels added above and below in Dice.
+        epsilon: Added to probabilities inside the exclusion cross-entropy's logarithm.
+        foreground_probability: Chance of a patch to be centred on a labelled voxel, beside the one
+            of each batch that always is.
+        augmentation: Strength of the intensity augmentation; 0 is none.
+        datasets: Datasets to train and validate on; none named means all.
+        validation_every: Epochs between validations; the last epoch always has one.
+        overlap: Share of a window that the next one covers, in validation.
+        device: `auto`, or as PyTorch names it.
+        precision: Of the network's arithmetic on a CUDA GPU; elsewhere always float32.
+        workers: Threads that read patches ahead.
+        seed: Of the weights, the patches and the augmentation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    patch_size_zyx: tuple[Size, Size, Size]
+    filters: Annotated[tuple[Size, ...], Field(min_length=3, max_length=8)]
+    batch_size: Count
+    patches_per_dataset: Count
+    stage_epochs: tuple[Epochs, Epochs]
+    optimiser: Literal["adam", "sgd"]
+    learning_rate: Positive
+    momentum: Fraction
+    weight_decay: Weight
+    gradient_norm: Positive | None
+    schedule: Literal["poly", "plateau"]
+    marginal_weight: Weight
+    exclusion_weight: Weight
+    class_reduction: Literal["sum", "mean"]
+    smooth: Positive = 1e-5
+    epsilon: Positive = 1.0
+    foreground_probability: Fraction
+    augmentation: Fraction
+    datasets: tuple[str, ...] = ()
+    validation_every: Count
+    overlap: Annotated[float, Field(ge=0, lt=1)]
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"]
+    workers: Count = 2
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of both stages."""
+        return sum(self.stage_epochs)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainSettings":
+        if not self.epochs:
+            msg = "stage_epochs must hold at least one epoch"
+            raise ValueError(msg)
+        if not self.marginal_weight:
+            msg = "marginal_weight must be above 0: exclusion alone teaches no class"
+            raise ValueError(msg)
+        return self
+
+
+# fmt: off
+_NAMES = ("tiny", "default", "paper")
+_TABLE: tuple[tuple[str, Any, Any, Any], ...] = (
+    # setting                  tiny               default                           paper
+    ("patch_size_zyx",         (32, 48, 48),      (64, 160, 160),                   (48, 190, 190)),
+    ("filters",                (8, 16, 32, 64),   (32, 64, 128, 256, 320, 320),     (32, 64, 128, 256, 320, 320)),  # noqa: E501
+    ("batch_size",             2,                 2,                                2),
+    ("patches_per_dataset",    16,                500,                              500),
+    ("stage_epochs",           (4, 9),            (60, 140),                        (60, 140)),
+    ("optimiser",              "adam",            "sgd",                            "adam"),
+    ("learning_rate",          1e-2,              1e-2,                             1e-1),
+    ("momentum",               0.99,              0.99,                             0.99),
+    ("weight_decay",           3e-5,              3e-5,                             0.0),
+    ("gradient_norm",          12.0,              12.0,                             None),
+    ("schedule",               "poly",            "poly",                           "plateau"),
+    ("marginal_weight",        1.0,               1.0,                              1.0),
+    ("exclusion_weight",       2.0,               2.0,                              2.0),
+    ("class_reduction",        "mean",            "mean",                           "sum"),
+    ("foreground_probability", 0.5,               0.33,                             0.0),
+    ("augmentation",           0.5,               1.0,                              0.0),
+    ("validation_every",       3,                 5,                                5),
+    ("overlap",                0.25,              0.5,                              0.5),
+    ("precision",              "float32",         "bfloat16",                       "float32"),
+)
+# fmt: on
+
+# tiny: CPU minutes. default: nnU-Net's recipe. paper: section 4.4 to the letter.
+PRESETS = MappingProxyType(
+    {
+        name: TrainSettings.model_validate({row[0]: row[column] for row in _TABLE})
+        for column, name in enumerate(_NAMES, start=1)
+    }
+)
+
+
+def resolve(preset: str = "default", overrides: Iterable[str] = ()) -> TrainSettings:
+    """The settings of a preset with some of them replaced.
+
+    Args:
+        preset: A key of `PRESETS`.
+        overrides: As in `batch_size=4`, `patch_size_zyx=32,64,64`, `gradient_norm=null`: a value
+            is JSON, or a comma-separated list, or else text.
+
+    Raises:
+        TrainingError: The preset or a key is not known, or a value cannot be taken.
+    """
+    if preset not in PRESETS:
+        msg = f"no preset {preset!r}: expected one of {', '.join(PRESETS)}"
+        raise TrainingError(msg)
+    values: dict[str, Any] = PRESETS[preset].model_dump()
+    for override in overrides:
+        key, value = _parse(override)
+        listed = isinstance(values[key], tuple) and not isinstance(value, list)
+        values[key] = [value] if listed else value
+    try:
+        return TrainSettings.model_validate(values)
+    except ValidationError as error:
+        raise TrainingError(explain(error, f"settings of preset {preset!r} with --set")) from error
+
+
+def _parse(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or key not in TrainSettings.model_fields:
+        msg = (
+            f"cannot set {override!r}: expected key=value with one of the keys "
+            f"{', '.join(sorted(TrainSettings.model_fields))}"
+        )
+        raise TrainingError(msg)
+    return key, _value(text)
+
+
+def _value(text: str) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return [_value(part) for part in text.split(",")] if "," in text else text
