@@ -112,7 +112,7 @@ def train(
         ):
             while header.epochs < settings.epochs:
                 started = perf_counter()
-                rate = learning_rate(settings, header.losses)
+                rate = learning_rate(settings, header.losses, (plan.steps(1), plan.steps(2)))
                 header = _train_epoch(session, header, rate)
                 cells = _validate(session, header)
                 header, improved = _judge(header, mean_score(cells))

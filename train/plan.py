@@ -65,6 +65,13 @@ class TrainingPlan:
         """
         return self.training if stage == 2 else tuple(c for c in self.training if is_full(c.merged))
 
+    def steps(self, stage: Stage) -> int:
+        """Batches in an epoch of a stage: the same number of patches from each dataset."""
+        datasets = {c.dataset for c in self.cases(stage)}
+        return math.ceil(
+            len(datasets) * self.settings.patches_per_dataset / self.settings.batch_size
+        )
+
 
 def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
     """Choose the cases, and derive what the network needs to know of them.

@@ -21,13 +21,24 @@ def stage_of(epoch: int, settings: TrainSettings) -> Stage:
     return 1 if epoch < settings.stage_epochs[0] else 2
 
 
-def learning_rate(settings: TrainSettings, losses: Sequence[float]) -> float:
+def learning_rate(
+    settings: TrainSettings, losses: Sequence[float], steps: tuple[int, int]
+) -> float:
     """The rate of the epoch that comes after the epochs whose mean losses are `losses`.
+
+    Args:
+        settings: The schedule, and the epochs of both stages.
+        losses: Mean loss of each epoch so far.
+        steps: Batches in an epoch of the first and of the second stage. An epoch of the union is
+            several times as long as one of the fully labelled dataset, and `poly` counts by it.
 
     Source: section 4.4 (`plateau`); nnU-Net (`poly`).
     """
     if settings.schedule == "poly":
-        return settings.learning_rate * (1 - len(losses) / settings.epochs) ** _POLY_POWER
+        first = min(len(losses), settings.stage_epochs[0])
+        done = first * steps[0] + (len(losses) - first) * steps[1]
+        total = sum(n * s for n, s in zip(settings.stage_epochs, steps, strict=True))
+        return settings.learning_rate * (1 - done / total) ** _POLY_POWER
     # the second stage has other losses: what it falls from starts anew, the rate goes on
     first = settings.stage_epochs[0]
     stalls = _stalls(losses[:first]) + _stalls(losses[first:])
