@@ -1,5 +1,6 @@
 """The front door: mounts the packages' commands, and holds `demo`, which crosses them."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,8 @@ DEMO_TITLES = {"full_only": "F only", "union": "union"}
 
 def main() -> None:
     """Run a command; an error that a user can act on is a message, not a traceback."""
+    # PyTorch's idle threads would spin, and take the cores from whoever else works on them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except MarginaliaError as error:
@@ -86,8 +89,6 @@ def demo(
 
 def _demo_cases(out: Path, seed: int, notify: Notify) -> "Manifest":
     """From phantom archives in the five real layouts to a manifest."""
-    import os
-
     from curate.harmonise import Target
     from curate.phantom_archives import write_phantom_archives
     from curate.prepare import Request, prepare

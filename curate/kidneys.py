@@ -4,6 +4,7 @@ Sides are decided by position in the LPS frame (mm; x grows to the patient's lef
 the direction of the array axes do not matter as long as the header is right.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,12 +88,22 @@ class Pieces:
         grid: The grid of the crop.
         volume_ml: Volume of each component; entry 0 is background.
         x_mm: Centroid of each component along LPS x; entry 0 is background.
+        boxes: Bounding box of each component (z, y, x).
     """
 
     array: NDArray[np.integer]
     grid: Grid
     volume_ml: NDArray[np.float64]
     x_mm: NDArray[np.float64]
+    boxes: Sequence[Box]
+
+    def around(self, ids: Iterable[int]) -> tuple[Box, Grid]:
+        """Find the box around some components, and its grid."""
+        chosen = [self.boxes[i] for i in ids]
+        start = [min(box[axis].start for box in chosen) for axis in range(3)]
+        stop = [max(box[axis].stop for box in chosen) for axis in range(3)]
+        z, y, x = (slice(*ends) for ends in zip(start, stop, strict=True))
+        return (z, y, x), self.grid.part(start[::-1], stop[::-1], (1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,7 @@ class Sided:
     """Main kidneys with sides, before the fragments join them."""
 
     labels: Labels
+    mains: Sequence[int]
     method: str
     findings: tuple[Finding, ...] = ()
 
@@ -138,7 +150,7 @@ def split_kidneys(
     pieces = _pieces(mask, grid.part(start, stop, (1, 1, 1)))
     midline = _midline(grid, pieces.grid, image)
     sided = _name_sides(pieces, midline)
-    labels, joined = _join_fragments(sided.labels, pieces)
+    labels, joined = _join_fragments(sided, pieces)
     findings = tuple(sorted({*sided.findings, *joined}))
     return KidneySplit(_uncrop(labels, box, kidney), sided.method, findings)
 
@@ -146,22 +158,25 @@ def split_kidneys(
 def _name_sides(pieces: Pieces, midline: Midline) -> Sided:
     """Give sides to the components that are kidneys; leave the others 0."""
     mains = np.flatnonzero(pieces.volume_ml >= KIDNEY_ML)
-    if len(mains) < 2:
-        mains = _with_small_kidney(pieces, midline)
-    if len(mains) < 2:
-        return _name_one(pieces, int(mains[0]), midline)
-    return _name_pair(pieces, mains, midline)
-
-
-def _with_small_kidney(pieces: Pieces, midline: Midline) -> NDArray[np.intp]:
-    """Choose the largest component, and the largest one that lies across the midline from it."""
+    if len(mains) >= 2:
+        return _name_pair(pieces, mains, midline)
     first = int(np.argmax(pieces.volume_ml))
+    cut = _cut_fused(pieces, first, midline)
+    if cut is not None:
+        return cut
+    second = _small_kidney(pieces, first, midline)
+    if second is not None:
+        return _name_pair(pieces, np.array([first, second]), midline)
+    return _name_one(pieces, first, midline)
+
+
+def _small_kidney(pieces: Pieces, first: int, midline: Midline) -> int | None:
+    """Find the largest component across the midline, if it is large enough for a kidney."""
     across = LEFT + RIGHT - midline.side(pieces.x_mm[first])
-    floor_ml = min(SMALL_KIDNEY_ML, SMALL_KIDNEY_SHARE * pieces.volume_ml[first])
     there = [midline.side(x) == across for x in pieces.x_mm]
     volume_ml = np.where(there, pieces.volume_ml, 0.0)
-    second = int(np.argmax(volume_ml))
-    return np.array([first, second] if volume_ml[second] >= floor_ml else [first])
+    floor_ml = min(SMALL_KIDNEY_ML, SMALL_KIDNEY_SHARE * pieces.volume_ml[first])
+    return int(np.argmax(volume_ml)) if volume_ml.max() >= floor_ml else None
 
 
 def _name_pair(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> Sided:
@@ -178,32 +193,42 @@ def _name_pair(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> Sid
     if len(mains) > 2:
         reason = f"{len(mains)} components of {KIDNEY_ML:.0f} mL or more taken as two: {places}"
         findings.append(Finding("kidney_fragments", reason))
-    return Sided(sides[pieces.array], "pair", tuple(findings))
+    return Sided(sides[pieces.array], mains.tolist(), "pair", tuple(findings))
+
+
+def _cut_fused(pieces: Pieces, main: int, midline: Midline) -> Sided | None:
+    """Cut a component in two if it is a fused pair with an isthmus."""
+    box, grid = pieces.around([main])
+    mask = pieces.array[box] == main
+    x_mm = _x_mm(mask, grid)
+    neck = _neck(x_mm, grid.voxel_ml, midline)
+    if neck is None:
+        return None
+    cut_mm, area_mm2 = neck
+    labels = np.zeros(pieces.array.shape, np.uint8)
+    labels[box][mask] = np.where(x_mm > cut_mm, LEFT, RIGHT)
+    reason = f"cut {midline.place(cut_mm)}, where its section has {area_mm2:.0f} mm2"
+    return Sided(labels, [main], "isthmus", (Finding("kidneys_fused", reason),))
 
 
 def _name_one(pieces: Pieces, main: int, midline: Midline) -> Sided:
-    """Name the side of the only kidney, or cut it if it is a fused pair."""
-    mask = pieces.array == main
-    x_mm = _x_mm(mask, pieces.grid)
-    volume_ml = pieces.volume_ml[main]
-    neck = _neck(x_mm, pieces.grid.voxel_ml, midline)
-    if neck is not None:
-        cut_mm, area_mm2 = neck
-        labels = np.zeros(mask.shape, np.uint8)
-        labels[mask] = np.where(x_mm > cut_mm, LEFT, RIGHT)
-        reason = f"cut {midline.place(cut_mm)}, where its section has {area_mm2:.0f} mm2"
-        return Sided(labels, "isthmus", (Finding("kidneys_fused", reason),))
+    """Name the side of the only kidney, unless it lies on both sides or too near the midline."""
+    box, grid = pieces.around([main])
+    mask = pieces.array[box] == main
+    x_mm = _x_mm(mask, grid)
+    centre_mm, width_mm, volume_ml = float(np.mean(x_mm)), np.ptp(x_mm), pieces.volume_ml[main]
     left_ml = volume_ml * float(np.mean(x_mm > midline.x_mm))
     lesser_ml = min(left_ml, volume_ml - left_ml)
     straddles = lesser_ml >= max(KIDNEY_ML, STRADDLE_SHARE * volume_ml)
-    side = UNDECIDED if straddles else midline.side(float(np.mean(x_mm)))
-    fused = straddles and np.ptp(x_mm) >= FUSED_WIDTH_MM
+    side = UNDECIDED if straddles else midline.side(centre_mm)
     code = "single_kidney" if side != UNDECIDED else "kidney_side_unclear"
-    place = midline.place(float(np.mean(x_mm)))
-    reason = f"{volume_ml:.0f} mL, {np.ptp(x_mm):.0f} mm wide, its centre {place}"
-    finding = Finding("kidneys_fused" if fused else code, reason)
+    code = "kidneys_fused" if straddles and width_mm >= FUSED_WIDTH_MM else code
+    place = midline.place(centre_mm)
+    reason = f"{volume_ml:.0f} mL, {width_mm:.0f} mm wide, its centre {place}"
+    labels = np.zeros(pieces.array.shape, np.uint8)
+    labels[box][mask] = side
     method = "undecided" if side == UNDECIDED else "single"
-    return Sided(mask * np.uint8(side), method, (finding,))
+    return Sided(labels, [main], method, (Finding(code, reason),))
 
 
 def _neck(
@@ -231,24 +256,24 @@ def _neck(
     return (float(cuts_mm[best]), float(area_mm2[best])) if ratio[best] <= NECK_RATIO else None
 
 
-def _join_fragments(labels: Labels, pieces: Pieces) -> tuple[Labels, list[Finding]]:
-    """Give each unnamed component the label of the named voxel nearest to any of its voxels."""
-    loose = (pieces.array > 0) & (labels == 0)
-    if not loose.any():
-        return labels, []
-    shell = _shell(labels > 0)
-    tree = KDTree(_positions_mm(shell, pieces.grid))
-    gap_mm, nearest = map(np.asarray, tree.query(_positions_mm(loose, pieces.grid)))
-    owner = pieces.array[loose]
-    order = np.lexsort((gap_mm, owner))
-    ids, first = np.unique(owner[order], return_index=True)
-    chosen = np.zeros(len(pieces.x_mm), np.uint8)
-    chosen[ids] = labels[shell][nearest[order[first]]]
-    labels = np.where(loose, chosen[pieces.array], labels)
-    reason = (
-        f"{len(ids)} of {pieces.volume_ml[ids].sum():.2g} mL in all, "
-        f"the farthest {gap_mm[order[first]].max():.1f} mm away"
-    )
+def _join_fragments(sided: Sided, pieces: Pieces) -> tuple[Labels, list[Finding]]:
+    """Give each other component the label of the named voxel nearest to any of its voxels."""
+    fragments = sorted(set(range(1, len(pieces.boxes))) - set(sided.mains))
+    if not fragments:
+        return sided.labels, []
+    labels = sided.labels.copy()
+    box, grid = pieces.around(sided.mains)
+    shell = _shell(labels[box] > 0)
+    named, tree = labels[box][shell], KDTree(_positions_mm(shell, grid))
+    farthest_mm = 0.0
+    for fragment in fragments:
+        box, grid = pieces.around([fragment])
+        mask = pieces.array[box] == fragment
+        gap_mm, nearest = map(np.asarray, tree.query(_positions_mm(mask, grid)))
+        labels[box][mask] = named[nearest[np.argmin(gap_mm)]]
+        farthest_mm = max(farthest_mm, float(gap_mm.min()))
+    total_ml = pieces.volume_ml[fragments].sum()
+    reason = f"{len(fragments)} of {total_ml:.2g} mL in all, the farthest {farthest_mm:.1f} mm away"
     return labels, [Finding("kidney_fragments", reason)]
 
 
@@ -262,30 +287,15 @@ def _midline(grid: Grid, part: Grid, image: sitk.Image | None) -> Midline:
 
 
 def _body_x_mm(image: sitk.Image, part: Grid) -> float | None:
-    """Measure the median x of the largest thing denser than fat's edge at the height of `part`."""
-    grid = Grid.of(image)
-    x, y, z = (max(1, int(BODY_STEP_MM / s)) for s in grid.spacing_mm)
-    dense = sitk.GetArrayViewFromImage(image)[::z, ::y, ::x] > BODY_HU
-    steps_mm = grid.steps_mm * (x, y, z)
-    height_mm = _along(2, dense.shape, steps_mm) + grid.origin_mm[2]
-    low, high = _extent_mm(part)
-    body = np.asarray(cc3d.largest_k(dense & (height_mm >= low) & (height_mm <= high), k=1))
-    if not body.any():
-        return None
-    x_mm = np.broadcast_to(_along(0, dense.shape, steps_mm), dense.shape)
-    return float(np.median(x_mm[body > 0]) + grid.origin_mm[0])
-
-
-def _along(row: int, shape: tuple[int, ...], steps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute one LPS coordinate of each voxel of an array z, y, x, from the first voxel (mm)."""
-    z, y, x = np.ogrid[tuple(slice(n) for n in shape)]
-    return x * steps_mm[row, 0] + y * steps_mm[row, 1] + z * steps_mm[row, 2]
-
-
-def _extent_mm(part: Grid) -> tuple[float, float]:
-    corners = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in part.size_xyz)), axis=-1)
-    height_mm = part.position_mm(corners)[..., 2]
-    return float(height_mm.min()), float(height_mm.max())
+    """Measure the median x of the largest thing denser than the body's edge, at `part`'s height."""
+    x, y, z = (max(1, int(BODY_STEP_MM / s)) for s in Grid.of(image).spacing_mm)
+    coarse = image[::x, ::y, ::z]
+    grid, dense = Grid.of(coarse), sitk.GetArrayViewFromImage(coarse) > BODY_HU
+    middle_mm = part.position_mm((np.asarray(part.size_xyz) - 1) / 2)[2]
+    reach_mm = abs(part.steps_mm[2]) @ part.size_xyz / 2
+    dense[dense] = abs(_positions_mm(dense, grid)[:, 2] - middle_mm) <= reach_mm
+    body = np.asarray(cc3d.largest_k(dense, k=1)) > 0
+    return float(np.median(_x_mm(body, grid))) if body.any() else None
 
 
 def _pieces(mask: Bool, grid: Grid) -> Pieces:
@@ -294,7 +304,7 @@ def _pieces(mask: Bool, grid: Grid) -> Pieces:
     volume_ml = np.asarray(statistics["voxel_counts"], np.float64) * grid.voxel_ml
     volume_ml[0] = 0.0
     x_mm = grid.position_mm(np.nan_to_num(statistics["centroids"])[:, ::-1])[:, 0]
-    return Pieces(array, grid, volume_ml, x_mm)
+    return Pieces(array, grid, volume_ml, x_mm, statistics["bounding_boxes"])
 
 
 def _bounding_box(kidney: sitk.Image) -> Box | None:

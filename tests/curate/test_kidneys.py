@@ -122,23 +122,35 @@ def test_single_kidney_near_the_middle_stays_undecided():
     assert (result.method, codes(result)) == ("undecided", ["kidney_side_unclear"])
 
 
+FINE = Grid((300, 33, 14), (1.0, 4.0, 15.0), (-149.5, -64.0, -97.5))  # the image's own grid
+
+
 def test_body_in_the_image_moves_the_midline():
-    body = ellipsoid((55, 0, 0), (90, 60, 300))
-    hounsfield = UPRIGHT.image(np.where(body, 40, -1000).astype(np.int16))
+    body = ellipsoid((55, 0, 0), (90, 60, 300), FINE)
+    hounsfield = FINE.image(np.where(body, 40, -1000).astype(np.int16))
     kidney = ellipsoid((20, 0, 0), (18, 25, 52))
     labels, result = split(kidney, image=hounsfield)
     assert np.array_equal(labels == RIGHT, kidney)
     assert codes(result) == ["single_kidney"]
+    assert "35 mm right of the body's midline" in result.findings[0].reason
     assert codes(split(kidney)[1]) == ["kidney_side_unclear"]
 
 
-def test_body_is_the_largest_thing_at_the_height_of_the_kidney():
-    above = positions(UPRIGHT)[..., 2] > 60
-    body = np.where(
-        above, ellipsoid((-80, 0, 90), (60, 60, 28)), box((-20, -60, -99), (130, 60, 60))
+def test_midline_is_the_bodys_at_the_height_of_the_kidney():
+    here = box((-20, -60, 25), (130, 60, 75), FINE)
+    elsewhere = box((-149, -60, -99), (60, 60, 25), FINE)
+    hounsfield = FINE.image(np.where(here | elsewhere, 40, -1000).astype(np.int16))
+    kidney = ellipsoid((20, 0, 50), (22, 25, 20))
+    labels, _ = split(kidney, image=hounsfield)
+    assert np.array_equal(labels == RIGHT, kidney)
+
+
+def test_body_is_the_largest_thing_in_the_image():
+    body, arm = (
+        box((-20, -60, -99), (130, 60, 99), FINE),
+        box((-149, -60, -99), (-30, 60, 99), FINE),
     )
-    table = box((-140, 50, -99), (-60, 62, 60))
-    hounsfield = UPRIGHT.image(np.where(body | table, 40, -1000).astype(np.int16))
+    hounsfield = FINE.image(np.where(body | arm, 40, -1000).astype(np.int16))
     kidney = ellipsoid((20, 0, 0), (18, 25, 50))
     labels, _ = split(kidney, image=hounsfield)
     assert np.array_equal(labels == RIGHT, kidney)
@@ -152,20 +164,54 @@ def test_image_of_air_falls_back_to_the_middle():
 
 
 @pytest.mark.parametrize("isthmus_mm", [4, 20, 30])
-def test_horseshoe_is_cut_at_its_isthmus(isthmus_mm):
-    left, right = ellipsoid((60, 0, 0), (28, 25, 55)), ellipsoid((-50, 0, 0), (28, 25, 55))
-    isthmus = box((-50, -8, -40), (60, 8, -40 + isthmus_mm))
+@pytest.mark.parametrize("shift_mm", [0, 30])
+def test_horseshoe_is_cut_at_its_isthmus(isthmus_mm, shift_mm):
+    left = ellipsoid((60 + shift_mm, 0, 0), (28, 25, 55))
+    right = ellipsoid((-50 + shift_mm, 0, 0), (28, 25, 55))
+    isthmus = box((-50 + shift_mm, -8, -40), (60 + shift_mm, 8, -40 + isthmus_mm))
     labels, result = split(left, right, isthmus)
     assert (result.method, codes(result)) == ("isthmus", ["kidneys_fused"])
     assert (labels[left] == LEFT).all()
     assert (labels[right] == RIGHT).all()
 
 
-def test_kidney_and_medial_mass_on_one_side_are_no_horseshoe():
-    kidney, mass = ellipsoid((80, 0, 0), (20, 25, 50)), ellipsoid((35, 0, 0), (20, 20, 20))
-    labels, result = split(kidney, mass, box((30, -2, -2), (80, 2, 2)))
+def test_horseshoe_with_a_loose_piece_is_still_a_horseshoe():
+    left, right = ellipsoid((60, 0, 0), (34, 30, 60)), ellipsoid((-50, 0, 0), (22, 20, 40))
+    isthmus, piece = box((-50, -8, -8), (60, 8, 8)), ellipsoid((-100, 0, 0), (9, 9, 16))
+    body = FINE.image(np.full(FINE.size_xyz[::-1], 40, np.int16))
+    labels, result = split(left, right, isthmus, piece, image=body)
+    assert (labels[left] == LEFT).all()
+    assert (labels[right | piece] == RIGHT).all()
+    assert codes(result) == ["kidney_fragments", "kidneys_fused"]
+
+
+def test_voxels_that_touch_at_a_corner_are_one_kidney():
+    mask = np.zeros(UPRIGHT.size_xyz[::-1], bool)
+    mask[10:22, 10:20, 60:75] = mask[22:34, 20:30, 75:90] = True  # 65 mL each
+    labels, result = split(mask)
     assert set(np.unique(labels)) == {0, LEFT}
     assert codes(result) == ["single_kidney"]
+
+
+def test_kidney_and_medial_mass_on_one_side_are_no_horseshoe():
+    kidney, mass = ellipsoid((70, 0, 0), (22, 25, 50)), ellipsoid((24, 0, 0), (20, 20, 20))
+    labels, result = split(kidney, mass, box((24, -2, -2), (70, 2, 2)))
+    assert set(np.unique(labels)) == {0, LEFT}
+    assert codes(result) == ["single_kidney"]
+
+
+def test_kidney_and_small_nodule_across_the_midline_are_no_horseshoe():
+    kidney, nodule = ellipsoid((-60, 0, 0), (28, 25, 52)), ellipsoid((20, 0, 0), (12, 12, 12))
+    labels, result = split(kidney, nodule, box((-60, -2, -2), (20, 2, 2)))
+    assert set(np.unique(labels)) == {0, RIGHT}
+    assert codes(result) == ["single_kidney"]
+
+
+def test_neck_far_from_the_midline_is_no_isthmus():
+    mass, kidney = ellipsoid((-4, 0, 0), (66, 50, 50)), ellipsoid((110, 0, 0), (25, 25, 50))
+    labels, result = split(mass, kidney, box((0, -2, -2), (110, 2, 2)))
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert codes(result) == ["kidneys_fused"]
 
 
 def test_fused_kidney_without_a_neck_stays_whole():
@@ -174,13 +220,27 @@ def test_fused_kidney_without_a_neck_stays_whole():
     assert (result.method, codes(result)) == ("undecided", ["kidneys_fused"])
 
 
+def test_fused_kidney_off_the_midline_stays_whole():
+    body = FINE.image(np.full(FINE.size_xyz[::-1], 40, np.int16))
+    labels, result = split(ellipsoid((25, 0, 0), (95, 30, 40)), image=body)
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert codes(result) == ["kidneys_fused"]
+
+
+def test_great_mass_that_reaches_across_the_midline_has_a_side():
+    labels, result = split(ellipsoid((50, 0, 0), (68, 55, 55)))
+    assert set(np.unique(labels)) == {0, LEFT}
+    assert codes(result) == ["single_kidney"]
+
+
 def test_fragment_joins_the_kidney_with_the_nearest_voxel():
-    # its centre is nearer to the right kidney's centre
+    # its centre, and most of it, is nearer to the right kidney
     left, right = ellipsoid((70, 0, 0), (60, 50, 60)), ellipsoid((-55, 0, 0), (22, 22, 22))
-    fragment = ellipsoid((-3, 0, 0), (4, 4, 4))
+    fragment = box((-22, -2, -2), (5, 2, 2))
     labels, result = split(left, right, fragment)
     assert np.array_equal(labels == LEFT, left | fragment)
     assert codes(result) == ["kidney_fragments"]
+    assert result.findings[0].reason.endswith("the farthest 6.0 mm away")
 
 
 def test_many_fragments_each_join_their_own_kidney():
@@ -211,12 +271,29 @@ def test_small_piece_beside_the_only_kidney_is_a_fragment():
     assert codes(result) == ["kidney_fragments", "single_kidney"]
 
 
-def test_three_large_components_are_parted_at_the_widest_gap():
-    left, right = ellipsoid((60, 0, 0), (24, 22, 50)), ellipsoid((-40, 0, 0), (24, 22, 50))
-    mass = ellipsoid((-105, 0, 0), (35, 35, 35))  # larger than either kidney
-    labels, result = split(left, right, mass)
+def test_speck_across_the_midline_is_no_kidney():
+    kidney, speck = ellipsoid((-60, 0, 0), (28, 25, 52)), ellipsoid((60, 0, 0), (6, 6, 6))
+    labels, result = split(kidney, speck)
+    assert np.array_equal(labels == RIGHT, kidney | speck)
+    assert codes(result) == ["kidney_fragments", "single_kidney"]
+
+
+def test_tips_of_two_kidneys_at_the_edge_of_the_scan():
+    left, right = ellipsoid((60, 0, 0), (8, 8, 6)), ellipsoid((-60, 0, 0), (7, 7, 6))
+    labels, result = split(left, right)
     assert np.array_equal(labels == LEFT, left)
-    assert np.array_equal(labels == RIGHT, right | mass)
+    assert np.array_equal(labels == RIGHT, right)
+    assert result.method == "pair"
+
+
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_three_large_components_are_parted_at_the_widest_gap(mirror):
+    alone = ellipsoid((mirror * 60, 0, 0), (24, 22, 50))
+    kidney = ellipsoid((mirror * -40, 0, 0), (24, 22, 50))
+    mass = ellipsoid((mirror * -105, 0, 0), (35, 35, 35))  # larger than either kidney
+    labels, result = split(alone, kidney, mass)
+    assert np.array_equal(labels == (LEFT if mirror == 1 else RIGHT), alone)
+    assert np.array_equal(labels == (RIGHT if mirror == 1 else LEFT), kidney | mass)
     assert codes(result) == ["kidney_fragments"]
 
 

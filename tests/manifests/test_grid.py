@@ -96,6 +96,8 @@ def test_covers_ends_at_the_outer_edges():
     grid = Grid((4, 3, 2), (2.0, 2.0, 2.0))
     probe = Grid((7, 1, 1), (2.0, 2.0, 2.0), (-2.9, 0.0, 0.0))  # centres -2.9, -0.9, ... 9.1
     assert grid.covers(probe).ravel().tolist() == [False, True, True, True, True, False, False]
+    rounded = Grid((1, 1, 1), (2.0, 2.0, 2.0), (-1.0001, 0.0, 0.0))
+    assert grid.covers(rounded).all()
 
 
 @pytest.mark.parametrize(
@@ -295,11 +297,29 @@ def test_an_oblique_volume_does_not_smear_beyond_its_edges():
     assert (result[source.covers(grid)] == 1).mean() > 0.99
 
 
-def test_a_structure_cut_by_the_edge_reaches_the_edge():
-    source = Grid((20, 20, 20), (1.0, 1.0, 2.0))
-    label = source.image(np.ones((20, 20, 20), np.uint8))
-    grid = harmonised_grid(label, TARGET_MM)  # 42 mm for 40 mm: a third of the end slices is beyond
-    assert (sitk.GetArrayFromImage(resample_label(label, grid)) == 1).all()
+def test_a_structure_cut_by_the_edges_is_the_same_in_each_slice():
+    source = Grid((40, 40, 16), (0.8, 0.8, 0.4))  # 6.4 mm high, brought to three slices of 3 mm
+    column = ((positions(source) - middle(source))[..., :2] ** 2).sum(axis=-1) <= 10**2
+    label = source.image(column.astype(np.uint8))
+    result = sitk.GetArrayFromImage(resample_label(label, harmonised_grid(label, TARGET_MM)))
+    assert result.shape[0] == 3
+    assert result.any()
+    assert (result == result[1]).all()
+
+
+def test_a_cavity_keeps_its_volume():
+    cavity = ball(SOURCE, 4, middle(SOURCE) + np.array([0.3, 0.2, 0.4]))
+    label = SOURCE.image((~cavity).astype(np.uint8))
+    result = resample_label(label, harmonised_grid(label, TARGET_MM))
+    assert measure(result, 0)[0] == pytest.approx(measure(label, 0)[0], rel=0.03)
+
+
+def test_one_thick_slice_between_thin_ones_does_not_spread():
+    array = np.zeros((11, 10, 10), np.uint8)
+    array[2] = 1  # it fills 1.8 slices of 3 mm: one wholly, its two neighbours to 0.4 each
+    label = Grid((10, 10, 11), (1.5, 1.5, 5.0)).image(array)
+    result = sitk.GetArrayFromImage(resample_label(label, harmonised_grid(label, TARGET_MM)))
+    assert result.any(axis=(1, 2)).sum() == 1
 
 
 @pytest.mark.parametrize("first", range(10, 17))
@@ -312,13 +332,14 @@ def test_a_plate_thinner_than_half_a_slice_survives(first):
     assert result.any(axis=(1, 2)).sum() <= 2
 
 
-def test_a_speck_inside_an_organ_survives():
-    array = np.full((50, 56, 60), 2, np.uint8)
-    array[25, 28, 30] = 1
+@pytest.mark.parametrize(("speck", "organ"), [(1, 2), (2, 1)])
+def test_a_speck_inside_an_organ_survives(speck, organ):
+    array = np.full((50, 56, 60), organ, np.uint8)
+    array[25, 28, 30] = speck
     label = SOURCE.image(array)
     result = resample_label(label, harmonised_grid(label, TARGET_MM))
-    assert np.count_nonzero(sitk.GetArrayViewFromImage(result) == 1) == 1
-    assert measure(result)[1] == pytest.approx(SOURCE.position_mm((30, 28, 25)), abs=1.6)
+    assert np.count_nonzero(sitk.GetArrayViewFromImage(result) == speck) == 1
+    assert measure(result, speck)[1] == pytest.approx(SOURCE.position_mm((30, 28, 25)), abs=1.6)
 
 
 @pytest.mark.parametrize("spacing", [(0.8, 0.8, 1.0), (0.8, 0.8, 5.0), (0.7, 0.7, 0.7)])

@@ -14,6 +14,11 @@ from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.splits import SplitRequest, assign_splits
 from manifests.validate import validate
+from train.checkpoint import load_model
+from train.loop import train
+from train.metrics import dice
+from train.predict import predict_image
+from train.settings import resolve
 
 SPACING_MM = (3.0, 3.0, 3.0)
 ABDOMEN5 = load_label_space("abdomen5")
@@ -85,12 +90,16 @@ def raw(shared_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(shared_data, raw, tmp_path_factory):
+def recipes(shared_data, raw):
     labels_json = shared_data / "totalsegmentator" / "example_ct" / "labels.json"
-    recipes = (
+    return (
         write_recipe(raw, "ts_full", values_of(labels_json)),
         write_recipe(raw, "ts_liver", {1: NAMES["liver"]}),
     )
+
+
+@pytest.fixture(scope="module")
+def report(raw, recipes, tmp_path_factory):
     target = Target(ABDOMEN5, SPACING_MM, tmp_path_factory.mktemp("out"))
     return prepare(Request(recipes, raw, target), workers=2)
 
@@ -146,17 +155,14 @@ def test_the_written_image_is_the_scan(shared_data, report):
 
 @pytest.mark.slow
 def test_a_tiny_network_learns_both_and_predicts_on_the_scanners_grid(
-    shared_data, report, tmp_path
+    shared_data, raw, recipes, tmp_path
 ):
     """A few hundred steps on a full and a liver-only patient, then back onto both scans."""
-    from train.checkpoint import load_model
-    from train.loop import train
-    from train.metrics import dice
-    from train.predict import predict_image
-    from train.settings import resolve
-
-    manifest = assign_splits(report.manifest, SplitRequest(test=0, validation=0))
-    settings = resolve("tiny", ["stage_epochs=5,20", "patches_per_dataset=12"])
+    # Coarse, so that the tiny network's patch holds both organs.
+    target = Target(ABDOMEN5, (5.0, 5.0, 5.0), tmp_path / "prepared")
+    prepared = prepare(Request(recipes, raw, target), workers=2).manifest
+    manifest = assign_splits(prepared, SplitRequest(test=0, validation=0))
+    settings = resolve("tiny", ["stage_epochs=10,7", "patches_per_dataset=24"])
     train(manifest, tmp_path / "run", settings)
     model = load_model(tmp_path / "run", which="last")
     source = shared_data / "totalsegmentator"
