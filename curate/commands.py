@@ -118,7 +118,7 @@ def download(
     with shown_bytes(console, sum(s.to_fetch_bytes or 0 for s in sources)) as watch:
         fetched = run(sources, raw, options=options, watch=watch)
     count = sum(len(s.to_fetch) for s in fetched)
-    console.print(f"{count} files fetched into {raw}" if count else "everything is there")
+    console.print(f"files fetched: {count}" if count else "everything is there")
 
 
 def _accepts(recipe: "Recipe") -> bool:

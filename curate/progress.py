@@ -4,7 +4,18 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from curate.remote_file import Transfer, Watch
 
 
 @contextmanager
@@ -29,3 +40,44 @@ def shown(console: Console) -> Generator[Callable[[str, int, int], None]]:
             progress.update(tasks[work], completed=done, total=total)
 
         yield notify
+
+
+@contextmanager
+def shown_bytes(console: Console, total_bytes: int | None = None) -> Generator[Watch]:
+    """Show one bar for a whole download, and one for each file that is on its way.
+
+    Args:
+        console: Where to draw; a console that is no terminal stays quiet.
+        total_bytes: What is to come, if known.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        everything = progress.add_task("all files", total=total_bytes)
+        tasks: dict[str, TaskID] = {}
+        done: dict[str, int] = {}
+
+        def watch(transfer: Transfer) -> None:
+            name = f"{transfer.name} (checking)" if transfer.checking else transfer.name
+            if not transfer.checking:  # what an earlier run left has not come now
+                before = done.setdefault(transfer.name, transfer.done_bytes)
+                progress.advance(everything, transfer.done_bytes - before)
+                done[transfer.name] = transfer.done_bytes
+                _remove(progress, tasks, f"{transfer.name} (checking)")
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, completed=transfer.done_bytes)
+            progress.update(tasks[name], completed=transfer.done_bytes, total=transfer.total_bytes)
+            if transfer.done_bytes == transfer.total_bytes:
+                _remove(progress, tasks, name)
+
+        yield watch
+
+
+def _remove(progress: Progress, tasks: dict[str, TaskID], name: str) -> None:
+    if name in tasks:
+        progress.remove_task(tasks.pop(name))

@@ -4,7 +4,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from manifests.errors import RecipeError, explain
 from manifests.label_space import Name
@@ -14,6 +22,7 @@ from manifests.structures import Structure, unknown_structures, vocabulary
 FOLDER = Path(__file__).with_name("recipes")
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -45,16 +54,67 @@ class SynapseSource(_Facts):
     about_bytes: int | None = None
 
 
-class RepositorySource(_Facts):
-    """One file per case in a pinned revision of a repository; `{case}` stands for the case."""
+class HuggingFaceSource(_Facts):
+    """One file per case in a pinned revision of a Hugging Face data set.
 
-    kind: Literal["huggingface", "git"]
+    Attributes:
+        repository: As in `owner/name`.
+        revision: A commit.
+        files: Where a case's file lies in the repository; `{case}` stands for the case.
+        case: A case's name, made from its number.
+        first: The first case's number.
+        last: The last case's number; the repository may hold more.
+        about_bytes: All of the files together.
+    """
+
+    kind: Literal["huggingface"]
     repository: str
-    revision: str
+    revision: Hex40
     files: str
+    case: str
+    first: int
+    last: int
+    about_bytes: int | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the files lie in the repository."""
+        numbers = range(self.first, self.last + 1)
+        return tuple(self.files.replace("{case}", self.case.format(n)) for n in numbers)
 
 
-Source = Annotated[HttpSource | SynapseSource | RepositorySource, Field(discriminator="kind")]
+class GitSource(_Facts):
+    """Files in a pinned commit of a git repository whose host serves single files.
+
+    Attributes:
+        repository: What is cloned.
+        revision: A commit.
+        url: Where the host serves a file; `{revision}` and `{path}` stand for what they say.
+        files: Where a case's file lies in the repository; `{case}` stands for the case.
+        checksums: Table of the files to be had, with the columns path, bytes and md5; it lies
+            beside the recipe.
+    """
+
+    kind: Literal["git"]
+    repository: str
+    revision: Hex40
+    url: Annotated[str, Field(pattern=r"^https://.*\{revision\}.*\{path\}")]
+    files: str
+    checksums: Path
+
+    @field_validator("checksums")
+    @classmethod
+    def _find_beside_the_recipe(cls, path: Path, info: ValidationInfo) -> Path:
+        path = ((info.context or {}).get("folder", FOLDER) / path).resolve()
+        if not path.is_file():
+            msg = f"there is no file {path}"
+            raise ValueError(msg)
+        return path
+
+
+Source = Annotated[
+    HttpSource | SynapseSource | HuggingFaceSource | GitSource, Field(discriminator="kind")
+]
 
 
 class _Layout(_Facts):
@@ -181,7 +241,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """
     path = _find(name_or_path)
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(facts, context={"folder": path.parent})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         msg = f"recipe {path} cannot be read: {error}"
         raise RecipeError(msg) from error

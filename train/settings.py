@@ -110,7 +110,7 @@ _TABLE: tuple[tuple[str, Any, Any, Any], ...] = (
     ("schedule",               "poly",            "poly",                           "plateau"),
     ("marginal_weight",        1.0,               1.0,                              1.0),
     ("exclusion_weight",       2.0,               2.0,                              2.0),
-    ("class_reduction",        "mean",            "mean",                           "sum"),
+    ("class_reduction",        "sum",             "sum",                            "sum"),
     ("foreground_probability", 0.5,               0.33,                             0.0),
     ("augmentation",           0.5,               1.0,                              0.0),
     ("validation_every",       3,                 5,                                5),

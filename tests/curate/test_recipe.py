@@ -72,7 +72,11 @@ def test_btcv_labels_all_of_abdomen13_and_each_value_is_its_class():
 def test_labelled_cases_add_up_to_the_datasets_own_counts():
     counts = {name: load_recipe(name).labelled_cases for name in shipped_recipes()}
     assert counts == {
-        "btcv": 30, "msd_liver": 131, "msd_pancreas": 281, "msd_spleen": 41, "kits19": 210,
+        "btcv": 30,
+        "msd_liver": 131,
+        "msd_pancreas": 281,
+        "msd_spleen": 41,
+        "kits19": 210,
     }
 
 

@@ -45,7 +45,8 @@ def test_plain_files_come_out_and_junk_does_not(tmp_path, suffix):
     unpack(path, tmp_path / "out", notify=lambda done, total: seen.append((done, total)))
     files = {
         p.relative_to(tmp_path / "out").as_posix(): p.read_bytes()
-        for p in (tmp_path / "out").rglob("*") if p.is_file()
+        for p in (tmp_path / "out").rglob("*")
+        if p.is_file()
     }
     assert files == {"a/one.txt": b"1", "a/b/two.txt": b"22"}
     assert seen[-1] == (3, 3)
@@ -63,8 +64,12 @@ def test_paths_outside_are_refused(tmp_path, name, writer):
 
 @pytest.mark.parametrize(
     "content",
-    [(tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "good"), (tarfile.CHRTYPE, ""),
-     (tarfile.FIFOTYPE, "")],
+    [
+        (tarfile.SYMTYPE, "/etc/passwd"),
+        (tarfile.LNKTYPE, "good"),
+        (tarfile.CHRTYPE, ""),
+        (tarfile.FIFOTYPE, ""),
+    ],
 )
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, content):
     path = write_tar(tmp_path / "data.tar", {"good": b"1", "bad": content})

@@ -1,0 +1,136 @@
+"""How long to wait before a server is asked again, and when to give up."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import TypeVar
+
+from manifests.errors import SourceError
+
+LOGGER = logging.getLogger(__name__)
+WORTH_A_WORD_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+
+class BrokenOffError(Exception):
+    """Something that may go well when it is tried again.
+
+    Attributes:
+        asked_seconds: How long the server asks to be left alone, if it does.
+    """
+
+    def __init__(self, reason: str, asked_seconds: float | None = None) -> None:
+        """Keep the reason and the server's wish."""
+        super().__init__(reason)
+        self.asked_seconds = asked_seconds
+
+
+class GaveUpError(SourceError):
+    """A server, or the way to it, stayed out of order for longer than we wait."""
+
+
+class StoppedError(Exception):
+    """Somebody asked the download to end."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How failures in a row are met; what counts as a row is for the caller to say.
+
+    Attributes:
+        failures: So many in a row are met by waiting.
+        first_seconds: Wait after the first one; doubled with every further one.
+        longest_seconds: At most so long, unless the server asks for more.
+        longest_asked_seconds: A server that asks for more than this is not waited for.
+        jitter: Shortens the waits by up to a half, so that many clients do not return at once.
+        stop: Once set, nothing more is tried.
+        sleep: Waits; returns early when `stop` is set.
+    """
+
+    failures: int = 15
+    first_seconds: float = 1.0
+    longest_seconds: float = 60.0
+    longest_asked_seconds: float = 3600.0
+    jitter: Random = field(default_factory=Random)
+    stop: threading.Event = field(default_factory=threading.Event)
+    sleep: Callable[[float], object] | None = None
+
+    def wait_seconds(self, failure: int, asked_seconds: float | None = None) -> float:
+        """How long to wait after so many failures in a row, counted from 1."""
+        if asked_seconds is not None:
+            return asked_seconds
+        longest = min(self.longest_seconds, self.first_seconds * 2 ** (failure - 1))
+        return longest * self.jitter.uniform(0.5, 1.0)
+
+    def wait(self, failure: int, error: BrokenOffError, what: str) -> None:
+        """Wait, or give up.
+
+        Raises:
+            GaveUpError: There were too many failures, or the server asks for too long a wait.
+            StoppedError: The download is to end.
+        """
+        asked = error.asked_seconds
+        if asked is not None and asked > self.longest_asked_seconds:
+            msg = (
+                f"{what}: {error}, and asks for {asked:,.0f} s of rest; run the same command again "
+                f"after that: what has come is kept"
+            )
+            raise GaveUpError(msg) from error
+        if failure > self.failures:
+            msg = (
+                f"{what}: gave up after {failure} failures in a row, the last: {error}; check the "
+                f"network, and HTTPS_PROXY if it needs a proxy, and run the same command again: "
+                f"what has come is kept"
+            )
+            raise GaveUpError(msg) from error
+        seconds = self.wait_seconds(failure, asked)
+        level = logging.WARNING if seconds >= WORTH_A_WORD_SECONDS else logging.INFO
+        LOGGER.log(level, "%s: %s; again in %.0f s", what, error, seconds)
+        (self.sleep or self.stop.wait)(seconds)
+        self.go_on_or_stop()
+
+    def go_on_or_stop(self) -> None:
+        """Go on.
+
+        Raises:
+            StoppedError: The download is to end.
+        """
+        if self.stop.is_set():
+            raise StoppedError
+
+
+def patiently(action: Callable[[], Result], patience: Patience, *, what: str) -> Result:
+    """Do something until it goes well.
+
+    Raises:
+        GaveUpError: It never did.
+        StoppedError: The download is to end.
+    """
+    failure = 0
+    while True:
+        try:
+            return action()
+        except BrokenOffError as error:
+            failure += 1
+            patience.wait(failure, error, what)
+
+
+def asked_seconds(retry_after: str | None, now: datetime) -> float | None:
+    """How long a `Retry-After` header asks to wait, in seconds or until a date; None if nothing.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - now).total_seconds())

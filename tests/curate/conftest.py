@@ -1,0 +1,55 @@
+"""Fixtures of the tests that download."""
+
+from random import Random
+
+import pytest
+
+from curate.http_client import new_client
+from curate.http_download import Line
+from curate.patience import Patience
+from curate.remote_file import RemoteFile
+from tests.curate.fetching import CONTENT, STALL_SECONDS
+from tests.curate.loopback import serving
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def http_client():
+    with new_client(stall_seconds=STALL_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture
+def slept():
+    """The seconds that were waited, had anybody waited."""
+    return []
+
+
+@pytest.fixture
+def line(http_client, slept):
+    return Line(http_client, Patience(failures=4, jitter=Random(0), sleep=slept.append))
+
+
+@pytest.fixture
+def wanted(server, tmp_path):
+    """Serve content, and describe it as a recipe would."""
+
+    def make(content=CONTENT, **facts):
+        resource = server.serve("/data.tar", content, **facts)
+        return resource, RemoteFile(
+            name="mine/data.tar",
+            url=f"{server.url}/data.tar",
+            target=tmp_path / "mine" / "data.tar",
+            part=tmp_path / "mine" / "partial" / "data.tar.part",
+            size_bytes=len(content),
+            md5=resource.md5,
+            sha256=resource.sha256,
+            homepage="https://example.org",
+        )
+
+    return make

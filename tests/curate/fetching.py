@@ -1,0 +1,36 @@
+"""What is fetched from the loopback server, and what a download leaves."""
+
+import random
+
+import pytest
+
+from curate.http_download import fetch
+from curate.remote_file import RemoteFile
+from manifests.errors import SourceError
+from tests.curate.loopback import answer, drop_after
+
+CONTENT = random.Random(1).randbytes(300_000)
+OTHER = random.Random(2).randbytes(300_000)
+STALL_SECONDS = 20.0  # longer than a busy machine may pause
+
+
+def without(file, *names):
+    return RemoteFile(**{**vars(file), **dict.fromkeys(names)})
+
+
+def note_of(file):
+    return file.part.with_name(file.part.name + ".json")
+
+
+def is_fetched(file, content=CONTENT):
+    left = file.part.exists() or note_of(file).exists()
+    return file.target.read_bytes() == content and not left
+
+
+def leave(file, line, resource, count):
+    """Have a run end after so many bytes."""
+    resource.then(drop_after(count), answer(404))
+    with pytest.raises(SourceError):
+        fetch(file, line)
+    assert file.part.stat().st_size == count
+    resource.requests.clear()
