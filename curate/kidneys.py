@@ -15,19 +15,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
+from curate.midline import LEFT, RIGHT, UNDECIDED, Midline, find_midline
+from curate.voxels import positions_mm_of, x_mm_of
 from manifests.findings import Finding
 from manifests.grid import Grid
 
-LEFT, RIGHT, UNDECIDED = 1, 2, 3
 SIDES = {"left": LEFT, "right": RIGHT, "undecided": UNDECIDED}
 
 KIDNEY_ML = 20.0  # a component of this volume is a kidney, or half of a fused one
 SMALL_KIDNEY_ML = 2.0  # on the other side of the body, so is one of this volume ...
 SMALL_KIDNEY_SHARE = 0.1  # ... or of this share of the first
-BODY_HU = -300.0
-BODY_STEP_MM = 4.0
-BODY_MARGIN_MM = 15.0  # a side is named beyond this distance from the body's midline,
-IMAGE_MARGIN_MM = 30.0  # and beyond this one from the image's middle: patients lie 20 mm off it
 NECK_WINDOW_MM = 50.0
 NECK_RATIO = 0.5  # 47 kidneys have 1.8 to 2.5 at their best cut, a horseshoe kidney has 0.16
 STRADDLE_SHARE = 0.25
@@ -51,32 +48,6 @@ class KidneySplit:
     labels: sitk.Image
     method: str
     findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True)
-class Midline:
-    """The sagittal plane that parts left from right, as far as it is known.
-
-    Attributes:
-        x_mm: Its position, LPS.
-        margin_mm: Nearer than this to it, no side is named.
-        source: Where it comes from: "body's midline" or "image's middle".
-    """
-
-    x_mm: float
-    margin_mm: float
-    source: str
-
-    def place(self, x_mm: float) -> str:
-        """Say where a position lies, for a person to read."""
-        side = "left" if x_mm > self.x_mm else "right"
-        return f"{abs(x_mm - self.x_mm):.0f} mm {side} of the {self.source}"
-
-    def side(self, x_mm: float) -> int:
-        """Name the side of a position: `LEFT`, `RIGHT` or, within the margin, `UNDECIDED`."""
-        if abs(x_mm - self.x_mm) <= self.margin_mm:
-            return UNDECIDED
-        return LEFT if x_mm > self.x_mm else RIGHT
 
 
 @dataclass(frozen=True)
@@ -148,7 +119,7 @@ def split_kidneys(
         return KidneySplit(_uncrop(mask * np.uint8(SIDES[side]), box, kidney), "given")
     start, stop = zip(*((s.start, s.stop) for s in reversed(box)), strict=True)
     pieces = _pieces(mask, grid.part(start, stop, (1, 1, 1)))
-    midline = _midline(grid, pieces.grid, image)
+    midline = find_midline(grid, pieces.grid, image)
     sided = _name_sides(pieces, midline)
     labels, joined = _join_fragments(sided, pieces)
     findings = tuple(sorted({*sided.findings, *joined}))
@@ -200,7 +171,7 @@ def _cut_fused(pieces: Pieces, main: int, midline: Midline) -> Sided | None:
     """Cut a component in two if it is a fused pair with an isthmus."""
     box, grid = pieces.around([main])
     mask = pieces.array[box] == main
-    x_mm = _x_mm(mask, grid)
+    x_mm = x_mm_of(mask, grid)
     neck = _neck(x_mm, grid.voxel_ml, midline)
     if neck is None:
         return None
@@ -215,7 +186,7 @@ def _name_one(pieces: Pieces, main: int, midline: Midline) -> Sided:
     """Name the side of the only kidney, unless it lies on both sides or too near the midline."""
     box, grid = pieces.around([main])
     mask = pieces.array[box] == main
-    x_mm = _x_mm(mask, grid)
+    x_mm = x_mm_of(mask, grid)
     centre_mm, width_mm, volume_ml = float(np.mean(x_mm)), np.ptp(x_mm), pieces.volume_ml[main]
     left_ml = volume_ml * float(np.mean(x_mm > midline.x_mm))
     lesser_ml = min(left_ml, volume_ml - left_ml)
@@ -264,38 +235,17 @@ def _join_fragments(sided: Sided, pieces: Pieces) -> tuple[Labels, list[Finding]
     labels = sided.labels.copy()
     box, grid = pieces.around(sided.mains)
     shell = _shell(labels[box] > 0)
-    named, tree = labels[box][shell], KDTree(_positions_mm(shell, grid))
+    named, tree = labels[box][shell], KDTree(positions_mm_of(shell, grid))
     farthest_mm = 0.0
     for fragment in fragments:
         box, grid = pieces.around([fragment])
         mask = pieces.array[box] == fragment
-        gap_mm, nearest = map(np.asarray, tree.query(_positions_mm(mask, grid)))
+        gap_mm, nearest = map(np.asarray, tree.query(positions_mm_of(mask, grid)))
         labels[box][mask] = named[nearest[np.argmin(gap_mm)]]
         farthest_mm = max(farthest_mm, float(gap_mm.min()))
     total_ml = pieces.volume_ml[fragments].sum()
     reason = f"{len(fragments)} of {total_ml:.2g} mL in all, the farthest {farthest_mm:.1f} mm away"
     return labels, [Finding("kidney_fragments", reason)]
-
-
-def _midline(grid: Grid, part: Grid, image: sitk.Image | None) -> Midline:
-    """Find the midline: the median x of the body in the kidneys' slices, else the grid's middle."""
-    x_mm = None if image is None else _body_x_mm(image, part)
-    if x_mm is not None:
-        return Midline(x_mm, BODY_MARGIN_MM, "body's midline")
-    middle = grid.position_mm((np.asarray(grid.size_xyz) - 1) / 2)
-    return Midline(float(middle[0]), IMAGE_MARGIN_MM, "image's middle")
-
-
-def _body_x_mm(image: sitk.Image, part: Grid) -> float | None:
-    """Measure the median x of the largest thing denser than the body's edge, at `part`'s height."""
-    x, y, z = (max(1, int(BODY_STEP_MM / s)) for s in Grid.of(image).spacing_mm)
-    coarse = image[::x, ::y, ::z]
-    grid, dense = Grid.of(coarse), sitk.GetArrayViewFromImage(coarse) > BODY_HU
-    middle_mm = part.position_mm((np.asarray(part.size_xyz) - 1) / 2)[2]
-    reach_mm = abs(part.steps_mm[2]) @ part.size_xyz / 2
-    dense[dense] = abs(_positions_mm(dense, grid)[:, 2] - middle_mm) <= reach_mm
-    body = np.asarray(cc3d.largest_k(dense, k=1)) > 0
-    return float(np.median(_x_mm(body, grid))) if body.any() else None
 
 
 def _pieces(mask: Bool, grid: Grid) -> Pieces:
@@ -325,16 +275,6 @@ def _shell(mask: Bool) -> Bool:
     for axis in range(3):
         inner = inner & np.roll(np.pad(mask, 1), 1, axis) & np.roll(np.pad(mask, 1), -1, axis)
     return mask & ~inner[1:-1, 1:-1, 1:-1]
-
-
-def _x_mm(mask: Bool, grid: Grid) -> NDArray[np.float64]:
-    z, y, x = np.nonzero(mask)
-    along_x, along_y, along_z = grid.steps_mm[0]
-    return x * along_x + y * along_y + z * along_z + grid.origin_mm[0]
-
-
-def _positions_mm(mask: Bool, grid: Grid) -> NDArray[np.float64]:
-    return grid.position_mm(np.argwhere(mask)[:, ::-1])
 
 
 def _uncrop(labels: Labels, box: Box, kidney: sitk.Image) -> sitk.Image:

@@ -1,6 +1,5 @@
 """Recipes: all there is to know of one source dataset, as one TOML file."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -8,16 +7,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from manifests.errors import RecipeError, explain
+from manifests.errors import RecipeError
 from manifests.label_space import Name
 from manifests.merged import Block, as_blocks
 from manifests.structures import Structure, unknown_structures, vocabulary
+from manifests.toml_file import read_toml
 
 FOLDER = Path(__file__).with_name("recipes")
 
@@ -239,15 +238,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     Raises:
         RecipeError: There is no such recipe, or the file is not well formed.
     """
-    path = _find(name_or_path)
-    try:
-        facts = tomllib.loads(path.read_text(encoding="utf-8"))
-        return Recipe.model_validate(facts, context={"folder": path.parent})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"recipe {path} cannot be read: {error}"
-        raise RecipeError(msg) from error
-    except ValidationError as error:
-        raise RecipeError(explain(error, f"recipe {path}")) from error
+    return read_toml(_find(name_or_path), Recipe, what="recipe", error=RecipeError)
 
 
 def _find(name_or_path: str | Path) -> Path:

@@ -1,14 +1,14 @@
 """Label spaces: the ordered classes that a network tells apart."""
 
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from manifests.errors import LabelSpaceError, explain
+from manifests.errors import LabelSpaceError
 from manifests.structures import Structure, unknown_structures
+from manifests.toml_file import read_toml
 
 FOLDER = Path(__file__).with_name("label_spaces")
 BACKGROUND = "background"
@@ -111,13 +111,7 @@ def load_label_space(name_or_path: str | Path) -> LabelSpace:
         LabelSpaceError: There is no such label space, or the file is not well formed.
     """
     path = _find(name_or_path)
-    try:
-        return LabelSpace.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        msg = f"label space {path} cannot be read: {error}"
-        raise LabelSpaceError(msg) from error
-    except ValidationError as error:
-        raise LabelSpaceError(explain(error, f"label space {path}")) from error
+    return read_toml(path, LabelSpace, what="label space", error=LabelSpaceError)
 
 
 def _find(name_or_path: str | Path) -> Path:
