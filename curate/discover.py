@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.recipe import DecathlonLayout, PairsLayout, Recipe
+from curate.recipe import DecathlonLayout, MasksLayout, PairsLayout, Recipe
 from manifests.errors import SourceError
 
 
@@ -19,13 +19,15 @@ class SourceCase:
         dataset: The recipe's name.
         name: The case's own name, as in `liver_0`.
         image: The image file, or a DICOM folder.
-        label: The label file.
+        label: The label file, or the folder of the masks.
+        masks: File names of the masks in the order of their values; none if there is one label.
     """
 
     dataset: str
     name: str
     image: Path
     label: Path
+    masks: tuple[str, ...] = ()
 
     @property
     def case_id(self) -> str:
@@ -41,7 +43,8 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     """
     layout = recipe.layout
     found = _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
-    cases = [SourceCase(recipe.name, name, image, label) for name, image, label in found]
+    masks = tuple(recipe.masks)
+    cases = [SourceCase(recipe.name, name, image, label, masks) for name, image, label in found]
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
@@ -78,7 +81,7 @@ def _below(root: Path, relative: str, index: Path) -> Path:
     return path
 
 
-def _paired(root: Path, layout: PairsLayout) -> Iterator[tuple[str, Path, Path]]:
+def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[tuple[str, Path, Path]]:
     labels: dict[str, Path] = {}
     for pattern in layout.labels:
         for path in sorted(root.glob(pattern.replace("{case}", "*"))):

@@ -14,6 +14,7 @@ from curate.recipe import Recipe
 from curate.relabel import BlockMap
 from manifests.atomic import whole_file
 from manifests.case import Case
+from manifests.content_hash import sha256_of
 from manifests.findings import Finding
 from manifests.grid import (
     Grid,
@@ -81,10 +82,10 @@ def harmonise(case: SourceCase, recipe: Recipe, target: Target) -> Case:
         annotated=tuple(target.label_space.names[n] for n in annotated),
         voxels=tuple(voxels.tolist()),
         volume_ml=tuple((voxels * np.prod(grid.spacing_mm) / MM3_PER_ML).tolist()),
-        source_image_sha256=_sha256(case.image),
-        source_label_sha256=_sha256(case.label),
-        image_sha256=_sha256(image_path),
-        label_sha256=_sha256(label_path),
+        source_image_sha256=sha256_of(case.image),
+        source_label_sha256=sha256_of(case.label),
+        image_sha256=sha256_of(image_path),
+        label_sha256=sha256_of(label_path),
         fingerprint=hashlib.sha256(hu.tobytes()).hexdigest(),
         source_size=source.size_xyz,
         source_spacing_mm=source.spacing_mm,
@@ -145,14 +146,3 @@ def _intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
 def _write(image: sitk.Image, path: Path) -> None:
     with whole_file(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=False)
-
-
-def _sha256(path: Path) -> str:
-    """Hash a file, or a folder's files in the order of their names."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Recipes: all there is to know of one source dataset, as one TOML file."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
 
 
 class _Facts(BaseModel):
@@ -134,18 +135,7 @@ class DecathlonLayout(_Layout):
     index: str = "dataset.json"
 
 
-class PairsLayout(_Layout):
-    """Images and labels are found by their names; `{case}` stands for the case.
-
-    Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
-        case: Regular expression of a case's name.
-        images: Where an image may lie below the root; the first that exists is taken.
-        labels: Where a label may lie, likewise.
-    """
-
-    kind: Literal["pairs"]
+class _NamedLayout(_Layout):
     case: str
     images: Names
     labels: Names
@@ -159,7 +149,39 @@ class PairsLayout(_Layout):
         return patterns
 
 
-Layout = Annotated[DecathlonLayout | PairsLayout, Field(discriminator="kind")]
+class PairsLayout(_NamedLayout):
+    """Images and labels are found by their names; `{case}` stands for the case.
+
+    Attributes:
+        archives: Patterns of the names that an archive of the dataset may have.
+        roots: Patterns of the folder that holds the dataset.
+        case: Regular expression of a case's name.
+        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
+            is taken.
+        labels: Where a label may lie, likewise.
+    """
+
+    kind: Literal["pairs"]
+
+
+class MasksLayout(_NamedLayout):
+    """As with pairs, but a label is a folder with one mask file per structure.
+
+    The recipe's `masks` names the files; its `values` follow from them.
+
+    Attributes:
+        archives: Patterns of the names that an archive of the dataset may have.
+        roots: Patterns of the folder that holds the dataset.
+        case: Regular expression of a case's name.
+        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
+            is taken.
+        labels: Where a case's folder of masks may lie, likewise.
+    """
+
+    kind: Literal["masks"]
+
+
+Layout = Annotated[DecathlonLayout | PairsLayout | MasksLayout, Field(discriminator="kind")]
 
 
 class Remark(_Facts):
@@ -176,6 +198,8 @@ class Recipe(_Facts):
         name: The dataset's name in manifests and on the command line.
         version: Changes when the recipe would give other cases.
         values: What each label value covers, as a set of structures; 0 is what nothing covers.
+        masks: What each mask file covers, likewise, in a dataset with one mask file per structure;
+            its values are their numbers from 1 on. Where masks overlap, the first listed counts.
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
         split_kidneys: Whether a value that covers both kidneys is to be split into sides.
         structures: Structures that this file declares beside the vocabulary.
@@ -193,6 +217,7 @@ class Recipe(_Facts):
     sources: tuple[Source, ...] = ()
     layout: Layout
     values: Annotated[dict[Annotated[int, Field(ge=1, le=65535)], Names], Field(min_length=1)]
+    masks: dict[FileName, Names] = Field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
     structures: dict[Name, Structure] = Field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
@@ -202,11 +227,28 @@ class Recipe(_Facts):
         """The sets of structures that one label value covers."""
         return as_blocks(self.values.values())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _number_the_masks(cls, facts: Any) -> Any:  # noqa: ANN401
+        if not isinstance(facts, dict) or not isinstance(facts.get("masks"), dict):
+            return facts
+        values = dict(enumerate(facts["masks"].values(), start=1))
+        if facts.get("values", values) != values:
+            msg = "masks and values: expected one of the two; the values follow from the masks"
+            raise ValueError(msg)
+        return {**facts, "values": values}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if problems := [*self._naming_problems(), *self._part_problems()]:
+        problems = [*self._mask_problems(), *self._naming_problems(), *self._part_problems()]
+        if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _mask_problems(self) -> list[str]:
+        if isinstance(self.layout, MasksLayout) == bool(self.masks):
+            return []
+        return ["masks: expected a [masks] table with the layout kind 'masks', and only with it"]
 
     def _naming_problems(self) -> list[str]:
         used = [s for block in self.values.values() for s in block]

@@ -13,7 +13,7 @@ from manifests.case import Case
 
 NAME = "case.json"
 # Changes when the same input and settings give other voxels or another row.
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 
 def settings_key(target: Target) -> str:
@@ -64,8 +64,12 @@ def read_record(folder: Path, settings: str, source: str | None = None) -> Case 
 
 
 def _state(path: Path) -> list[Any]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.exists()]
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [
+        [f.relative_to(path).as_posix(), f.stat().st_size, f.stat().st_mtime_ns]
+        for f in files
+        if f.is_file()
+    ]
 
 
 def _hash(value: Any) -> str:  # noqa: ANN401

@@ -1,28 +1,15 @@
 """Unpacking archives that somebody else made: only plain files, only below one folder."""
 
 import shutil
-import stat
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO
 
+from curate.archive import DAMAGE, MAX_ENTRIES, Member, bomb, limit_bytes, opened
 from manifests.errors import SourceError
 
 Notify = Callable[[int, int], None]
 CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Member:
-    """One entry of an archive: its name, its size, and how to open it if it is a plain file."""
-
-    name: str
-    size_bytes: int
-    open: Callable[[], IO[bytes] | None] | None
 
 
 def unpack(archive: Path, folder: Path, *, notify: Notify = lambda _done, _total: None) -> None:
@@ -37,15 +24,16 @@ def unpack(archive: Path, folder: Path, *, notify: Notify = lambda _done, _total
 
     Raises:
         SourceError: The archive is damaged, holds a path outside the folder, a link or a device,
-            or needs more space than there is.
+            two entries of one name, more than an archive of its size can hold, or needs more space
+            than there is.
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        with _opened(archive) as members:
-            _write_all(archive, list(members), partial, notify)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        with opened(archive) as members:
+            _write_all(archive, _checked(archive, members), partial, notify)
+    except DAMAGE as error:
         shutil.rmtree(partial, ignore_errors=True)
         msg = f"{archive} cannot be unpacked: {error}; get it again, or check the disk"
         raise SourceError(msg) from error
@@ -56,8 +44,6 @@ def unpack(archive: Path, folder: Path, *, notify: Notify = lambda _done, _total
 
 
 def _write_all(archive: Path, members: list[Member], folder: Path, notify: Notify) -> None:
-    for member in members:
-        _refuse_unsafe(archive, member)
     total = sum(m.size_bytes for m in members)
     free = shutil.disk_usage(folder).free
     if total > free:
@@ -69,11 +55,39 @@ def _write_all(archive: Path, members: list[Member], folder: Path, notify: Notif
         notify(done, total)
 
 
+def _checked(archive: Path, members: Iterable[Member]) -> list[Member]:
+    """List the members; stop at the first that is unsafe."""
+    limit = limit_bytes(archive)
+    taken: dict[str, str] = {}
+    checked: list[Member] = []
+    total = 0
+    for member in members:
+        _refuse_unsafe(archive, member)
+        _refuse_same_name(archive, member, taken)
+        checked.append(member)
+        total += member.size_bytes
+        if total > limit or len(checked) > MAX_ENTRIES:
+            raise SourceError(bomb(archive, f"{total:,} bytes in {len(checked):,} entries"))
+    return checked
+
+
+def _refuse_same_name(archive: Path, member: Member, taken: dict[str, str]) -> None:
+    """Refuse names that are one file, at least where case and accents' forms do not count."""
+    plain = unicodedata.normalize("NFC", str(PurePosixPath(member.name))).casefold()
+    if plain in taken:
+        msg = (
+            f"{archive}: the entries {taken[plain]!r} and {member.name!r} are one file: refused, "
+            f"nothing was unpacked"
+        )
+        raise SourceError(msg)
+    taken[plain] = member.name
+
+
 def _refuse_unsafe(archive: Path, member: Member) -> None:
     path = PurePosixPath(member.name)
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name
     if outside or member.open is None:
-        kind = "leaves the folder" if outside else "is a link or a device, not a plain file"
+        kind = "leaves the folder" if outside else "is a link, a device or sparse, not a plain file"
         msg = f"{archive}: the entry {member.name!r} {kind}: refused, nothing was unpacked"
         raise SourceError(msg)
 
@@ -92,36 +106,3 @@ def _write(member: Member, path: Path) -> int:
                 raise SourceError(msg)
             file.write(chunk)
     return written
-
-
-@contextmanager
-def _opened(archive: Path) -> Iterator[Iterator[Member]]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            yield _zip_members(file)
-    else:
-        with tarfile.open(archive) as file:
-            yield _tar_members(file)
-
-
-def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
-    for info in file.infolist():
-        if info.is_dir() or _is_junk(info.filename):
-            continue
-        mode = info.external_attr >> 16
-        plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)
-        opener = (lambda i=info: file.open(i)) if plain else None
-        yield Member(info.filename, info.file_size, opener)
-
-
-def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
-    for info in file:
-        if info.isdir() or _is_junk(info.name):
-            continue
-        opener = (lambda i=info: file.extractfile(i)) if info.isreg() else None
-        yield Member(info.name, info.size, opener)
-
-
-def _is_junk(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" in parts or (bool(parts) and parts[-1].startswith("._"))

@@ -79,7 +79,8 @@ def predict_command(
         Path, typer.Argument(metavar="RUN", help="A run's folder, or a checkpoint file.")
     ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="CT in NIfTI, NRRD or MetaImage.")
+        list[Path],
+        typer.Argument(metavar="IMAGE", help="CT: NIfTI, NRRD, MetaImage or a DICOM folder."),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
     *,

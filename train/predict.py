@@ -1,6 +1,5 @@
 """Prediction: a scan in, a label map on the scan's own grid out."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 
 from manifests.atomic import whole_file
+from manifests.content_hash import sha256_of
 from manifests.errors import MarginaliaError, TrainingError
 from manifests.grid import Grid, harmonised_grid, resample_image, resample_linear
 from train.model import Model
@@ -103,7 +103,7 @@ def predict_files(
 
     Args:
         model: The network and how it wants its input.
-        scans: Files that SimpleITK reads.
+        scans: Image files, or folders of DICOM slices.
         folder: Where the label maps go.
         device: Where the network runs.
         overlap: Share of a window that the next one covers again.
@@ -175,5 +175,4 @@ def _already_there(scan: Path, output: Path, note: str) -> Prediction:
 
 
 def _digest(scan: Path) -> str:
-    with scan.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(scan)[:16]

@@ -217,7 +217,7 @@ def test_archives_walk_the_path_of_real_data(folder, tmp_path, dataset):
     assert len(cases) == COUNTS[dataset]
     for case in cases:
         image, label, findings = read_case(case, recipe.values)
-        assert findings == []
+        assert {f.code for f in findings} <= {"axes_left_handed"}
         values = np.unique(sitk.GetArrayFromImage(label))
         assert values[0] == 0
         assert values.size > 1

@@ -1,9 +1,12 @@
 """Archives from elsewhere: what is good comes out whole, what is bad leaves nothing behind."""
 
+import gzip
 import io
 import stat
 import tarfile
+import tracemalloc
 import zipfile
+from itertools import product
 
 import pytest
 
@@ -73,7 +76,7 @@ def test_paths_outside_are_refused(tmp_path, name, writer):
 )
 def test_links_and_devices_in_a_tar_are_refused(tmp_path, content):
     path = write_tar(tmp_path / "data.tar", {"good": b"1", "bad": content})
-    with pytest.raises(SourceError, match="link or a device"):
+    with pytest.raises(SourceError, match="link, a device or sparse"):
         unpack(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -84,7 +87,7 @@ def test_links_in_a_zip_are_refused(tmp_path):
         info = zipfile.ZipInfo("bad")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(SourceError, match="link or a device"):
+    with pytest.raises(SourceError, match="link, a device or sparse"):
         unpack(path, tmp_path / "out")
 
 
@@ -103,3 +106,122 @@ def test_too_large_for_the_disk_is_refused_with_the_numbers(tmp_path, monkeypatc
     monkeypatch.setattr("curate.unpack.shutil.disk_usage", lambda _: type("U", (), {"free": 4}))
     with pytest.raises(SourceError, match=r"unpacks to 5 bytes.* has 4 free"):
         unpack(path, tmp_path / "out")
+
+
+# --- bombs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Limits that a test can reach: ten times the archive, or a tenth of a megabyte."""
+    monkeypatch.setattr("curate.archive.MAX_RATIO", 10)
+    monkeypatch.setattr("curate.archive.SMALL_BYTES", 100_000)
+
+
+def compressed(path, entries):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+        return path
+    return write_tar(path, entries, f"w:{path.suffix[1:]}")
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
+@pytest.mark.parametrize("entries", [1, 40])
+@pytest.mark.usefixtures("small")
+def test_a_bomb_is_refused_with_the_numbers(tmp_path, suffix, entries):
+    content = {f"zeros{n}": bytes(4_000_000 // entries) for n in range(entries)}
+    path = compressed(tmp_path / f"bomb.{suffix}", content)
+    size = path.stat().st_size
+    with pytest.raises(SourceError, match="refused as a bomb") as error:
+        unpack(path, tmp_path / "out")
+    assert f"has {size:,} bytes" in str(error.value)
+    assert f"at most {max(100_000, 10 * size):,} bytes (10 times" in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
+def test_what_compresses_well_and_is_small_is_no_bomb(tmp_path, suffix):
+    path = compressed(tmp_path / f"masks.{suffix}", {"zeros": bytes(4_000_000)})
+    unpack(path, tmp_path / "out")
+    assert (tmp_path / "out" / "zeros").read_bytes() == bytes(4_000_000)
+
+
+def test_too_many_entries_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.unpack.MAX_ENTRIES", 5)
+    with pytest.raises(SourceError, match="entries"):
+        unpack(write_tar(tmp_path / "d.tar", {f"{n}": b"" for n in range(6)}), tmp_path / "out")
+    unpack(write_tar(tmp_path / "d.tar", {f"{n}": b"" for n in range(5)}), tmp_path / "out")
+
+
+def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):
+    path = compressed(tmp_path / "data.zip", {"a": bytes(5000)})
+    content = path.read_bytes()
+    lie, truth = (n.to_bytes(4, "little") for n in (50, 5000))
+    assert content.count(truth) == 2
+    path.write_bytes(content.replace(truth, lie))
+    with pytest.raises(SourceError, match="cannot be unpacked"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tar_whose_header_asks_for_memory_is_refused(tmp_path):
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, 3 << 30
+    path = tmp_path / "data.tar.gz"
+    path.write_bytes(gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 20)))
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="expected headers of"):
+        unpack(path, tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+def test_a_sparse_entry_is_refused(tmp_path):
+    info = tarfile.TarInfo("sparse")
+    info.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b"77777777777\0"  # its real size: 8 GB, without a byte in the archive
+    block[148:156] = b"        "
+    block[148:156] = b"%06o\0 " % sum(block)
+    (tmp_path / "data.tar").write_bytes(block + bytes(1024))
+    with pytest.raises(SourceError, match="sparse"):
+        unpack(tmp_path / "data.tar", tmp_path / "out")
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("writer", "names"),
+    list(
+        product(
+            ["tar", "zip"],
+            [("a/x", "a/x"), ("a/x", "A/X"), ("a/x", "./a/x"), ("\u00e9", "e\u0301")],
+        )
+    ),
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_entries_that_are_one_file_are_refused(tmp_path, writer, names):
+    path = tmp_path / f"data.{writer}"
+    if writer == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, name)
+    else:
+        with tarfile.open(path, "w") as archive:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.size = 1
+                archive.addfile(info, io.BytesIO(b"1"))
+    with pytest.raises(SourceError, match="are one file"):
+        unpack(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_where_a_folder_must_be_leaves_nothing(tmp_path):
+    path = write_tar(tmp_path / "data.tar", {"a": b"1", "a/b": b"2"})
+    with pytest.raises(SourceError, match="cannot be unpacked"):
+        unpack(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["data.tar"]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from manifests.errors import GeometryError, TrainingError
+from manifests.findings import SetAsideError
 from manifests.grid import Grid
 from manifests.label_space import load_label_space
 from train import predict
@@ -165,12 +166,14 @@ def test_a_bad_scan_is_reported_and_does_not_stop_the_others(tmp_path, scan):
     text = tmp_path / "text.nii.gz"
     text.write_text("no image")
     missing = tmp_path / "missing.nii.gz"
-    flat, holed = tmp_path / "flat.nii.gz", tmp_path / "holed.mha"  # ITK reads NaN as 0 in NIfTI
+    flat, holed = tmp_path / "flat.nii.gz", tmp_path / "holed.mha"
     sitk.WriteImage(sitk.Image(8, 8, sitk.sitkInt16), flat)
     sitk.WriteImage(sitk.GetImageFromArray(np.full((4, 4, 4), np.nan, np.float32)), holed)
     results = run([text, missing, flat, holed, scan], tmp_path / "out")
     assert [r.outcome for r in results] == ["failed"] * 4 + ["written"]
-    for result, reason in zip(results, ("image", "No such file", "3-D", "NaN"), strict=False):
+    for result, reason in zip(
+        results, ("NIfTI", "No such file", "three dimensions", "NaN"), strict=False
+    ):
         assert reason in result.reason
         assert not result.output.exists()
     assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".gz", ".json"]
@@ -284,8 +287,6 @@ def skewed(path, skew):
 
 def test_axes_not_quite_at_right_angles_are_read_all_the_same(tmp_path):
     path = skewed(tmp_path / "skewed.nii.gz", 0.02)
-    with pytest.raises(RuntimeError, match="orthonormal"):
-        sitk.ReadImage(path)
     image = read_scan(path)
     assert sitk.GetArrayFromImage(image)[4, 3, 2] == 59
     np.testing.assert_allclose(Grid.of(image).steps_mm, np.diag([1.5, 1.5, 3.0]), atol=0.02)
@@ -293,5 +294,5 @@ def test_axes_not_quite_at_right_angles_are_read_all_the_same(tmp_path):
 
 
 def test_a_tilted_gantry_is_refused(tmp_path):
-    with pytest.raises(GeometryError, match="right angles"):
+    with pytest.raises(SetAsideError, match="right angles"):
         read_scan(skewed(tmp_path / "tilted.nii.gz", 0.3))

@@ -1,0 +1,132 @@
+"""What an archive holds, tar or zip: names, sizes, and how to read each entry."""
+
+import bz2
+import gzip
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from manifests.errors import SourceError
+
+# CT archives reach about 4, label maps that are stored plain a few hundred.
+MAX_RATIO = 500
+SMALL_BYTES = 1 << 30  # an archive that unpacks to less is no bomb, whatever its ratio
+MAX_BYTES = 1 << 42
+MAX_ENTRIES = 2_000_000
+MAX_HEADER_BYTES = 1 << 24  # of one read; the headers of a tar may name any size
+
+DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive: its name, its size, and how to open it if it is a plain file."""
+
+    name: str
+    size_bytes: int
+    open: Callable[[], IO[bytes] | None] | None
+
+
+def limit_bytes(archive: Path) -> int:
+    """The most that an archive of this size may unpack to."""
+    return min(MAX_BYTES, max(SMALL_BYTES, archive.stat().st_size * MAX_RATIO))
+
+
+def bomb(archive: Path, found: str) -> str:
+    """The words that refuse an archive which unpacks to more."""
+    return (
+        f"{archive} has {archive.stat().st_size:,} bytes and unpacks to {found} or more; expected "
+        f"at most {limit_bytes(archive):,} bytes ({MAX_RATIO} times its size) and "
+        f"{MAX_ENTRIES:,} entries: refused as a bomb, nothing was unpacked"
+    )
+
+
+@contextmanager
+def opened(archive: Path) -> Iterator[Iterator[Member]]:
+    """The entries of an archive that are neither folders nor junk (AppleDouble, `__MACOSX`)."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            yield _zip_members(file)
+        return
+    with _plain(archive) as stream, _tar(_Metered(stream, archive)) as file:
+        yield _tar_members(file)
+
+
+def _tar(stream: Any) -> tarfile.TarFile:  # noqa: ANN401
+    return tarfile.open(fileobj=stream, mode="r:")
+
+
+@contextmanager
+def _plain(archive: Path) -> Iterator[IO[bytes]]:
+    """The stream in a tar that may be compressed."""
+    with archive.open("rb") as file:
+        start = file.read(6)
+    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+    opener = next((o for magic, o in openers.items() if start.startswith(magic)), Path.open)
+    with opener(archive, "rb") as stream:
+        yield stream  # type: ignore[misc]
+
+
+class _Metered:
+    """A tar's stream that refuses to be read beyond what its archive can honestly hold.
+
+    Passing over an entry reads it as well, so a bomb would cost hours before anything is written,
+    and an entry's header may ask for any amount of memory.
+    """
+
+    def __init__(self, stream: IO[bytes], archive: Path) -> None:
+        self._stream, self._archive = stream, archive
+        self._limit = limit_bytes(archive) + SMALL_BYTES  # a tar's own blocks
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_HEADER_BYTES:
+            msg = f"{self._archive}: expected headers of {MAX_HEADER_BYTES:,} bytes; got {size:,}"
+            raise SourceError(msg)
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        if position > self._limit:
+            raise SourceError(bomb(self._archive, f"{position:,} bytes"))
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
+    for info in file.infolist():
+        if info.is_dir() or _is_junk(info.filename):
+            continue
+        mode = info.external_attr >> 16
+        plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)
+        opener = (lambda i=info: file.open(i)) if plain else None
+        yield Member(info.filename, info.file_size, opener)
+
+
+def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
+    for info in file:
+        if info.isdir() or _is_junk(info.name):
+            continue
+        plain = info.isreg() and not info.issparse()
+        opener = (lambda i=info: file.extractfile(i)) if plain else None
+        yield Member(info.name, info.size, opener)
+
+
+def _is_junk(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or (bool(parts) and parts[-1].startswith("._"))
