@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from curate import record
-from curate.harmonise import Target
+from curate.target import Target
 from manifests.case import Case
 from manifests.errors import ManifestError
 from manifests.findings import Finding

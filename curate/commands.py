@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,9 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from curate.download import Options
+    from curate.download_plan import PlannedSource
+    from curate.prepare_plan import Request
     from curate.recipe import Recipe
 
 app = typer.Typer()
@@ -16,15 +20,31 @@ app = typer.Typer()
 SET_ASIDE_EXIT_CODE = 3
 
 
+Datasets = Annotated[
+    list[str] | None,
+    typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
+]
+Offline = Annotated[bool, typer.Option(help="Fetch nothing; fail at once if something is missing.")]
+AcceptLicence = Annotated[
+    list[str] | None,
+    typer.Option(help="A dataset whose licence you accept, or `all`; may be given again."),
+]
+SynapseToken = Annotated[
+    str | None,
+    typer.Option(help="For BTCV, if neither SYNAPSE_AUTH_TOKEN nor ~/.synapseConfig has it."),
+]
+
+
 @app.command()
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder for the cases and the manifest.")],
-    datasets: Annotated[
-        list[str] | None,
-        typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
-    ] = None,
+    datasets: Datasets = None,
     raw: Annotated[
-        Path, typer.Option(help="Folder that holds the archives or the unpacked datasets.")
+        Path,
+        typer.Option(
+            help="Folder that holds archives or unpacked datasets; what is missing is downloaded "
+            "to it."
+        ),
     ] = Path(),
     label_space: Annotated[
         str, typer.Option(help="Label space, by name or as a TOML file.")
@@ -39,84 +59,126 @@ def prepare(
         int | None,
         typer.Option(min=1, help="At most so many cases of each dataset."),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all cases, and make damaged ones again.")
+    ] = False,
+    offline: Offline = False,
+    accept_licence: AcceptLicence = None,
+    synapse_token: SynapseToken = None,
     dry_run: Annotated[bool, typer.Option(help="Show what would be done; write nothing.")] = False,
 ) -> None:
-    """Turn archives into harmonised cases and one manifest; run again to do what is missing."""
-    from curate.harmonise import Target
-    from curate.prepare import Request, plan
+    """Download what is missing, and turn it into harmonised cases and one manifest.
+
+    Killed, or stopped by a full disk or a network that is gone: run it again to do the rest.
+    """
+    from curate.output_folder import alone
     from curate.prepare import prepare as run
+    from curate.prepare_plan import Request, plan
     from curate.progress import shown
-    from curate.recipe import load_recipe, shipped_recipes
-    from curate.tables import plan_table, report_table
+    from curate.tables import plan_view, report_table
+    from curate.target import Target
+    from manifests.errors import MarginaliaError
     from manifests.label_space import load_label_space
 
-    recipes = tuple(load_recipe(d) for d in datasets or shipped_recipes())
     target = Target(load_label_space(label_space), spacing, out)
-    request = Request(recipes, raw, target, limit)
+    request = Request(_recipes(datasets), raw, target, limit, verify)
     console = Console()
     if dry_run:
-        console.print(plan_table(plan(request)))
+        console.print(plan_view(plan(request), raw))
         return
-    with shown(console) as notify:
-        report = run(request, workers=jobs, notify=notify)
+    options = _options(offline, accept_licence, synapse_token, console)
+    with alone(out):
+        absent = _fetch_missing(request, options, console)
+        with shown(console) as notify:
+            report = run(request, workers=jobs, notify=notify, absent=absent)
     console.print(report_table(report))
     console.print(f"{report.made} cases made; manifest: {report.path}")
     if report.remark:
         console.print(report.remark, highlight=False, markup=False)
     if report.rejected:
         console.print(f"{len(report.rejected)} set aside: {report.path.with_name('rejected.csv')}")
+    if report.problems:
+        raise MarginaliaError("\n".join(report.problems))
+    if report.rejected:
         raise typer.Exit(SET_ASIDE_EXIT_CODE)
+
+
+def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
+    from curate.recipe import load_recipe, shipped_recipes
+
+    recipes = [load_recipe(d) for d in datasets or shipped_recipes()]
+    return tuple({r.name: r for r in recipes}.values())
+
+
+def _options(
+    offline: bool, accept_licence: list[str] | None, synapse_token: str | None, console: Console
+) -> "Options":
+    from curate.download import Options
+
+    ask = _accepts if console.is_terminal and sys.stdin.isatty() else None
+    accepted = tuple(accept_licence or ())
+    return Options(offline=offline, accepted=accepted, ask=ask, synapse_token=synapse_token)
+
+
+def _fetch_missing(request: "Request", options: "Options", console: Console) -> "dict[str, str]":
+    """Download what is not there; why some datasets could not be, by name."""
+    from curate.download import plan_missing
+    from curate.download_error import DownloadError
+
+    sources = plan_missing(request.recipes, request.raw, unpacked=request.unpacked)
+    try:
+        _fetch(sources, request.raw, options, console)
+    except DownloadError as error:
+        for name, reason in error.reasons.items():
+            console.print(f"{name}: {reason}", highlight=False, markup=False)
+        return dict(error.reasons)
+    return {}
+
+
+def _fetch(
+    sources: "list[PlannedSource]", raw: Path, options: "Options", console: Console
+) -> "list[PlannedSource]":
+    """Settle the licences, which may ask, before the progress is drawn; then download."""
+    from curate.download import download as run
+    from curate.licence import settle_licences
+    from curate.progress import shown_bytes
+
+    missing = [s for s in sources if s.to_fetch]
+    if not missing:
+        return []
+    if not options.offline:
+        settle_licences([s.recipe for s in missing], raw, options.accepted, options.ask)
+    with shown_bytes(console, sum(s.to_fetch_bytes or 0 for s in missing)) as watch:
+        return run(missing, raw, options=options, watch=watch)
 
 
 @app.command()
 def download(
-    datasets: Annotated[
-        list[str] | None,
-        typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
-    ] = None,
+    datasets: Datasets = None,
     raw: Annotated[
         Path, typer.Option(help="Folder to download to; each dataset into a folder of its name.")
     ] = Path(),
-    offline: Annotated[
-        bool, typer.Option(help="Fetch nothing; fail if something is missing.")
-    ] = False,
+    offline: Offline = False,
     dry_run: Annotated[
         bool, typer.Option(help="Show what would be fetched; fetch nothing.")
     ] = False,
-    accept_licence: Annotated[
-        list[str] | None,
-        typer.Option(help="A dataset whose licence you accept, or `all`; may be given again."),
-    ] = None,
-    synapse_token: Annotated[
-        str | None,
-        typer.Option(help="For BTCV, if neither SYNAPSE_AUTH_TOKEN nor ~/.synapseConfig has it."),
-    ] = None,
+    accept_licence: AcceptLicence = None,
+    synapse_token: SynapseToken = None,
     jobs: Annotated[int, typer.Option(min=1, help="So many files at a time.")] = 4,
 ) -> None:
     """Download datasets; run again to go on where it stopped."""
-    from curate.download import Options
-    from curate.download import download as run
     from curate.download_plan import plan_download
     from curate.download_table import download_view, outdated_names
-    from curate.licence import settle_licences
-    from curate.progress import shown_bytes
-    from curate.recipe import load_recipe, shipped_recipes
 
     console = Console()
-    recipes = [load_recipe(d) for d in datasets or shipped_recipes()]
-    sources = [s for recipe in recipes for s in plan_download(recipe, raw)]
+    sources = [s for recipe in _recipes(datasets) for s in plan_download(recipe, raw)]
     if outdated := outdated_names(sources):
         console.print(outdated)
     if dry_run:
         console.print(download_view(sources, raw))
         return
-    accepted = tuple(accept_licence or ())
-    if not offline:  # asked before the progress is drawn
-        ask = _accepts if console.is_terminal and sys.stdin.isatty() else None
-        settle_licences([s.recipe for s in sources if s.to_fetch], raw, accepted, ask)
-    options = Options(offline=offline, synapse_token=synapse_token, jobs=jobs)
-    with shown_bytes(console, sum(s.to_fetch_bytes or 0 for s in sources)) as watch:
-        fetched = run(sources, raw, options=options, watch=watch)
+    options = _options(offline, accept_licence, synapse_token, console)
+    fetched = _fetch(sources, raw, replace(options, jobs=jobs), console)
     count = sum(len(s.to_fetch) for s in fetched)
     console.print(f"files fetched: {count}" if count else "everything is there")
 

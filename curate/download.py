@@ -10,10 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from curate.download_error import DownloadError
 from curate.download_plan import PARTIAL, PlannedFile, PlannedSource, find, plan_download
 from curate.http_client import STALL_SECONDS, new_client
 from curate.http_download import Line, fetch
 from curate.licence import Ask, settle_licences
+from curate.locate import where_to_get
 from curate.part_file import part_bytes
 from curate.patience import GaveUpError, Patience
 from curate.recipe import HuggingFaceSource, Recipe, SynapseSource
@@ -22,7 +24,6 @@ from curate.synapse_download import SynapseFile, fetch_synapse, find_token
 from manifests.errors import SourceError
 
 HOPELESS = 5  # so many files given up with none fetched between them: the network is gone
-NAMED = 5  # so many failed files are named in an error
 
 Job = Callable[[], None]
 
@@ -71,7 +72,8 @@ def ensure_downloaded(
         What was fetched.
 
     Raises:
-        SourceError: Something cannot be downloaded; the message says what to do.
+        DownloadError: Some files could not be fetched; all others were.
+        SourceError: Nothing can be downloaded as asked; the message says what to do.
     """
     sources = plan_missing(recipes, raw, unpacked=unpacked)
     return download(sources, raw, options=options, watch=watch)
@@ -101,7 +103,8 @@ def download(
     """Fetch what is missing or outdated of planned sources, and return those that had any of it.
 
     Raises:
-        SourceError: Something cannot be downloaded; the message says what to do.
+        DownloadError: Some files could not be fetched; all others were.
+        SourceError: Nothing can be downloaded as asked; the message says what to do.
     """
     options = options or Options()
     open_ = [s for s in sources if s.to_fetch]
@@ -110,14 +113,19 @@ def download(
     if options.offline:
         raise SourceError(_offline(open_))
     settle_licences([s.recipe for s in open_], raw, options.accepted, options.ask)
-    roots = sorted({s.root for s in open_})
-    with _alone(roots):
-        open_ = [_addressed(s, options) for s in open_]
-        check_space(open_, raw)
-        _fetch_all(open_, options, watch)
-        for root in roots:
-            shutil.rmtree(root / PARTIAL, ignore_errors=True)
-    return open_
+    roots = {s.recipe.name: s.root for s in open_}
+    with _alone(sorted(set(roots.values()))):
+        known, failures = _addressed_all(open_, options)
+        check_space(known, raw)
+        missing = {f.file.name for s in open_ for f in s.to_fetch}
+        fetched, unfetched = _fetch_all(known, options, watch)
+        failures |= unfetched
+        lacking = {name.partition("/")[0] for name in missing - fetched}
+        for name in roots.keys() - lacking:
+            shutil.rmtree(roots[name] / PARTIAL, ignore_errors=True)
+    if failures:
+        raise DownloadError(failures, total=len(missing), lacking=lacking)
+    return known
 
 
 def check_space(sources: Sequence[PlannedSource], raw: Path) -> None:
@@ -141,7 +149,7 @@ def check_space(sources: Sequence[PlannedSource], raw: Path) -> None:
 def _offline(sources: Sequence[PlannedSource]) -> str:
     lines = [
         f"  {s.recipe.name}: {len(s.to_fetch)} of {len(s.files)} files, the first: "
-        f"{s.to_fetch[0].file.target}"
+        f"{s.to_fetch[0].file.target}. {where_to_get(s.recipe)}"
         for s in sources
     ]
     first = "these are missing, and nothing is fetched with --offline:"
@@ -163,6 +171,20 @@ def _alone(roots: Sequence[Path]) -> Generator[None]:
         yield
 
 
+def _addressed_all(
+    sources: Sequence[PlannedSource], options: Options
+) -> tuple[list[PlannedSource], dict[str, Exception]]:
+    """The sources as their servers list them, and why some servers do not."""
+    known: list[PlannedSource] = []
+    failures: dict[str, Exception] = {}
+    for source in sources:
+        try:
+            known.append(_addressed(source, options))
+        except SourceError as error:
+            failures |= {f.file.name: error for f in source.to_fetch}
+    return known, failures
+
+
 def _addressed(source: PlannedSource, options: Options) -> PlannedSource:
     """The source with all that its server lists of the files that are to be fetched."""
     if not isinstance(source.source, HuggingFaceSource):
@@ -177,7 +199,10 @@ def _addressed(source: PlannedSource, options: Options) -> PlannedSource:
     return replace(source, files=(*there, *known))
 
 
-def _fetch_all(sources: Sequence[PlannedSource], options: Options, watch: Watch) -> None:
+def _fetch_all(
+    sources: Sequence[PlannedSource], options: Options, watch: Watch
+) -> tuple[set[str], dict[str, Exception]]:
+    """Fetch all files; names of those that came, and why some did not."""
     patience = options.patience
     with new_client(stall_seconds=options.stall_seconds) as client:
         line = Line(client, patience)
@@ -188,13 +213,11 @@ def _fetch_all(sources: Sequence[PlannedSource], options: Options, watch: Watch)
         }
         pool = ThreadPoolExecutor(options.jobs)
         try:
-            failures = _run(jobs, pool)
+            return _run(jobs, pool)
         finally:
             patience.stop.set()
             pool.shutdown(cancel_futures=True)
             patience.stop.clear()
-    if failures:
-        raise SourceError(_report(failures, len(jobs)))
 
 
 def _job(
@@ -215,14 +238,16 @@ def _fetch_anew(file: RemoteFile, line: Line, watch: Watch) -> None:
     fetch(file, line, watch=watch)
 
 
-def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> dict[str, Exception]:
-    """Do all jobs; the failures, by file. Nothing more is begun once it looks hopeless."""
+def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> tuple[set[str], dict[str, Exception]]:
+    """Do all jobs; nothing more is begun once it looks hopeless."""
     futures: dict[Future[None], str] = {pool.submit(job): name for name, job in jobs.items()}
+    done: set[str] = set()
     failures: dict[str, Exception] = {}
     in_a_row = 0
     for future in as_completed(futures):
         error = future.exception()
         if error is None:
+            done.add(futures[future])
             in_a_row = 0
             continue
         if not isinstance(error, SourceError):
@@ -231,13 +256,4 @@ def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> dict[str, Exception]
         in_a_row += isinstance(error, GaveUpError)
         if in_a_row >= HOPELESS:
             break
-    return failures
-
-
-def _report(failures: dict[str, Exception], total: int) -> str:
-    if total == 1:
-        return str(next(iter(failures.values())))
-    named = [f"  {error}" for error in list(failures.values())[:NAMED]]
-    more = [f"  and {len(failures) - NAMED} more"] if len(failures) > NAMED else []
-    first = f"{len(failures)} of {total} files could not be fetched; what has come is kept:"
-    return "\n".join([first, *named, *more])
+    return done, failures

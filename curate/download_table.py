@@ -17,7 +17,7 @@ NAMED = 5  # so many outdated files are named
 
 def download_view(sources: Sequence[PlannedSource], raw: Path) -> Group:
     """What there is to download, what of it is there, and on which terms."""
-    return Group(_files_table(sources), "", _licences_table(sources, raw))
+    return Group(files_table(sources), "", licences_table(sources, raw))
 
 
 def outdated_names(sources: Sequence[PlannedSource]) -> str | None:
@@ -29,7 +29,8 @@ def outdated_names(sources: Sequence[PlannedSource]) -> str | None:
     return f"outdated, to be fetched again: {', '.join(names[:NAMED])}{more}"
 
 
-def _files_table(sources: Sequence[PlannedSource]) -> Table:
+def files_table(sources: Sequence[PlannedSource]) -> Table:
+    """What there is to download, and what of it is there."""
     table = new_table("Downloads")
     for heading in ("dataset", "files"):
         table.add_column(heading, no_wrap=True)
@@ -42,7 +43,8 @@ def _files_table(sources: Sequence[PlannedSource]) -> Table:
     return table
 
 
-def _licences_table(sources: Sequence[PlannedSource], raw: Path) -> Table:
+def licences_table(sources: Sequence[PlannedSource], raw: Path) -> Table:
+    """On which terms it comes, and whether they were accepted."""
     table = new_table("Licences")
     table.add_column("dataset", no_wrap=True)
     for heading in ("licence", "use", "accepted"):

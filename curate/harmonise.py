@@ -1,7 +1,7 @@
 """One case, from the published files to the harmonised ones."""
 
+import errno
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from curate.kidneys import split_kidneys
 from curate.reading import read_case
 from curate.recipe import Recipe
 from curate.relabel import BlockMap
+from curate.target import Target
 from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.content_hash import sha256_of
@@ -27,25 +28,7 @@ from manifests.label_space import LabelSpace
 from manifests.merged import annotated_classes, merged_classes
 
 MM3_PER_ML = 1000.0
-
-
-@dataclass(frozen=True)
-class Target:
-    """What every case is made into.
-
-    Attributes:
-        label_space: The classes.
-        spacing_mm: Along x, y, z.
-        folder: The folder of the manifest.
-    """
-
-    label_space: LabelSpace
-    spacing_mm: tuple[float, float, float]
-    folder: Path
-
-    def case_folder(self, case: SourceCase) -> Path:
-        """Where the files of one case go."""
-        return self.folder / "cases" / case.dataset / case.name
+NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
 
 
 def harmonise(case: SourceCase, recipe: Recipe, target: Target) -> Case:
@@ -144,5 +127,10 @@ def _intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
 
 
 def _write(image: sitk.Image, path: Path) -> None:
+    expected = NIFTI_HEADER_BYTES + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     with whole_file(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=False)
+        written = temporary.stat().st_size
+        if written != expected:  # SimpleITK keeps a full disk to itself
+            msg = f"{written:,} of {expected:,} bytes could be written"
+            raise OSError(errno.ENOSPC, msg, path.name)

@@ -4,34 +4,17 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from curate.recipe import Recipe, shipped_recipes
 from manifests.atomic import write_text
+from manifests.dataset_facts import Acceptance
 from manifests.errors import SourceError
 
 NAME = "licence.json"
 ALL = "all"
 
 Ask = Callable[[Recipe], bool]  # asks a person whether the licence is accepted
-
-
-class Acceptance(BaseModel):
-    """Who accepted what, and when.
-
-    Attributes:
-        dataset: The recipe's name.
-        licence: As the recipe named it then.
-        accepted_at: In UTC.
-        accepted_by: The option that said so, or that somebody was asked.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    dataset: str
-    licence: str
-    accepted_at: datetime
-    accepted_by: str
 
 
 def read_acceptance(recipe: Recipe, raw: Path) -> Acceptance | None:

@@ -84,11 +84,12 @@ def _not_found(recipe: Recipe, raw: Path) -> str:
     return (
         f"{recipe.name}: not found under {raw} or {raw / recipe.name}: expected an archive named "
         f"like {archives}, or a folder named like {', '.join(recipe.layout.roots)} that holds "
-        f"{_expected(recipe)}. {_where_to_get(recipe)}"
+        f"{_expected(recipe)}. {where_to_get(recipe)}"
     )
 
 
-def _where_to_get(recipe: Recipe) -> str:
+def where_to_get(recipe: Recipe) -> str:
+    """Where people get a dataset without us."""
     for source in recipe.sources:
         if isinstance(source, HttpSource):
             return f"Get it at {source.url}"

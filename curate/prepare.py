@@ -1,62 +1,36 @@
 """Preparation: from the archives of several datasets to harmonised cases and one manifest."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from curate import record
 from curate.assemble import assemble, cases_of_other_datasets
-from curate.discover import SourceCase, discover
-from curate.harmonise import Target, harmonise
-from curate.locate import Location, locate, root_of
-from curate.reading import SetAsideError
-from curate.recipe import Recipe
+from curate.dataset_record import facts_now, read_facts, write_facts
+from curate.locate import root_of
+from curate.making import Job, Outcome, make
+from curate.output_folder import alone, cases_folders, forget_all_but, workshop
+from curate.prepare_plan import Planned, Request, plan_cases
+from curate.record import adopt, forget
 from curate.rejected import NAME as REJECTED_NAME
 from curate.rejected import Rejected, write_rejected
 from curate.unpack import unpack
 from curate.workers import WorkerDiedError, run_all
 from manifests.case import Case
-from manifests.errors import GeometryError, MarginaliaError
+from manifests.dataset_facts import DatasetFacts, as_settings
+from manifests.errors import MarginaliaError, SourceError
 from manifests.findings import Finding
 from manifests.manifest import FILE_NAME, Manifest, write_manifest
 
 Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for.
-
-    Attributes:
-        recipes: The datasets.
-        raw: The folder with their archives or unpacked folders.
-        target: What every case is made into, and where.
-        limit: At most so many cases of each dataset; None for all.
-    """
-
-    recipes: tuple[Recipe, ...]
-    raw: Path
-    target: Target
-    limit: int | None = None
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What is to be done for one dataset.
-
-    Attributes:
-        recipe: The dataset.
-        location: Where it was found.
-        done: Cases that stand from an earlier run; empty while the archive is not unpacked.
-        open: Cases to be made, likewise.
-    """
-
-    recipe: Recipe
-    location: Location
-    done: tuple[Case, ...] = ()
-    open: tuple[SourceCase, ...] = ()
+NO_ROOM = "not_written"
+HOPELESS = 3  # so many cases that cannot be written, with none written between them: no room
+# Findings that say nothing of the case itself: what an earlier run made of it stays.
+PASSING = (NO_ROOM, "worker_died")
 
 
 @dataclass(frozen=True)
@@ -69,6 +43,7 @@ class Report:
         rejected: Cases that were set aside.
         path: Where the manifest lies.
         remark: What else a user should know; empty if nothing.
+        problems: Datasets that could not be prepared, or a full disk: run again once it is mended.
     """
 
     manifest: Manifest
@@ -76,102 +51,190 @@ class Report:
     rejected: tuple[Rejected, ...]
     path: Path
     remark: str = ""
+    problems: tuple[str, ...] = ()
 
 
-def plan(request: Request) -> list[Planned]:
-    """Find every dataset, and what is still to be done of it; nothing is written.
+@dataclass
+class _Tally:
+    """What became of the cases so far."""
 
-    Raises:
-        SourceError: A dataset is not there.
-    """
-    return [_plan_one(recipe, request) for recipe in request.recipes]
+    rows: list[Case] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    made: int = 0
+    unwritten_in_a_row: int = 0
 
 
-def prepare(request: Request, *, workers: int, notify: Notify = lambda *_: None) -> Report:
+def prepare(
+    request: Request,
+    *,
+    workers: int,
+    notify: Notify = lambda *_: None,
+    absent: Mapping[str, str] | None = None,
+) -> Report:
     """Make every case that is not there yet, and write the manifest and `rejected.csv`.
 
+    A dataset that is missing or damaged does not keep the others from being prepared; what an
+    earlier run made of it stays in the manifest.
+
+    Args:
+        request: What is asked.
+        workers: Number of processes.
+        notify: Told how far it is.
+        absent: Why datasets are not to be looked for, by name.
+
     Raises:
-        MarginaliaError: A dataset is missing or unsafe, or no case at all could be made.
+        InUseError: Another run is writing to the folder.
+        MarginaliaError: No dataset is there, no case at all could be made, or the disk is full.
     """
-    planned = [_unpacked(p, request, notify) for p in plan(request)]
-    made, rejected = _make(planned, request.target, workers, notify)
-    cases = [*chain.from_iterable(p.done for p in planned), *made]
-    cases += cases_of_other_datasets({p.recipe.name for p in planned}, request.target)
     folder = request.target.folder
-    write_rejected(rejected, folder)
-    if not cases:
-        msg = f"none of {len(rejected)} cases could be made: see {folder / REJECTED_NAME}"
-        raise MarginaliaError(msg)
-    manifest, remark = assemble(cases, request.target)
-    path = folder / FILE_NAME
-    write_manifest(manifest, path)
-    return Report(manifest, len(made), tuple(rejected), path, remark)
-
-
-def _plan_one(recipe: Recipe, request: Request) -> Planned:
-    location = locate(recipe, request.raw, _unpack_folder(recipe, request))
-    if location.kind == "archive":
-        return Planned(recipe, location)
-    settings = record.settings_key(request.target)
-    done: list[Case] = []
-    todo: list[SourceCase] = []
-    for case in discover(recipe, location.path)[: request.limit]:
-        folder = request.target.case_folder(case)
-        row = record.read_record(folder, settings, record.source_key(case, recipe))
-        if row is None:
-            todo.append(case)
-        else:
-            done.append(row)
-    return Planned(recipe, location, tuple(done), tuple(todo))
-
-
-def _unpack_folder(recipe: Recipe, request: Request) -> Path:
-    return request.target.folder / "unpacked" / recipe.name
+    problems = dict(absent or {})
+    with alone(folder), workshop(folder) as bench:
+        planned = [plan_cases(r, request) for r in request.recipes if r.name not in problems]
+        planned = [_unpacked(p, request, notify) for p in planned]
+        problems |= {p.recipe.name: p.problem for p in planned if p.problem}
+        ready = [p for p in planned if not p.problem]
+        if not ready:
+            raise SourceError("\n".join(problems.values()))
+        for p in ready:
+            forget_all_but(p.names, folder / "cases" / p.recipe.name)
+        jobs = _jobs(ready, request, bench)
+        tally = _make(jobs, workers, notify)
+        try:
+            report = _written(ready, tally, request)
+        except OSError as error:
+            raise MarginaliaError(_unwritable(folder, error)) from error
+    told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
+    return replace(report, problems=(*told, *_disk_problem(tally, len(jobs), folder)))
 
 
 def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
-    if planned.location.kind == "folder":
+    if not planned.location or planned.location.kind == "folder":
         return planned
-    recipe, folder = planned.recipe, _unpack_folder(planned.recipe, request)
-    unpack(planned.location.path, folder, notify=partial(notify, f"unpack {recipe.name}"))
-    root_of(recipe, folder)
-    return _plan_one(recipe, request)
-
-
-def _make(
-    planned: Sequence[Planned], target: Target, workers: int, notify: Notify
-) -> tuple[list[Case], list[Rejected]]:
-    recipes = {p.recipe.name: p.recipe for p in planned}
-    jobs = [(case, recipes[case.dataset], target) for p in planned for case in p.open]
-    made: list[Case] = []
-    rejected: list[Rejected] = []
-    for number, ((case, *_), outcome) in enumerate(
-        run_all(_make_one, jobs, workers=workers), start=1
-    ):
-        if isinstance(outcome, Case):
-            made.append(outcome)
-        else:
-            rejected.append(Rejected(case, _as_finding(outcome)))
-        notify("prepare cases", number, len(jobs))
-    return made, sorted(rejected, key=lambda r: r.case.case_id)
-
-
-def _make_one(job: tuple[SourceCase, Recipe, Target]) -> Case | Finding:
-    case, recipe, target = job
-    folder = target.case_folder(case)
-    record.forget(folder)
+    recipe, folder = planned.recipe, request.unpacked / planned.recipe.name
     try:
-        row = harmonise(case, recipe, target)
-    except SetAsideError as error:
-        return error.finding
-    except GeometryError as error:
-        return Finding("geometry_invalid", str(error))
-    record.write_record(folder, row, record.settings_key(target), record.source_key(case, recipe))
-    return row
+        unpack(planned.location.path, folder, notify=partial(notify, f"unpack {recipe.name}"))
+        root_of(recipe, folder)
+    except SourceError as error:
+        return replace(planned, problem=str(error))
+    return plan_cases(recipe, request)
 
 
-def _as_finding(outcome: Finding | Exception) -> Finding:
+def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[Job]:
+    wanted = [(case, p.recipe) for p in ready for case in p.open]
+    return [
+        Job(case, recipe, request.target, bench / str(number), verify=request.verify)
+        for number, (case, recipe) in enumerate(wanted)
+    ]
+
+
+def _make(jobs: Sequence[Job], workers: int, notify: Notify) -> _Tally:
+    """Make all cases, or those that there is room for."""
+    tally = _Tally()
+    with closing(run_all(make, jobs, workers=workers)) as outcomes:
+        for number, (job, outcome) in enumerate(outcomes, start=1):
+            _take(job, _settled(job, outcome), tally)
+            shutil.rmtree(job.workshop, ignore_errors=True)
+            notify("prepare cases", number, len(jobs))
+            if tally.unwritten_in_a_row >= HOPELESS:
+                break
+    tally.rejected.sort(key=lambda r: r.case.case_id)
+    return tally
+
+
+def _settled(job: Job, outcome: Outcome | Finding | Exception) -> Outcome | Finding:
+    """Move what was made to its place."""
     if isinstance(outcome, Finding):
         return outcome
-    code = "worker_died" if isinstance(outcome, WorkerDiedError) else "failed"
-    return Finding(code, f"{type(outcome).__name__}: {outcome}")
+    if isinstance(outcome, Exception):
+        code = "worker_died" if isinstance(outcome, WorkerDiedError) else "failed"
+        return Finding(code, f"{type(outcome).__name__}: {outcome}")
+    try:
+        adopt(job.made, job.folder)
+    except OSError as error:
+        return Finding(NO_ROOM, error.strerror or str(error))
+    return outcome
+
+
+def _take(job: Job, outcome: Outcome | Finding, tally: _Tally) -> None:
+    if isinstance(outcome, Outcome):
+        tally.rows.append(outcome.row)
+        tally.made += outcome.anew
+        tally.unwritten_in_a_row = 0
+        return
+    tally.rejected.append(Rejected(job.case, outcome))
+    tally.unwritten_in_a_row += outcome.code == NO_ROOM
+    if outcome.code not in PASSING:
+        forget(job.folder)
+
+
+def _written(ready: Sequence[Planned], tally: _Tally, request: Request) -> Report:
+    """Write what the run came to."""
+    target, names = request.target, {p.recipe.name for p in ready}
+    write_rejected(tally.rejected, target.folder, datasets=names)
+    others = cases_of_other_datasets(names, target)
+    cases = [*chain.from_iterable(p.done for p in ready), *tally.rows, *others]
+    if not cases:
+        path = target.folder / REJECTED_NAME
+        msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
+        raise MarginaliaError(msg)
+    facts = _facts(ready, {c.dataset for c in cases}, request)
+    manifest, remark = assemble([_with_facts(c, facts) for c in cases], target)
+    manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
+    path = target.folder / FILE_NAME
+    write_manifest(manifest, path)
+    left_out = len(cases_folders(target.folder, names)) - len(others)
+    remarks = [remark, _left_out(left_out)] if left_out else [remark]
+    return Report(
+        manifest, tally.made, tuple(tally.rejected), path, "\n".join(filter(None, remarks))
+    )
+
+
+def _facts(
+    ready: Sequence[Planned], datasets: set[str], request: Request
+) -> dict[str, DatasetFacts]:
+    """What is told of each dataset that has a case, and kept beside its cases."""
+    recipes = {p.recipe.name: p.recipe for p in ready}
+    facts: dict[str, DatasetFacts] = {}
+    for name in sorted(datasets):
+        folder = request.target.folder / "cases" / name
+        known = now = read_facts(folder)
+        if name in recipes:
+            now = facts_now(recipes[name], request.raw, known)
+        if now and now != known:
+            write_facts(folder, now)
+        if now:
+            facts[name] = now
+    return facts
+
+
+def _with_facts(case: Case, facts: Mapping[str, DatasetFacts]) -> Case:
+    """The case with the licence as it is told today: no voxel depends on it."""
+    known = facts.get(case.dataset)
+    return replace(case, licence=known.licence) if known else case
+
+
+def _left_out(count: int) -> str:
+    return (
+        f"{count} cases of other datasets in the folder were made with another label space, "
+        f"spacing or marginalia, and are not in the manifest: prepare them again with these"
+    )
+
+
+def _disk_problem(tally: _Tally, jobs: int, folder: Path) -> list[str]:
+    unwritten = [r.finding.reason for r in tally.rejected if r.finding.code == NO_ROOM]
+    if not unwritten:
+        return []
+    unbegun = jobs - len(tally.rows) - len(tally.rejected)
+    free = shutil.disk_usage(folder).free
+    return [
+        f"{len(unwritten)} cases could not be written ({unwritten[0]}), and {unbegun} were not "
+        f"begun; {folder} has {free:,} bytes free: what was made is kept; make room, and run the "
+        f"same command again"
+    ]
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return (
+        f"the manifest cannot be written to {folder}: {error}; the cases that were made are kept: "
+        f"make room there, and run the same command again"
+    )

@@ -2,18 +2,48 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.discover import SourceCase
-from curate.harmonise import Target
 from curate.recipe import Recipe
+from curate.target import Target
 from manifests.atomic import write_text
 from manifests.case import Case
+from manifests.content_hash import files_of, sha256_of
 
 NAME = "case.json"
+VOLUMES = ("image.nii", "label.nii")
 # Changes when the same input and settings give other voxels or another row.
 METHOD_VERSION = 2
+# What a recipe tells people, and where its files are: none of it changes a voxel.
+TOLD = {
+    *("title", "licence", "commercial_use", "citation", "homepage", "remarks"),
+    *("labelled_cases", "sources", "layout"),
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What one case is made from and into.
+
+    Attributes:
+        settings: What `settings_key` says.
+        recipe: Names what the recipe says of voxels.
+        files: Name, bytes and time of change of each source file, by `image` and `label`.
+    """
+
+    settings: str
+    recipe: str
+    files: dict[str, list[Any]]
+
+    @classmethod
+    def of(cls, case: SourceCase, recipe: Recipe, target: Target) -> "Origin":
+        """As the files lie there now."""
+        facts = recipe.model_dump(mode="json", exclude=TOLD)
+        files = {"image": _state(case.image), "label": _state(case.label)}
+        return cls(settings_key(target), _hash(facts), files)
 
 
 def settings_key(target: Target) -> str:
@@ -27,49 +57,115 @@ def settings_key(target: Target) -> str:
     )
 
 
-def source_key(case: SourceCase, recipe: Recipe) -> str:
-    """Names what one case is made from: its files as they lie there, and its recipe."""
-    files = {name: _state(path) for name, path in (("image", case.image), ("label", case.label))}
-    told = recipe.model_dump(mode="json", exclude={"sources", "layout", "remarks", "title"})
-    return _hash({"files": files, "recipe": told})
+def write_record(folder: Path, row: Case, origin: Origin, *, volumes: Path | None = None) -> None:
+    """Say of a case that it is whole, and what it was made from.
+
+    Args:
+        folder: Where the record goes.
+        row: The case.
+        origin: What it was made from.
+        volumes: Where its volumes lie, if not beside the record.
+    """
+    sizes = {name: ((volumes or folder) / name).stat().st_size for name in VOLUMES}
+    body = {**vars(origin), "bytes": sizes, "row": row.to_row()}
+    write_text(folder / NAME, json.dumps({**body, "check": _hash(body)}, indent=1))
 
 
-def write_record(folder: Path, row: Case, settings: str, source: str) -> None:
-    """Mark a case as done; written last, so that a case with a record is whole."""
-    sizes = {name: (folder / name).stat().st_size for name in ("image.nii", "label.nii")}
-    record = {"settings": settings, "source": source, "bytes": sizes, "row": row.to_row()}
-    write_text(folder / NAME, json.dumps(record, indent=1))
-
-
-def forget(folder: Path) -> None:
-    """Mark a case as not done, before its files are written anew."""
-    (folder / NAME).unlink(missing_ok=True)
-
-
-def read_record(folder: Path, settings: str, source: str | None = None) -> Case | None:
-    """The row of a case that was made with these settings from this source, and is whole.
+def read_record(folder: Path, settings: str) -> Case | None:
+    """The row of a case that was made with these settings, whatever from, and is whole.
 
     Args:
         folder: The case's folder.
         settings: What `settings_key` says.
-        source: What `source_key` says; None takes any.
     """
+    record = _read(folder)
+    return _row(record) if record and record["settings"] == settings else None
+
+
+def standing_case(folder: Path, origin: Origin) -> Case | None:
+    """The row of a case that was made from this and is whole, as far as sizes and times tell."""
+    record = _read(folder)
+    return _row(record) if record and all(record[k] == v for k, v in vars(origin).items()) else None
+
+
+def same_content(folder: Path, case: SourceCase, origin: Origin, *, verify: bool) -> Case | None:
+    """The same, by what the source files hold: they may have been copied or unpacked again.
+
+    Args:
+        folder: The case's folder.
+        case: Where the source files lie.
+        origin: What it would be made from now.
+        verify: Whether to compare what the harmonised volumes hold as well.
+    """
+    record = _read(folder)
+    if not record or (record["settings"], record["recipe"]) != (origin.settings, origin.recipe):
+        return None
+    row = _row(record)
+    wanted: list[tuple[Path, str]] = []
+    if record["files"] != origin.files:
+        wanted += [(case.image, row.source_image_sha256), (case.label, row.source_label_sha256)]
+    if verify:
+        hashes = (row.image_sha256, row.label_sha256)
+        wanted += [(folder / n, h) for n, h in zip(VOLUMES, hashes, strict=True)]
+    return row if all(_holds(path, sha256) for path, sha256 in wanted) else None
+
+
+def adopt(made: Path, folder: Path) -> None:
+    """Move what was made of a case into its folder, the record last.
+
+    Whatever moment the process is killed at, a record stands beside the volumes it tells of.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any((made / name).exists() for name in VOLUMES):
+        (folder / NAME).unlink(missing_ok=True)
+    for name in (*VOLUMES, NAME):
+        if (made / name).exists():
+            (made / name).replace(folder / name)
+
+
+def forget(folder: Path) -> None:
+    """Remove a case, and its folder unless somebody else's files lie there."""
+    for name in (NAME, *VOLUMES):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a case, or what is left of one."""
+    return any((folder / name).is_file() for name in (NAME, *VOLUMES))
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """The record of a case whose volumes have the sizes they had; None if it is damaged."""
     try:
         record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if record.pop("check") != _hash(record):
+            return None
         whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
-        same = record["settings"] == settings and source in (None, record["source"])
-        return Case.from_row(record["row"]) if whole and same else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # damaged or not there: the case is made again
+        _row(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # the case is made again
+    return record if whole else None
+
+
+def _row(record: dict[str, Any]) -> Case:
+    return Case.from_row(record["row"])
 
 
 def _state(path: Path) -> list[Any]:
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [
-        [f.relative_to(path).as_posix(), f.stat().st_size, f.stat().st_mtime_ns]
-        for f in files
-        if f.is_file()
+        [p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns]
+        for p in files_of(path)
+        if p.exists()
     ]
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except OSError:
+        return False
 
 
 def _hash(value: Any) -> str:  # noqa: ANN401

@@ -2,28 +2,55 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.table import Table
 
-from curate.prepare import Planned, Report
+from curate.download_table import files_table, licences_table
+from curate.prepare import Report
+from curate.prepare_plan import Planned
 from curate.recipe import Recipe
+from manifests.cells import new_table, plain
 from manifests.findings import MEANINGS
 
 
-def plan_table(planned: Sequence[Planned]) -> Table:
-    """One line per dataset: where it was found and how much is still to be done."""
-    table = Table(title="Plan", title_justify="left")
-    for heading in ("dataset", "found as", "at"):
+def plan_view(planned: Sequence[Planned], raw: Path) -> Group:
+    """What there is of every dataset, and what would be done; on which terms it would come."""
+    parts: list[RenderableType] = [_plan_table(planned)]
+    if sources := [s for p in planned for s in p.sources]:
+        parts += ["", files_table(sources), "", licences_table(sources, raw)]
+    return Group(*parts)
+
+
+def _plan_table(planned: Sequence[Planned]) -> Table:
+    table = new_table("Plan")
+    table.add_column("dataset", no_wrap=True)
+    for heading in ("data", "at"):
         table.add_column(heading, overflow="fold")
-    for heading in ("there already", "to be made"):
+    for heading in ("cases done", "to make"):
         table.add_column(heading, justify="right")
     for p in planned:
-        packed = p.location.kind == "archive"
-        expected = p.recipe.labelled_cases
-        todo = f"about {expected}" if packed and expected else "?" if packed else str(len(p.open))
-        there = "" if packed else str(len(p.done))
-        table.add_row(p.recipe.name, p.location.kind, str(p.location.path), there, todo)
+        table.add_row(*map(plain, (p.recipe.name, *_found(p), *_counts(p))))
     return table
+
+
+def _found(planned: Planned) -> tuple[str, str]:
+    if planned.sources:
+        sizes = [s.to_fetch_bytes for s in planned.sources]
+        size = f"{decimal(sum(filter(None, sizes)))} " if any(sizes) else ""
+        return f"{size}to download", str(planned.sources[0].root)
+    if planned.location is None:
+        return "missing or damaged", planned.problem
+    return planned.location.kind, str(planned.location.path)
+
+
+def _counts(planned: Planned) -> tuple[str, str]:
+    if planned.names:
+        return str(len(planned.done)), str(len(planned.open))
+    expected = planned.recipe.labelled_cases
+    return "", "" if planned.problem else f"about {expected}" if expected else "?"
 
 
 def report_table(report: Report) -> Table:

@@ -2,15 +2,18 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-import SimpleITK as sitk
-
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+START_METHOD = "spawn"  # a fork would copy the threads' locks, held or not
 
 
 class WorkerDiedError(Exception):
@@ -19,43 +22,69 @@ class WorkerDiedError(Exception):
 
 def run_all(
     function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
-) -> Iterator[tuple[Job, Result | Exception]]:
+) -> Generator[tuple[Job, Result | Exception]]:
     """Yield each job with its result, or with the exception that ended it, as they finish.
 
     A worker that dies takes the whole pool with it, and the pool cannot say whose job it was. So
-    the jobs that were lost run again, each in a process of its own: the guilty one is found and
-    the others get their result.
+    the jobs that were under way then run again, each in a process of its own: the guilty one is
+    found and the others get their result. Closing the generator gives up what is not begun.
 
     Args:
         function: Importable by its name.
         jobs: Its arguments, which can be pickled.
-        workers: Number of processes.
+        workers: Number of processes, and of jobs that are under way at a time.
     """
-    lost: list[Job] = []
-    for job, outcome in _run(function, jobs, workers):
-        if isinstance(outcome, BrokenProcessPool):
-            lost.append(job)
-        else:
-            yield job, outcome
-    for job in lost:
-        for _, outcome in _run(function, [job], 1):
-            died = isinstance(outcome, BrokenProcessPool)
-            yield job, WorkerDiedError("the process died") if died else outcome
+    waiting = deque(jobs)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    while waiting:
+        suspects: list[Job] = []
+        for job, outcome in _run(function, waiting, workers, threads):
+            if isinstance(outcome, BrokenProcessPool):
+                suspects.append(job)
+            else:
+                yield job, outcome
+        for job in suspects:
+            for _, outcome in _run(function, deque([job]), 1, threads):
+                died = isinstance(outcome, BrokenProcessPool)
+                yield job, WorkerDiedError("the process died") if died else outcome
 
 
 def _run(
-    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int
-) -> Iterator[tuple[Job, Result | Exception]]:
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=sitk.ProcessObject.SetGlobalDefaultNumberOfThreads,
+    function: Callable[[Job], Result], waiting: deque[Job], workers: int, threads: int
+) -> Generator[tuple[Job, Result | Exception]]:
+    """Take jobs until there is none, or until the pool is broken."""
+    pool = ProcessPoolExecutor(
+        min(workers, len(waiting)),
+        mp_context=multiprocessing.get_context(START_METHOD),
+        initializer=_begin,
         initargs=(threads,),
-    ) as pool:
-        futures = {pool.submit(function, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], _outcome(future)
+    )
+    running: dict[Future[Result], Job] = {}
+    broken = False
+    try:
+        while running or (waiting and not broken):
+            while waiting and len(running) < workers and not broken:
+                broken = not _submit(pool, function, waiting, running)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                outcome = _outcome(future)
+                broken = broken or isinstance(outcome, BrokenProcessPool)
+                yield running.pop(future), outcome
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Job], Result],
+    waiting: deque[Job],
+    running: dict[Future[Result], Job],
+) -> bool:
+    try:
+        future = pool.submit(function, waiting[0])
+    except BrokenProcessPool:
+        return False
+    running[future] = waiting.popleft()
+    return True
 
 
 def _outcome(future: Future[Result]) -> Result | Exception:
@@ -65,3 +94,20 @@ def _outcome(future: Future[Result]) -> Result | Exception:
     if isinstance(error, Exception):
         return error
     raise error
+
+
+def _begin(threads: int) -> None:
+    """What each worker does first."""
+    import SimpleITK as sitk
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was interrupted
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def _end_with_parent() -> None:
+    """Leave no worker behind when the parent is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -56,6 +56,7 @@ MEANINGS = MappingProxyType(
         "dicom_series_mixed": "the folder holds several CT series, or one of several scans",
         "dicom_slices_missing": "slices are missing between others",
         "dicom_gantry_tilt": "the slices are shifted against each other, as by a tilted gantry",
+        "not_written": "the disk took no more (full, or a quota); run again when there is room",
         "worker_died": "the process that prepared the case died (most often: out of memory)",
         "failed": "preparing the case raised an unexpected error",
     }

@@ -10,10 +10,11 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 import curate.commands
-from curate.harmonise import Target
 from curate.phantom_archives import write_phantom_archives
-from curate.prepare import Request, plan, prepare
+from curate.prepare import Request, prepare
+from curate.prepare_plan import plan
 from curate.recipe import load_recipe, shipped_recipes
+from curate.target import Target
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.splits import SplitRequest, assign_splits

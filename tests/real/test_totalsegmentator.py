@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.harmonise import Target
 from curate.prepare import Request, prepare
 from curate.recipe import load_recipe
+from curate.target import Target
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.splits import SplitRequest, assign_splits

@@ -1,0 +1,84 @@
+"""Making one case in a worker: it is kept if it stands, and made beside its place if not."""
+
+import errno
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from curate.discover import SourceCase
+from curate.reading import SetAsideError
+from curate.recipe import Recipe
+from curate.record import Origin, same_content, write_record
+from curate.target import Target
+from manifests.case import Case
+from manifests.errors import GeometryError
+from manifests.findings import Finding
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to be made.
+
+    Attributes:
+        case: The source files.
+        recipe: The dataset.
+        target: What it is made into.
+        workshop: Folder where it is made; whoever holds the output folder moves it to its place.
+        verify: Whether a case that is there is read whole before it is kept.
+    """
+
+    case: SourceCase
+    recipe: Recipe
+    target: Target
+    workshop: Path
+    verify: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The case's place."""
+        return self.target.case_folder(self.case)
+
+    @property
+    def made(self) -> Path:
+        """Where the case's files are until they are moved to their place."""
+        return replace(self.target, folder=self.workshop).case_folder(self.case)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case.
+
+    Attributes:
+        row: The case.
+        anew: Whether it was made, rather than kept.
+    """
+
+    row: Case
+    anew: bool
+
+
+def make(job: Job) -> Outcome | Finding:
+    """Keep or make one case; nothing outside the workshop is written."""
+    origin = Origin.of(job.case, job.recipe, job.target)
+    try:
+        if row := same_content(job.folder, job.case, origin, verify=job.verify):
+            write_record(job.made, row, origin, volumes=job.folder)
+            return Outcome(row, anew=False)
+        row = _harmonised(job)
+        write_record(job.made, row, origin)
+    except SetAsideError as error:
+        return error.finding
+    except GeometryError as error:
+        return Finding("geometry_invalid", str(error))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return Finding("not_written", error.strerror or str(error))
+    return Outcome(row, anew=True)
+
+
+def _harmonised(job: Job) -> Case:
+    from curate.harmonise import harmonise
+
+    return harmonise(job.case, job.recipe, replace(job.target, folder=job.workshop))

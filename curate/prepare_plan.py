@@ -1,0 +1,98 @@
+"""What is to be done to prepare datasets: found by looking, nothing is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.discover import SourceCase, discover
+from curate.download import plan_missing
+from curate.download_plan import PlannedSource
+from curate.locate import Location, locate
+from curate.recipe import Recipe
+from curate.record import Origin, standing_case
+from curate.target import Target
+from manifests.case import Case
+from manifests.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        recipes: The datasets, each once.
+        raw: The folder with their archives or unpacked folders.
+        target: What every case is made into, and where.
+        limit: At most so many cases of each dataset; None for all.
+        verify: Whether cases that are there are read whole, and made again if they are damaged.
+    """
+
+    recipes: tuple[Recipe, ...]
+    raw: Path
+    target: Target
+    limit: int | None = None
+    verify: bool = False
+
+    @property
+    def unpacked(self) -> Path:
+        """Where archives are unpacked, each into a folder of its dataset's name."""
+        return self.target.folder / "unpacked"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is to be done for one dataset.
+
+    Attributes:
+        recipe: The dataset.
+        location: Where it was found, if it was.
+        sources: What of it is to be downloaded.
+        problem: Why it cannot be prepared; empty if it can.
+        names: Names of all its cases; empty while it is not unpacked.
+        done: Cases that stand from an earlier run, likewise.
+        open: Cases to be made, or to be looked at more closely, likewise.
+    """
+
+    recipe: Recipe
+    location: Location | None = None
+    sources: tuple[PlannedSource, ...] = ()
+    problem: str = ""
+    names: frozenset[str] = frozenset()
+    done: tuple[Case, ...] = ()
+    open: tuple[SourceCase, ...] = ()
+
+
+def plan(request: Request) -> list[Planned]:
+    """What is there of every dataset, and what is still to be done."""
+    return [_to_download(r, request) or plan_cases(r, request) for r in request.recipes]
+
+
+def _to_download(recipe: Recipe, request: Request) -> Planned | None:
+    missing = plan_missing([recipe], request.raw, unpacked=request.unpacked)
+    sources = tuple(s for s in missing if s.to_fetch)
+    return Planned(recipe, sources=sources) if sources else None
+
+
+def plan_cases(recipe: Recipe, request: Request) -> Planned:
+    """The cases of a dataset that is there."""
+    try:
+        location = locate(recipe, request.raw, request.unpacked / recipe.name)
+        if location.kind == "archive":
+            return Planned(recipe, location)
+        cases = discover(recipe, location.path)
+    except SourceError as error:
+        return Planned(recipe, problem=str(error))
+    wanted = {case: _standing(case, recipe, request) for case in cases[: request.limit]}
+    return Planned(
+        recipe,
+        location,
+        names=frozenset(case.name for case in cases),
+        done=tuple(row for row in wanted.values() if row),
+        open=tuple(case for case, row in wanted.items() if not row),
+    )
+
+
+def _standing(case: SourceCase, recipe: Recipe, request: Request) -> Case | None:
+    if request.verify:
+        return None
+    folder = request.target.case_folder(case)
+    return standing_case(folder, Origin.of(case, recipe, request.target))

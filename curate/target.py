@@ -1,0 +1,26 @@
+"""What every case is made into, and where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.discover import SourceCase
+from manifests.label_space import LabelSpace
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every case is made into.
+
+    Attributes:
+        label_space: The classes.
+        spacing_mm: Along x, y, z.
+        folder: The folder of the manifest.
+    """
+
+    label_space: LabelSpace
+    spacing_mm: tuple[float, float, float]
+    folder: Path
+
+    def case_folder(self, case: SourceCase) -> Path:
+        """Where the files of one case go."""
+        return self.folder / "cases" / case.dataset / case.name
