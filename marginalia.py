@@ -176,3 +176,7 @@ def _write_demo_summary(path: Path, scores: "dict[str, Scores]", seed: int, seco
     settings = {"seed": seed, "spacing_mm": DEMO_SPACING_MM, "networks": DEMO_NETWORKS}
     document = {**summary, "seconds": seconds, "settings": settings}
     write_text(path, json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.discover import SourceCase
-from curate.reading import SetAsideError
 from curate.recipe import Recipe
 from curate.record import Origin, same_content, write_record
 from curate.target import Target
@@ -60,12 +59,15 @@ class Outcome:
 
 def make(job: Job) -> Outcome | Finding:
     """Keep or make one case; nothing outside the workshop is written."""
+    from curate.harmonise import harmonise
+    from curate.reading import SetAsideError
+
     origin = Origin.of(job.case, job.recipe, job.target)
     try:
         if row := same_content(job.folder, job.case, origin, verify=job.verify):
             write_record(job.made, row, origin, volumes=job.folder)
             return Outcome(row, anew=False)
-        row = _harmonised(job)
+        row = harmonise(job.case, job.recipe, replace(job.target, folder=job.workshop))
         write_record(job.made, row, origin)
     except SetAsideError as error:
         return error.finding
@@ -76,9 +78,3 @@ def make(job: Job) -> Outcome | Finding:
             raise
         return Finding("not_written", error.strerror or str(error))
     return Outcome(row, anew=True)
-
-
-def _harmonised(job: Job) -> Case:
-    from curate.harmonise import harmonise
-
-    return harmonise(job.case, job.recipe, replace(job.target, folder=job.workshop))

@@ -52,7 +52,7 @@ def settings_key(target: Target) -> str:
         {
             "method": METHOD_VERSION,
             "label_space": target.label_space.model_dump(mode="json"),
-            "spacing_mm": target.spacing_mm,
+            "spacing_mm": [float(mm) for mm in target.spacing_mm],
         }
     )
 

@@ -8,6 +8,7 @@ import typer
 app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
 
 PROBLEMS_FOUND = 3  # exit status
+OF_FILES = ("image", "label", "image_sha256", "label_sha256")
 
 ManifestPath = Annotated[
     Path, typer.Argument(help="A manifest, or the folder that holds manifest.parquet.")
@@ -64,6 +65,8 @@ def validate(
     problems = find_problems(read, hashes=hashes)
     if problems:
         _show(problems_table(problems))
+        if any(p.column in OF_FILES for p in problems):
+            _show("`marginalia prepare` with its options and --verify makes damaged cases again")
         raise typer.Exit(PROBLEMS_FOUND)
     _show(f"{len(read)} cases, no problem")
 

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from manifests.case import SPLITS
+from manifests.dataset_facts import Acceptance, DatasetFacts, facts_of
 from manifests.findings import MEANINGS
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
@@ -63,6 +64,8 @@ class DatasetSummary:
         source_size: Voxels before, along the file's axes.
         size: Voxels after, along x, y, z.
         licences: As the recipe tells them.
+        commercial_use: Whether they allow it; None if the manifest does not say.
+        accepted: When the licence was accepted, and how; None where nothing was downloaded.
         recipes: Recipes and their versions.
     """
 
@@ -76,6 +79,8 @@ class DatasetSummary:
     source_size: Range
     size: Range
     licences: tuple[str, ...]
+    commercial_use: bool | None
+    accepted: str | None
     recipes: tuple[str, ...]
 
 
@@ -122,6 +127,7 @@ class Summary:
 def summarise(manifest: Manifest) -> Summary:
     """Count what a manifest holds, column by column."""
     space = manifest.label_space
+    facts = facts_of(manifest.settings)
     with duckdb.connect(":memory:", config=CONFIG) as connection:
         connection.register("cases", manifest.table)
         rows = _fetch(connection, _datasets_query())
@@ -131,7 +137,9 @@ def summarise(manifest: Manifest) -> Summary:
         label_space=space.name,
         classes=space.names[1:],
         cases=len(manifest),
-        datasets=tuple(_dataset(row | counts[row["dataset"]], space) for row in rows),
+        datasets=tuple(
+            _dataset(row | counts[row["dataset"]], space, facts.get(row["dataset"])) for row in rows
+        ),
         findings=tuple(_findings(found)),
         software_version=manifest.software_version,
     )
@@ -186,7 +194,7 @@ def _fetch(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, 
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _dataset(row: dict[str, Any], space: LabelSpace) -> DatasetSummary:
+def _dataset(row: dict[str, Any], space: LabelSpace, facts: DatasetFacts | None) -> DatasetSummary:
     ranges = {
         name: Range(_numbers(row[f"min_{name}"]), _numbers(row[f"max_{name}"])) for name in RANGES
     }
@@ -197,9 +205,15 @@ def _dataset(row: dict[str, Any], space: LabelSpace) -> DatasetSummary:
         splits={split: row[split] for split in (*SPLITS, UNASSIGNED)},
         classes=tuple(_class_count(row, n, space.names[n]) for n in range(1, len(space))),
         licences=tuple(row["licences"]),
+        commercial_use=facts.commercial_use if facts else None,
+        accepted=_accepted(facts.acceptance) if facts and facts.acceptance else None,
         recipes=tuple(row["recipes"]),
         **ranges,
     )
+
+
+def _accepted(acceptance: Acceptance) -> str:
+    return f"{acceptance.accepted_at:%Y-%m-%d}, {acceptance.accepted_by}"
 
 
 def _numbers(values: Sequence[float | None]) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ CLASSES_PER_TABLE = 7  # so that a table fits a terminal of 100 columns
 def summary_view(summary: Summary, space: LabelSpace) -> Group:
     """Everything that a summary tells, for people."""
     parts: list[RenderableType] = [_heading(summary), "", splits_table(summary)]
+    parts += ["", _licences_table(summary)]
     for start, stop in _chunks(len(summary.classes)):
         parts += ["", _classes_table(summary, space, start, stop)]
     parts += [_legend(), "", _geometry_table(summary)]
@@ -42,17 +43,33 @@ def splits_table(summary: Summary, request: SplitRequest | None = None) -> Table
     for name in ("cases", "patients", *splits):
         table.add_column(name, justify="right")
     table.add_column("recipe")
-    table.add_column("licence")
     for d in summary.datasets:
         held = (_split_cell(d, split, request) for split in splits)
-        words = (plain(", ".join(d.recipes)), plain(", ".join(d.licences)))
-        table.add_row(plain(d.name, "bold"), number(d.cases), number(d.subjects), *held, *words)
+        recipes = plain(", ".join(d.recipes))
+        table.add_row(plain(d.name, "bold"), number(d.cases), number(d.subjects), *held, recipes)
     if len(summary.datasets) > 1:
         sums = (number(sum(d.splits[s] for d in summary.datasets)) for s in splits)
         patients = Text(NONE, "dim")  # one patient may stand in two datasets
         table.add_section()
         table.add_row(Text("all", "bold"), number(summary.cases), patients, *sums)
     return table
+
+
+def _licences_table(summary: Summary) -> Table:
+    table = new_table("Licences")
+    table.add_column("dataset", no_wrap=True)
+    for name in ("licence", "commercial use", "accepted"):
+        table.add_column(name, overflow="fold")
+    for d in summary.datasets:
+        cells = (plain(", ".join(d.licences)), _use(d.commercial_use), plain(d.accepted or NONE))
+        table.add_row(plain(d.name, "bold"), *cells)
+    return table
+
+
+def _use(commercial: bool | None) -> Text:
+    if commercial is None:
+        return Text("not told", "dim")
+    return Text("yes", "dim") if commercial else Text("NO", "bold red")
 
 
 def problems_table(problems: Sequence[Problem]) -> Table:

@@ -1,0 +1,62 @@
+"""Runs `prepare` in forked children that a test may kill: nothing is imported anew for each.
+
+Reads one request per line as JSON; says the child's process id, which is that of its group too,
+and, when it has ended, its wait status.
+"""
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import curate.harmonise  # noqa: F401  what the workers import
+import curate.workers
+from curate.prepare import prepare
+from curate.prepare_plan import Request
+from curate.recipe import load_recipe
+from curate.target import Target
+from manifests.errors import MarginaliaError
+from manifests.label_space import load_label_space
+
+curate.workers.START_METHOD = "fork"
+
+SET_ASIDE, REFUSED, INCOMPLETE = 3, 4, 5  # exit codes
+
+
+def main():
+    for line in sys.stdin:
+        if pid := os.fork():
+            print(pid, flush=True)  # noqa: T201
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # noqa: T201
+        else:
+            run(**json.loads(line))
+
+
+def run(*, recipes, raw, out, spacing_mm, verify=False, file_bytes=None):
+    """Prepare as the command would, and end the process."""
+    os.setsid()
+    code = 1
+    try:
+        if file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        code = prepared(recipes, Path(raw), Path(out), tuple(spacing_mm), verify)
+    finally:
+        os._exit(code)
+
+
+def prepared(recipes, raw, out, spacing_mm, verify):
+    target = Target(load_label_space("abdomen5"), spacing_mm, out)
+    request = Request(tuple(map(load_recipe, recipes)), raw, target, verify=verify)
+    try:
+        report = prepare(request, workers=2)
+    except MarginaliaError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return REFUSED
+    if report.problems:
+        return INCOMPLETE
+    return SET_ASIDE if report.rejected else 0
+
+
+if __name__ == "__main__":
+    main()
