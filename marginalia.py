@@ -90,7 +90,8 @@ def demo(
 def _demo_cases(out: Path, seed: int, notify: Notify) -> "Manifest":
     """From phantom archives in the five real layouts to a manifest."""
     from curate.phantom_archives import write_phantom_archives
-    from curate.prepare import Request, prepare
+    from curate.prepare import prepare
+    from curate.prepare_plan import Request
     from curate.recipe import load_recipe, shipped_recipes
     from curate.target import Target
     from manifests.label_space import load_label_space

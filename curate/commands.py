@@ -59,6 +59,10 @@ def prepare(
         int | None,
         typer.Option(min=1, help="At most so many cases of each dataset."),
     ] = None,
+    overrides: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of what you decided on single cases: kidneys, leaving out."),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read all cases, and make damaged ones again.")
     ] = False,
@@ -72,6 +76,7 @@ def prepare(
     Killed, or stopped by a full disk or a network that is gone: run it again to do the rest.
     """
     from curate.output_folder import alone
+    from curate.overrides import load_overrides
     from curate.prepare import prepare as run
     from curate.prepare_plan import Request, plan
     from curate.progress import shown
@@ -81,7 +86,8 @@ def prepare(
     from manifests.label_space import load_label_space
 
     target = Target(load_label_space(label_space), spacing, out)
-    request = Request(_recipes(datasets), raw, target, limit, verify)
+    decided = load_overrides(overrides) if overrides else {}
+    request = Request(_recipes(datasets), raw, target, limit, verify, decided)
     console = Console()
     if dry_run:
         console.print(plan_view(plan(request), raw))
@@ -99,7 +105,7 @@ def prepare(
         console.print(f"{len(report.rejected)} set aside: {report.path.with_name('rejected.csv')}")
     if report.problems:
         raise MarginaliaError("\n".join(report.problems))
-    if report.rejected:
+    if any(r.finding.code != "skipped" for r in report.rejected):
         raise typer.Exit(SET_ASIDE_EXIT_CODE)
 
 

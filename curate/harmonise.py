@@ -9,6 +9,8 @@ import SimpleITK as sitk
 
 from curate.discover import SourceCase
 from curate.kidneys import split_kidneys
+from curate.midline import UNDECIDED
+from curate.overrides import Override
 from curate.reading import read_case
 from curate.recipe import Recipe
 from curate.relabel import BlockMap
@@ -31,16 +33,19 @@ MM3_PER_ML = 1000.0
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
 
 
-def harmonise(case: SourceCase, recipe: Recipe, target: Target) -> Case:
+def harmonise(
+    case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
+) -> Case:
     """Read, check, relabel, resample and write one case.
 
     Raises:
         SetAsideError: The case cannot be used; nothing of it is left behind.
+        OverrideError: What a person decided does not fit the case; likewise.
     """
     image, label, findings = read_case(case, recipe.values)
     source = Grid.of(image)
     block_map, kidney_findings = _tell_kidneys_apart(
-        BlockMap.of(label, recipe.values), image, recipe
+        BlockMap.of(label, recipe.values), image, recipe, override
     )
     merged = merged_classes(block_map.blocks, target.label_space)
     classes = block_map.to_classes(target.label_space, merged)
@@ -86,7 +91,7 @@ def harmonise(case: SourceCase, recipe: Recipe, target: Target) -> Case:
 
 
 def _tell_kidneys_apart(
-    block_map: BlockMap, image: sitk.Image, recipe: Recipe
+    block_map: BlockMap, image: sitk.Image, recipe: Recipe, override: Override | None
 ) -> tuple[BlockMap, tuple[Finding, ...]]:
     """Part the two-sided blocks, unless a kidney's side stays undecided.
 
@@ -95,10 +100,15 @@ def _tell_kidneys_apart(
     """
     if not recipe.split_kidneys:
         return block_map, ()
-    split = split_kidneys(block_map.two_sided(), image=image)
-    if sitk.GetArrayViewFromImage(split.labels).max() > 2:
-        return block_map, split.findings
-    return block_map.by_side(split.labels), split.findings
+    decision = override and override.kidney_decision
+    split = split_kidneys(block_map.two_sided(), image=image, decision=decision)
+    findings = split.findings
+    if override is not None and decision is not None:
+        finding = Finding("kidneys_overridden", f"{decision}: {override.reason}")
+        findings = tuple(sorted((*findings, finding)))
+    if sitk.GetArrayViewFromImage(split.labels).max() == UNDECIDED:
+        return block_map, findings
+    return block_map.by_side(split.labels), findings
 
 
 def _absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray) -> list[Finding]:

@@ -4,35 +4,31 @@ Sides are decided by position in the LPS frame (mm; x grows to the patient's lef
 the direction of the array axes do not matter as long as the header is right.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cc3d
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial import KDTree
 
+from curate.fragments import SLAB_VOXELS, Sides, join_fragments
+from curate.fused import KIDNEY_ML, cut_at, find_neck, is_sprawling
 from curate.midline import LEFT, RIGHT, UNDECIDED, Midline, find_midline
-from curate.voxels import positions_mm_of, x_mm_of
+from curate.runs import Floats, Runs, components_of, runs_of
+from manifests.errors import OverrideError
 from manifests.findings import Finding
-from manifests.grid import Grid
 
-SIDES = {"left": LEFT, "right": RIGHT, "undecided": UNDECIDED}
+# What a person may decide: where the only kidney is, that the two largest components are the pair,
+# to keep the kidneys as one group, to swap what was found, or a sagittal plane to cut at (mm, LPS).
+Decision = Literal["left", "right", "pair", "merged", "swap"] | float
 
-KIDNEY_ML = 20.0  # a component of this volume is a kidney, or half of a fused one
-SMALL_KIDNEY_ML = 2.0  # on the other side of the body, so is one of this volume ...
+WHOLE = {"left": LEFT, "right": RIGHT, "merged": UNDECIDED}
+SMALL_KIDNEY_ML = 2.0  # across the midline from a kidney, so is one of this volume ...
 SMALL_KIDNEY_SHARE = 0.1  # ... or of this share of the first
-NECK_WINDOW_MM = 50.0
-NECK_RATIO = 0.5  # 47 kidneys have 1.8 to 2.5 at their best cut, a horseshoe kidney has 0.16
+FUSED_REST_SHARE = 0.25  # beside a fused kidney there is no second one, at most a loose part
 STRADDLE_SHARE = 0.25
 FUSED_WIDTH_MM = 130.0  # one kidney with a tumour of 868 mL is 112 mm wide
-
-Labels = NDArray[np.uint8]
-Bool = NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
+PLAUSIBLE_ML = (KIDNEY_ML, 3000.0)
 
 
 @dataclass(frozen=True)
@@ -55,43 +51,68 @@ class Pieces:
     """The connected components of a mask.
 
     Attributes:
-        array: Component ids from 1, cropped to the mask's bounding box (z, y, x).
-        grid: The grid of the crop.
-        volume_ml: Volume of each component; entry 0 is background.
-        x_mm: Centroid of each component along LPS x; entry 0 is background.
-        boxes: Bounding box of each component (z, y, x).
+        runs: The voxels.
+        piece: The component that each run belongs to, from 0.
+        volume_ml: Volume of each component.
+        x_mm: Centroid of each component along LPS x.
     """
 
-    array: NDArray[np.integer]
-    grid: Grid
-    volume_ml: NDArray[np.float64]
-    x_mm: NDArray[np.float64]
-    boxes: Sequence[Box]
+    runs: Runs
+    piece: NDArray[np.int32]
+    volume_ml: Floats
+    x_mm: Floats
 
-    def around(self, ids: Iterable[int]) -> tuple[Box, Grid]:
-        """Find the box around some components, and its grid."""
-        chosen = [self.boxes[i] for i in ids]
-        start = [min(box[axis].start for box in chosen) for axis in range(3)]
-        stop = [max(box[axis].stop for box in chosen) for axis in range(3)]
-        z, y, x = (slice(*ends) for ends in zip(start, stop, strict=True))
-        return (z, y, x), self.grid.part(start[::-1], stop[::-1], (1, 1, 1))
+    @classmethod
+    def of(cls, runs: Runs) -> "Pieces":
+        """Find the components, by voxels that touch at least at a corner."""
+        piece = components_of(runs)
+        voxels: Floats = np.bincount(piece, runs.length).astype(np.float64)
+        middle_mm = runs.position_mm((runs.start + runs.stop - 1) / 2)[:, 0]
+        x_mm = np.bincount(piece, runs.length * middle_mm) / voxels
+        return cls(runs, piece, voxels * runs.grid.voxel_ml, x_mm)
+
+    @property
+    def first(self) -> int:
+        """The largest component."""
+        return int(np.argmax(self.volume_ml))
+
+    @property
+    def mains(self) -> NDArray[np.intp]:
+        """The components that are large enough for a kidney, or else the largest one."""
+        mains = np.flatnonzero(self.volume_ml >= KIDNEY_ML)
+        return mains if mains.size else np.array([self.first])
+
+    def component(self, number: int) -> Runs:
+        """The runs of one component."""
+        return self.runs[self.piece == number]
 
 
 @dataclass(frozen=True)
 class Sided:
-    """Main kidneys with sides, before the fragments join them."""
+    """Main kidneys with sides, before the fragments join them.
 
-    labels: Labels
-    mains: Sequence[int]
+    Attributes:
+        runs: The voxels; a cut makes two runs of one.
+        piece: The component that each run belongs to.
+        side: The side of each run; 0 where it belongs to a fragment.
+        method: As in `KidneySplit`.
+        findings: What was seen.
+    """
+
+    runs: Runs
+    piece: NDArray[np.int32]
+    side: Sides
     method: str
     findings: tuple[Finding, ...] = ()
 
+    @classmethod
+    def by_piece(cls, pieces: Pieces, sides: Sides, method: str, *findings: Finding) -> "Sided":
+        """Give every component its side."""
+        return cls(pieces.runs, pieces.piece, sides[pieces.piece], method, findings)
+
 
 def split_kidneys(
-    kidney: sitk.Image,
-    *,
-    image: sitk.Image | None = None,
-    side: Literal["left", "right", "undecided"] | None = None,
+    kidney: sitk.Image, *, image: sitk.Image | None = None, decision: Decision | None = None
 ) -> KidneySplit:
     """Tell left from right in a mask of kidney with tumour.
 
@@ -103,50 +124,114 @@ def split_kidneys(
         kidney: Nonzero is kidney or tumour; any grid.
         image: The CT (HU), any grid in the same frame; it shows the body's midline. Without it the
             middle of the mask's grid stands in for it.
-        side: A person's decision for the whole mask.
+        decision: A person's, which goes before what is found here.
 
     Raises:
         GeometryError: The mask's or the image's header makes no sense.
+        OverrideError: The decision does not fit this mask.
     """
-    grid = Grid.of(kidney)
-    box = _bounding_box(kidney)
-    if box is None:
-        labels = grid.image(np.zeros(grid.size_xyz[::-1], np.uint8))
-        reason = "the mask is empty"
-        return KidneySplit(labels, "none", (Finding("no_kidney", reason),))
-    mask = sitk.GetArrayViewFromImage(kidney)[box] != 0
-    if side is not None:
-        return KidneySplit(_uncrop(mask * np.uint8(SIDES[side]), box, kidney), "given")
-    start, stop = zip(*((s.start, s.stop) for s in reversed(box)), strict=True)
-    pieces = _pieces(mask, grid.part(start, stop, (1, 1, 1)))
-    midline = find_midline(grid, pieces.grid, image)
-    sided = _name_sides(pieces, midline)
-    labels, joined = _join_fragments(sided, pieces)
-    findings = tuple(sorted({*sided.findings, *joined}))
-    return KidneySplit(_uncrop(labels, box, kidney), sided.method, findings)
+    runs = runs_of(kidney)
+    if len(runs) == 0:
+        _fits(decision is None, "the mask is empty")
+        nothing = _image(runs, np.zeros(0, np.uint8), kidney)
+        return KidneySplit(nothing, "none", (Finding("no_kidney", "the mask is empty"),))
+    pieces = Pieces.of(runs)
+    if decision is None:
+        sided = _find_sides(pieces, _midline(pieces, image))
+    else:
+        sided = _decide(decision, pieces, image)
+    side, joined = join_fragments(sided.runs, sided.piece, sided.side)
+    odd = () if decision is not None else _odd_volumes(sided.runs, side)
+    findings = tuple(sorted({*sided.findings, *joined, *odd}))
+    return KidneySplit(_image(sided.runs, side, kidney), sided.method, findings)
 
 
-def _name_sides(pieces: Pieces, midline: Midline) -> Sided:
+def _midline(pieces: Pieces, image: sitk.Image | None) -> Midline:
+    low, high = pieces.runs[np.isin(pieces.piece, pieces.mains)].box_xyz
+    grid = pieces.runs.grid
+    return find_midline(grid, grid.part(low.tolist(), high.tolist(), (1, 1, 1)), image)
+
+
+def _decide(decision: Decision, pieces: Pieces, image: sitk.Image | None) -> Sided:
+    """Do what a person decided."""
+    if isinstance(decision, float | int):
+        runs, was, side = cut_at(pieces.runs, decision)
+        _fits(len(set(side.tolist())) == 2, f"the plane x = {decision:g} mm leaves one side empty")
+        return Sided(runs, pieces.piece[was], side, "given")
+    if decision in WHOLE:
+        sides = np.full(len(pieces.x_mm), WHOLE[decision], np.uint8)
+        return Sided.by_piece(pieces, sides, "given")
+    if decision == "pair":
+        _fits(len(pieces.x_mm) > 1, "the mask is one component; give a plane to cut it at")
+        mains = np.argsort(pieces.volume_ml)[-2:]
+        found = _name_pair(pieces, mains, _midline(pieces, image))
+        return Sided(found.runs, found.piece, found.side, "given")
+    found = _find_sides(pieces, _midline(pieces, image))
+    _fits(UNDECIDED not in found.side, "the sides are undecided, so there is nothing to swap")
+    swapped = np.array([0, RIGHT, LEFT], np.uint8)[found.side]
+    return Sided(found.runs, found.piece, swapped, "given")
+
+
+def _fits(fits: bool, seen: str) -> None:
+    if not fits:
+        raise OverrideError(seen)
+
+
+def _find_sides(pieces: Pieces, midline: Midline) -> Sided:
     """Give sides to the components that are kidneys; leave the others 0."""
-    mains = np.flatnonzero(pieces.volume_ml >= KIDNEY_ML)
-    if len(mains) >= 2:
+    fused = _name_fused(pieces, midline)
+    if fused is not None:
+        return fused
+    mains = pieces.mains
+    across = _small_kidney(pieces, mains, midline)
+    if across is not None:
+        mains = np.append(mains, across)
+    if len(mains) > 1:
         return _name_pair(pieces, mains, midline)
-    first = int(np.argmax(pieces.volume_ml))
-    cut = _cut_fused(pieces, first, midline)
-    if cut is not None:
-        return cut
-    second = _small_kidney(pieces, first, midline)
-    if second is not None:
-        return _name_pair(pieces, np.array([first, second]), midline)
-    return _name_one(pieces, first, midline)
+    return _name_one(pieces, midline)
 
 
-def _small_kidney(pieces: Pieces, first: int, midline: Midline) -> int | None:
-    """Find the largest component across the midline, if it is large enough for a kidney."""
-    across = LEFT + RIGHT - midline.side(pieces.x_mm[first])
-    there = [midline.side(x) == across for x in pieces.x_mm]
+def _name_fused(pieces: Pieces, midline: Midline) -> Sided | None:
+    """Cut the largest component at its isthmus, or keep it whole, if it is a fused pair."""
+    first = pieces.component(pieces.first)
+    rest_ml = pieces.volume_ml[pieces.mains].sum() - pieces.volume_ml[pieces.first]
+    if rest_ml > first.volume_ml / 2:
+        return None
+    neck = find_neck(first, midline)
+    if neck is not None and rest_ml < neck.lesser_ml:
+        return _cut(pieces, neck.x_mm, neck.area_mm2, midline)
+    if rest_ml <= FUSED_REST_SHARE * first.volume_ml and is_sprawling(first):
+        return _keep_whole(pieces, "kidneys_fused", midline)
+    return None
+
+
+def _cut(pieces: Pieces, x_mm: float, area_mm2: float, midline: Midline) -> Sided:
+    runs, was, side = cut_at(pieces.runs, x_mm)
+    piece = pieces.piece[was]
+    side[piece != pieces.first] = 0
+    reason = f"cut {midline.place(x_mm)}, where its section has {area_mm2:.0f} mm2"
+    return Sided(runs, piece, side, "isthmus", (Finding("kidneys_fused", reason),))
+
+
+def _keep_whole(pieces: Pieces, code: str, midline: Midline, side: int = UNDECIDED) -> Sided:
+    first = pieces.first
+    width_mm = np.ptp(pieces.component(first).span_mm)
+    size = f"{pieces.volume_ml[first]:.0f} mL, {width_mm:.0f} mm wide"
+    finding = Finding(code, f"{size}, its centre {midline.place(pieces.x_mm[first])}")
+    sides = np.zeros(len(pieces.x_mm), np.uint8)
+    sides[first] = side
+    method = "undecided" if side == UNDECIDED else "single"
+    return Sided.by_piece(pieces, sides, method, finding)
+
+
+def _small_kidney(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> int | None:
+    """Find the largest component across the midline from all kidneys, if it may be a kidney."""
+    sides = {midline.side(x) for x in pieces.x_mm[mains]}
+    if sides not in ({LEFT}, {RIGHT}):
+        return None
+    there = [midline.side(x) == LEFT + RIGHT - min(sides) for x in pieces.x_mm]
     volume_ml = np.where(there, pieces.volume_ml, 0.0)
-    floor_ml = min(SMALL_KIDNEY_ML, SMALL_KIDNEY_SHARE * pieces.volume_ml[first])
+    floor_ml = min(SMALL_KIDNEY_ML, SMALL_KIDNEY_SHARE * pieces.volume_ml[pieces.first])
     return int(np.argmax(volume_ml)) if volume_ml.max() >= floor_ml else None
 
 
@@ -154,132 +239,65 @@ def _name_pair(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> Sid
     """Order kidneys from right to left; more than two are parted at the widest gap in x."""
     mains = mains[np.argsort(pieces.x_mm[mains])]
     x_mm = pieces.x_mm[mains]
-    parting = 1 + int(np.argmax(np.diff(x_mm)))
+    places = [midline.side(x) for x in x_mm]
+    parting = _parting(x_mm, places)
     sides = np.zeros(len(pieces.x_mm), np.uint8)
     sides[mains[:parting]], sides[mains[parting:]] = RIGHT, LEFT
     findings = []
-    places = ", ".join(midline.place(x) for x in x_mm)
-    if midline.side(x_mm[0]) == midline.side(x_mm[-1]) != UNDECIDED:
-        findings.append(Finding("kidneys_same_side", places))
+    described = ", ".join(midline.place(x) for x in x_mm)
+    if places[0] == places[-1] != UNDECIDED:
+        findings.append(Finding("kidneys_same_side", described))
     if len(mains) > 2:
-        reason = f"{len(mains)} components of {KIDNEY_ML:.0f} mL or more taken as two: {places}"
+        reason = f"{len(mains)} large components taken as two kidneys: {described}"
         findings.append(Finding("kidney_fragments", reason))
-    return Sided(sides[pieces.array], mains.tolist(), "pair", tuple(findings))
+    return Sided.by_piece(pieces, sides, "pair", *findings)
 
 
-def _cut_fused(pieces: Pieces, main: int, midline: Midline) -> Sided | None:
-    """Cut a component in two if it is a fused pair with an isthmus."""
-    box, grid = pieces.around([main])
-    mask = pieces.array[box] == main
-    x_mm = x_mm_of(mask, grid)
-    neck = _neck(x_mm, grid.voxel_ml, midline)
-    if neck is None:
-        return None
-    cut_mm, area_mm2 = neck
-    labels = np.zeros(pieces.array.shape, np.uint8)
-    labels[box][mask] = np.where(x_mm > cut_mm, LEFT, RIGHT)
-    reason = f"cut {midline.place(cut_mm)}, where its section has {area_mm2:.0f} mm2"
-    return Sided(labels, [main], "isthmus", (Finding("kidneys_fused", reason),))
+def _parting(x_mm: Floats, places: list[int]) -> int:
+    """Number of components that are right, among those that the midline leaves open."""
+    fewest, most = places.count(RIGHT), len(places) - places.count(LEFT)
+    if 0 in (most, len(places) - fewest):  # all on one side
+        fewest, most = 1, len(places) - 1
+    fewest, most = max(fewest, 1), min(most, len(places) - 1)
+    return fewest + int(np.argmax(np.diff(x_mm)[fewest - 1 : most]))
 
 
-def _name_one(pieces: Pieces, main: int, midline: Midline) -> Sided:
+def _name_one(pieces: Pieces, midline: Midline) -> Sided:
     """Name the side of the only kidney, unless it lies on both sides or too near the midline."""
-    box, grid = pieces.around([main])
-    mask = pieces.array[box] == main
-    x_mm = x_mm_of(mask, grid)
-    centre_mm, width_mm, volume_ml = float(np.mean(x_mm)), np.ptp(x_mm), pieces.volume_ml[main]
-    left_ml = volume_ml * float(np.mean(x_mm > midline.x_mm))
+    first = pieces.component(pieces.first)
+    volume_ml, x_mm = first.volume_ml, pieces.x_mm[pieces.first]
+    left_voxels = sum(int(np.count_nonzero(x > midline.x_mm)) for x in first.x_mm())
+    left_ml = left_voxels * first.grid.voxel_ml
     lesser_ml = min(left_ml, volume_ml - left_ml)
     straddles = lesser_ml >= max(KIDNEY_ML, STRADDLE_SHARE * volume_ml)
-    side = UNDECIDED if straddles else midline.side(centre_mm)
-    code = "single_kidney" if side != UNDECIDED else "kidney_side_unclear"
-    code = "kidneys_fused" if straddles and width_mm >= FUSED_WIDTH_MM else code
-    place = midline.place(centre_mm)
-    reason = f"{volume_ml:.0f} mL, {width_mm:.0f} mm wide, its centre {place}"
-    labels = np.zeros(pieces.array.shape, np.uint8)
-    labels[box][mask] = side
-    method = "undecided" if side == UNDECIDED else "single"
-    return Sided(labels, [main], method, (Finding(code, reason),))
+    if straddles and np.ptp(first.span_mm) >= FUSED_WIDTH_MM:
+        return _keep_whole(pieces, "kidneys_fused", midline)
+    side = midline.side(x_mm)
+    if straddles or side == UNDECIDED:
+        return _keep_whole(pieces, "kidney_side_unclear", midline)
+    return _keep_whole(pieces, "single_kidney", midline, side)
 
 
-def _neck(
-    x_mm: NDArray[np.float64], voxel_ml: float, midline: Midline
-) -> tuple[float, float] | None:
-    """Find the sagittal plane where a fused pair is narrowest: its x (mm) and area (mm^2).
-
-    A cut is judged by its area over the lesser part's volume to the power 2/3, which has no unit:
-    1.9 where a ball is halved, near 0 at a thread between two balls. Both parts have the volume of
-    a kidney, their centres are on opposite sides of the midline, and the cut is near it.
-    """
-    edges = np.arange(np.floor(x_mm.min()) - 1, x_mm.max() + 2)  # 1 mm apart
-    slice_ml = np.histogram(x_mm, edges)[0] * voxel_ml
-    area_mm2 = gaussian_filter1d(1000 * slice_ml, 2.0)  # columns would beat with the bins
-    cuts_mm, area_mm2 = edges[1:-1], (area_mm2[1:] + area_mm2[:-1]) / 2
-    offset_mm = (edges[1:] + edges[:-1]) / 2 - midline.x_mm
-    right_ml, left_ml = np.cumsum(slice_ml)[:-1], np.cumsum(slice_ml[::-1])[-2::-1]
-    moments = slice_ml * offset_mm
-    opposite = (np.cumsum(moments)[:-1] < 0) & (np.cumsum(moments[::-1])[-2::-1] > 0)
-    lesser_ml = np.minimum(right_ml, left_ml)
-    near = abs(cuts_mm - midline.x_mm) <= NECK_WINDOW_MM
-    allowed = opposite & near & (lesser_ml >= KIDNEY_ML)
-    ratio = np.where(allowed, area_mm2 / np.maximum(1000 * lesser_ml, 1) ** (2 / 3), np.inf)
-    best = int(np.argmin(ratio))
-    return (float(cuts_mm[best]), float(area_mm2[best])) if ratio[best] <= NECK_RATIO else None
+def _odd_volumes(runs: Runs, side: Sides) -> list[Finding]:
+    """Note a kidney that is too small or too large for one; an undecided one may be two."""
+    names = {LEFT: "left", RIGHT: "right", UNDECIDED: "undecided"}
+    volumes_ml = {name: runs[side == s].volume_ml for s, name in names.items() if s in side}
+    low_ml, high_ml = PLAUSIBLE_ML
+    odd = [f"{n} {v:.2g} mL" for n, v in volumes_ml.items() if not low_ml <= v <= high_ml]
+    expected = f"expected {low_ml:.0f} to {high_ml:.0f} mL"
+    return [Finding("kidney_volume_suspect", f"{', '.join(odd)}; {expected}")] if odd else []
 
 
-def _join_fragments(sided: Sided, pieces: Pieces) -> tuple[Labels, list[Finding]]:
-    """Give each other component the label of the named voxel nearest to any of its voxels."""
-    fragments = sorted(set(range(1, len(pieces.boxes))) - set(sided.mains))
-    if not fragments:
-        return sided.labels, []
-    labels = sided.labels.copy()
-    box, grid = pieces.around(sided.mains)
-    shell = _shell(labels[box] > 0)
-    named, tree = labels[box][shell], KDTree(positions_mm_of(shell, grid))
-    farthest_mm = 0.0
-    for fragment in fragments:
-        box, grid = pieces.around([fragment])
-        mask = pieces.array[box] == fragment
-        gap_mm, nearest = map(np.asarray, tree.query(positions_mm_of(mask, grid)))
-        labels[box][mask] = named[nearest[np.argmin(gap_mm)]]
-        farthest_mm = max(farthest_mm, float(gap_mm.min()))
-    total_ml = pieces.volume_ml[fragments].sum()
-    reason = f"{len(fragments)} of {total_ml:.2g} mL in all, the farthest {farthest_mm:.1f} mm away"
-    return labels, [Finding("kidney_fragments", reason)]
-
-
-def _pieces(mask: Bool, grid: Grid) -> Pieces:
-    array = cc3d.connected_components(mask, connectivity=26, binary_image=True)
-    statistics = cc3d.statistics(array)
-    volume_ml = np.asarray(statistics["voxel_counts"], np.float64) * grid.voxel_ml
-    volume_ml[0] = 0.0
-    x_mm = grid.position_mm(np.nan_to_num(statistics["centroids"])[:, ::-1])[:, 0]
-    return Pieces(array, grid, volume_ml, x_mm, statistics["bounding_boxes"])
-
-
-def _bounding_box(kidney: sitk.Image) -> Box | None:
-    mask = sitk.GetArrayViewFromImage(kidney) != 0
-    box: list[slice] = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        hits = np.flatnonzero(mask.any(axis=others))
-        if hits.size == 0:
-            return None
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    return box[0], box[1], box[2]
-
-
-def _shell(mask: Bool) -> Bool:
-    """Keep the voxels of a mask that touch its outside by a face."""
-    inner = np.pad(mask, 1)
-    for axis in range(3):
-        inner = inner & np.roll(np.pad(mask, 1), 1, axis) & np.roll(np.pad(mask, 1), -1, axis)
-    return mask & ~inner[1:-1, 1:-1, 1:-1]
-
-
-def _uncrop(labels: Labels, box: Box, kidney: sitk.Image) -> sitk.Image:
-    """Put a crop back into the mask's grid, with zeros around it."""
+def _image(runs: Runs, side: Sides, kidney: sitk.Image) -> sitk.Image:
+    """Write the sides onto the mask's grid, slab by slab to spare memory."""
     whole = sitk.Image(kidney.GetSize(), sitk.sitkUInt8)
     whole.CopyInformation(kidney)
-    whole[tuple(reversed(box))] = sitk.GetImageFromArray(labels)  # in place, without a copy
+    if len(runs) == 0:
+        return whole
+    low, high = runs.box_xyz
+    depth = max(1, SLAB_VOXELS // int(np.prod((high - low)[:2])))
+    for z in range(low[2], high[2], depth):
+        first, last = np.array([*low[:2], z]), np.array([*high[:2], min(z + depth, high[2])])
+        box = tuple(slice(*map(int, ends)) for ends in zip(first, last, strict=True))
+        whole[box] = sitk.GetImageFromArray(runs.paint(side, first, last))  # in place, no copy
     return whole

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.discover import SourceCase
+from curate.overrides import Override
 from curate.recipe import Recipe
 from curate.record import Origin, same_content, write_record
 from curate.target import Target
 from manifests.case import Case
-from manifests.errors import GeometryError
+from manifests.errors import GeometryError, OverrideError
 from manifests.findings import Finding
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -25,6 +26,7 @@ class Job:
         target: What it is made into.
         workshop: Folder where it is made; whoever holds the output folder moves it to its place.
         verify: Whether a case that is there is read whole before it is kept.
+        override: What a person decided on it.
     """
 
     case: SourceCase
@@ -32,6 +34,7 @@ class Job:
     target: Target
     workshop: Path
     verify: bool = False
+    override: Override | None = None
 
     @property
     def folder(self) -> Path:
@@ -62,17 +65,22 @@ def make(job: Job) -> Outcome | Finding:
     from curate.harmonise import harmonise
     from curate.reading import SetAsideError
 
-    origin = Origin.of(job.case, job.recipe, job.target)
+    if job.override and job.override.skip:
+        return Finding("skipped", job.override.reason)
+    origin = Origin.of(job.case, job.recipe, job.target, job.override)
     try:
         if row := same_content(job.folder, job.case, origin, verify=job.verify):
             write_record(job.made, row, origin, volumes=job.folder)
             return Outcome(row, anew=False)
-        row = harmonise(job.case, job.recipe, replace(job.target, folder=job.workshop))
+        target = replace(job.target, folder=job.workshop)
+        row = harmonise(job.case, job.recipe, target, job.override)
         write_record(job.made, row, origin)
     except SetAsideError as error:
         return error.finding
     except GeometryError as error:
         return Finding("geometry_invalid", str(error))
+    except OverrideError as error:
+        return Finding("override_impossible", str(error))
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

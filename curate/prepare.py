@@ -13,7 +13,7 @@ from curate.dataset_record import facts_now, read_facts, write_facts
 from curate.locate import root_of
 from curate.making import Job, Outcome, make
 from curate.output_folder import alone, cases_folders, forget_all_but, workshop
-from curate.prepare_plan import Planned, Request, plan_cases
+from curate.prepare_plan import Planned, Request, check_overrides, plan_cases
 from curate.record import adopt, forget
 from curate.rejected import NAME as REJECTED_NAME
 from curate.rejected import Rejected, write_rejected
@@ -84,8 +84,10 @@ def prepare(
 
     Raises:
         InUseError: Another run is writing to the folder.
+        OverrideError: An override is for a dataset or a case that is not there.
         MarginaliaError: No dataset is there, no case at all could be made, or the disk is full.
     """
+    check_overrides(request)
     folder = request.target.folder
     problems = dict(absent or {})
     with alone(folder), workshop(folder) as bench:
@@ -122,7 +124,14 @@ def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
 def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[Job]:
     wanted = [(case, p.recipe) for p in ready for case in p.open]
     return [
-        Job(case, recipe, request.target, bench / str(number), verify=request.verify)
+        Job(
+            case,
+            recipe,
+            request.target,
+            bench / str(number),
+            verify=request.verify,
+            override=request.overrides.get(case.case_id),
+        )
         for number, (case, recipe) in enumerate(wanted)
     ]
 

@@ -1,13 +1,15 @@
 """What is to be done to prepare datasets: found by looking, nothing is written."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.discover import SourceCase, discover
 from curate.download import plan_missing
 from curate.download_plan import PlannedSource
 from curate.locate import Location, locate
-from curate.recipe import Recipe
+from curate.overrides import Override, check_cases, check_datasets
+from curate.recipe import Recipe, shipped_recipes
 from curate.record import Origin, standing_case
 from curate.target import Target
 from manifests.case import Case
@@ -24,6 +26,7 @@ class Request:
         target: What every case is made into, and where.
         limit: At most so many cases of each dataset; None for all.
         verify: Whether cases that are there are read whole, and made again if they are damaged.
+        overrides: What a person decided on single cases, by their ids.
     """
 
     recipes: tuple[Recipe, ...]
@@ -31,6 +34,7 @@ class Request:
     target: Target
     limit: int | None = None
     verify: bool = False
+    overrides: Mapping[str, Override] = field(default_factory=dict)
 
     @property
     def unpacked(self) -> Path:
@@ -62,8 +66,24 @@ class Planned:
 
 
 def plan(request: Request) -> list[Planned]:
-    """What is there of every dataset, and what is still to be done."""
+    """What is there of every dataset, and what is still to be done.
+
+    Raises:
+        OverrideError: An override is for a dataset or a case that is not there.
+    """
+    check_overrides(request)
     return [_to_download(r, request) or plan_cases(r, request) for r in request.recipes]
+
+
+def check_overrides(request: Request) -> None:
+    """Refuse overrides for datasets that are neither asked for, nor shipped, nor in the folder.
+
+    Raises:
+        OverrideError: There is one.
+    """
+    made = {p.name for p in (request.target.folder / "cases").glob("*")}
+    asked = {recipe.name for recipe in request.recipes}
+    check_datasets(request.overrides, {*shipped_recipes(), *asked, *made})
 
 
 def _to_download(recipe: Recipe, request: Request) -> Planned | None:
@@ -73,7 +93,11 @@ def _to_download(recipe: Recipe, request: Request) -> Planned | None:
 
 
 def plan_cases(recipe: Recipe, request: Request) -> Planned:
-    """The cases of a dataset that is there."""
+    """The cases of a dataset that is there.
+
+    Raises:
+        OverrideError: An override is for a case that is not there.
+    """
     try:
         location = locate(recipe, request.raw, request.unpacked / recipe.name)
         if location.kind == "archive":
@@ -81,6 +105,7 @@ def plan_cases(recipe: Recipe, request: Request) -> Planned:
         cases = discover(recipe, location.path)
     except SourceError as error:
         return Planned(recipe, problem=str(error))
+    check_cases(request.overrides, recipe, cases)
     wanted = {case: _standing(case, recipe, request) for case in cases[: request.limit]}
     return Planned(
         recipe,
@@ -95,4 +120,5 @@ def _standing(case: SourceCase, recipe: Recipe, request: Request) -> Case | None
     if request.verify:
         return None
     folder = request.target.case_folder(case)
-    return standing_case(folder, Origin.of(case, recipe, request.target))
+    override = request.overrides.get(case.case_id)
+    return standing_case(folder, Origin.of(case, recipe, request.target, override))

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from curate.discover import SourceCase
+from curate.overrides import Override
 from curate.recipe import Recipe
 from curate.target import Target
 from manifests.atomic import write_text
@@ -31,19 +32,29 @@ class Origin:
     Attributes:
         settings: What `settings_key` says.
         recipe: Names what the recipe says of voxels.
+        override: Names what a person decided on the case; empty if nothing.
         files: Name, bytes and time of change of each source file, by `image` and `label`.
     """
 
     settings: str
     recipe: str
+    override: str
     files: dict[str, list[Any]]
 
     @classmethod
-    def of(cls, case: SourceCase, recipe: Recipe, target: Target) -> "Origin":
+    def of(
+        cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
+    ) -> "Origin":
         """As the files lie there now."""
         facts = recipe.model_dump(mode="json", exclude=TOLD)
         files = {"image": _state(case.image), "label": _state(case.label)}
-        return cls(settings_key(target), _hash(facts), files)
+        decided = "" if override is None else _hash(override.model_dump(mode="json"))
+        return cls(settings_key(target), _hash(facts), decided, files)
+
+    @property
+    def decided(self) -> tuple[str, str, str]:
+        """All of it but the files."""
+        return self.settings, self.recipe, self.override
 
 
 def settings_key(target: Target) -> str:
@@ -85,7 +96,7 @@ def read_record(folder: Path, settings: str) -> Case | None:
 def standing_case(folder: Path, origin: Origin) -> Case | None:
     """The row of a case that was made from this and is whole, as far as sizes and times tell."""
     record = _read(folder)
-    return _row(record) if record and all(record[k] == v for k, v in vars(origin).items()) else None
+    return _row(record) if record and _origin(record) == origin else None
 
 
 def same_content(folder: Path, case: SourceCase, origin: Origin, *, verify: bool) -> Case | None:
@@ -98,7 +109,7 @@ def same_content(folder: Path, case: SourceCase, origin: Origin, *, verify: bool
         verify: Whether to compare what the harmonised volumes hold as well.
     """
     record = _read(folder)
-    if not record or (record["settings"], record["recipe"]) != (origin.settings, origin.recipe):
+    if not record or _origin(record).decided != origin.decided:
         return None
     row = _row(record)
     wanted: list[tuple[Path, str]] = []
@@ -142,11 +153,16 @@ def _read(folder: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if record.pop("check") != _hash(record):
             return None
+        _origin(record)
         whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
         _row(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # the case is made again
     return record if whole else None
+
+
+def _origin(record: dict[str, Any]) -> Origin:
+    return Origin(**{f.name: record[f.name] for f in fields(Origin)})
 
 
 def _row(record: dict[str, Any]) -> Case:

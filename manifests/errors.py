@@ -26,6 +26,10 @@ class RecipeError(MarginaliaError):
     """A recipe is not well formed, or no recipe has that name."""
 
 
+class OverrideError(MarginaliaError):
+    """A person's decision on a case is not well formed, or does not fit the case."""
+
+
 class SourceError(MarginaliaError):
     """A dataset's archive or folder is missing, damaged or unsafe."""
 

@@ -35,10 +35,12 @@ MEANINGS = MappingProxyType(
         "duplicate_image": "another case holds the same voxels",
         "single_kidney": "one kidney only; its side was decided against the body's midline",
         "kidney_side_unclear": "one kidney only, too close to the midline to name its side",
-        "kidneys_fused": "the kidneys are fused (horseshoe or crossed)",
+        "kidneys_fused": "the kidneys are fused (horseshoe or crossed), or touch",
         "kidneys_same_side": "both kidneys lie on one side of the body",
         "kidney_fragments": "fragments were joined to the nearest kidney",
+        "kidney_volume_suspect": "a kidney of less than 20 mL or more than 3 L",
         "no_kidney": "the label holds no kidney",
+        "kidneys_overridden": "a person decided on the sides of the kidneys",
         # set aside: the case does not enter the manifest
         "unreadable": "the image or the label cannot be read",
         "truncated": "a file ends before the voxels that its header promises",
@@ -57,6 +59,8 @@ MEANINGS = MappingProxyType(
         "dicom_slices_missing": "slices are missing between others",
         "dicom_gantry_tilt": "the slices are shifted against each other, as by a tilted gantry",
         "not_written": "the disk took no more (full, or a quota); run again when there is room",
+        "skipped": "a person decided to leave the case out",
+        "override_impossible": "a person's decision does not fit the case",
         "worker_died": "the process that prepared the case died (most often: out of memory)",
         "failed": "preparing the case raised an unexpected error",
     }

@@ -10,7 +10,7 @@ import resource
 import sys
 from pathlib import Path
 
-import curate.harmonise  # noqa: F401  what the workers import
+import curate.harmonise
 import curate.workers
 from curate.prepare import prepare
 from curate.prepare_plan import Request

@@ -261,7 +261,7 @@ def test_small_kidney_across_the_midline_is_a_kidney():
     kidney, shrunken = ellipsoid((-60, 0, 0), (28, 25, 52)), ellipsoid((60, 0, 0), (9, 9, 16))
     labels, result = split(kidney, shrunken)
     assert np.array_equal(labels == LEFT, shrunken)
-    assert (result.method, codes(result)) == ("pair", [])
+    assert (result.method, codes(result)) == ("pair", ["kidney_volume_suspect"])
 
 
 def test_small_piece_beside_the_only_kidney_is_a_fragment():
@@ -303,10 +303,10 @@ def test_empty_mask():
     assert (result.method, codes(result)) == ("none", ["no_kidney"])
 
 
-@pytest.mark.parametrize(("side", "value"), [("left", 1), ("right", 2), ("undecided", 3)])
+@pytest.mark.parametrize(("side", "value"), [("left", 1), ("right", 2), ("merged", 3)])
 def test_side_given_by_a_person(side, value):
     left, right = pair()
-    labels, result = split(left, right, side=side)
+    labels, result = split(left, right, decision=side)
     assert set(np.unique(labels)) == {0, value}
     assert (result.method, result.findings) == ("given", ())
 

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 import curate.commands
 from curate.discover import discover
-from curate.harmonise import Target
 from curate.locate import locate
-from curate.prepare import Request, prepare
+from curate.prepare import prepare
+from curate.prepare_plan import Request
 from curate.reading import SetAsideError, read_case
 from curate.recipe import load_recipe
+from curate.target import Target
 from manifests.errors import RecipeError
 from manifests.label_space import load_label_space
 from manifests.merged import is_merged, merged_classes

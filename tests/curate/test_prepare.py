@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import curate.commands
 from curate.phantom_archives import write_phantom_archives
-from curate.prepare import Request, prepare
-from curate.prepare_plan import plan
+from curate.prepare import prepare
+from curate.prepare_plan import Request, plan
 from curate.recipe import load_recipe, shipped_recipes
 from curate.target import Target
 from manifests.label_space import load_label_space

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.prepare import Request, prepare
+from curate.prepare import prepare
+from curate.prepare_plan import Request
 from curate.recipe import load_recipe
 from curate.target import Target
 from manifests.label_space import load_label_space
