@@ -1,62 +1,109 @@
-"""Augmentation: small changes of intensity, drawn first and then applied.
+"""Augmentation of a patch: drawn from its own seed before it is cut, applied where it then is."""
 
-Nothing geometric: a mirror image would have to swap left and right organs too.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from train.shapes import Images
+from manifests.grid import AIR_HU
+from train.augment_intensity import IntensityChange, apply_intensity, draw_intensity
+from train.augment_spatial import Warp, draw_warp, resample
+from train.augmentation_settings import AugmentationSettings
+from train.boxes import Box, PatchGrid, Placement, Triple
+from train.laterality import mirror_merged
+from train.model import Normalisation
+from train.shapes import HuVoxels, ImagePatch, LabelPatch, LabelVoxels
 
-_BRIGHTNESS = 0.1  # standard deviations of the foreground's intensity
-_CONTRAST = 0.25  # as in nnU-Net
-_NOISE = 0.1  # standard deviations of the foreground's intensity
+_X = 2
 
 
 @dataclass(frozen=True)
-class IntensityChange:
-    """What is done to each image of a batch.
+class PatchChange:
+    """What is done to one patch.
 
     Attributes:
-        brightness: Added [B], in the network's unit of intensity.
-        contrast: Factor [B] on the distance from the image's mean.
-        noise: Standard deviation [B] of Gaussian noise, in the same unit.
-        seed: Of the noise.
+        warp: How it is taken from the volume; none: as a box of voxels.
+        mirrored_axes: Of z, y, x those along which it is then mirrored.
+        intensity: How its intensities are changed.
     """
 
-    brightness: Tensor
-    contrast: Tensor
-    noise: Tensor
-    seed: int
+    warp: Warp | None
+    mirrored_axes: tuple[int, ...]
+    intensity: IntensityChange
+
+    def source_box(self, patch: Box, centre_zyx: Triple) -> Box:
+        """The box of the volume that a patch is made from."""
+        return patch if self.warp is None else self.warp.source_box(patch, centre_zyx)
 
 
-def draw_change(batch: int, strength: float, generator: Generator) -> IntensityChange:
-    """Draw the changes of a batch of images.
+def draw_change(settings: AugmentationSettings, grid: PatchGrid, seed: int) -> PatchChange:
+    """Draw what is done to the patch of that seed."""
+    generator = np.random.default_rng(seed)
+    warp = draw_warp(settings, grid, generator)
+    chances = generator.random(3).tolist()
+    mirrored = [axis for axis in range(3) if chances[axis] < settings.mirror_zyx[axis]]
+    return PatchChange(warp, tuple(mirrored), draw_intensity(settings, grid, generator))
+
+
+def change_classes(
+    merged: Sequence[int], change: PatchChange, mirrored_classes: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What becomes of a case's classes.
 
     Args:
-        batch: Number of images.
-        strength: 0 changes nothing, 1 changes most.
-        generator: On the CPU.
+        merged: The case's.
+        change: Of the patch.
+        mirrored_classes: The class that each becomes in a mirror along x.
+
+    Returns:
+        The representative that each class id in the label volume becomes, and the merged classes
+        of the patch.
     """
-    brightness, contrast, noise = torch.rand(3, batch, generator=generator)
-    return IntensityChange(
-        brightness=(2 * brightness - 1) * _BRIGHTNESS * strength,
-        contrast=1 + (2 * contrast - 1) * _CONTRAST * strength,
-        noise=noise * _NOISE * strength,
-        seed=int(torch.randint(2**63 - 1, (1,), generator=generator)),
-    )
+    if _X not in change.mirrored_axes:
+        return tuple(merged), tuple(merged)
+    swapped = mirror_merged(merged, mirrored_classes)
+    return tuple(swapped[mirrored_classes[n]] for n in merged), swapped
 
 
-def apply_change(images: Images, change: IntensityChange) -> Images:
-    """Apply changes to normalised images, on the device where they are."""
-    brightness, contrast, noise = (
-        values.to(images.device)[:, None, None, None, None]
-        for values in (change.brightness, change.contrast, change.noise)
-    )
-    mean = images.mean(dim=(1, 2, 3, 4), keepdim=True)
-    # the noise is drawn where the images are: carrying it over would cost more than the rest
-    generator = Generator(images.device).manual_seed(change.seed)
-    grain = torch.randn(images.shape, generator=generator, device=images.device)
-    return (images - mean) * contrast + mean + brightness + grain * noise
+def apply_to_voxels(
+    hu: HuVoxels,
+    label: LabelVoxels,
+    change: PatchChange,
+    *,
+    normalisation: Normalisation,
+    placement: Placement,
+) -> tuple[ImagePatch, LabelPatch]:
+    """Make a patch from the part of its source box that lies within the volume.
+
+    Beyond the volume, the image is air, the least that a scanner reports, and the label is the
+    background: what lies outside the scan holds no labelled organ, and where background stands for
+    organs that the annotator left out, it claims nothing of them either.
+
+    Args:
+        hu: The part's Hounsfield units.
+        label: The part's class ids, as they were written.
+        change: What is done to it.
+        normalisation: From Hounsfield units to the network's input.
+        placement: Where the part comes from.
+
+    Returns:
+        The network's input, and class ids as they were written.
+    """
+    air = normalisation.apply(torch.tensor(AIR_HU)).item()
+    image = normalisation.apply(hu)
+    if change.warp is not None:
+        image, label = resample(image, label, change.warp, placement=placement, outside=air)
+    elif placement.inside != placement.patch:
+        image, label = _pad(image, placement, air), _pad(label, placement, 0.0)
+    if change.mirrored_axes:
+        image, label = (voxels.flip(change.mirrored_axes) for voxels in (image, label))
+    return apply_intensity(image, change.intensity), label
+
+
+def _pad(voxels: Tensor, placement: Placement, value: float) -> Tensor:
+    there = placement.inside.seen_from(placement.patch)
+    padded = voxels.new_full(placement.patch.size_zyx, value)
+    padded[there.slices] = voxels
+    return padded

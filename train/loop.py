@@ -14,7 +14,7 @@ from torch import nn, optim
 from manifests.atomic import write_text
 from manifests.errors import TrainingError
 from manifests.manifest import Manifest
-from train.augment import apply_change, draw_change
+from train.batches import BatchSource, batch_source, read_batches
 from train.checkpoint import (
     Header,
     checkpoint_path,
@@ -25,13 +25,14 @@ from train.checkpoint import (
 )
 from train.device import pick_device
 from train.events import EpochDone, Event, Started, StepDone
+from train.foreground_index import find_candidates
 from train.log import EpochRecord, open_log
 from train.model import Model
 from train.network import build_network, for_device
 from train.objective import batch_loss
 from train.optimiser import build_optimiser, set_learning_rate
 from train.plan import TrainingPlan, plan_training
-from train.sampler import Batch, plan_epoch, read_batches
+from train.sampler import Batch, Candidate, plan_epoch
 from train.schedule import learning_rate, stage_of
 from train.settings import TrainSettings
 from train.validation import Cell, mean_score, validate
@@ -62,7 +63,8 @@ class _Session:
     """What stays the same from epoch to epoch, or changes in place."""
 
     plan: TrainingPlan
-    training: tuple[Volume, ...]
+    candidates: tuple[Candidate, ...]
+    source: BatchSource
     validation: tuple[Volume, ...]
     network: nn.Module
     optimiser: optim.Optimizer
@@ -102,9 +104,13 @@ def train(
     optimiser = build_optimiser(network, settings)
     header = _resume(plan, run, network, optimiser)
     before = header.epochs
-    session = _Session(plan, training, validation, network, optimiser, device, on_event)
     on_event(Started(plan, before, device))
     if before < settings.epochs:
+        candidates = find_candidates(training, manifest.folder, workers=settings.workers)
+        source = batch_source(training, plan, device)
+        session = _Session(
+            plan, candidates, source, validation, network, optimiser, device, on_event
+        )
         _save_settings(run, header)
         with (
             open_log(run, before) as write,
@@ -179,22 +185,10 @@ def _train_epoch(session: _Session, header: Header, rate: float) -> Header:
     session.network.train()
     # all chance of an epoch follows from the seed and its number: there is no state to be saved
     generator = np.random.default_rng([settings.seed, header.epochs])
-    chance = torch.Generator().manual_seed(int(generator.integers(2**63)))
-    volumes = _volumes_of_epoch(session, header.epochs)
-    plan = plan_epoch(
-        volumes,
-        generator,
-        patch_size_zyx=settings.patch_size_zyx,
-        patches_per_dataset=settings.patches_per_dataset,
-        batch_size=settings.batch_size,
-        foreground_probability=settings.foreground_probability,
-    )
+    plan = plan_epoch(_candidates_of_epoch(session, header.epochs), settings, generator)
     losses: list[float] = []
-    batches = read_batches(
-        volumes, plan, patch_size_zyx=settings.patch_size_zyx, workers=settings.workers
-    )
-    for batch in batches:
-        losses.append(_step(session, batch, chance))
+    for batch in read_batches(session.source, plan):
+        losses.append(_step(session, batch))
         epoch = header.epochs + 1
         if not math.isfinite(losses[-1]):
             msg = (
@@ -208,14 +202,11 @@ def _train_epoch(session: _Session, header: Header, rate: float) -> Header:
     return header.model_copy(update=update)
 
 
-def _step(session: _Session, batch: Batch, chance: torch.Generator) -> float:
+def _step(session: _Session, batch: Batch) -> float:
     """Learn from one batch; weights are left alone if its loss is not finite."""
     settings, device = session.plan.settings, session.device
-    images = session.plan.normalisation.apply(batch.hu.to(device))
-    if settings.augmentation:
-        images = apply_change(images, draw_change(len(images), settings.augmentation, chance))
     with torch.autocast(device.type, torch.bfloat16, enabled=_is_bfloat16(settings, device)):
-        logits = session.network(images)
+        logits = session.network(batch.images)
     loss = batch_loss(logits, batch, settings)
     value = loss.item()
     if math.isfinite(value):
@@ -251,10 +242,10 @@ def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
     return header.model_copy(update={"best_score": score}), True
 
 
-def _volumes_of_epoch(session: _Session, epoch: int) -> Sequence[Volume]:
+def _candidates_of_epoch(session: _Session, epoch: int) -> Sequence[Candidate]:
     stage = stage_of(epoch, session.plan.settings)
     chosen = {case.case_id for case in session.plan.cases(stage)}
-    return [v for v in session.training if v.case_id in chosen]
+    return [c for c in session.candidates if c.case_id in chosen]
 
 
 def _is_bfloat16(settings: TrainSettings, device: torch.device) -> bool:

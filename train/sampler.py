@@ -1,24 +1,33 @@
-"""Sampler: which patches make an epoch, and how they are read.
+"""Sampler: which patches make an epoch, drawn as values before any voxel is read; and a batch."""
 
-An epoch is planned first, as values, from a generator that is passed in; then threads read it.
-What they do, and in what order, cannot change what comes out.
-"""
-
-from collections import deque
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from jaxtyping import Int16
-from torch import Tensor
 
 from manifests.errors import TrainingError
-from train.shapes import Merged, Target
-from train.volumes import Triple, Volume, read_patch
+from train.boxes import Triple
+from train.settings import TrainSettings
+from train.shapes import Images, Merged, Target
 
-HuPatches = Int16[Tensor, "batch 1 z y x"]
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the sampler must know of a case.
+
+    Attributes:
+        case_id: The manifest's.
+        dataset: The manifest's.
+        merged: Representative of each class [N].
+        shape_zyx: Voxels along z, y, x.
+        foreground: Flat indices of labelled voxels by representative above 0.
+    """
+
+    case_id: str
+    dataset: str
+    merged: tuple[int, ...]
+    shape_zyx: Triple
+    foreground: Mapping[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,14 +35,16 @@ class PatchPlan:
     """One patch to cut.
 
     Attributes:
-        volume: Index of the case among the epoch's volumes.
+        case_id: The case to cut it from.
         centre_zyx: Voxel that the patch is centred on, as far as the volume's border allows.
         representative: The foreground group that the centre is labelled with; none: any voxel.
+        seed: Of its augmentation, which is the same whatever else is in its batch.
     """
 
-    volume: int
+    case_id: str
     centre_zyx: Triple
     representative: int | None
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -42,94 +53,69 @@ class Batch:
 
     Attributes:
         case_ids: Where each patch is from.
-        hu: Hounsfield units, int16 [B, 1, z, y, x].
-        target: Representatives, int64 [B, z, y, x].
-        merged: Representative of each class, int64 [B, N].
+        images: The network's input, float32 [B, 1, z, y, x].
+        target: Representatives, int64 [B, z, y, x], where the images are.
+        merged: Representative of each class, int64 [B, N], on the CPU.
     """
 
     case_ids: tuple[str, ...]
-    hu: HuPatches
+    images: Images
     target: Target
     merged: Merged
 
 
-def plan_epoch(
-    volumes: Sequence[Volume],
-    generator: np.random.Generator,
-    *,
-    patch_size_zyx: Triple,
-    patches_per_dataset: int,
-    batch_size: int,
-    foreground_probability: float,
-) -> list[tuple[PatchPlan, ...]]:
-    """Draw an epoch: as many patches from each dataset, one with foreground in each batch.
+@dataclass
+class _Draw:
+    """A case that was drawn, and what for; the rest of the plan is drawn for it."""
 
-    Every case of a dataset is equally likely, and within a case every foreground group that it
-    holds. The last batch may be smaller.
+    row: int
+    class_id: int | None
+    foreground: bool
+
+
+def plan_epoch(
+    candidates: Sequence[Candidate], settings: TrainSettings, generator: np.random.Generator
+) -> list[tuple[PatchPlan, ...]]:
+    """Draw an epoch, with a foreground patch in each batch; the last batch may be smaller.
+
+    With `balance = "dataset"`, as many patches come from each dataset; every case of a dataset is
+    equally likely, and within a case every foreground group that it holds. With "class", every
+    class that some case annotates is equally likely, and then every case that annotates it.
 
     Raises:
         TrainingError: No case of a dataset holds a labelled voxel.
 
-    Source: section 4.4.
+    Source: section 4.4 (balance by dataset).
     """
-    rows = _rows_by_dataset(volumes)
-    drawn = np.concatenate([generator.choice(r, patches_per_dataset) for r in rows.values()])
-    drawn = generator.permutation(drawn)
-    wanted = generator.random(drawn.size) < foreground_probability
+    rows = _rows_by_dataset(candidates)
+    count = len(rows) * settings.patches_per_dataset
+    if settings.balance == "dataset":
+        drawn = _draw_by_dataset(rows, settings.patches_per_dataset, generator)
+    else:
+        drawn = _draw_by_class(candidates, count, generator)
+    for one, chance in zip(drawn, generator.random(count), strict=True):
+        one.foreground = chance < settings.foreground_probability
+    seeds = generator.integers(2**63, size=count).tolist()
     batches: list[tuple[PatchPlan, ...]] = []
-    for start in range(0, drawn.size, batch_size):
-        chosen = drawn[start : start + batch_size].tolist()
-        labelled = wanted[start : start + batch_size].tolist()
-        _ensure_foreground(chosen, labelled, volumes, generator)
+    for start in range(0, count, settings.batch_size):
+        stop = start + settings.batch_size
+        batch = drawn[start:stop]
+        _ensure_foreground(batch, candidates, generator)
         batches.append(
             tuple(
-                _plan_foreground(volumes[index], index, generator)
-                if foreground and volumes[index].foreground
-                else _plan_anywhere(volumes[index], index, generator, patch_size_zyx)
-                for index, foreground in zip(chosen, labelled, strict=True)
+                _plan_patch(candidates[one.row], one, settings, generator, seed=seed)
+                for one, seed in zip(batch, seeds[start:stop], strict=True)
             )
         )
     return batches
 
 
-def read_batches(
-    volumes: Sequence[Volume],
-    plan: Iterable[Sequence[PatchPlan]],
-    *,
-    patch_size_zyx: Triple,
-    workers: int,
-) -> Generator[Batch]:
-    """Read the planned batches in order, a few ahead of the one that is asked for."""
-    waiting: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="patches") as pool:
-        try:
-            for patches in plan:
-                waiting.append(pool.submit(cut, volumes, patches, patch_size_zyx))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def cut(volumes: Sequence[Volume], patches: Sequence[PatchPlan], patch_size_zyx: Triple) -> Batch:
-    """Read the patches of one batch."""
-    read = [read_patch(volumes[p.volume], p.centre_zyx, patch_size_zyx) for p in patches]
-    return Batch(
-        case_ids=tuple(volumes[p.volume].case_id for p in patches),
-        hu=torch.from_numpy(np.stack([patch.hu for patch in read])[:, None]),
-        target=torch.from_numpy(np.stack([patch.target for patch in read]).astype(np.int64)),
-        merged=torch.tensor([volumes[p.volume].merged for p in patches]),
-    )
-
-
-def _rows_by_dataset(volumes: Sequence[Volume]) -> dict[str, list[int]]:
+def _rows_by_dataset(candidates: Sequence[Candidate]) -> dict[str, list[int]]:
     rows: dict[str, list[int]] = {}
-    for index, volume in enumerate(volumes):
-        rows.setdefault(volume.dataset, []).append(index)
+    for row, candidate in enumerate(candidates):
+        rows.setdefault(candidate.dataset, []).append(row)
     for dataset, indices in rows.items():
-        if not any(volumes[i].foreground for i in indices):
+        if not any(candidates[i].foreground for i in indices):
             msg = (
                 f"dataset {dataset!r}: none of its {len(indices)} training cases holds a labelled "
                 f"voxel, so that no batch of it could have foreground; leave it out with the "
@@ -139,38 +125,75 @@ def _rows_by_dataset(volumes: Sequence[Volume]) -> dict[str, list[int]]:
     return dict(sorted(rows.items()))
 
 
+def _draw_by_dataset(
+    rows: Mapping[str, list[int]], each: int, generator: np.random.Generator
+) -> list[_Draw]:
+    drawn = np.concatenate([generator.choice(indices, each) for indices in rows.values()])
+    return [_Draw(int(row), None, foreground=False) for row in generator.permutation(drawn)]
+
+
+def _draw_by_class(
+    candidates: Sequence[Candidate], count: int, generator: np.random.Generator
+) -> list[_Draw]:
+    annotating: dict[int, list[int]] = {}
+    for row, candidate in enumerate(candidates):
+        for class_id, representative in enumerate(candidate.merged):
+            if representative > 0:
+                annotating.setdefault(class_id, []).append(row)
+    classes = generator.choice(sorted(annotating), count).tolist()
+    return [_Draw(int(generator.choice(annotating[n])), n, foreground=False) for n in classes]
+
+
 def _ensure_foreground(
-    chosen: list[int],
-    labelled: list[bool],
-    volumes: Sequence[Volume],
-    generator: np.random.Generator,
+    batch: Sequence[_Draw], candidates: Sequence[Candidate], generator: np.random.Generator
 ) -> None:
     """Make one patch of a batch a foreground patch, in place, if none is."""
-    if any(wish and volumes[i].foreground for i, wish in zip(chosen, labelled, strict=True)):
+    holders = [one for one in batch if candidates[one.row].foreground]
+    if any(one.foreground for one in holders):
         return
-    holders = [slot for slot, i in enumerate(chosen) if volumes[i].foreground]
-    slot = int(generator.choice(holders or len(chosen)))
-    labelled[slot] = True
+    chosen = (holders or batch)[int(generator.integers(len(holders or batch)))]
+    chosen.foreground = True
     if not holders:
         # a sibling takes the place of a case without foreground: the datasets stay in balance
-        dataset = volumes[chosen[slot]].dataset
-        siblings = [i for i, v in enumerate(volumes) if v.dataset == dataset and v.foreground]
-        chosen[slot] = int(generator.choice(siblings))
+        dataset = candidates[chosen.row].dataset
+        siblings = [i for i, c in enumerate(candidates) if c.dataset == dataset and c.foreground]
+        chosen.row = int(generator.choice(siblings))
 
 
-def _plan_foreground(volume: Volume, index: int, generator: np.random.Generator) -> PatchPlan:
-    representative = int(generator.choice(sorted(volume.foreground)))
-    flat = int(generator.choice(volume.foreground[representative]))
-    z, y, x = np.unravel_index(flat, volume.shape_zyx)
-    return PatchPlan(index, (int(z), int(y), int(x)), representative)
-
-
-def _plan_anywhere(
-    volume: Volume, index: int, generator: np.random.Generator, patch_size_zyx: Triple
+def _plan_patch(
+    candidate: Candidate,
+    drawn: _Draw,
+    settings: TrainSettings,
+    generator: np.random.Generator,
+    *,
+    seed: int,
 ) -> PatchPlan:
+    representative = _representative(candidate, drawn, generator)
+    if representative is None:
+        centre = _anywhere(candidate, settings.patch_size_zyx, generator)
+    else:
+        flat = int(generator.choice(candidate.foreground[representative]))
+        centre = np.array(np.unravel_index(flat, candidate.shape_zyx))
+    z, y, x = centre.tolist()
+    return PatchPlan(candidate.case_id, (z, y, x), representative, seed)
+
+
+def _representative(
+    candidate: Candidate, drawn: _Draw, generator: np.random.Generator
+) -> int | None:
+    """The foreground group to centre a patch on: that of the class, or any that the case holds."""
+    if not (drawn.foreground and candidate.foreground):
+        return None
+    if drawn.class_id is not None and candidate.merged[drawn.class_id] in candidate.foreground:
+        return candidate.merged[drawn.class_id]
+    return int(generator.choice(sorted(candidate.foreground)))
+
+
+def _anywhere(
+    candidate: Candidate, patch_size_zyx: Triple, generator: np.random.Generator
+) -> np.ndarray:
     # every position within the volume is equally likely, not every centre: half of all centres
     # would be moved to the same few positions along the border
     size = np.array(patch_size_zyx)
-    room = np.maximum(np.array(volume.shape_zyx) - size, 0)
-    z, y, x = generator.integers(room, endpoint=True) + size // 2
-    return PatchPlan(index, (int(z), int(y), int(x)), None)
+    room = np.maximum(np.array(candidate.shape_zyx) - size, 0)
+    return generator.integers(room, endpoint=True) + size // 2

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from manifests.errors import TrainingError, explain
+from train.augmentation_settings import Augmentation, AugmentationSettings
 
 Size = Annotated[int, Field(ge=4, le=1024)]
 Count = Annotated[int, Field(ge=1)]
@@ -39,12 +40,17 @@ class TrainSettings(BaseModel):
         epsilon: Added to probabilities inside the exclusion cross-entropy's logarithm.
         foreground_probability: Chance of a patch to be centred on a labelled voxel, beside the one
             of each batch that always is.
-        augmentation: Strength of the intensity augmentation; 0 is none.
+        balance: An epoch has as many patches of each `dataset`, as in the paper, or as many drawn
+            for each annotated `class`.
+        augmentation: How patches are changed at random: `none`, `light`, `nnunet`, or with a part
+            of it replaced as in `augmentation.rotation=0.2,-15,15`.
         datasets: Datasets to train and validate on; none named means all.
         validation_every: Epochs between validations; the last epoch always has one.
         overlap: Share of a window that the next one covers, in validation.
         device: `auto`, or as PyTorch names it.
         precision: Of the network's arithmetic on a CUDA GPU; elsewhere always float32.
+        residence: Where the training's voxels are: in the `device`'s memory, in the `host`'s, on
+            `disk`, or as their size tells (`auto`).
         workers: Threads that read patches ahead.
         seed: Of the weights, the patches and the augmentation.
     """
@@ -68,12 +74,14 @@ class TrainSettings(BaseModel):
     smooth: Positive = 1e-5
     epsilon: Positive = 1.0
     foreground_probability: Fraction
-    augmentation: Fraction
+    balance: Literal["dataset", "class"] = "dataset"
+    augmentation: Augmentation
     datasets: tuple[str, ...] = ()
     validation_every: Count
     overlap: Annotated[float, Field(ge=0, lt=1)]
     device: str = "auto"
     precision: Literal["float32", "bfloat16"]
+    residence: Literal["auto", "device", "host", "disk"] = "auto"
     workers: Count = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -112,7 +120,7 @@ _TABLE: tuple[tuple[str, Any, Any, Any], ...] = (
     ("exclusion_weight",       2.0,               2.0,                              2.0),
     ("class_reduction",        "sum",             "sum",                            "sum"),
     ("foreground_probability", 0.5,               0.33,                             0.0),
-    ("augmentation",           0.5,               1.0,                              0.0),
+    ("augmentation",           "light",           "nnunet",                         "none"),
     ("validation_every",       3,                 5,                                5),
     ("overlap",                0.25,              0.5,                              0.5),
     ("precision",              "float32",         "bfloat16",                       "float32"),
@@ -143,22 +151,33 @@ def resolve(preset: str = "default", overrides: Iterable[str] = ()) -> TrainSett
         msg = f"no preset {preset!r}: expected one of {', '.join(PRESETS)}"
         raise TrainingError(msg)
     values: dict[str, Any] = PRESETS[preset].model_dump()
-    for override in overrides:
-        key, value = _parse(override)
-        listed = isinstance(values[key], tuple) and not isinstance(value, list)
-        values[key] = [value] if listed else value
     try:
+        for override in overrides:
+            key, value = _parse(override)
+            if key in _AUGMENTATION_KEYS:
+                # the augmentation may have been named before, and is spelled out to be replaced
+                named = TypeAdapter(Augmentation).validate_python(values["augmentation"])
+                values["augmentation"] = named.model_dump() | {_AUGMENTATION_KEYS[key]: value}
+            else:
+                listed = isinstance(values[key], tuple) and not isinstance(value, list)
+                values[key] = [value] if listed else value
         return TrainSettings.model_validate(values)
     except ValidationError as error:
         raise TrainingError(explain(error, f"settings of preset {preset!r} with --set")) from error
 
 
+_AUGMENTATION_KEYS = MappingProxyType(
+    {f"augmentation.{name}": name for name in AugmentationSettings.model_fields}
+)
+
+
 def _parse(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
-    if not equals or key not in TrainSettings.model_fields:
+    known = TrainSettings.model_fields.keys() | _AUGMENTATION_KEYS.keys()
+    if not equals or key not in known:
         msg = (
             f"cannot set {override!r}: expected key=value with one of the keys "
-            f"{', '.join(sorted(TrainSettings.model_fields))}"
+            f"{', '.join(sorted(known))}"
         )
         raise TrainingError(msg)
     return key, _value(text)

@@ -5,10 +5,17 @@ flattened into one, and `classes` the N classes of the label space, background f
 """
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Int16, Integer, UInt8
 from torch import Tensor
 
 from manifests.errors import TrainingError
+
+# of a volume, and of a patch that is made from it
+HuVoxels = Int16[Tensor, "depth height width"]
+ImageVoxels = Float[Tensor, "depth height width"]
+LabelVoxels = UInt8[Tensor, "depth height width"]
+ImagePatch = Float[Tensor, "z y x"]
+LabelPatch = UInt8[Tensor, "z y x"]
 
 Images = Float[Tensor, "batch channels *space"]
 Logits = Float[Tensor, "batch classes *space"]

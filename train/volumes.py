@@ -1,28 +1,20 @@
 """Volumes: the harmonised cases on disk, read through memory maps."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
 from manifests.case import Case
 from manifests.errors import TrainingError
-from manifests.grid import AIR_HU
 from manifests.manifest import Manifest
 from manifests.merged import is_merged
 from manifests.volume_files import file_faults
+from train.boxes import Triple
 
 ImageVoxels = Int16[np.ndarray, "z y x"]
 LabelVoxels = UInt8[np.ndarray, "z y x"]
-Triple = tuple[int, int, int]
-
-_PAD_HU = int(AIR_HU)
-_PAD_LABEL = 0
-_VOXELS_PER_CLASS = 2000
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,7 @@ class Volume:
         merged: Representative of each class [N].
         image_file: Hounsfield units, int16.
         label_file: Representatives as they were written, uint8: `merged` is yet to be applied.
+        label_sha256: The manifest's digest of the label file.
     """
 
     case_id: str
@@ -64,6 +57,7 @@ class Volume:
     merged: tuple[int, ...]
     image_file: VolumeFile
     label_file: VolumeFile
+    label_sha256: str
 
     @property
     def shape_zyx(self) -> Triple:
@@ -80,30 +74,6 @@ class Volume:
     def label(self) -> LabelVoxels:
         """Class ids [z, y, x] as they were written, before `merged`."""
         return self.label_file.map()
-
-    @cached_property
-    def foreground(self) -> Mapping[int, np.ndarray]:
-        """Flat indices of labelled voxels, by representative above 0; some of them where many.
-
-        Raises:
-            TrainingError: The label volume holds a value that is no class.
-        """
-        label = self.label.reshape(-1)
-        flat = np.flatnonzero(label)
-        values = _represent(self, label[flat])
-        return {int(n): _some(flat[values == n]) for n in np.unique(values) if n > 0}
-
-
-class Patch(NamedTuple):
-    """A box cut from a case.
-
-    Attributes:
-        hu: Hounsfield units.
-        target: Representatives, with the case's `merged` applied.
-    """
-
-    hu: ImageVoxels
-    target: LabelVoxels
 
 
 def open_volume(manifest: Manifest, case: Case) -> Volume:
@@ -133,24 +103,8 @@ def open_volume(manifest: Manifest, case: Case) -> Volume:
         case.merged,
         _volume_file(manifest.path(case.image), case, np.int16),
         _volume_file(manifest.path(case.label), case, np.uint8),
+        case.label_sha256,
     )
-
-
-def read_patch(volume: Volume, centre_zyx: Triple, size_zyx: Triple) -> Patch:
-    """Cut a box around a voxel; it is moved to lie within the volume along each axis that allows.
-
-    Beyond the volume, the image is air, the least that a scanner reports, and the target is the
-    background's group: what lies outside the scan holds no labelled organ, and where background
-    stands for organs that the annotator left out, it claims nothing of them either.
-    """
-    starts = [
-        _start(c, n, limit)
-        for c, n, limit in zip(centre_zyx, size_zyx, volume.shape_zyx, strict=True)
-    ]
-    hu = _cut(volume.image, starts, size_zyx, _PAD_HU)
-    label = _cut(volume.label, starts, size_zyx, _PAD_LABEL)
-    # applied here and not when the files were written: a manifest edit needs no volume rewritten
-    return Patch(hu, _represent(volume, label))
 
 
 def read_target(volume: Volume) -> LabelVoxels:
@@ -159,42 +113,24 @@ def read_target(volume: Volume) -> LabelVoxels:
     Raises:
         TrainingError: It holds a value that is no class.
     """
-    return _represent(volume, volume.label)
-
-
-def _start(centre: int, size: int, limit: int) -> int:
-    if size >= limit:
-        return (limit - size) // 2
-    return min(max(centre - size // 2, 0), limit - size)
-
-
-def _cut(array: np.ndarray, starts: list[int], size_zyx: Triple, fill: int) -> np.ndarray:
-    patch = np.full(size_zyx, fill, array.dtype)
-    inside = [
-        slice(max(s, 0), min(s + n, limit))
-        for s, n, limit in zip(starts, size_zyx, array.shape, strict=True)
-    ]
-    there = [slice(i.start - s, i.stop - s) for i, s in zip(inside, starts, strict=True)]
-    patch[tuple(there)] = array[tuple(inside)]
-    return patch
-
-
-def _represent(volume: Volume, label: np.ndarray) -> np.ndarray:
-    """Send class ids to the representatives of a case, whatever their shape."""
-    if label.size and label.max() >= len(volume.merged):
-        msg = (
-            f"case {volume.case_id}: {volume.label_file.path} holds the value {label.max()}, "
-            f"expected class ids below {len(volume.merged)}; prepare the case again"
-        )
-        raise TrainingError(msg)
+    label = volume.label
+    check_label(volume, int(label.max()))
+    # applied here and not when the file was written: a manifest edit needs no volume rewritten
     return np.array(volume.merged, np.uint8)[label]
 
 
-def _some(flat: np.ndarray) -> np.ndarray:
-    """At most a bounded number of them, evenly spread."""
-    if flat.size <= _VOXELS_PER_CLASS:
-        return flat
-    return flat[np.linspace(0, flat.size - 1, _VOXELS_PER_CLASS).astype(np.int64)]
+def check_label(volume: Volume, largest: int) -> None:
+    """Refuse a label file whose largest value is no class.
+
+    Raises:
+        TrainingError: It is not below the number of classes.
+    """
+    if largest >= len(volume.merged):
+        msg = (
+            f"case {volume.case_id}: {volume.label_file.path} holds the value {largest}, "
+            f"expected class ids below {len(volume.merged)}; prepare the case again"
+        )
+        raise TrainingError(msg)
 
 
 def _volume_file(path: Path, case: Case, dtype: type[np.generic]) -> VolumeFile:

@@ -19,9 +19,9 @@ def make(*rows):
     merged = torch.tensor(rows)
     target = torch.randint(3, (len(rows), 4, 4, 4), generator=generator)
     target = torch.stack([row[t] for row, t in zip(merged, target, strict=True)])
-    hu = torch.zeros(len(rows), 1, 4, 4, 4, dtype=torch.int16)
+    images = torch.zeros(len(rows), 1, 4, 4, 4)
     logits = torch.randn(len(rows), 3, 4, 4, 4, generator=generator)
-    return logits, Batch(("a",) * len(rows), hu, target, merged)
+    return logits, Batch(("a",) * len(rows), images, target, merged)
 
 
 def loss_of(criterion, logits, batch, rows):

@@ -1,49 +1,49 @@
-"""Sampler: balance, foreground in each batch, and the same batches whatever the threads do."""
+"""Sampler: balance, and foreground in each batch."""
 
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from manifests.errors import TrainingError
-from train.sampler import cut, plan_epoch, read_batches
-from train.volumes import open_volume
+from train.sampler import Candidate, plan_epoch
+from train.settings import resolve
 
-PATCH = (16, 16, 16)
-
-
-@pytest.fixture(scope="module")
-def volumes(manifest_path):
-    from manifests.manifest import read_manifest
-
-    manifest = read_manifest(manifest_path)
-    return [open_volume(manifest, c) for c in manifest.cases() if c.split == "train"]
+SHAPE = (20, 24, 28)
+FULL, LIVER_ONLY = (0, 1, 2), (0, 1, 0)
 
 
-@pytest.fixture(scope="module")
-def some_empty(manifest_path):
-    """Two of the three liver cases hold no labelled voxel, as after a liver's removal."""
-    from manifests.manifest import read_manifest
-
-    manifest = read_manifest(manifest_path)
-    cases = [c for c in manifest.cases() if c.split == "train"]
-    opened = [open_volume(manifest, c) for c in cases]
-    return [
-        replace(v, merged=(0, 0, 2)) if v.case_id in ("liver_only/3", "liver_only/4") else v
-        for v in opened
-    ]
+def candidate(case_id, merged, **foreground):
+    held = {int(n[1:]): np.array(flat) for n, flat in foreground.items()}
+    return Candidate(case_id, case_id.split("/")[0], merged, SHAPE, held)
 
 
-def draw(volumes, seed=0, **options):
+CANDIDATES = [
+    candidate("both/0", FULL, n1=[0, 5000, 13439], n2=[77]),
+    candidate("both/1", FULL, n1=[10, 11], n2=[12]),
+    candidate("liver_only/0", LIVER_ONLY, n1=[9]),
+    candidate("liver_only/1", LIVER_ONLY, n1=[8]),
+    candidate("liver_only/2", LIVER_ONLY, n1=[7]),
+]
+# two livers are annotated and absent, as after a liver's removal
+SOME_EMPTY = [
+    replace(c, foreground={}) if c.case_id in ("liver_only/0", "liver_only/1") else c
+    for c in CANDIDATES
+]
+
+
+def draw(candidates, seed=0, **options):
     chosen = {"patches_per_dataset": 12, "batch_size": 2, "foreground_probability": 0.0}
-    return plan_epoch(
-        volumes, np.random.default_rng(seed), patch_size_zyx=PATCH, **(chosen | options)
-    )
+    settings = resolve("tiny", ["patch_size_zyx=16,16,16"]).model_copy(update=chosen | options)
+    return plan_epoch(candidates, settings, np.random.default_rng(seed))
+
+
+def patches_of(plan):
+    return [patch for batch in plan for patch in batch]
 
 
 @given(
@@ -53,40 +53,46 @@ def draw(volumes, seed=0, **options):
     foreground_probability=st.floats(0, 1),
 )
 @effort(max_examples=40, deadline=None)
-@pytest.mark.parametrize("empty", [False, True])
-def test_every_epoch_is_balanced_and_every_batch_has_foreground(
-    volumes, some_empty, empty, seed, **options
-):
-    chosen = some_empty if empty else volumes
-    plan = draw(chosen, seed, **options)
-    patches = [p for batch in plan for p in batch]
-    counts = Counter(chosen[p.volume].dataset for p in patches)
+@pytest.mark.parametrize("candidates", [CANDIDATES, SOME_EMPTY])
+@pytest.mark.parametrize("balance", ["dataset", "class"])
+def test_every_batch_has_foreground_and_a_dataset_its_share(candidates, balance, seed, **options):
+    plan = draw(candidates, seed, balance=balance, **options)
     n, size = options["patches_per_dataset"], options["batch_size"]
-    assert counts == {"both": n, "liver_only": n}
+    counts = Counter(p.case_id.split("/")[0] for p in patches_of(plan))
+    assert counts.total() == 2 * n
+    if balance == "dataset":
+        assert counts == {"both": n, "liver_only": n}
     assert [len(b) for b in plan[:-1]] == [size] * (len(plan) - 1)
     assert all(any(p.representative for p in batch) for batch in plan)
 
 
-def test_a_foreground_patch_is_centred_on_its_class(volumes):
-    for batch in draw(volumes, foreground_probability=1.0):
-        read = cut(volumes, batch, PATCH)
-        for patch, target, merged in zip(batch, read.target, read.merged, strict=True):
-            volume = volumes[patch.volume]
-            assert volume.label[patch.centre_zyx] == patch.representative
-            assert patch.representative in target
-            assert tuple(merged.tolist()) == volume.merged
+def test_a_foreground_patch_is_centred_on_its_class():
+    held = {c.case_id: c for c in CANDIDATES}
+    for patch in patches_of(draw(CANDIDATES, foreground_probability=1.0)):
+        flat = np.ravel_multi_index(patch.centre_zyx, SHAPE)
+        assert flat in held[patch.case_id].foreground[patch.representative]
 
 
-def test_every_class_is_drawn_alike_within_a_case(volumes):
-    full = [v for v in volumes if v.dataset == "both"]
-    plan = draw(full, patches_per_dataset=1000, foreground_probability=1.0)
-    counts = Counter(p.representative for batch in plan for p in batch)
+def test_every_class_is_drawn_alike_within_a_case():
+    plan = draw(CANDIDATES[:2], patches_per_dataset=1000, foreground_probability=1.0)
+    counts = Counter(p.representative for p in patches_of(plan))
     assert counts[1] == pytest.approx(500, abs=80)
 
 
-def test_patches_without_a_wish_for_foreground_go_anywhere(volumes):
-    plan = draw(volumes, patches_per_dataset=300)
-    starts = np.array([p.centre_zyx for b in plan for p in b if p.representative is None]) - 8
+def test_every_annotated_class_is_drawn_alike_when_the_classes_are_balanced():
+    plan = draw(CANDIDATES, balance="class", patches_per_dataset=1000, foreground_probability=1.0)
+    counts = Counter(p.representative for p in patches_of(plan))
+    # by dataset, the spleen would be a quarter: only half of the patches annotate it
+    assert counts[2] == pytest.approx(1000, abs=100)
+    spleens = Counter(p.case_id for p in patches_of(plan) if p.representative == 2)
+    assert spleens["both/0"] == pytest.approx(500, abs=80)
+    livers = Counter(p.case_id for p in patches_of(plan) if p.representative == 1)
+    assert min(livers[c.case_id] for c in CANDIDATES) == pytest.approx(200, abs=50)
+
+
+def test_patches_without_a_wish_for_foreground_go_anywhere():
+    plan = draw(CANDIDATES, patches_per_dataset=300)
+    starts = np.array([p.centre_zyx for p in patches_of(plan) if p.representative is None]) - 8
     assert len(starts) > 100
     for axis, room in enumerate((4, 8, 12)):
         positions, counts = np.unique(starts[:, axis], return_counts=True)
@@ -94,31 +100,18 @@ def test_patches_without_a_wish_for_foreground_go_anywhere(volumes):
         assert counts.max() < 3 * counts.mean()
 
 
-def test_the_same_generator_plans_the_same_epoch(volumes):
-    assert draw(volumes, 5) == draw(volumes, 5)
-    assert draw(volumes, 5) != draw(volumes, 6)
+@pytest.mark.parametrize("balance", ["dataset", "class"])
+def test_the_same_generator_plans_the_same_epoch(balance):
+    assert draw(CANDIDATES, 5, balance=balance) == draw(CANDIDATES, 5, balance=balance)
+    assert draw(CANDIDATES, 5, balance=balance) != draw(CANDIDATES, 6, balance=balance)
 
 
-def test_threads_change_nothing(volumes):
-    plan = draw(volumes)
-    once = [cut(volumes, batch, PATCH) for batch in plan]
-    for workers in (1, 5):
-        batches = list(read_batches(volumes, plan, patch_size_zyx=PATCH, workers=workers))
-        assert [b.case_ids for b in batches] == [b.case_ids for b in once]
-        for one, other in zip(once, batches, strict=True):
-            assert torch.equal(one.hu, other.hu)
-            assert torch.equal(one.target, other.target)
-            assert torch.equal(one.merged, other.merged)
+def test_each_patch_has_a_seed_of_its_own():
+    seeds = [p.seed for p in patches_of(draw(CANDIDATES))]
+    assert len(set(seeds)) == len(seeds)
 
 
-def test_a_failure_in_a_thread_reaches_the_caller(volumes):
-    broken = [replace(v, merged=(0, 1)) for v in volumes]
-    plan = draw(volumes, foreground_probability=1.0)
-    with pytest.raises(TrainingError, match="expected class ids below 2"):
-        list(read_batches(broken, plan, patch_size_zyx=PATCH, workers=2))
-
-
-def test_a_dataset_without_a_labelled_voxel_is_refused(volumes):
-    empty = [replace(v, merged=(0, 0, 2)) if v.dataset == "liver_only" else v for v in volumes]
+def test_a_dataset_without_a_labelled_voxel_is_refused():
+    empty = [replace(c, foreground={}) if c.dataset == "liver_only" else c for c in CANDIDATES]
     with pytest.raises(TrainingError, match="'liver_only': none of its 3 training cases"):
         draw(empty)

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from manifests.errors import TrainingError
+from train.augmentation_settings import AUGMENTATIONS
 from train.schedule import learning_rate, stage_of
 from train.settings import PRESETS, TrainSettings, resolve
 
@@ -36,6 +37,22 @@ def test_an_override_replaces_one_setting(override, key, value):
     assert changed == PRESETS["tiny"].model_copy(update={key: value})
 
 
+def test_a_part_of_the_augmentation_can_be_replaced_and_so_can_all_of_it():
+    nnunet = PRESETS["default"].augmentation
+    changed = resolve("default", ["augmentation.rotation=0.5,-10,10"]).augmentation
+    assert changed == nnunet.model_copy(update={"rotation": (0.5, -10.0, 10.0)})
+    none = resolve("default", ["augmentation=none"])
+    assert none.augmentation == AUGMENTATIONS["none"]
+    named = resolve("paper", ["augmentation=nnunet", "augmentation.mirror_zyx=0,0.5,0"])
+    assert named.augmentation == nnunet.model_copy(update={"mirror_zyx": (0.0, 0.5, 0.0)})
+
+
+def test_the_paper_names_no_augmentation_and_tiny_leaves_shapes_as_they_are():
+    assert PRESETS["paper"].augmentation == AUGMENTATIONS["none"]
+    tiny = PRESETS["tiny"].augmentation
+    assert (tiny.mirror_zyx, tiny.rotation[0], tiny.scaling[0]) == ((0, 0, 0), 0, 0)
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -46,6 +63,13 @@ def test_an_override_replaces_one_setting(override, key, value):
         ("learning_rate=NaN", "learning_rate: Input should be a finite number"),
         ("patch_size_zyx=16,16", "patch_size_zyx"),
         ("stage_epochs=0,0", "at least one epoch"),
+        ("augmentation=strong", "augmentation: Value error, expected one of none, light, nnunet"),
+        ("augmentation.twist=1,0,1", "augmentation.rotation"),
+        ("augmentation.scaling=0.2,1.4,0.7", "0.25 <= least <= most <= 4, got 1.4, 0.7"),
+        ("augmentation.elastic=0.2,0,30", "elastic: expected 0 <= least <= most <= 19.2"),
+        ("augmentation.blur=2,0.5,1", "augmentation.blur.0"),
+        ("augmentation.blur=often", "augmentation.blur"),
+        ("residence=moon", "'device', 'host'"),
         ("marginal_weight=0", "marginal_weight must be above 0"),
         ("filters=" + "[" * 10_000, "filters"),
     ],

@@ -1,4 +1,4 @@
-"""Volumes: memory maps, merged classes at load time, and patches beyond the border."""
+"""Volumes: memory maps, and merged classes at load time."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from manifests.errors import TrainingError
 from manifests.manifest import Manifest
-from train.volumes import open_volume, read_patch, read_target
+from train.volumes import open_volume, read_target
 
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -32,68 +32,18 @@ def test_a_volume_is_what_simpleitk_reads(manifest, case):
     assert volume.label.dtype == np.uint8
 
 
-def test_a_patch_within_the_volume_is_a_slice(manifest, case):
-    volume = open_volume(manifest, case)
-    patch = read_patch(volume, (10, 12, 14), (4, 6, 8))
-    box = np.s_[8:12, 9:15, 10:18]
-    np.testing.assert_array_equal(patch.hu, volume.image[box])
-    np.testing.assert_array_equal(patch.target, volume.label[box])
-
-
-@pytest.mark.parametrize("centre", [(0, 0, 0), (19, 23, 27)])
-def test_a_patch_at_the_border_is_moved_inside(manifest, case, centre):
-    volume = open_volume(manifest, case)
-    patch = read_patch(volume, centre, (8, 8, 8))
-    box = np.s_[:8, :8, :8] if centre == (0, 0, 0) else np.s_[-8:, -8:, -8:]
-    np.testing.assert_array_equal(patch.hu, volume.image[box])
-
-
-def test_a_patch_larger_than_the_volume_is_padded_with_air_and_background(manifest, case):
-    volume = open_volume(manifest, case)
-    patch = read_patch(volume, (3, 3, 3), (24, 28, 30))
-    inside = np.s_[2:22, 2:26, 1:29]
-    np.testing.assert_array_equal(patch.hu[inside], volume.image)
-    outside = np.ones(patch.hu.shape, bool)
-    outside[inside] = False
-    assert set(patch.hu[outside]) == {-1024}
-    assert set(patch.target[outside]) == {0}
-
-
 def test_a_manifest_edit_changes_the_labels_that_are_read(manifest, case):
     original = open_volume(manifest, case)
     edited = open_volume(manifest, replace(case, merged=(0, 1, 0)))
     assert set(np.unique(read_target(original))) == {0, 1, 2}
     assert set(np.unique(read_target(edited))) == {0, 1}
-    assert set(np.unique(read_patch(edited, (9, 9, 9), (20, 24, 28)).target)) == {0, 1}
-    assert set(edited.foreground) == {1}
-
-
-def test_foreground_indices_lie_in_their_class(manifest, case):
-    volume = open_volume(manifest, case)
-    target = read_target(volume).ravel()
-    assert set(volume.foreground) == {1, 2}
-    for n, flat in volume.foreground.items():
-        assert set(target[flat]) == {n}
-        assert flat.size == case.voxels[n]
-
-
-def test_a_large_class_is_indexed_in_part_but_throughout(manifest, case, monkeypatch):
-    monkeypatch.setattr("train.volumes._VOXELS_PER_CLASS", 50)
-    volume = open_volume(manifest, case)
-    everything = np.flatnonzero(volume.label == 1)
-    some = volume.foreground[1]
-    assert some.size == 50
-    assert (some[0], some[-1]) == (everything[0], everything[-1])
-    assert np.isin(some, everything).all()
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files as Linux tells them")
 def test_a_volume_keeps_no_file_open(manifest, case):
     before = len(list(OPEN_FILES.iterdir()))
     volumes = [open_volume(manifest, case) for _ in range(10)]
-    patches = [read_patch(v, (9, 9, 9), (8, 8, 8)) for v in volumes]
-    assert all(v.foreground for v in volumes)
-    assert len(patches) == 10
+    assert all(v.image.max() > v.label.max() for v in volumes)
     assert len(list(OPEN_FILES.iterdir())) == before
 
 
@@ -134,6 +84,5 @@ def test_a_label_that_is_no_class_is_refused(damaged, case):
     path = damaged.path(case.label)
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     volume = open_volume(damaged, case)
-    for read_label in (lambda: volume.foreground, lambda: read_target(volume)):
-        with pytest.raises(TrainingError, match=r"both/0.*holds the value 7, expected.*below 3"):
-            read_label()
+    with pytest.raises(TrainingError, match=r"both/0.*holds the value 7, expected.*below 3"):
+        read_target(volume)

@@ -1,0 +1,114 @@
+"""Settings of the augmentation, and the named ones: one aligned table, one column a name."""
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Draw = tuple[Probability, float, float]
+
+CONTROL_SPACING_MM = 48.0  # of the elastic deformation
+# Control points that move further can fold the space (Choi and Lee 2000, three dimensions).
+_MOST_ELASTIC_MM = 0.4 * CONTROL_SPACING_MM
+
+_NEVER: Draw = (0.0, 1.0, 1.0)
+_LIMITS = MappingProxyType(
+    {
+        "rotation": (-180.0, 180.0),
+        "scaling": (0.25, 4.0),
+        "elastic": (0.0, _MOST_ELASTIC_MM),
+        "noise": (0.0, 10.0),
+        "blur": (0.1, 10.0),
+        "brightness": (0.1, 10.0),
+        "contrast": (0.1, 10.0),
+        "low_resolution": (0.1, 1.0),
+        "inverted_gamma": (0.1, 10.0),
+        "gamma": (0.1, 10.0),
+    }
+)
+
+
+class AugmentationSettings(BaseModel):
+    """How patches are changed at random; each is a probability, then the least and the most.
+
+    Attributes:
+        mirror_zyx: Probabilities of a mirror image along z, y and x. In one along x, left and
+            right classes are swapped.
+        rotation: Degrees about each axis.
+        scaling: Factor on what the patch takes in: above 1, things become smaller.
+        elastic: Millimetres that the control points of a smooth deformation move.
+        noise: Standard deviation, where that of labelled voxels is about 1.
+        blur: Standard deviation along each axis, in voxels.
+        brightness: Factor on the intensity.
+        contrast: Factor on the distance from the patch's mean.
+        low_resolution: Share of the voxels along each axis that the patch is reduced to.
+        inverted_gamma: Exponent on the negative of the patch.
+        gamma: Exponent on the patch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    mirror_zyx: tuple[Probability, Probability, Probability] = (0.0, 0.0, 0.0)
+    rotation: Draw = _NEVER
+    scaling: Draw = _NEVER
+    elastic: Draw = _NEVER
+    noise: Draw = _NEVER
+    blur: Draw = _NEVER
+    brightness: Draw = _NEVER
+    contrast: Draw = _NEVER
+    low_resolution: Draw = _NEVER
+    inverted_gamma: Draw = _NEVER
+    gamma: Draw = _NEVER
+
+    @model_validator(mode="after")
+    def _check(self) -> "AugmentationSettings":
+        for problem in self._problems():
+            raise ValueError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        for name, (low, high) in _LIMITS.items():
+            probability, least, most = getattr(self, name)
+            if probability and not low <= least <= most <= high:
+                yield f"{name}: expected {low:g} <= least <= most <= {high:g}, got {least}, {most}"
+
+
+# fmt: off
+_NAMES = ("light", "nnunet")
+_TABLE: tuple[tuple[str, Any, Any], ...] = (
+    # change            light                nnunet
+    ("mirror_zyx",      (0.0, 0.0, 0.0),     (0.5, 0.5, 0.5)),
+    ("rotation",        _NEVER,              (0.2, -30.0, 30.0)),
+    ("scaling",         _NEVER,              (0.2, 0.7, 1.4)),
+    ("elastic",         _NEVER,              (0.0, 0.0, 12.0)),
+    ("noise",           (1.0, 0.0, 0.05),    (0.1, 0.0, 0.1)),
+    ("blur",            _NEVER,              (0.1, 0.5, 1.0)),
+    ("brightness",      (1.0, 0.95, 1.05),   (0.15, 0.75, 1.25)),
+    ("contrast",        (1.0, 0.87, 1.13),   (0.15, 0.75, 1.25)),
+    ("low_resolution",  _NEVER,              (0.125, 0.5, 1.0)),
+    ("inverted_gamma",  _NEVER,              (0.1, 0.7, 1.5)),
+    ("gamma",           _NEVER,              (0.3, 0.7, 1.5)),
+)
+# fmt: on
+
+# light: intensity only. nnunet: what nnU-Net 2's default trainer does; where patches have few
+# slices it turns them by up to 180 degrees, which would make right of left and is not done here.
+AUGMENTATIONS = MappingProxyType(
+    {"none": AugmentationSettings()}
+    | {
+        name: AugmentationSettings.model_validate({row[0]: row[column] for row in _TABLE})
+        for column, name in enumerate(_NAMES, start=1)
+    }
+)
+
+
+def _named(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, str) and value not in AUGMENTATIONS:
+        msg = f"expected one of {', '.join(AUGMENTATIONS)}"
+        raise ValueError(msg)
+    return AUGMENTATIONS[value] if isinstance(value, str) else value
+
+
+Augmentation = Annotated[AugmentationSettings, BeforeValidator(_named)]
