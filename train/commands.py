@@ -1,4 +1,4 @@
-"""Commands: train, predict, evaluate."""
+"""Commands: train, predict, evaluate, compare."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from train.evaluate import Evaluated
     from train.events import Event
     from train.plan import TrainingPlan
     from train.settings import TrainSettings
@@ -24,6 +23,7 @@ SOME_FAILED_EXIT_CODE = 3
 T = TypeVar("T")
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")]
 Which = Annotated[Literal["best", "last"], typer.Option(help="Which of the run's checkpoints.")]
+Split = Annotated[str, typer.Option(help="train, validation or test.")]
 Overlap = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Share of a window that the next covers again.")
 ]
@@ -115,56 +115,138 @@ def predict_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="A run's folder.")
-    ],
-    manifest: Annotated[
-        Path,
+    paths: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="MANIFEST", help="A manifest, or the folder that holds manifest.parquet."
+            metavar="[RUN] MANIFEST",
+            help="A run's folder, unless --predictions is given, and a manifest.",
         ),
     ],
     *,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Score the label maps there, made by any program."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON or TOML: which values of the label maps mean which class, as in nnU-Net's "
+            "dataset.json. By default they are class ids.",
+        ),
+    ] = None,
+    split: Split = "test",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for the scores; by default evaluation/SPLIT in RUN or DIR."
+        ),
+    ] = None,
     checkpoint: Which = "best",
     device: Device = "auto",
     overlap: Overlap = 0.5,
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0.0, help="How far surfaces may be apart to count as one in NSD.")
+    ] = 3.0,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Label maps scored at a time; 0 for one per core.")
+    ] = 0,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Draw each case as a PNG file, too.")
     ] = False,
 ) -> None:
-    """Score a network on a split: Dice, Hausdorff distance and HD95 by class and dataset."""
-    from manifests.manifest import read_manifest
-    from train.checkpoint import load_model
-    from train.device import pick_device
-    from train.evaluate import evaluate_cases, gather, scores_folder, settings_of
-    from train.overlays import case_overlay, overlay_path, write_overlay
+    """Score a network, or any program's label maps: Dice, distances, NSD by class and dataset."""
+    import os
+
+    from train.evaluate import gather
+    from train.evaluation import of_label_maps, of_network, with_manifest
+    from train.runs import Run
     from train.scores import write_scores
     from train.tables import scores_table
+    from train.worst import draw_kept
 
-    model, cases = load_model(run, which=checkpoint), read_manifest(manifest)
-    settings = settings_of(model, cases, split=split, overlap=overlap)
-    folder = scores_folder(run, split)
-
-    def watched() -> "Iterator[Evaluated]":
-        results = evaluate_cases(
-            model, cases, split=split, device=pick_device(device), overlap=overlap
-        )
-        for result in _counted(results, len(settings["cases"]), "evaluating"):
-            if result.prediction is None:
-                _say(f"failed  {result.case.case_id}: {result.failure}")
-            elif overlays:
-                figure = case_overlay(cases, result.case, {run.name: result.prediction})
-                write_overlay(figure, overlay_path(folder / "overlays", result.case.case_id))
-            yield result
-
-    scores = gather(watched(), settings)
-    write_scores(scores, folder)
-    console.print(scores_table(scores, title=f"{run.name} on {split}"))
-    _say(f"scores of each case: {folder / 'scores.csv'}")
+    if len(paths) != (2 if predictions is None else 1):
+        msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
+        raise typer.BadParameter(msg, param_hint="'[RUN] MANIFEST'")
+    how = {"split": split, "tolerance_mm": tolerance_mm, "out": out}
+    if predictions is None:
+        network = {"checkpoint": checkpoint, "device": device, "overlap": overlap}
+        evaluation = of_network(*paths, **network, **how)
+    else:
+        workers = jobs or os.cpu_count() or 1
+        evaluation = of_label_maps(predictions, *paths, labels=labels, jobs=workers, **how)
+    for remark in evaluation.remarks:
+        _say(f"note: {remark}")
+    total = len(evaluation.settings["cases"])
+    results = _counted(evaluation.results, total, "evaluating")
+    scores = gather(results, with_manifest(evaluation.settings, paths[-1]))
+    write_scores(scores, evaluation.folder)
+    for case_id, text in (*scores.notes.items(), *scores.failures.items()):
+        _say(f"{'failed' if case_id in scores.failures else 'note'}  {case_id}: {text}")
+    if overlays:
+        run = Run(evaluation.name, evaluation.folder, scores)
+        for line in draw_kept(run, evaluation.manifest):
+            _say(line)
+    console.print(scores_table(scores, title=f"{evaluation.name} on {split}"))
+    _say(f"scores of each case: {evaluation.folder / 'scores.csv'}")
     if scores.failures:
-        _say(f"{len(scores.failures)} of {len(settings['cases'])} cases failed")
+        _say(f"{len(scores.failures)} of {total} cases failed")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
+
+
+@app.command("compare")
+def compare_command(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of evaluated runs or of scores; NAME=FOLDER gives one another name.",
+        ),
+    ],
+    *,
+    split: Split = "test",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Table to show: dice, iou, hausdorff_mm, hd95_mm, assd_mm or nsd."),
+    ] = None,
+    against: Annotated[
+        str, typer.Option(metavar="NAME", help="Test against this run, or best; else the first.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for tables, worst cases, pictures.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Worst cases to list, and draw to --out.")] = 5,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="MANIFEST", help="Where the cases to draw are, if it was moved."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+) -> None:
+    """Compare evaluated runs: tables as in the paper, intervals, p-values and the worst cases."""
+    from train.comparison import compare
+    from train.comparison_files import write_comparison
+    from train.metrics import METRICS
+    from train.runs import open_runs
+    from train.tables import comparison_table, worst_table
+    from train.worst import draw_worst, worst_cases
+
+    shown = metric or ["dice", "hausdorff_mm"]
+    if unknown := set(shown) - set(METRICS):
+        msg = f"no metric {unknown}; expected some of {', '.join(METRICS)}"
+        raise typer.BadParameter(msg, param_hint="'--metric'")
+    opened = open_runs(runs, split=split)
+    comparison = compare({run.name: run.scores for run in opened}, against=against, seed=seed)
+    for name in comparison.metrics:
+        if name in shown:
+            console.print(comparison_table(comparison, name))
+    cases = worst_cases(opened, worst)
+    if cases:
+        console.print(worst_table(cases, comparison.names))
+    if out is not None:
+        write_comparison(comparison, opened, cases, out)
+        for line in draw_worst(cases, opened, manifest, out / "overlays"):
+            _say(line)
+        _say(f"tables of all metrics, with every number behind them: {out}")
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,6 @@
 """Evaluation: every case of a split against what its annotator labelled, and nothing else."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ import torch
 from manifests.case import SPLITS, Case
 from manifests.errors import MarginaliaError, TrainingError
 from manifests.manifest import Manifest
-from manifests.merged import annotated_classes
-from train.metrics import diagonal_mm, dice, surface_distance
+from train.metrics import TOLERANCE_MM
 from train.model import Model
 from train.scan import reason_of
-from train.scores import Outcome, Score, Scores
+from train.scores import Score, Scores
+from train.scoring import score_case
 from train.sliding_window import OVERLAP, ClassVolume, predict_classes
 from train.stamp import Stamp
 from train.volumes import open_volume, read_target
@@ -33,12 +33,16 @@ class Evaluated:
         scores: One for each class that it annotates; none if it failed.
         prediction: Class ids [z, y, x] on the case's grid, before `merged`; none if it failed.
         failure: Why it could not be scored.
+        file: Where the prediction is kept; empty if nowhere.
+        note: What was noticed about the prediction.
     """
 
     case: Case
     scores: tuple[Score, ...] = ()
     prediction: ClassVolume | None = None
     failure: str = ""
+    file: str = ""
+    note: str = ""
 
 
 def evaluate(
@@ -48,6 +52,7 @@ def evaluate(
     split: str = "test",
     device: torch.device | str = "cpu",
     overlap: float = OVERLAP,
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> Scores:
     """Score a network on a split.
 
@@ -57,14 +62,16 @@ def evaluate(
         split: The cases of this split.
         device: Where the network runs.
         overlap: Share of a window that the next one covers again.
+        tolerance_mm: Of NSD.
 
     Raises:
         TrainingError: The model does not fit the manifest, or the split has no case.
 
     Source: Shi et al. 2021, section 4.5.
     """
-    results = evaluate_cases(model, manifest, split=split, device=device, overlap=overlap)
-    return gather(results, settings_of(model, manifest, split=split, overlap=overlap))
+    how = {"split": split, "overlap": overlap, "tolerance_mm": tolerance_mm}
+    results = evaluate_cases(model, manifest, device=device, **how)
+    return gather(results, settings_of(model, manifest, **how))
 
 
 def evaluate_cases(
@@ -74,6 +81,7 @@ def evaluate_cases(
     split: str = "test",
     device: torch.device | str = "cpu",
     overlap: float = OVERLAP,
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> Iterator[Evaluated]:
     """Score a network case by case; the arguments are those of `evaluate`.
 
@@ -91,7 +99,8 @@ def evaluate_cases(
             volume = open_volume(manifest, case)
             truth = read_target(volume)
             prediction = predict_classes(model, volume.image, device=device, overlap=overlap)
-            scores = score_case(prediction, truth, case, manifest.label_space.names)
+            names = manifest.label_space.names
+            scores = score_case(prediction, truth, case, names, tolerance_mm=tolerance_mm)
         except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
             return Evaluated(case, failure=reason_of(error))
         return Evaluated(case, scores, prediction)
@@ -112,12 +121,7 @@ def cases_of(model: Model, manifest: Manifest, *, split: str) -> list[Case]:
             f"hold {got.name!r} {got.names}; prepare the cases for the network's label space"
         )
         raise TrainingError(msg)
-    cases = [case for case in manifest.cases() if case.split == split]
-    if not cases:
-        found = manifest.table["split"].to_pylist()
-        counts = ", ".join(f"{s}: {found.count(s)}" for s in (*SPLITS, None))
-        msg = f"no case in split {split!r}; the manifest has {counts}"
-        raise TrainingError(msg)
+    cases = split_cases(manifest, split)
     for case in cases:
         if not np.allclose(case.spacing_mm, model.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
             msg = (
@@ -128,76 +132,63 @@ def cases_of(model: Model, manifest: Manifest, *, split: str) -> list[Case]:
     return cases
 
 
-def score_case(
-    prediction: ClassVolume, truth: ClassVolume, case: Case, names: Sequence[str]
-) -> tuple[Score, ...]:
-    """Score each class that a case annotates, and no other.
+def split_cases(manifest: Manifest, split: str) -> list[Case]:
+    """List the cases of a split.
 
-    A class that is annotated is alone in its group of merged classes, so that both volumes can be
-    asked for it as they are. An organ that the annotator left out is asked for nowhere: finding it
-    costs nothing, unless it is found within an organ that is annotated.
-
-    Args:
-        prediction: Class ids.
-        truth: Representatives, on the same grid.
-        case: Says which classes are told apart, and the spacing.
-        names: Name of each of the N classes.
+    Raises:
+        TrainingError: It has none.
     """
-    voxel_ml = float(np.prod(case.spacing_mm)) / 1000
-    farthest_mm = diagonal_mm(truth.shape, case.spacing_mm)
-    scores = []
-    for n in annotated_classes(case.merged):
-        found, labelled = prediction == n, truth == n
-        distance = surface_distance(found, labelled, spacing_mm=case.spacing_mm)
-        scores.append(
-            Score(
-                dataset=case.dataset,
-                case_id=case.case_id,
-                class_id=n,
-                class_name=names[n],
-                outcome=_outcome(bool(found.any()), bool(labelled.any())),
-                dice=dice(found, labelled),
-                # NaN stays: np.minimum hands it on
-                hausdorff_mm=float(np.minimum(distance.hausdorff_mm, farthest_mm)),
-                hd95_mm=float(np.minimum(distance.hd95_mm, farthest_mm)),
-                truth_ml=np.count_nonzero(labelled) * voxel_ml,
-                prediction_ml=np.count_nonzero(found) * voxel_ml,
-            )
-        )
-    return tuple(scores)
+    cases = [case for case in manifest.cases() if case.split == split]
+    if not cases:
+        found = manifest.table["split"].to_pylist()
+        counts = ", ".join(f"{s}: {found.count(s)}" for s in (*SPLITS, None))
+        msg = f"no case in split {split!r}; the manifest has {counts}"
+        raise TrainingError(msg)
+    return cases
 
 
 def gather(results: Iterable[Evaluated], settings: dict[str, Any]) -> Scores:
     """Put the scores of cases together, one case at a time."""
     scores: list[Score] = []
-    failures: dict[str, str] = {}
+    said: dict[str, dict[str, str]] = {"failure": {}, "file": {}, "note": {}}
     for result in results:
         scores.extend(result.scores)
-        if result.failure:
-            failures[result.case.case_id] = result.failure
-    return Scores(tuple(scores), failures, settings)
+        for what, found in said.items():
+            if text := getattr(result, what):
+                found[result.case.case_id] = text
+    ordered = tuple(sorted(scores, key=lambda s: (s.case_id, s.class_id)))
+    return Scores(ordered, said["failure"], settings, said["file"], said["note"])
 
 
 def settings_of(
-    model: Model, manifest: Manifest, *, split: str, overlap: float = OVERLAP
+    model: Model,
+    manifest: Manifest,
+    *,
+    split: str,
+    overlap: float = OVERLAP,
+    tolerance_mm: float = TOLERANCE_MM,
 ) -> dict[str, Any]:
-    """Say what an evaluation depends on: the network, the cases' labels and images, the overlap."""
+    """Say what an evaluation depends on: the truth, the metrics, the network and its overlap."""
+    return {
+        **truth_settings(manifest, split=split, tolerance_mm=tolerance_mm),
+        "prediction": dict(Stamp.of(model, overlap=overlap).settings),
+    }
+
+
+def truth_settings(manifest: Manifest, *, split: str, tolerance_mm: float) -> dict[str, Any]:
+    """Say what was scored against, and how; plain values."""
     cases = [c for c in manifest.cases() if c.split == split]
     return {
         "split": split,
-        "cases": {c.case_id: [c.image_sha256, c.label_sha256] for c in cases},
-        "prediction": dict(Stamp.of(model, overlap=overlap).settings),
+        "classes": list(manifest.label_space.names),
+        "nsd_tolerance_mm": tolerance_mm,
+        "cases": {
+            c.case_id: {"image": c.image_sha256, "label": c.label_sha256, "merged": list(c.merged)}
+            for c in cases
+        },
     }
 
 
 def scores_folder(run: Path, split: str) -> Path:
     """Return where a run keeps its scores on a split."""
     return run / FOLDER / split
-
-
-def _outcome(found: bool, labelled: bool) -> Outcome:
-    if found and labelled:
-        return "compared"
-    if labelled:
-        return "missed"
-    return "invented" if found else "absent"

@@ -45,6 +45,7 @@ def overlay_figure(
     spacing_mm: tuple[float, ...],
     annotated: Collection[int] | None = None,
     title: str = "",
+    focus: ClassVolume | None = None,
 ) -> Figure:
     """Draw an axial and a coronal slice, one column for each network.
 
@@ -58,10 +59,12 @@ def overlay_figure(
         annotated: Class ids that the annotator told apart; the legend says which are not among
             them. All of them if left out.
         title: Above the picture.
+        focus: What the slices are chosen to show, unless it is empty; see `choose_views`.
 
     Source: Shi et al. 2021, Fig. 4.
     """
-    views = choose_views(hu, truth, list(predictions.values()), spacing_mm=spacing_mm)
+    seen = list(predictions.values())
+    views = choose_views(hu, truth, seen, spacing_mm=spacing_mm, focus=focus)
     volumes = [truth, *predictions.values()]
     shown = [n for n in range(1, len(label_space)) if _is_seen(n, volumes, views)]
     colours = {n: label_space.classes[n - 1].colour for n in shown}
@@ -90,7 +93,12 @@ def overlay_figure(
 
 
 def case_overlay(
-    manifest: Manifest, case: Case, predictions: Mapping[str, ClassVolume], *, title: str = ""
+    manifest: Manifest,
+    case: Case,
+    predictions: Mapping[str, ClassVolume],
+    *,
+    title: str = "",
+    focus: int | None = None,
 ) -> Figure:
     """Draw a case of a manifest; see `overlay_figure`.
 
@@ -99,19 +107,22 @@ def case_overlay(
         case: One of its cases.
         predictions: Class ids on the case's grid, by the network's name.
         title: Above the picture; the case id if left out.
+        focus: A representative: the slices are where predictions and truth differ most about it.
 
     Raises:
         TrainingError: The case's files are not what the manifest says.
     """
     volume = open_volume(manifest, case)
+    truth = read_target(volume)
     return overlay_figure(
         volume.image,
-        read_target(volume),
+        truth,
         predictions,
         label_space=manifest.label_space,
         spacing_mm=case.spacing_mm,
         annotated=annotated_classes(case.merged),
         title=title or case.case_id,
+        focus=None if focus is None else _wrong(truth, predictions.values(), case.merged, focus),
     )
 
 
@@ -124,6 +135,17 @@ def write_overlay(figure: Figure, path: Path, *, dots_per_inch: int = 130) -> No
     """Write a figure as a whole PNG file."""
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dots_per_inch)
+
+
+def _wrong(
+    truth: ClassVolume, predictions: Collection[ClassVolume], merged: tuple[int, ...], n: int
+) -> ClassVolume:
+    """1 where a prediction and the truth differ about a group of merged classes."""
+    in_group = np.array(merged) == n
+    wrong = np.zeros(truth.shape, bool)
+    for prediction in predictions:
+        wrong |= in_group[prediction] != (truth == n)
+    return wrong.astype(np.uint8)
 
 
 def _is_seen(n: int, volumes: Sequence[ClassVolume], views: Sequence[View]) -> bool:

@@ -1,6 +1,7 @@
-"""Scores: how well a network did on each case and class, and what that comes to."""
+"""Scores: how well a network, or any program, did on each case and class, and their means."""
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,31 +16,33 @@ from pydantic import TypeAdapter
 
 from manifests.atomic import whole_file, write_text
 from manifests.errors import TrainingError
-
-Metric = Literal["dice", "hausdorff_mm", "hd95_mm"]
-METRICS: tuple[Metric, ...] = ("dice", "hausdorff_mm", "hd95_mm")
+from train.metrics import METRICS, Metric
 
 # compared: both hold voxels; missed: only the truth; invented: only the prediction; absent: neither
 Outcome = Literal["compared", "missed", "invented", "absent"]
 CellName = tuple[str, str]  # class, dataset
+
+SCORES_FILE, CELLS_FILE, SUMMARY_FILE = "scores.csv", "summary.csv", "summary.json"
 
 _CLASS = {"class_name": "class"}  # Python keeps the word; a table's column may have it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One class of one case.
+    """One class of one case, or one group of classes that the annotator did not tell apart.
 
     Attributes:
         dataset: The case's.
         case_id: The case's.
-        class_id: The class.
-        class_name: Its name; the column is called `class`.
+        class_id: The class, or the smallest of the group.
+        class_name: Its name, or all of the group's joined by `+`; the column is called `class`.
         outcome: Which of truth and prediction hold voxels of it.
-        dice: 0 to 1; NaN if absent.
-        hausdorff_mm: The Hausdorff distance; the volume's diagonal if missed or invented, NaN if
-            absent.
+        dice: 0 to 1; NaN if absent, as is every metric.
+        iou: 0 to 1.
+        hausdorff_mm: The Hausdorff distance; the volume's diagonal if missed or invented.
         hd95_mm: The greater of the directed 95th percentiles, likewise.
+        assd_mm: The average symmetric surface distance, likewise.
+        nsd: The normalised surface distance, 0 to 1; the tolerance is in the settings.
         truth_ml: Volume that is labelled.
         prediction_ml: Volume that is predicted.
     """
@@ -50,8 +53,11 @@ class Score:
     class_name: str
     outcome: Outcome
     dice: float
+    iou: float
     hausdorff_mm: float
     hd95_mm: float
+    assd_mm: float
+    nsd: float
     truth_ml: float
     prediction_ml: float
 
@@ -70,6 +76,8 @@ class Cell:
         missed: Those of them where only the truth holds voxels.
         invented: Those of them where only the prediction does.
         absent: Cases beside them where neither does.
+        mean: Of each metric; the columns are called `dice_mean` and so on.
+        std: Of each metric, likewise.
     """
 
     class_name: str
@@ -78,51 +86,66 @@ class Cell:
     missed: int
     invented: int
     absent: int
-    dice_mean: float
-    dice_std: float
-    hausdorff_mm_mean: float
-    hausdorff_mm_std: float
-    hd95_mm_mean: float
-    hd95_mm_std: float
+    mean: Mapping[Metric, float]
+    std: Mapping[Metric, float]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The cell as a row of a table."""
+        row = {_CLASS.get(k, k): v for k, v in asdict(self).items() if k not in ("mean", "std")}
+        for metric in METRICS:
+            row[f"{metric}_mean"], row[f"{metric}_std"] = self.mean[metric], self.std[metric]
+        return row
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one network.
+    """Scores of one network or program.
 
     Attributes:
         scores: One for each case and class that it annotates.
         failures: Why a case could not be scored, by case id.
         settings: What was evaluated and how, plain values.
+        predictions: Where the label map of a case is kept, by case id; relative to the scores.
+        notes: What was noticed about a label map, by case id.
     """
 
     scores: tuple[Score, ...]
     failures: Mapping[str, str] = field(default_factory=dict[str, str])
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    predictions: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def stamp(self) -> str:
+        """The settings in a few letters, which tell the rows of two evaluations apart."""
+        plain = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
     @property
     def rows(self) -> pd.DataFrame:
-        """One row per score."""
+        """One row per score, with the stamp."""
         columns = list(Score.__dataclass_fields__)
-        return pd.DataFrame(map(asdict, self.scores), columns=columns).rename(columns=_CLASS)
+        frame = pd.DataFrame(map(asdict, self.scores), columns=columns).rename(columns=_CLASS)
+        return frame.assign(stamp=self.stamp)
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row per cell."""
-        columns = list(Cell.__dataclass_fields__)
-        return pd.DataFrame(map(asdict, self.cells), columns=columns).rename(columns=_CLASS)
+        return pd.DataFrame([cell.row for cell in self.cells])
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """What the scores come to, by class id and dataset."""
-        groups: dict[tuple[int, str], list[Score]] = {}
+        """What the scores come to, by class and dataset."""
+        groups: dict[tuple[int, str, str], list[Score]] = {}
         for score in self.scores:
-            groups.setdefault((score.class_id, score.dataset), []).append(score)
+            key = score.class_id, score.class_name, score.dataset
+            groups.setdefault(key, []).append(score)
         return tuple(_cell(groups[key]) for key in sorted(groups))
 
     def means(self, metric: Metric) -> dict[CellName, float]:
         """Mean of a metric in each cell, in their order; cells without a scored case left out."""
-        found = {(c.class_name, c.dataset): getattr(c, f"{metric}_mean") for c in self.cells}
+        found = {(c.class_name, c.dataset): c.mean[metric] for c in self.cells}
         return {name: mean for name, mean in found.items() if not math.isnan(mean)}
 
     def mean(self, metric: Metric) -> float:
@@ -144,34 +167,44 @@ def write_scores(scores: Scores, folder: Path) -> None:
 
     JSON has no NaN: a mean or deviation that does not exist is null.
     """
-    for name, frame in {"scores.csv": scores.rows, "summary.csv": scores.summary}.items():
+    for name, frame in {SCORES_FILE: scores.rows, CELLS_FILE: scores.summary}.items():
         with whole_file(folder / name) as temporary:
             frame.to_csv(temporary, index=False)
     summary = {
         "mean": {metric: _or_none(scores.mean(metric)) for metric in METRICS},
-        "cells": [
-            {_CLASS.get(k, k): _or_none(v) for k, v in asdict(c).items()} for c in scores.cells
-        ],
+        "cells": [{k: _or_none(v) for k, v in cell.row.items()} for cell in scores.cells],
         "failures": dict(scores.failures),
+        "notes": dict(scores.notes),
+        "predictions": dict(scores.predictions),
         "settings": dict(scores.settings),
     }
-    write_text(folder / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_text(folder / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
 def read_scores(folder: Path) -> Scores:
     """Read what `write_scores` wrote.
 
     Raises:
-        TrainingError: The files are not there, or are not whole.
+        TrainingError: The files are not there, are not whole, or are not of one evaluation.
     """
     try:
-        with (folder / "scores.csv").open(newline="", encoding="utf-8") as file:
-            scores = tuple(_score(row) for row in csv.DictReader(file))
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        return Scores(scores, summary["failures"], summary["settings"])
+        with (folder / SCORES_FILE).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+        found = tuple(map(_score, rows))
+        parts = (summary[k] for k in ("failures", "settings", "predictions", "notes"))
+        scores = Scores(found, *parts)
+        stamps = {row["stamp"] for row in rows}
     except (OSError, ValueError, TypeError, KeyError) as error:
         msg = f"no scores that can be read in {folder}: {error}; run `marginalia evaluate` first"
         raise TrainingError(msg) from error
+    if stamps - {scores.stamp}:
+        msg = (
+            f"{folder}: scores.csv is stamped {', '.join(sorted(stamps))} and summary.json "
+            f"{scores.stamp}, so they are of two evaluations; run `marginalia evaluate` again"
+        )
+        raise TrainingError(msg)
+    return scores
 
 
 def _score(row: Mapping[str, str]) -> Score:
@@ -190,9 +223,9 @@ def _score(row: Mapping[str, str]) -> Score:
 def _cell(scores: Sequence[Score]) -> Cell:
     outcomes = [score.outcome for score in scores]
     scored = [score for score in scores if score.outcome != "absent"]
-    dice_mean, dice_std = _mean_std(s.dice for s in scored)
-    hausdorff_mean, hausdorff_std = _mean_std(s.hausdorff_mm for s in scored)
-    hd95_mean, hd95_std = _mean_std(s.hd95_mm for s in scored)
+    both: dict[Metric, tuple[float, float]] = {
+        metric: _mean_std(getattr(s, metric) for s in scored) for metric in METRICS
+    }
     return Cell(
         class_name=scores[0].class_name,
         dataset=scores[0].dataset,
@@ -200,12 +233,8 @@ def _cell(scores: Sequence[Score]) -> Cell:
         missed=outcomes.count("missed"),
         invented=outcomes.count("invented"),
         absent=outcomes.count("absent"),
-        dice_mean=dice_mean,
-        dice_std=dice_std,
-        hausdorff_mm_mean=hausdorff_mean,
-        hausdorff_mm_std=hausdorff_std,
-        hd95_mm_mean=hd95_mean,
-        hd95_mm_std=hd95_std,
+        mean={metric: mean for metric, (mean, _) in both.items()},
+        std={metric: std for metric, (_, std) in both.items()},
     )
 
 

@@ -7,34 +7,35 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from train.scores import METRICS, Cell, CellName, Metric, Scores
+from train.comparison import ALL, Comparison, Entry, Line, compare
+from train.metrics import SCALES, Metric
+from train.scores import Cell, Scores
+from train.statistics import CONFIDENCE
+from train.worst import Worst
 
-TITLES: Mapping[Metric, str] = {"dice": "Dice", "hausdorff_mm": "HD / mm", "hd95_mm": "HD95 / mm"}
-ALL = "all"
 NOTHING = "–"  # noqa: RUF001 - the sign for no value in a table
+# A screen has no room for all; summary.csv has, and IoU follows from Dice.
+SHOWN: tuple[Metric, ...] = ("dice", "hausdorff_mm", "hd95_mm", "nsd")
 
 
 def scores_table(scores: Scores, *, title: str = "") -> Table:
-    """One network: mean ± standard deviation of each metric, by class and dataset.
+    """One network: mean ± standard deviation of the main metrics, by class and dataset.
 
     The last line is the mean over the lines above it, as in the paper's column "All".
 
     Source: Shi et al. 2021, Tables 3 and 4.
     """
     table = _table(title)
-    for heading in (*TITLES.values(), "cases"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in (*(SCALES[metric].title for metric in SHOWN), "cases"):
+        table.add_column(heading, justify="right")
     last = ""
     for cell in scores.cells:
-        numbers = [
-            _mean_std(metric, getattr(cell, f"{metric}_mean"), getattr(cell, f"{metric}_std"))
-            for metric in METRICS
-        ]
+        numbers = [mean_std(metric, cell.mean[metric], cell.std[metric]) for metric in SHOWN]
         name = cell.class_name if cell.class_name != last else ""
         table.add_row(name, cell.dataset, *numbers, str(cell.cases))
         last = cell.class_name
     table.add_section()
-    means = [_number(metric, scores.mean(metric)) for metric in METRICS]
+    means = [number(metric, scores.mean(metric)) for metric in SHOWN]
     table.add_row(ALL, "", *means, "", style="bold")
     table.caption = _caption(scores.cells)
     return table
@@ -43,38 +44,99 @@ def scores_table(scores: Scores, *, title: str = "") -> Table:
 def compare_table(
     named: Mapping[str, Scores], *, metric: Metric = "dice", title: str = ""
 ) -> Table:
-    """Several networks side by side: the mean of one metric by class and dataset.
-
-    The best of each line is bold. With two or more networks, the last column is how much better
-    the last one is than the first, so that a gain is positive for every metric. The last line is
-    the mean over the lines in which every network has a value.
+    """Several networks side by side in one metric; see `comparison_table`.
 
     Args:
         named: Scores by the network's name, in the order of the columns.
         metric: Which metric.
         title: Above the table.
-
-    Source: Shi et al. 2021, Tables 3 and 4.
     """
-    means = {name: scores.means(metric) for name, scores in named.items()}
-    table = _table(title or f"{TITLES[metric]} by class and dataset")
-    for name in named:
+    return comparison_table(compare(named, metrics=(metric,)), metric, title=title)
+
+
+def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "") -> Table:
+    """Runs side by side: mean ± standard deviation of one metric by class and dataset.
+
+    The best of each line is bold and the second underlined. Below a mean stand its bootstrap
+    interval and, for every run but the reference, the corrected p-value of the signed-rank test
+    against it. Of two runs, the last column is how much better the second one is, so that a gain is
+    positive for every metric. The last line is the mean over the lines in which every run has a
+    value.
+
+    Source: Shi et al. 2021, Tables 3, 4 and 7.
+    """
+    compared = comparison.metrics[metric]
+    table = _table(title or f"{SCALES[metric].title} by class and dataset")
+    table.add_column("cases", justify="right")
+    for name in comparison.names:
         table.add_column(name, justify="right", overflow="fold")
-    if len(named) > 1:
+    if len(comparison.names) == 2:
         table.add_column("gain", justify="right", no_wrap=True)
     last = ""
-    for cell in _cells_in_order(named):
-        class_name, dataset = cell
-        values = [found.get(cell, math.nan) for found in means.values()]
-        name = class_name if class_name != last else ""
-        table.add_row(name, dataset, *_side_by_side(metric, values))
-        last = class_name
+    for line in compared.lines:
+        name = line.class_name if line.class_name != last else ""
+        table.add_row(name, line.dataset, str(line.cases), *_side_by_side(metric, line))
+        last = line.class_name
     table.add_section()
-    table.add_row(ALL, "", *_side_by_side(metric, _means_over_common(means)))
+    table.add_row(ALL, "", "", *_side_by_side(metric, compared.overall))
+    table.caption = comparison_note(comparison, metric)
     return table
 
 
-def _table(title: str) -> Table:
+def comparison_note(comparison: Comparison, metric: Metric) -> str:
+    """What is in brackets, what p is, and what a reader must know before trusting them."""
+    compared = comparison.metrics[metric]
+    reference = comparison.names[compared.reference]
+    interval = f"[ ]: {CONFIDENCE:.0%} bootstrap interval of the mean over cases"
+    test = (
+        f"p: Wilcoxon signed-rank test against {reference}, case by case, corrected for all lines "
+        f"(Holm)"
+    )
+    left_out = ", ".join(
+        f"{line.left_out} {line.class_name} in {line.dataset}"
+        for line in compared.lines
+        if line.left_out
+    )
+    return "\n".join(
+        [
+            "; ".join([interval, test] if len(comparison.names) > 1 else [interval]),
+            *([f"left out, not scored by every run: {left_out}"] if left_out else []),
+            *comparison.warnings,
+        ]
+    )
+
+
+def worst_table(worst: Sequence[Worst], names: Sequence[str]) -> Table:
+    """The worst classes of cases, with each run's Dice and HD95."""
+    table = _table("worst cases: Dice, HD95 / mm", first="case", second="class")
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for one in worst:
+        shown = []
+        for name in names:
+            score = one.scores.get(name)
+            if score is None or score.outcome == "absent":
+                shown.append(score.outcome if score else NOTHING)
+            else:
+                values = number("dice", score.dice), number("hd95_mm", score.hd95_mm)
+                shown.append("  ".join(values))
+        table.add_row(one.any.case_id, one.any.class_name, *shown)
+    return table
+
+
+def ranks(metric: Metric, line: Line) -> list[int]:
+    """0 for the best runs of a line, 1 for the second best and so on; -1 without a value.
+
+    Equal to the last digit that is shown is equally good. One run alone has no rank.
+    """
+    shown = [number(metric, entry.mean) for entry in line.entries]
+    known = sorted({float(s) for s in shown if s != NOTHING}, reverse=SCALES[metric].sign > 0)
+    if sum(s != NOTHING for s in shown) < 2:
+        return [-1] * len(shown)
+    return [known.index(float(s)) if s != NOTHING else -1 for s in shown]
+
+
+def _table(title: str, *, first: str = "class", second: str = "in") -> Table:
     table = Table(
         title=title or None,
         title_justify="left",
@@ -83,62 +145,60 @@ def _table(title: str) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    table.add_column("class", no_wrap=True)
-    table.add_column("in", overflow="fold")
+    table.add_column(first, no_wrap=True)
+    table.add_column(second, overflow="fold")
     return table
 
 
-def _cells_in_order(named: Mapping[str, Scores]) -> list[CellName]:
-    ids = {
-        (s.class_id, s.dataset): (s.class_name, s.dataset)
-        for scores in named.values()
-        for s in scores.scores
-    }
-    return [ids[key] for key in sorted(ids)]
+def _side_by_side(metric: Metric, line: Line) -> list[Text]:
+    """The runs of a line, the best bold and the second underlined, and the gain of two."""
+    styles = {0: "bold", 1: "underline"} if len(line.entries) > 2 else {0: "bold"}
+    texts = []
+    for entry, rank in zip(line.entries, ranks(metric, line), strict=True):
+        text = Text(mean_std(metric, entry.mean, entry.std), style=styles.get(rank, ""))
+        if below := below_mean(metric, entry):
+            text = Text.assemble(text, "\n", (below, "dim"))
+        texts.append(text)
+    if len(texts) == 2:
+        first, second = (SCALES[metric].sign * entry.mean for entry in line.entries)
+        texts.append(_gain(metric, second - first))
+    return texts
 
 
-def _means_over_common(means: Mapping[str, Mapping[CellName, float]]) -> list[float]:
-    common = set[CellName].intersection(*(set(found) for found in means.values()))
-    return [
-        math.fsum(found[cell] for cell in common) / len(common) if common else math.nan
-        for found in means.values()
-    ]
-
-
-def _side_by_side(metric: Metric, values: Sequence[float]) -> list[Text]:
-    """The values of a line, the best of them bold, and the gain of the last over the first."""
-    sign = 1 if metric == "dice" else -1
-    known = [sign * v for v in values if not math.isnan(v)]
-    shown = [_number(metric, v) for v in values]
-    # bold goes by what is read: equal to the last digit shown is equally good
-    best = _number(metric, sign * max(known)) if len(known) > 1 else None
-    line = [Text(number, style="bold" if number == best else "") for number in shown]
-    if len(values) > 1:
-        line.append(_gain(metric, sign * (values[-1] - values[0])))
-    return line
+def below_mean(metric: Metric, entry: Entry) -> str:
+    """The interval and the corrected p-value of a run in words; empty if there is neither."""
+    words = []
+    if not math.isnan(entry.interval.low):
+        low, high = (number(metric, value) for value in entry.interval)
+        words.append(f"[{low}, {high}]")
+    if not math.isnan(entry.p_holm):
+        words.append(f"p {entry.p_holm:.2g}")
+    return " ".join(words)
 
 
 def _gain(metric: Metric, gain: float) -> Text:
-    number = _number(metric, gain)
-    if math.isnan(gain) or float(number) == 0:
-        return Text(number.lstrip("-"), style="dim")
-    return Text(number if gain < 0 else f"+{number}", style="red" if gain < 0 else "green")
+    text = number(metric, gain)
+    if math.isnan(gain) or float(text) == 0:
+        return Text(text.lstrip("-"), style="dim")
+    return Text(text if gain < 0 else f"+{text}", style="red" if gain < 0 else "green")
 
 
-def _number(metric: Metric, value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.{3 if metric == 'dice' else 2}f}"
+def number(metric: Metric, value: float) -> str:
+    """A value with the metric's decimals, or the sign for no value."""
+    return NOTHING if math.isnan(value) else f"{value:.{SCALES[metric].digits}f}"
 
 
-def _mean_std(metric: Metric, mean: float, std: float) -> str:
-    number = _number(metric, mean)
-    return number if math.isnan(std) else f"{number} ± {_number(metric, std)}"
+def mean_std(metric: Metric, mean: float, std: float) -> str:
+    """A mean and, if there is one, its standard deviation."""
+    shown = number(metric, mean)
+    return shown if math.isnan(std) else f"{shown} ± {number(metric, std)}"
 
 
 def _caption(cells: Sequence[Cell]) -> str | None:
     """What a mean does not show: cases where one of truth and prediction, or both, are empty."""
     meanings = {
-        "missed": "not found: Dice 0, distances the volume's diagonal",
-        "invented": "found where there is none: Dice 0, distances the volume's diagonal",
+        "missed": "not found: Dice and NSD 0, distances the volume's diagonal",
+        "invented": "found where there is none: Dice and NSD 0, distances the volume's diagonal",
         "absent": "rightly not found: not scored",
     }
     lines = []

@@ -60,6 +60,7 @@ def choose_views(
     predictions: Collection[ClassVolume] = (),
     *,
     spacing_mm: tuple[float, ...],
+    focus: ClassVolume | None = None,
 ) -> tuple[View, View]:
     """Choose an axial and a coronal slice that show much of every labelled class.
 
@@ -72,6 +73,7 @@ def choose_views(
         truth: Class ids on the same grid.
         predictions: More class ids.
         spacing_mm: Spacing along x, y, z.
+        focus: What the slices are to show instead, unless it is empty.
 
     Returns:
         The axial view (columns grow to the patient's left, rows to the back), and the coronal one
@@ -80,6 +82,8 @@ def choose_views(
     x_mm, y_mm, z_mm = spacing_mm
     volumes = [truth, *predictions]
     labels = [truth] if truth.any() else volumes
+    if focus is not None and focus.any():
+        labels = [focus]
     z, y = _fullest(labels, 0, hu.shape[0]), _fullest(labels, 1, hu.shape[1])
     axial, coronal = hu[z] > BODY_HU, hu[:, y] > BODY_HU
     labelled = np.any([(volume[:, y] > 0).any(1) for volume in volumes], axis=0)

@@ -16,7 +16,7 @@ from manifests.grid import Grid
 from manifests.label_space import LabelClass, LabelSpace
 from manifests.manifest import Manifest
 from train.evaluate import evaluate, evaluate_cases
-from train.metrics import diagonal_mm
+from train.metrics import METRICS, diagonal_mm
 from train.model import Model, Normalisation
 from train.scores import Score, Scores, read_scores, write_scores
 
@@ -113,8 +113,10 @@ def test_scores_are_those_of_the_construction(tmp_path):
     assert liver.dice == pytest.approx(0.75)
     assert (liver.hausdorff_mm, liver.hd95_mm) == pytest.approx((1.5, 1.5))
     assert (spleen.dice, spleen.hausdorff_mm, spleen.hd95_mm) == (1.0, 0.0, 0.0)
-    assert (pancreas.outcome, pancreas.dice) == ("missed", 0.0)
+    assert liver.iou == pytest.approx(0.6)
+    assert (pancreas.outcome, pancreas.dice, pancreas.nsd) == ("missed", 0.0, 0.0)
     assert pancreas.hausdorff_mm == pancreas.hd95_mm == pytest.approx(DIAGONAL_MM)
+    assert pancreas.assd_mm == pytest.approx(DIAGONAL_MM)
     assert liver.truth_ml == liver.prediction_ml == pytest.approx(64 * 9 / 1000)
     assert pancreas.prediction_ml == 0.0
 
@@ -142,8 +144,33 @@ def test_an_unlabelled_organ_inside_a_labelled_one_is_an_error(tmp_path):
     assert scores["liver"].dice == pytest.approx(2 * 32 / (32 + 64))
 
 
-def test_organs_that_are_not_told_apart_are_not_scored(tmp_path):
-    assert list(evaluated(tmp_path, predicted=TRUTH, merged=NOT_SPLIT)) == ["liver"]
+def test_organs_that_are_not_told_apart_are_scored_as_one(tmp_path):
+    swapped = TRUTH.copy()
+    swapped[TRUTH == 2], swapped[TRUTH == 3] = 3, 2
+    scores = evaluated(tmp_path, predicted=swapped, merged=NOT_SPLIT)
+    assert list(scores) == ["liver", "spleen+pancreas"]
+    both = scores["spleen+pancreas"]
+    assert (both.class_id, both.outcome, both.dice, both.hausdorff_mm) == (2, "compared", 1.0, 0.0)
+    assert both.truth_ml == both.prediction_ml == pytest.approx(128 * 9 / 1000)
+
+
+def test_a_half_of_a_group_is_missed(tmp_path):
+    scores = evaluated(tmp_path, predicted=box(LIVER, SPLEEN, None), merged=NOT_SPLIT)
+    assert scores["spleen+pancreas"].dice == pytest.approx(2 * 64 / (64 + 128))
+
+
+def test_groups_and_their_classes_are_cells_of_their_own(tmp_path):
+    cases = [
+        write_case(tmp_path, "set/1", predicted=TRUTH),
+        write_case(tmp_path, "set/2", predicted=TRUTH, merged=NOT_SPLIT),
+    ]
+    scores = evaluate(model(), manifest_of(tmp_path, cases))
+    assert {(c.class_name, c.cases) for c in scores.cells} == {
+        ("liver", 2),
+        ("spleen", 1),
+        ("pancreas", 1),
+        ("spleen+pancreas", 1),
+    }
 
 
 def test_an_edited_manifest_coarsens_the_stored_labels(tmp_path):
@@ -184,12 +211,12 @@ def test_the_summary_is_by_class_and_dataset(manifest):
     ]
     liver, spleen = cells["liver", "full"], cells["spleen", "full"]
     assert (liver.cases, liver.missed) == (2, 0)
-    assert (liver.dice_mean, liver.dice_std) == pytest.approx((0.875, 0.25 / math.sqrt(2)))
-    assert (liver.hausdorff_mm_mean, liver.hd95_mm_mean) == pytest.approx((0.75, 0.75))
+    assert (liver.mean["dice"], liver.std["dice"]) == pytest.approx((0.875, 0.25 / math.sqrt(2)))
+    assert liver.mean["hausdorff_mm"] == liver.mean["hd95_mm"] == pytest.approx(0.75)
     assert (spleen.cases, spleen.missed) == (2, 1)
-    assert spleen.hausdorff_mm_mean == pytest.approx(DIAGONAL_MM / 2)
+    assert spleen.mean["hausdorff_mm"] == pytest.approx(DIAGONAL_MM / 2)
     assert cells["liver", "part"].cases == 1
-    assert math.isnan(cells["liver", "part"].dice_std)
+    assert math.isnan(cells["liver", "part"].std["dice"])
 
 
 def test_the_mean_is_over_cells_and_not_over_cases(manifest):
@@ -261,8 +288,11 @@ def score(case_id="007", **values):
         "class_name": "liver",
         "outcome": "compared",
         "dice": 1 / 3,
+        "iou": 0.2,
         "hausdorff_mm": 0.1,
         "hd95_mm": 0.1,
+        "assd_mm": 0.01,
+        "nsd": 0.9,
         "truth_ml": 1.0,
         "prediction_ml": 2.0,
     }
@@ -270,9 +300,19 @@ def score(case_id="007", **values):
 
 
 def test_scores_come_back_as_they_were_written(tmp_path):
-    scores = Scores((score(), score("008")), {"009": "damaged"}, {"split": "test"})
+    kept, notes = {"007": "predictions/007.nii.gz"}, {"008": "resampled"}
+    scores = Scores((score(), score("008")), {"009": "damaged"}, {"split": "test"}, kept, notes)
     write_scores(scores, tmp_path / "test")
     assert read_scores(tmp_path / "test") == scores
+
+
+def test_files_of_two_evaluations_are_not_taken_for_one(tmp_path):
+    for overlap in (0.5, 0.0):
+        scores = Scores((score(),), settings={"overlap": overlap})
+        write_scores(scores, tmp_path / str(overlap))
+    (tmp_path / "0.5/scores.csv").replace(tmp_path / "0.0/scores.csv")
+    with pytest.raises(TrainingError, match="two evaluations"):
+        read_scores(tmp_path / "0.0")
 
 
 def test_files_of_an_evaluation(manifest, tmp_path):
@@ -284,7 +324,11 @@ def test_files_of_an_evaluation(manifest, tmp_path):
         "summary.json",
     }
     lines = (tmp_path / "out/scores.csv").read_text().splitlines()
-    assert lines[0].startswith("dataset,case_id,class_id,class,outcome,dice,hausdorff_mm,hd95_mm")
+    assert lines[0] == (
+        "dataset,case_id,class_id,class,outcome,dice,iou,hausdorff_mm,hd95_mm,assd_mm,nsd,"
+        "truth_ml,prediction_ml,stamp"
+    )
+    assert {line.rpartition(",")[2] for line in lines[1:]} == {scores.stamp}
     assert len(lines) == 1 + 7
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["mean"]["dice"] == pytest.approx(scores.mean_dice)
@@ -294,7 +338,7 @@ def test_files_of_an_evaluation(manifest, tmp_path):
 
 
 def test_nothing_scored_is_no_error(tmp_path):
-    absent = {"outcome": "absent", "dice": math.nan, "hausdorff_mm": math.nan, "hd95_mm": math.nan}
+    absent = {"outcome": "absent", **dict.fromkeys(METRICS, math.nan)}
     scores = Scores((score(**absent),))
     assert scores.cells[0].cases == 0
     assert scores.cells[0].absent == 1
