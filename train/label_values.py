@@ -73,15 +73,17 @@ def read_label_values(path: Path, label_space: LabelSpace) -> LabelValues:
 
     The file, or its key `labels`, maps names to a value or a list of values (`{"liver": 1}`) or
     values to names (`{"1": "liver"}`). A name is that of a class, or of a structure, which means
-    the class that the structure belongs to; upper case, blanks and hyphens do not matter.
+    the class that the structure belongs to; upper case, blanks, hyphens
+    and the order of the words do not matter.
 
     Raises:
         TrainingError: The file cannot be read or is not such a mapping, no name is a class, or a
             value means two classes.
     """
     names = {_plain(name): n for n, name in enumerate(label_space.names)}
-    ids = {**label_space.class_of, **names}
-    class_of: dict[int, int] = {}
+    structures = {_plain(name): n for name, n in label_space.class_of.items()}
+    ids = {**structures, **names}
+    class_of = {0: 0}
     ignored: list[str] = []
     for name, values in _entries(_content(path), path):
         n = ids.get(_plain(name))
@@ -97,7 +99,7 @@ def read_label_values(path: Path, label_space: LabelSpace) -> LabelValues:
             f"{label_space.name!r}; expected some of {', '.join(label_space.names[1:])}"
         )
         raise TrainingError(msg)
-    return LabelValues({0: 0} | class_of, tuple(ignored))
+    return LabelValues(class_of, tuple(ignored))
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -132,8 +134,9 @@ def _entries(content: Mapping[str, Any], path: Path) -> Iterator[tuple[str, list
         yield name, numbers
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+def _plain(name: str) -> tuple[str, ...]:
+    """The words of a name, whichever stands first: TotalSegmentator says `kidney_left`."""
+    return tuple(sorted(re.findall(r"[a-z0-9]+", name.lower())))
 
 
 def _refuse(got: str) -> None:
