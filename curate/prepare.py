@@ -1,9 +1,7 @@
 """Preparation: from the archives of several datasets to harmonised cases and one manifest."""
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -11,26 +9,21 @@ from pathlib import Path
 from curate.assemble import assemble, cases_of_other_datasets
 from curate.dataset_record import facts_now, read_facts, write_facts
 from curate.locate import root_of
-from curate.making import Job, Outcome, make
+from curate.making import Job
 from curate.output_folder import alone, cases_folders, forget_all_but, workshop
 from curate.prepare_plan import Planned, Request, check_overrides, plan_cases
-from curate.record import adopt, forget
 from curate.rejected import NAME as REJECTED_NAME
 from curate.rejected import Rejected, write_rejected
+from curate.tally import Notify, Tally, make_all
 from curate.unpack import unpack
-from curate.workers import WorkerDiedError, run_all
 from manifests.case import Case
 from manifests.dataset_facts import DatasetFacts, as_settings
 from manifests.errors import MarginaliaError, SourceError
-from manifests.findings import Finding
 from manifests.manifest import FILE_NAME, Manifest, write_manifest
 
-Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
-NO_ROOM = "not_written"
-HOPELESS = 3  # so many cases that cannot be written, with none written between them: no room
-# Findings that say nothing of the case itself: what an earlier run made of it stays.
-PASSING = (NO_ROOM, "worker_died")
+class NothingMadeError(MarginaliaError):
+    """No case at all could be made."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +45,6 @@ class Report:
     path: Path
     remark: str = ""
     problems: tuple[str, ...] = ()
-
-
-@dataclass
-class _Tally:
-    """What became of the cases so far."""
-
-    rows: list[Case] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    made: int = 0
-    unwritten_in_a_row: int = 0
 
 
 def prepare(
@@ -100,13 +83,16 @@ def prepare(
         for p in ready:
             forget_all_but(p.names, folder / "cases" / p.recipe.name)
         jobs = _jobs(ready, request, bench)
-        tally = _make(jobs, workers, notify)
+        tally = make_all(jobs, workers=workers, notify=notify)
+        told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
+        told += tally.disk_problem(folder)
         try:
             report = _written(ready, tally, request)
+        except NothingMadeError as error:
+            raise MarginaliaError("\n".join([str(error), *told])) from error
         except OSError as error:
             raise MarginaliaError(_unwritable(folder, error)) from error
-    told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
-    return replace(report, problems=(*told, *_disk_problem(tally, len(jobs), folder)))
+    return replace(report, problems=tuple(told))
 
 
 def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
@@ -136,47 +122,7 @@ def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[Job]:
     ]
 
 
-def _make(jobs: Sequence[Job], workers: int, notify: Notify) -> _Tally:
-    """Make all cases, or those that there is room for."""
-    tally = _Tally()
-    with closing(run_all(make, jobs, workers=workers)) as outcomes:
-        for number, (job, outcome) in enumerate(outcomes, start=1):
-            _take(job, _settled(job, outcome), tally)
-            shutil.rmtree(job.workshop, ignore_errors=True)
-            notify("prepare cases", number, len(jobs))
-            if tally.unwritten_in_a_row >= HOPELESS:
-                break
-    tally.rejected.sort(key=lambda r: r.case.case_id)
-    return tally
-
-
-def _settled(job: Job, outcome: Outcome | Finding | Exception) -> Outcome | Finding:
-    """Move what was made to its place."""
-    if isinstance(outcome, Finding):
-        return outcome
-    if isinstance(outcome, Exception):
-        code = "worker_died" if isinstance(outcome, WorkerDiedError) else "failed"
-        return Finding(code, f"{type(outcome).__name__}: {outcome}")
-    try:
-        adopt(job.made, job.folder)
-    except OSError as error:
-        return Finding(NO_ROOM, error.strerror or str(error))
-    return outcome
-
-
-def _take(job: Job, outcome: Outcome | Finding, tally: _Tally) -> None:
-    if isinstance(outcome, Outcome):
-        tally.rows.append(outcome.row)
-        tally.made += outcome.anew
-        tally.unwritten_in_a_row = 0
-        return
-    tally.rejected.append(Rejected(job.case, outcome))
-    tally.unwritten_in_a_row += outcome.code == NO_ROOM
-    if outcome.code not in PASSING:
-        forget(job.folder)
-
-
-def _written(ready: Sequence[Planned], tally: _Tally, request: Request) -> Report:
+def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report:
     """Write what the run came to."""
     target, names = request.target, {p.recipe.name for p in ready}
     write_rejected(tally.rejected, target.folder, datasets=names)
@@ -185,7 +131,7 @@ def _written(ready: Sequence[Planned], tally: _Tally, request: Request) -> Repor
     if not cases:
         path = target.folder / REJECTED_NAME
         msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
-        raise MarginaliaError(msg)
+        raise NothingMadeError(msg)
     facts = _facts(ready, {c.dataset for c in cases}, request)
     manifest, remark = assemble([_with_facts(c, facts) for c in cases], target)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
@@ -227,19 +173,6 @@ def _left_out(count: int) -> str:
         f"{count} cases of other datasets in the folder were made with another label space, "
         f"spacing or marginalia, and are not in the manifest: prepare them again with these"
     )
-
-
-def _disk_problem(tally: _Tally, jobs: int, folder: Path) -> list[str]:
-    unwritten = [r.finding.reason for r in tally.rejected if r.finding.code == NO_ROOM]
-    if not unwritten:
-        return []
-    unbegun = jobs - len(tally.rows) - len(tally.rejected)
-    free = shutil.disk_usage(folder).free
-    return [
-        f"{len(unwritten)} cases could not be written ({unwritten[0]}), and {unbegun} were not "
-        f"begun; {folder} has {free:,} bytes free: what was made is kept; make room, and run the "
-        f"same command again"
-    ]
 
 
 def _unwritable(folder: Path, error: OSError) -> str:

@@ -53,3 +53,17 @@ def wanted(server, tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def _in_this_process(monkeypatch):
+    """Make cases without worker processes, whose start takes longer than a phantom."""
+
+    def run_all(function, jobs, *, workers):  # noqa: ARG001
+        for job in jobs:
+            try:
+                yield job, function(job)
+            except Exception as error:
+                yield job, error
+
+    monkeypatch.setattr("curate.tally.run_all", run_all)

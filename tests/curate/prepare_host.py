@@ -1,7 +1,7 @@
 """Runs `prepare` in forked children that a test may kill: nothing is imported anew for each.
 
 Reads one request per line as JSON; says the child's process id, which is that of its group too,
-and, when it has ended, its wait status.
+and, when it has ended, its exit code, or minus the signal's number.
 """
 
 import json
@@ -10,7 +10,7 @@ import resource
 import sys
 from pathlib import Path
 
-import curate.harmonise
+import curate.harmonise  # what the workers would import
 import curate.workers
 from curate.prepare import prepare
 from curate.prepare_plan import Request
@@ -21,16 +21,21 @@ from manifests.label_space import load_label_space
 
 curate.workers.START_METHOD = "fork"
 
-SET_ASIDE, REFUSED, INCOMPLETE = 3, 4, 5  # exit codes
+WHOLE, SET_ASIDE, REFUSED, INCOMPLETE = 0, 3, 4, 5  # exit codes
 
 
 def main():
     for line in sys.stdin:
         if pid := os.fork():
-            print(pid, flush=True)  # noqa: T201
-            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # noqa: T201
+            say(pid)
+            say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         else:
             run(**json.loads(line))
+
+
+def say(number):
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 def run(*, recipes, raw, out, spacing_mm, verify=False, file_bytes=None):
@@ -40,22 +45,26 @@ def run(*, recipes, raw, out, spacing_mm, verify=False, file_bytes=None):
     try:
         if file_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-        code = prepared(recipes, Path(raw), Path(out), tuple(spacing_mm), verify)
+        code = prepared(recipes, Path(raw), Target(space(), tuple(spacing_mm), Path(out)), verify)
     finally:
         os._exit(code)
 
 
-def prepared(recipes, raw, out, spacing_mm, verify):
-    target = Target(load_label_space("abdomen5"), spacing_mm, out)
+def space():
+    return load_label_space("abdomen5")
+
+
+def prepared(recipes, raw, target, verify):
     request = Request(tuple(map(load_recipe, recipes)), raw, target, verify=verify)
     try:
         report = prepare(request, workers=2)
     except MarginaliaError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
         return REFUSED
     if report.problems:
         return INCOMPLETE
-    return SET_ASIDE if report.rejected else 0
+    return SET_ASIDE if report.rejected else WHOLE
 
 
 if __name__ == "__main__":
