@@ -86,24 +86,24 @@ def in_hounsfield(volume: Volume, path: Path) -> Volume:
 def judge(seen: Distribution, path: Path) -> list[Finding]:
     """Decide whether intensities are Hounsfield units, or were before 1024 was added.
 
-    With 1024 added, air is at 0 to 124 and soft tissue at 874 to 1274, and next to nothing is
-    below 0. True Hounsfield units have fat, air or noise below 0, and nothing but dense bone from
-    874 on.
+    With 1024 added, air is about 24 and soft tissue at 874 to 1274, and next to nothing is below
+    air's noise. True Hounsfield units have air at -1000, and nothing but dense bone from 874 on.
 
     Raises:
         SetAsideError: They are grey levels, or one value only.
     """
     words = f"intensities from {seen.least:.6g} to {seen.greatest:.6g}"
     _check_not_grey(seen, f"{path}: expected Hounsfield units; got {words}")
-    if seen.share(-1500, -10) > NOTHING:
-        cut = f"{words}: air and more was cut off"
-        return [Finding("intensity_suspect", cut)] if seen.cut_off else []
-    air, soft, between = seen.share(-10, 125), seen.share(874, 1275), seen.share(125, np.inf)
-    share = f"{air:.0%} of the voxels are from 0 to 124, {soft:.0%} from 874 to 1274"
-    if soft > 0.5 * between and soft > 0.05:
+    air, soft, between = seen.share(-150, 125), seen.share(874, 1275), seen.share(125, np.inf)
+    if seen.share(-1500, -150) <= NOTHING and soft > max(0.05, 0.5 * between):
         code = "intensity_offset" if air > 0.05 else "intensity_offset_suspected"
-        return [Finding(code, f"{words}; {share}")]
-    return [Finding("intensity_suspect", f"{words}: neither air nor fat")]
+        shares = f"{air:.0%} of the voxels are below 125, {soft:.0%} from 874 to 1274"
+        return [Finding(code, f"{words}; {shares}")]
+    if seen.share(-1500, -10) <= NOTHING:
+        return [Finding("intensity_suspect", f"{words}: neither air nor fat")]
+    if seen.cut_off:
+        return [Finding("intensity_suspect", f"{words}: air and more was cut off")]
+    return []
 
 
 def _check_not_grey(seen: Distribution, expected: str) -> None:

@@ -72,7 +72,7 @@ def _read_other(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
         image = reader.Execute()
     except RuntimeError as error:
         raise SetAsideError(Finding("unreadable", f"{path}: {last_line(error)}")) from error
-    for _ in findings:
+    if findings:
         image = image[(slice(None), slice(None), slice(None), *[0] * (image.GetDimension() - 3))]
     return sitk.GetArrayFromImage(image), Grid.of(image), findings
 

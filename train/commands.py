@@ -105,6 +105,8 @@ def predict_command(
         took = f" ({result.seconds:.0f} s)" if result.outcome == "written" else ""
         what = f"{result.scan}: {result.reason}" if result.reason else f"{result.output}{took}"
         _say(f"{result.outcome}  {what}")
+        for finding in result.findings:
+            _say(f"  {finding.code}: {finding.reason}")
         failed += result.outcome == "failed"
     legend = ", ".join(f"{n} {name}" for n, name in enumerate(model.label_space.names))
     _say(f"label values: {legend}")

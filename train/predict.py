@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from manifests.atomic import whole_file
 from manifests.content_hash import sha256_of
 from manifests.errors import MarginaliaError, TrainingError
+from manifests.findings import Finding
 from manifests.grid import Grid, harmonised_grid, resample_image, resample_linear
 from train.model import Model
 from train.scan import read_scan, reason_of, scan_name
@@ -35,6 +36,7 @@ class Prediction:
         outcome: Written now, skipped since this network wrote it before, or failed.
         reason: Why it failed.
         seconds: How long it took.
+        findings: What was noticed of the scan, if it was segmented now.
     """
 
     scan: Path
@@ -42,6 +44,7 @@ class Prediction:
     outcome: Outcome
     reason: str = ""
     seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
 
 
 def predict_image(
@@ -125,14 +128,16 @@ def predict_files(
             note = f"{stamp.text} {_digest(scan)}"
             if output.exists() and not overwrite:
                 return _already_there(scan, output, note)
-            labels = predict_image(model, read_scan(scan), device=device, overlap=overlap)
+            image, findings = read_scan(scan)
+            labels = predict_image(model, image, device=device, overlap=overlap)
             labels.SetMetaData(_NOTES, note)
             with whole_file(output) as temporary:
                 sitk.WriteImage(labels, str(temporary), True)
         # one bad scan must not end the run for the others; its reason is in the report
         except (MarginaliaError, RuntimeError, OSError, ValueError, MemoryError) as error:
             return Prediction(scan, output, "failed", reason_of(error))
-        return Prediction(scan, output, "written", seconds=time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Prediction(scan, output, "written", seconds=seconds, findings=findings)
 
     return (step(scan, output) for scan, output in planned)
 

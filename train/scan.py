@@ -5,6 +5,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from manifests.errors import MarginaliaError
+from manifests.findings import Finding
 from manifests.hounsfield import in_hounsfield
 from manifests.volume import last_line, read_volume
 
@@ -19,14 +20,17 @@ def scan_name(path: Path) -> str:
     return path.name[: -len(next(suffixes, path.suffix)) or None]
 
 
-def read_scan(path: Path) -> sitk.Image:
+def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """Read a scan just as `prepare` reads the images that a network learns from.
+
+    Returns:
+        The scan, and what was noticed and repaired.
 
     Raises:
         SetAsideError: It cannot be used; the error says why.
     """
     scan = in_hounsfield(read_volume(path), path)
-    return scan.grid.image(scan.voxels)
+    return scan.grid.image(scan.voxels), scan.findings
 
 
 def reason_of(error: BaseException) -> str:

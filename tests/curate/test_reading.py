@@ -57,11 +57,17 @@ def test_rounding_in_a_header_is_repaired_and_noted(tmp_path):
 
 @pytest.mark.parametrize(
     "header",
-    [moved((0, 0, 5.0)), moved(scale=1.04), moved((0.05, 0, 0)), moved(scale=-1.0)],
+    [moved((0, 0, 5.0)), moved(scale=1.04), moved((0.25, 0, 0)), moved(scale=-1.0)],
     ids=["origin", "spacing", "just beyond rounding", "direction"],
 )
 def test_grids_that_truly_differ_are_set_aside(tmp_path, header):
     assert aside(tmp_path, in_label=header).code == "grid_mismatch"
+
+
+def test_a_quarter_of_a_voxel_is_rounding(tmp_path):
+    """As where 512 columns of 0.9766 mm are written as 0.977 mm."""
+    case = write_case(tmp_path, in_label=moved((0.2, 0, 0)))
+    assert codes(read_case(case, VALUES)[2]) == ["grid_rounding"]
 
 
 def test_sizes_that_differ_are_set_aside(tmp_path):

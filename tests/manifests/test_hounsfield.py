@@ -88,6 +88,13 @@ def test_1024_added_with_padding_below():
     assert np.array_equal(hu[:, 3:], whole()[:, 3:])
 
 
+def test_1024_added_and_the_noise_of_air_below_zero():
+    noise = np.random.default_rng(5).normal(0, 25, whole().shape)
+    stored = np.rint(whole() + 1024 + noise).astype(np.int16)
+    assert (stored < -10).mean() > 0.001
+    assert settle(stored)[1] == ["intensity_offset", "padding_clamped"]
+
+
 def test_1024_added_without_air_is_only_noted():
     hu, codes, _ = settle(soft() + 1024)
     assert codes == ["intensity_offset_suspected"]

@@ -287,7 +287,8 @@ def skewed(path, skew):
 
 def test_axes_not_quite_at_right_angles_are_read_all_the_same(tmp_path):
     path = skewed(tmp_path / "skewed.nii.gz", 0.02)
-    image = read_scan(path)
+    image, findings = read_scan(path)
+    assert "axes_skewed" in {f.code for f in findings}
     assert sitk.GetArrayFromImage(image)[4, 3, 2] == 59
     np.testing.assert_allclose(Grid.of(image).steps_mm, np.diag([1.5, 1.5, 3.0]), atol=0.02)
     np.testing.assert_allclose(image.GetOrigin(), (-10.0, -20.0, 30.0))
@@ -296,3 +297,28 @@ def test_axes_not_quite_at_right_angles_are_read_all_the_same(tmp_path):
 def test_a_tilted_gantry_is_refused(tmp_path):
     with pytest.raises(SetAsideError, match="right angles"):
         read_scan(skewed(tmp_path / "tilted.nii.gz", 0.3))
+
+
+def test_a_scan_is_repaired_as_prepare_does_it_and_the_user_is_told(tmp_path):
+    hu = np.full((16, 20, 24), -1000, np.int16)
+    hu[4:12, 4:16, 4:20] = 50
+    outcomes = []
+    for name, stored in (("true", hu), ("offset", (hu + 1024).astype(np.uint16))):
+        image = sitk.GetImageFromArray(stored)
+        image.SetSpacing((2.0, 2.0, 2.0))
+        sitk.WriteImage(image, tmp_path / f"{name}.nii.gz")
+        outcomes.append(read_scan(tmp_path / f"{name}.nii.gz"))
+    (true, none), (repaired, found) = outcomes
+    assert np.array_equal(sitk.GetArrayFromImage(true), sitk.GetArrayFromImage(repaired))
+    assert [f.code for f in none] == []
+    assert [f.code for f in found] == ["intensity_offset"]
+    (result,) = run([tmp_path / "offset.nii.gz"], tmp_path / "out")
+    assert result.findings == found
+
+
+def test_a_dicom_folder_is_segmented_under_its_name(shared_data, tmp_path):
+    folder = shared_data / "totalsegmentator" / "example_ct_dicom" / "dicom"
+    image, findings = read_scan(folder)
+    assert image.GetSize() == (512, 512, 20)
+    assert findings == ()
+    assert plan_outputs([folder], tmp_path) == [(folder, tmp_path / "dicom.nii.gz")]
