@@ -1,15 +1,14 @@
 """From the rows of the cases in a folder to its manifest."""
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from curate import record
+from curate.fuse import fuse_duplicates
+from curate.relations import find_relations, with_relations
 from curate.target import Target
 from manifests.case import Case
 from manifests.errors import ManifestError
-from manifests.findings import Finding
 from manifests.manifest import FILE_NAME, Manifest, read_manifest
 from manifests.splits import SplitRequest, assign_splits
 
@@ -24,17 +23,30 @@ def cases_of_other_datasets(names: set[str], target: Target) -> list[Case]:
     return [row for row in rows if row is not None]
 
 
-def assemble(cases: Sequence[Case], target: Target) -> tuple[Manifest, str]:
-    """A manifest of `cases`, duplicates noted and split, and what a user should know of it.
+def assemble(
+    cases: Sequence[Case], target: Target, *, fuse: bool = False, verify: bool = False
+) -> tuple[Manifest, str]:
+    """A manifest of `cases`, relations noted and split, and what a user should know of it.
 
     The split is the one that the manifest in the folder was given last; where these cases do not
     allow it any more, or there is none, the default one.
+
+    Args:
+        cases: As they were made; every one stands in its folder.
+        target: What they were made into, and where.
+        fuse: Whether cases of one image become one case that annotates what any of them does.
+        verify: Whether fused cases that are there are read whole before they are kept.
     """
+    relations = find_relations(cases)
+    if fuse:
+        cases, relations = fuse_duplicates(cases, relations, target, verify=verify)
     manifest = Manifest.of(
-        _with_duplicates_noted(cases),
+        with_relations(cases, relations),
         target.label_space,
         folder=target.folder,
-        settings={"prepare": {"spacing_mm": list(target.spacing_mm)}},
+        settings={
+            "prepare": {"spacing_mm": list(target.spacing_mm), "fuse_duplicates": fuse},
+        },
     )
     try:
         return assign_splits(manifest, _last_split(target.folder)), ""
@@ -49,18 +61,3 @@ def _last_split(folder: Path) -> SplitRequest:
         return SplitRequest.model_validate(settings["split"])
     except (ManifestError, KeyError, ValueError):
         return DEFAULT_SPLIT
-
-
-def _with_duplicates_noted(cases: Sequence[Case]) -> list[Case]:
-    same: defaultdict[str, list[str]] = defaultdict(list)
-    for case in cases:
-        same[case.fingerprint].append(case.case_id)
-    return [_note_duplicates(c, same[c.fingerprint]) for c in cases]
-
-
-def _note_duplicates(case: Case, same: Sequence[str]) -> Case:
-    others = sorted(set(same) - {case.case_id})
-    if not others:
-        return case
-    finding = Finding("duplicate_image", f"the same voxels as {', '.join(others)}")
-    return replace(case, findings=(*case.findings, finding))

@@ -69,6 +69,13 @@ def prepare(
     offline: Offline = False,
     accept_licence: AcceptLicence = None,
     synapse_token: SynapseToken = None,
+    fuse_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--fuse-duplicates",
+            help="Make one case of cases that show the same voxels and annotate other structures.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Show what would be done; write nothing.")] = False,
 ) -> None:
     """Download what is missing, and turn it into harmonised cases and one manifest.
@@ -87,7 +94,15 @@ def prepare(
 
     target = Target(load_label_space(label_space), spacing, out)
     decided = load_overrides(overrides) if overrides else {}
-    request = Request(_recipes(datasets), raw, target, limit, verify, decided)
+    request = Request(
+        recipes=_recipes(datasets),
+        raw=raw,
+        target=target,
+        limit=limit,
+        verify=verify,
+        overrides=decided,
+        fuse_duplicates=fuse_duplicates,
+    )
     console = Console()
     if dry_run:
         console.print(plan_view(plan(request), raw))

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from curate.discover import SourceCase
+from curate.fingerprint import Fingerprint
 from curate.kidneys import split_kidneys
 from curate.midline import UNDECIDED
 from curate.overrides import Override
@@ -43,7 +44,7 @@ def harmonise(
         OverrideError: What a person decided does not fit the case; likewise.
     """
     image, label, findings = read_case(case, recipe.values)
-    source = Grid.of(image)
+    source, fingerprint = Grid.of(image), Fingerprint.of(image)
     block_map, kidney_findings = _tell_kidneys_apart(
         BlockMap.of(label, recipe.values), image, recipe, override
     )
@@ -53,8 +54,8 @@ def harmonise(
     image, classes = resample_image(image, grid), resample_label(classes, grid)
     folder = target.case_folder(case)
     image_path, label_path = folder / "image.nii", folder / "label.nii"
-    _write(image, image_path)
-    _write(classes, label_path)
+    write_volume(image, image_path)
+    write_volume(classes, label_path)
     hu, ids = map(sitk.GetArrayViewFromImage, (image, classes))
     voxels = np.bincount(ids.ravel(), minlength=len(target.label_space))
     annotated = annotated_classes(merged)
@@ -74,7 +75,9 @@ def harmonise(
         source_label_sha256=sha256_of(case.label),
         image_sha256=sha256_of(image_path),
         label_sha256=sha256_of(label_path),
-        fingerprint=hashlib.sha256(hu.tobytes()).hexdigest(),
+        voxels_sha256=hashlib.sha256(hu.tobytes()).hexdigest(),
+        fingerprint=fingerprint.to_text(),
+        related=(),
         source_size=source.size_xyz,
         source_spacing_mm=source.spacing_mm,
         source_origin_mm=source.origin_mm,
@@ -82,8 +85,8 @@ def harmonise(
         size=grid.size_xyz,
         spacing_mm=grid.spacing_mm,
         origin_mm=grid.origin_mm,
-        **_intensities(hu, ids),
-        findings=(*findings, *kidney_findings, *_absences(target.label_space, annotated, voxels)),
+        **intensities(hu, ids),
+        findings=(*findings, *kidney_findings, *absences(target.label_space, annotated, voxels)),
         recipe=recipe.name,
         recipe_version=recipe.version,
         licence=recipe.licence,
@@ -111,7 +114,8 @@ def _tell_kidneys_apart(
     return block_map.by_side(split.labels), findings
 
 
-def _absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray) -> list[Finding]:
+def absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray) -> list[Finding]:
+    """Findings of what is annotated and has no voxel."""
     if not annotated:
         return [Finding("nothing_annotated", f"no class of {space.name} stands alone")]
     return [
@@ -121,7 +125,8 @@ def _absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray)
     ]
 
 
-def _intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
+def intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
+    """The manifest's columns of Hounsfield units."""
     foreground = hu[ids > 0]
     low, high = np.percentile(foreground, (0.5, 99.5)) if foreground.size else (np.nan, np.nan)
     return {
@@ -136,7 +141,12 @@ def _intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
     }
 
 
-def _write(image: sitk.Image, path: Path) -> None:
+def write_volume(image: sitk.Image, path: Path) -> None:
+    """Write an uncompressed volume as a whole file.
+
+    Raises:
+        OSError: The disk took only a part of it.
+    """
     expected = NIFTI_HEADER_BYTES + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     with whole_file(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=False)

@@ -69,7 +69,7 @@ def clear_leftovers(folder: Path) -> None:
     shutil.rmtree(folder / WORKSHOPS, ignore_errors=True)
     for half in (folder / "unpacked").glob("*.partial"):
         shutil.rmtree(half, ignore_errors=True)
-    names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}")
+    names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", "fused/*/*/*")
     for half in chain.from_iterable(folder.glob(_temporary(name)) for name in names):
         half.unlink(missing_ok=True)
 

@@ -133,7 +133,12 @@ def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report
         msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
         raise NothingMadeError(msg)
     facts = _facts(ready, {c.dataset for c in cases}, request)
-    manifest, remark = assemble([_with_facts(c, facts) for c in cases], target)
+    manifest, remark = assemble(
+        [_with_facts(c, facts) for c in cases],
+        target,
+        fuse=request.fuse_duplicates,
+        verify=request.verify,
+    )
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     path = target.folder / FILE_NAME
     write_manifest(manifest, path)

@@ -27,6 +27,7 @@ class Request:
         limit: At most so many cases of each dataset; None for all.
         verify: Whether cases that are there are read whole, and made again if they are damaged.
         overrides: What a person decided on single cases, by their ids.
+        fuse_duplicates: Whether cases of one image become one case.
     """
 
     recipes: tuple[Recipe, ...]
@@ -35,6 +36,7 @@ class Request:
     limit: int | None = None
     verify: bool = False
     overrides: Mapping[str, Override] = field(default_factory=dict)
+    fuse_duplicates: bool = False
 
     @property
     def unpacked(self) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,12 @@ class Origin:
         files = {"image": _state(case.image), "label": _state(case.label)}
         decided = "" if override is None else _hash(override.model_dump(mode="json"))
         return cls(settings_key(target), _hash(facts), decided, files)
+
+    @classmethod
+    def of_fused(cls, cases: Iterable[Case], target: Target) -> "Origin":
+        """Of a case that is made from the files of other cases."""
+        told = [[c.case_id, c.image_sha256, c.label_sha256, c.blocks, c.licence] for c in cases]
+        return cls(settings_key(target), _hash(told), "", {})
 
     @property
     def decided(self) -> tuple[str, str, str]:
@@ -112,13 +119,17 @@ def same_content(folder: Path, case: SourceCase, origin: Origin, *, verify: bool
     if not record or _origin(record).decided != origin.decided:
         return None
     row = _row(record)
-    wanted: list[tuple[Path, str]] = []
-    if record["files"] != origin.files:
-        wanted += [(case.image, row.source_image_sha256), (case.label, row.source_label_sha256)]
-    if verify:
-        hashes = (row.image_sha256, row.label_sha256)
-        wanted += [(folder / n, h) for n, h in zip(VOLUMES, hashes, strict=True)]
-    return row if all(_holds(path, sha256) for path, sha256 in wanted) else None
+    if record["files"] != origin.files and not (
+        _holds(case.image, row.source_image_sha256) and _holds(case.label, row.source_label_sha256)
+    ):
+        return None
+    return row if not verify or is_undamaged(folder, row) else None
+
+
+def is_undamaged(folder: Path, row: Case) -> bool:
+    """Whether a case's volumes hold what was written."""
+    hashes = (row.image_sha256, row.label_sha256)
+    return all(_holds(folder / name, h) for name, h in zip(VOLUMES, hashes, strict=True))
 
 
 def adopt(made: Path, folder: Path) -> None:

@@ -32,7 +32,9 @@ class Case:
 
     case_id: str = _column(_text, "unique in the manifest: dataset/name")
     dataset: str = _column(_text, "the recipe's dataset")
-    subject_id: str = _column(_text, "the patient; splits never part one")
+    subject_id: str = _column(
+        _text, "the patient, one for all related cases; splits never part one"
+    )
     split: Split | None = _column(_text, "train, validation, test, or unassigned", nullable=True)
     image: str = _column(_text, "path of the int16 volume in HU, relative to the manifest")
     label: str = _column(_text, "path of the uint8 volume of representatives, likewise")
@@ -51,7 +53,13 @@ class Case:
     source_label_sha256: str = _column(_text, "hash of the label file that was read")
     image_sha256: str = _column(_text, "hash of the image file that was written")
     label_sha256: str = _column(_text, "hash of the label file that was written")
-    fingerprint: str = _column(_text, "hash of the voxels in LPS order; equal for one CT twice")
+    voxels_sha256: str = _column(_text, "hash of the image's voxels, after")
+    fingerprint: str = _column(
+        _text, "keypoints of the image, before: base64, for curate.fingerprint; at most 3.9 kB"
+    )
+    related: tuple[str, ...] = _column(
+        _texts, "ids of cases of the same image or patient; splits never part them"
+    )
 
     source_size: tuple[int, ...] = _column(_counts, "voxels along the file's axes, before")
     source_spacing_mm: tuple[float, ...] = _column(_numbers, "along the file's axes, before")

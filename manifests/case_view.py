@@ -115,6 +115,7 @@ def _facts(case: Case) -> Table:
         ("dataset", f"{case.dataset}, recipe {case.recipe} {case.recipe_version}"),
         ("licence", case.licence),
         ("patient", case.subject_id),
+        *(("related case", other) for other in case.related),
         ("labelled structures", blocks or "none"),
         (
             "intensity, HU",
@@ -127,11 +128,11 @@ def _facts(case: Case) -> Table:
         *((f"finding {f.code}", f"{f.reason} ({MEANINGS[f.code]})") for f in case.findings),
         ("image", case.image),
         ("", f"sha256 {case.image_sha256}"),
+        ("", f"its voxels {case.voxels_sha256}"),
         ("", f"made from {case.source_image_sha256}"),
         ("label", case.label),
         ("", f"sha256 {case.label_sha256}"),
         ("", f"made from {case.source_label_sha256}"),
-        ("fingerprint", case.fingerprint),
     ]
     for name, value in facts:
         table.add_row(name, plain(value))

@@ -83,9 +83,14 @@ def split(
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A published split: paper.")] = None,
     seed: Annotated[int, typer.Option(help="Decides who is taken.")] = 0,
+    given: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file with the columns case_id and split; nothing else is asked."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write here, not in place.")] = None,
 ) -> None:
     """Assign train, validation and test, dataset by dataset; no patient stands in two."""
+    from manifests.given_split import read_given_split
     from manifests.manifest import manifest_file, read_manifest, write_manifest
     from manifests.splits import assign_splits, request_from_words
     from manifests.summary import summarise
@@ -93,7 +98,12 @@ def split(
 
     read = read_manifest(manifest)
     request = request_from_words(
-        read.datasets(), test=test or (), validation=validation or (), preset=preset, seed=seed
+        read.datasets(),
+        test=test or (),
+        validation=validation or (),
+        preset=preset,
+        seed=seed,
+        given=None if given is None else read_given_split(given),
     )
     assigned = assign_splits(read, request)
     write_manifest(assigned, out or manifest_file(manifest))

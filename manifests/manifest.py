@@ -17,7 +17,7 @@ from manifests.case import SCHEMA, Case
 from manifests.errors import ManifestError
 from manifests.label_space import LabelSpace
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SUFFIX = ".parquet"
 FILE_NAME = "manifest.parquet"
 

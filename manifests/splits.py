@@ -13,9 +13,11 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from manifests.case import SCHEMA
+from manifests.case import SCHEMA, Split
 from manifests.errors import ManifestError, explain
+from manifests.given_split import check_given_split
 from manifests.manifest import Manifest
+from manifests.subjects import common_subjects
 
 PRESETS_FILE = Path(__file__).with_name("split_presets.toml")
 HELD_OUT = ("test", "validation")  # in the order in which they are filled
@@ -38,6 +40,8 @@ class SplitRequest(BaseModel):
         test_by_dataset: By the dataset's name.
         validation_by_dataset: Likewise.
         seed: Decides, with the subject's id, who is taken first.
+        given: Splits by case id, made by somebody else; then nothing else is asked, and cases
+            that are not named stay unassigned.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +51,7 @@ class SplitRequest(BaseModel):
     test_by_dataset: dict[str, Amount] = Field(default_factory=dict)
     validation_by_dataset: dict[str, Amount] = Field(default_factory=dict)
     seed: int = 0
+    given: dict[str, Split] = Field(default_factory=dict)
 
     def amount(self, split: str, dataset: str) -> Amount:
         """What is asked of one dataset for `test` or `validation`."""
@@ -85,6 +90,7 @@ def request_from_words(
     validation: Iterable[str] = (),
     preset: str | None = None,
     seed: int = 0,
+    given: Mapping[str, str] | None = None,
 ) -> SplitRequest:
     """Read a request as it is typed: `0.2` or `6` for every dataset, `btcv=6` for one.
 
@@ -94,17 +100,25 @@ def request_from_words(
         validation: Words for the validation split, likewise.
         preset: Name of a published split.
         seed: The seed.
+        given: Splits by case id; then nothing else may be asked.
 
     Raises:
-        ManifestError: A word cannot be understood, no preset has that name, or nothing is asked.
+        ManifestError: A word cannot be understood, no preset has that name, nothing is asked, or
+            something is asked beside a given split.
     """
+    if given and (preset or [*test, *validation]):
+        msg = "a given split stands alone: leave out --test, --validation and --preset"
+        raise ManifestError(msg)
     base = _preset(preset, datasets).model_dump() if preset else {}
     asked = {**_from_words("test", test, base), **_from_words("validation", validation, base)}
-    if not preset and not asked:
-        msg = "nothing is asked: say how much to hold out with --test, --validation or --preset"
+    if not preset and not asked and not given:
+        msg = (
+            "nothing is asked: say how much to hold out with --test, --validation or --preset, or "
+            "give a split with --given"
+        )
         raise ManifestError(msg)
     try:
-        return SplitRequest.model_validate({**base, **asked, "seed": seed})
+        return SplitRequest.model_validate({**base, **asked, "seed": seed, "given": given or {}})
     except ValidationError as error:
         raise ManifestError(explain(error, "the split request")) from error
 
@@ -112,27 +126,43 @@ def request_from_words(
 def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
     """Give every case a split; the cases of one subject are never parted, whatever the dataset.
 
+    Related cases count as of one subject, even if their subject ids differ.
+
     Subjects are ordered by a hash of seed and subject, so neither the order of the rows nor
     another dataset's cases change who is taken. Whole subjects are taken, for the test split
     first, wherever that passes no dataset's number; so a number may be missed from below where
     subjects have several cases.
 
     Raises:
-        ManifestError: A dataset that is not there is named, or one has fewer cases than asked.
+        ManifestError: A dataset that is not there is named, one has fewer cases than asked, or
+            the given split parts cases of one subject.
     """
-    subjects = _subjects(manifest)
+    rows = manifest.table.select(["case_id", "dataset", "subject_id", "related"]).to_pylist()
+    subject_of = common_subjects((r["case_id"], r["subject_id"], r["related"]) for r in rows)
+    if request.given:
+        check_given_split(request.given, subject_of)
+        splits = [request.given.get(row["case_id"]) for row in rows]
+    else:
+        held_out = _held_out(rows, subject_of, request)
+        splits = [held_out.get(subject_of[row["case_id"]], "train") for row in rows]
+    index = SCHEMA.get_field_index("split")
+    column = pa.array(splits, pa.string())
+    table = manifest.table.set_column(index, SCHEMA.field("split"), column)
+    return manifest.with_table(table, split=request.model_dump(mode="json"))
+
+
+def _held_out(
+    rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str], request: SplitRequest
+) -> dict[str, str]:
+    """The held-out subjects and their splits, once the request is known to be possible."""
+    subjects = _subjects(rows, subject_of)
     totals = {dataset: sum(sizes) for dataset, sizes in _sizes(subjects).items()}
     if unknown := request.named() - totals.keys():
         msg = f"no dataset {min(unknown)!r} to split: the manifest has {', '.join(sorted(totals))}"
         raise ManifestError(msg)
     for dataset, total in sorted(totals.items()):
         _check_enough(request, dataset, total)
-    split_of = _plan(subjects, totals, request)
-    ids: list[Any] = manifest.table["subject_id"].to_pylist()
-    column = pa.array([split_of.get(s, "train") for s in ids], pa.string())
-    index = SCHEMA.get_field_index("split")
-    table = manifest.table.set_column(index, SCHEMA.field("split"), column)
-    return manifest.with_table(table, split=request.model_dump(mode="json"))
+    return _plan(subjects, totals, request)
 
 
 def _plan(subjects: Subjects, totals: Mapping[str, int], request: SplitRequest) -> dict[str, str]:
@@ -223,11 +253,11 @@ def _number(text: str, word: str) -> int | float:
         raise ManifestError(msg) from error
 
 
-def _subjects(manifest: Manifest) -> Subjects:
-    pairs = manifest.table.group_by(["subject_id", "dataset"]).aggregate([([], "count_all")])
+def _subjects(rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str]) -> Subjects:
     subjects: Subjects = {}
-    for row in pairs.to_pylist():
-        subjects.setdefault(row["subject_id"], {})[row["dataset"]] = row["count_all"]
+    for row in rows:
+        cases = subjects.setdefault(subject_of[row["case_id"]], {})
+        cases[row["dataset"]] = cases.get(row["dataset"], 0) + 1
     return subjects
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from manifests.case import SPLITS
 from manifests.findings import MEANINGS
+from manifests.given_split import parted_cases
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
 from manifests.merged import annotated_classes, as_blocks, is_merged, merged_classes
+from manifests.subjects import common_subjects
 from manifests.volume_files import file_faults, hash_faults
 
 Row = dict[str, Any]
@@ -91,14 +93,29 @@ def _unique_ids(rows: list[Row]) -> Iterator[Problem]:
 
 
 def _whole_subjects(rows: list[Row]) -> Iterator[Problem]:
-    first: dict[str, Row] = {}
+    subject_of = _common_subjects(rows)
+    by_id = {row["case_id"]: row for row in rows}
+    splits = {case_id: row["split"] for case_id, row in by_id.items() if row["split"] is not None}
+    for case_id, other in parted_cases(splits, subject_of):
+        same = by_id[case_id]["subject_id"] == by_id[other]["subject_id"]
+        tie = "of the same subject" if same else "of the same image or patient"
+        got = f"{splits[case_id]}, with {other} {tie} in {splits[other]}"
+        yield Problem(case_id, "split", "one split for each subject", got)
+
+
+def _one_subject(rows: list[Row]) -> Iterator[Problem]:
+    subject_of = _common_subjects(rows)
     for row in rows:
-        if row["split"] is None:
-            continue
-        other = first.setdefault(row["subject_id"], row)
-        if other["split"] != row["split"]:
-            got = f"{row['split']}, with {other['case_id']} of the same subject in {other['split']}"
-            yield Problem(row["case_id"], "split", "one split for each subject", got)
+        expected = subject_of[row["case_id"]]
+        if row["subject_id"] != expected:
+            got = f"{row['subject_id']}, with the related cases {_words(row['related'])}"
+            yield Problem(row["case_id"], "subject_id", f"{expected}, as of related cases", got)
+
+
+def _common_subjects(rows: list[Row]) -> dict[str, str]:
+    return common_subjects(
+        (row["case_id"], row["subject_id"], [r for r in row["related"] if r]) for row in rows
+    )
 
 
 def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
@@ -202,7 +219,10 @@ def _words(names: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-TABLE_CHECKS: tuple[TableCheck, ...] = (_unique_ids, _whole_subjects, _distinct_files)
+TABLE_CHECKS: tuple[TableCheck, ...] = (
+    *(_unique_ids, _whole_subjects, _one_subject),
+    _distinct_files,
+)
 FORM_CHECKS: tuple[RowCheck, ...] = (_no_nulls, _lengths, _disjoint_blocks)
 CONTENT_CHECKS: tuple[RowCheck, ...] = (
     *(_known_split, _known_findings, _merged, _annotated),

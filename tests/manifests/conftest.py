@@ -69,6 +69,8 @@ def make_case(abdomen5: LabelSpace) -> MakeCase:
             "voxels": voxels,
             "volume_ml": volume_ml,
             **_hashes(case_id),
+            "fingerprint": "",
+            "related": (),
             "source_size": (16, 14, 12),
             "source_spacing_mm": (0.75, 0.75, 1.5),
             "source_origin_mm": (1.0, 2.0, 3.0),
@@ -135,7 +137,7 @@ def _voxels(merged: tuple[int, ...], absent: Iterable[int]) -> tuple[int, ...]:
 
 def _hashes(case_id: str) -> dict[str, str]:
     names = ("source_image_sha256", "source_label_sha256", "image_sha256", "label_sha256")
-    return {name: _sha256(f"{name} {case_id}".encode()) for name in (*names, "fingerprint")}
+    return {name: _sha256(f"{name} {case_id}".encode()) for name in (*names, "voxels_sha256")}
 
 
 def _sha256(content: bytes) -> str:

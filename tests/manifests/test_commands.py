@@ -117,7 +117,7 @@ def test_inspect_one_case(folder):
     assert rows_of(output)["1"] == ["■", "liver", "annotated", "10", "0.1"]
     assert "1 x 1 x 1 [/nonsense] (a spacing of exactly 1 x 1 x 1 mm" in output
     case = read_manifest(folder).case("msd_liver/2")
-    for value in (case.image_sha256, case.source_label_sha256, case.fingerprint, case.label):
+    for value in (case.image_sha256, case.source_label_sha256, case.voxels_sha256, case.label):
         assert value in output
 
 

@@ -145,7 +145,7 @@ def test_foreign_parquet(path, metadata):
 @pytest.mark.usefixtures("written")
 def test_other_schema_version(path):
     rewrite(path, schema_version="999", software_version="7.0")
-    with pytest.raises(ManifestError, match=r"schema version 1, got 999.*\(7.0\)"):
+    with pytest.raises(ManifestError, match=r"schema version 2, got 999.*\(7.0\)"):
         read_manifest(path)
 
 
