@@ -25,7 +25,9 @@ REACH = 3  # voxels from a keypoint to the farthest that is looked at
 BORDER = SMOOTHED + REACH
 BITS = 64
 LEAST_CONTRAST_HU = 30.0
-LEAST_MARGIN = 0.1  # of the frame: what lies nearer to a tie is not taken
+# A frame is sure if the asymmetries that order its axes are so far apart, and from none:
+LEAST_MARGIN = 0.1  # of the greatest of them
+LEAST_MARGIN_TO_CONTRAST = 0.2
 CLEARLY = 0.9  # a neighbour is stronger if even so much of its contrast is
 CELLS = 4000  # of the image; the strongest keypoint of each stands for election
 CHUNK_VOXELS = 1 << 23
@@ -83,8 +85,9 @@ def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
         np.concatenate([np.zeros(0, np.float32), *(p.contrast for p in parts)]),
         np.concatenate([np.zeros((0, len(OFFSETS)), np.float32), *(p.samples for p in parts)]),
     )
-    frame, sure = _frames(found.samples)
-    chosen = np.flatnonzero(sure)
+    frame, margin, greatest = _frames(found.samples)
+    limit = np.maximum(LEAST_MARGIN * greatest, LEAST_MARGIN_TO_CONTRAST * found.contrast)
+    chosen = np.flatnonzero(margin >= limit)
     spread = _spread(found.position[chosen], found.contrast[chosen], hu.shape)
     chosen = chosen[spread[:most]]
     return Keypoints(
@@ -151,21 +154,23 @@ def _cut(array: NDArray[np.float32], axis: int, start: int, stop: int) -> NDArra
     return array[(*[slice(None)] * axis, slice(start, stop))]
 
 
-def _frames(samples: Samples) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Frames, and whether each is far from a tie.
+def _frames(
+    samples: Samples,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+    """Frames, how far each is from a tie, and its greatest asymmetry.
 
     The axes of a frame follow the asymmetry of the surroundings: each points to where it is
     brighter, the most asymmetric first. So a thing that runs along an axis unchanged, such as the
     table or the edge of the field of view, has no sure frame.
     """
-    tilt = samples.astype(np.float64) @ np.tile(_UNIT, (2, 1))
+    tilt = samples.astype(np.float64) @ np.tile(_UNIT, (2, 1)) / WEIGHT
     order = np.argsort(-np.abs(tilt), axis=1, kind="stable")
     size = np.take_along_axis(np.abs(tilt), order, axis=1)
-    gap = np.minimum(size[:, :2] - size[:, 1:], size[:, 2:]).min(axis=1)
+    margin = np.minimum(size[:, :2] - size[:, 1:], size[:, 2:]).min(axis=1)
     down = np.take_along_axis(tilt, order, axis=1) < 0
     places = np.array(list(permutations(range(3))))
     number = (order[:, None] == places).all(axis=2).argmax(axis=1)
-    return (number * 8 + down @ (4, 2, 1)).astype(np.uint8), gap >= LEAST_MARGIN * size[:, 0]
+    return (number * 8 + down @ (4, 2, 1)).astype(np.uint8), margin, size[:, 0]
 
 
 def _codes(samples: Samples, frame: NDArray[np.uint8]) -> NDArray[np.uint64]:

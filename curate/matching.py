@@ -33,7 +33,7 @@ class Match:
     Attributes:
         first: Number of the one.
         second: Number of the other, greater.
-        votes: Keypoints that agree on how the one lies in the other.
+        votes: Codes of keypoints that agree on how the one lies in the other.
         candidates: The fewer of the keypoints that either has in the common part.
         common: Share of the first, and of the second, that is in the common part.
         turn: 3 x 3; sends steps along the first array's axes (z, y, x) to the second's.
@@ -81,7 +81,7 @@ def _in_view(view: Sequence[Keypoints], *, resampled: bool) -> Iterator[Match]:
         i, j = one[agreeing], other[agreeing]
         matrix = FRAMES[turn[agreeing[0]]]
         shift = position[j] - position[i] @ matrix.T
-        votes, centre = _most_agreeing(shift, i, j)
+        votes, centre = _most_agreeing(shift, code[i])
         if votes >= LEAST_VOTES:
             numbers = int(case[i[0]]), int(case[j[0]])
             pair = (view[numbers[0]], view[numbers[1]])
@@ -114,12 +114,15 @@ def _groups(key: Ints) -> list[Ints]:
     return [order[a:b] for a, b in zip(starts[often], stops[often], strict=True)]
 
 
-def _most_agreeing(shift: Ints, one: Ints, other: Ints) -> tuple[int, Ints]:
-    """The number of keypoints, each counted once, of the most popular shift, and that shift."""
+def _most_agreeing(shift: Ints, code: NDArray[np.uint64]) -> tuple[int, Ints]:
+    """The number of codes that agree on the most popular shift, and that shift.
+
+    Codes count, not keypoints: what repeats itself, such as a table, has many of one code.
+    """
     best = 0, shift[0]
     for candidate in np.unique(shift, axis=0):
         near = np.abs(shift - candidate).max(axis=1) <= SHIFT_TOLERANCE
-        votes = min(len(np.unique(one[near])), len(np.unique(other[near])))
+        votes = len(np.unique(code[near]))
         if votes > best[0]:
             best = votes, candidate
     return best

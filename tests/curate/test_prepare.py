@@ -209,6 +209,10 @@ def test_one_ct_under_two_names_is_noted(raw, tmp_path):
     made = prepare(request_for(tmp_path / "raw", tmp_path / "out", names=("msd_liver",)), workers=1)
     codes = [[f.code for f in case.findings] for case in made.manifest.cases()]
     assert [("duplicate_image" in found) for found in codes] == [True, True, False]
+    one, other, third = made.manifest.cases()
+    assert one.split == other.split
+    assert (one.subject_id, one.related) == (other.subject_id, (other.case_id,))
+    assert third.related == ()
 
 
 def test_recipe_commands():

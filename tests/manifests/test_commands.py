@@ -228,6 +228,39 @@ def test_split_that_fails_changes_nothing(folder):
     assert (folder / "manifest.parquet").read_bytes() == before
 
 
+def test_split_that_was_given(folder):
+    (folder / "split.csv").write_text("case_id,split\nbtcv/1,test\nbtcv/2,train\n")
+    call("split", folder, "--given", folder / "split.csv")
+    assert splits_of(folder).count("test") == splits_of(folder).count("train") == 1
+
+
+def test_given_split_that_parts_a_patient_changes_nothing(make_case, make_manifest, tmp_path):
+    cases = [make_case("a/1", split=None, related=("b/1",)), make_case("b/1", split=None)]
+    write_manifest(make_manifest(cases, folder=tmp_path), tmp_path / "manifest.parquet")
+    before = (tmp_path / "manifest.parquet").read_bytes()
+    (tmp_path / "split.csv").write_text("case_id,split\na/1,train\nb/1,test\n")
+    with pytest.raises(ManifestError, match="b/1 in test, a/1 in train"):
+        call("split", tmp_path, "--given", tmp_path / "split.csv", status=None)
+    assert (tmp_path / "manifest.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "case_id,split\n",
+        "case,split\na,train\n",
+        "case_id,split\na,dev\n",
+        "case_id,split\na,train\na,test\n",
+        "case_id,split\na\n",
+        "\x00\xff",
+    ],
+)
+def test_given_split_that_cannot_be_read(folder, text):
+    (folder / "split.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ManifestError, match=r"split\.csv"):
+        call("split", folder, "--given", folder / "split.csv", status=None)
+
+
 # edit and diff
 
 

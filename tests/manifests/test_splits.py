@@ -261,3 +261,51 @@ def test_words_that_make_no_request(words, complaint):
 def test_preset_for_none_of_the_datasets():
     with pytest.raises(ManifestError, match=r"'paper' is of btcv, .*: it has mine"):
         request_from_words(["mine"], preset="paper")
+
+
+# Related cases, and splits that were given.
+
+
+@pytest.fixture
+def related(make_case, make_manifest):
+    """Twelve cases, of which a/0, b/0 and c/0 show one patient."""
+    ties = {"a/0": ("b/0",), "b/0": ("c/0",)}
+    ids = [f"{dataset}/{n}" for dataset in "abc" for n in range(4)]
+    return make_manifest([make_case(i, split=None, related=ties.get(i, ())) for i in ids])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_related_cases_are_never_parted(related, seed):
+    request = SplitRequest(test=2, validation=1, seed=seed)
+    splits = splits_of(assign_splits(related, request))
+    assert splits["a/0"] == splits["b/0"] == splits["c/0"]
+    assert list(splits.values()).count("test") == 6
+
+
+def test_a_given_split_is_assigned_and_recorded(related):
+    given = {"a/0": "test", "b/0": "test", "c/0": "test", "a/1": "train"}
+    assigned = assign_splits(related, request_from_words("abc", given=given))
+    assert {c: s for c, s in splits_of(assigned).items() if s} == given
+    again = SplitRequest.model_validate(assigned.settings["split"])
+    assert splits_of(assign_splits(related, again)) == splits_of(assigned)
+
+
+def test_a_given_split_that_parts_related_cases_is_refused_by_name(related):
+    given = {"a/0": "train", "c/0": "test", "b/1": "test"}
+    with pytest.raises(ManifestError, match=r"(?s)one patient.*c/0 in test, a/0 in train") as told:
+        assign_splits(related, SplitRequest(given=given))
+    assert "b/1" not in str(told.value)
+
+
+def test_a_given_split_may_leave_related_cases_out(related):
+    assign_splits(related, SplitRequest(given={"a/0": "train", "b/1": "test"}))
+
+
+def test_a_given_split_of_cases_that_are_not_there(related):
+    with pytest.raises(ManifestError, match=r"1 cases that the manifest has not: 'z/9'"):
+        assign_splits(related, SplitRequest(given={"z/9": "train"}))
+
+
+def test_a_given_split_stands_alone():
+    with pytest.raises(ManifestError, match="stands alone"):
+        request_from_words("abc", test=["0.2"], given={"a/0": "train"})

@@ -193,6 +193,34 @@ def test_subject_in_two_splits(make_case, make_manifest):
     ]
 
 
+def test_related_cases_in_two_splits(make_case, make_manifest):
+    cases = [
+        make_case("a/1", related=("b/1", "gone/1")),
+        make_case("b/1", subject_id="a/1", split="test"),
+        make_case("c/1", split="validation"),
+    ]
+    problems = validate(make_manifest(cases), files=False)
+    assert problems == [
+        Problem(
+            *("b/1", "split", "one split for each subject"),
+            "test, with a/1 of the same subject in train",
+        )
+    ]
+
+
+def test_related_cases_of_two_subjects(make_case, make_manifest):
+    cases = [make_case("a/1", related=("b/1",)), make_case("b/1", split="test")]
+    assert validate(make_manifest(cases), files=False) == [
+        Problem(
+            *("b/1", "split", "one split for each subject"),
+            "test, with a/1 of the same image or patient in train",
+        ),
+        Problem(
+            "b/1", "subject_id", "a/1, as of related cases", "b/1, with the related cases none"
+        ),
+    ]
+
+
 # Files.
 
 

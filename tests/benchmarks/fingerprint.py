@@ -1,0 +1,186 @@
+"""Measure the fingerprint: copies found, patients kept apart, seconds, and 10,000 simulated cases.
+
+    python -m tests.benchmarks.fingerprint
+
+Needs real data where tests/conftest.py looks for it.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import combinations, permutations, product
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from curate.fingerprint import Fingerprint
+from curate.keypoints import find_keypoints
+from curate.matching import LEAST_VOTES, find_matches
+from curate.phantom import draw_patient, render
+from curate.phantom_appearance import acquire, plan_scan
+from tests.conftest import SHARED_DATA
+from tests.curate.simulated_fingerprints import simulated
+
+DATA = SHARED_DATA / "totalsegmentator"
+REAL = ("example_ct", "example_ct_dicom")
+PHANTOMS = ("btcv", "msd_liver", "msd_pancreas", "msd_spleen", "kits19")
+TRIES = 20  # random draws of each transformation
+
+Volume = np.ndarray
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def patients() -> dict[str, sitk.Image]:
+    """The real CTs and ten phantoms."""
+    images = {name: sitk.ReadImage(str(DATA / name / "image.nii.gz")) for name in REAL}
+    for seed, dataset in product(range(2), PHANTOMS):
+        rng = np.random.default_rng((seed, len(dataset)))
+        patient = draw_patient(rng)
+        scan = plan_scan(dataset, rng, in_plane_mm=2.0, slice_mm=3.0)
+        hu, _ = render(patient, scan.grid, contrast=scan.contrast)
+        images[f"phantom {dataset} {seed}"] = scan.grid.image(acquire(hu, scan, rng))
+    return images
+
+
+def crop(hu: Volume, rng: np.random.Generator, shares: tuple[float, float, float]) -> Volume:
+    """A random box of so much of each axis."""
+    sizes = [max(1, round(n * share)) for n, share in zip(hu.shape, shares, strict=True)]
+    starts = [rng.integers(0, n - size + 1) for n, size in zip(hu.shape, sizes, strict=True)]
+    return hu[tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))]
+
+
+def turned(hu: Volume, rng: np.random.Generator) -> Volume:
+    """Turned and flipped at random."""
+    order = list(permutations(range(3)))[rng.integers(6)]
+    return np.flip(hu.transpose(order), np.flatnonzero(rng.integers(0, 2, 3)).tolist())
+
+
+def everything(hu: Volume, rng: np.random.Generator) -> Volume:
+    """Two thirds of the slices, turned, with an offset, clipped and noisy."""
+    noisy = turned(crop(hu, rng, (0.67, 1, 1)), rng) + rng.normal(0, 5, 1) + 1024
+    return (noisy + rng.normal(0, 5, noisy.shape)).clip(24, 2024)
+
+
+TRANSFORMATIONS: dict[str, Callable[[Volume, np.random.Generator], Volume]] = {
+    "turned and flipped": turned,
+    "HU + 1024": lambda hu, _: hu + 1024,
+    "float, off by 0.3 HU": lambda hu, rng: hu + rng.uniform(-0.3, 0.3, hu.shape),
+    "clipped to -1000..1000": lambda hu, _: hu.clip(-1000, 1000),
+    "clipped to -200..300": lambda hu, _: hu.clip(-200, 300),
+    "noise of 5 HU": lambda hu, rng: hu + rng.normal(0, 5, hu.shape),
+    "noise of 10 HU": lambda hu, rng: hu + rng.normal(0, 10, hu.shape),
+    "noise of 20 HU": lambda hu, rng: hu + rng.normal(0, 20, hu.shape),
+    "blurred by half a voxel": lambda hu, _: ndimage.gaussian_filter(hu, 0.5),
+    "in-plane crop to 70 %": lambda hu, rng: crop(hu, rng, (1, 0.7, 0.7)),
+    "in-plane crop to 50 %": lambda hu, rng: crop(hu, rng, (1, 0.5, 0.5)),
+    "40 slices": lambda hu, rng: crop(hu, rng, (40 / len(hu), 1, 1)),
+    "30 slices": lambda hu, rng: crop(hu, rng, (30 / len(hu), 1, 1)),
+    "20 slices": lambda hu, rng: crop(hu, rng, (20 / len(hu), 1, 1)),
+    "15 slices": lambda hu, rng: crop(hu, rng, (15 / len(hu), 1, 1)),
+    "12 slices": lambda hu, rng: crop(hu, rng, (12 / len(hu), 1, 1)),
+    "all at once": everything,
+}
+SPACINGS_MM = ((1.5, 1.5, 1.5), (1.5, 1.5, 3.0), (2.0, 2.0, 2.0), (3.0, 3.0, 5.0), (0.8, 0.8, 1.0))
+
+
+def image_of(hu: Volume) -> sitk.Image:
+    """A volume whose header says nothing."""
+    return sitk.GetImageFromArray(np.ascontiguousarray(hu, np.float32))
+
+
+def resampled(image: sitk.Image, spacing_mm: tuple[float, ...]) -> sitk.Image:
+    """Resampled in space, the first voxel in place."""
+    extent = (np.array(image.GetSize()) - 1) * image.GetSpacing()
+    size = [int(n) for n in np.floor(extent / spacing_mm + 1e-6) + 1]
+    place = (image.GetOrigin(), spacing_mm, image.GetDirection())
+    return sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, *place, -1024.0)
+
+
+def votes(first: Fingerprint, second: Fingerprint) -> int:
+    """Those of the match of two CTs; 0 for none."""
+    return max((m.votes for m in find_matches([first, second])), default=0)
+
+
+def copies(hu: Volume, name: str) -> Iterator[sitk.Image]:
+    """Random copies by one transformation."""
+    for seed in range(TRIES):
+        yield image_of(TRANSFORMATIONS[name](hu, np.random.default_rng(seed)))
+
+
+def measure_patients(images: dict[str, sitk.Image]) -> None:
+    """Print votes within and between patients."""
+    prints = {name: Fingerprint.of(image) for name, image in images.items()}
+    between = [votes(prints[a], prints[b]) for a, b in combinations(prints, 2)]
+    say(f"{len(between)} pairs of different patients: most votes {max(between)}")
+    slab = sitk.ReadImage(str(DATA / "example_ct_sm" / "image.nii.gz"))
+    say(f"example_ct_sm in example_ct: {votes(prints[REAL[0]], Fingerprint.of(slab))} votes")
+    say(f"{'':26}{'real: found, votes':>30}{'phantoms':>24}{'false':>8}")
+    for name in TRANSFORMATIONS:
+        own: dict[bool, list[int]] = {True: [], False: []}
+        false = []
+        for patient, image in images.items():
+            hu = sitk.GetArrayFromImage(image).astype(np.float32)
+            if name.endswith("slices") and int(name.split()[0]) >= len(hu):
+                continue
+            for number, copy in enumerate(copies(hu, name)):
+                if patient not in REAL and number >= 2:
+                    break
+                found = Fingerprint.of(copy)
+                own[patient in REAL].append(votes(prints[patient], found))
+                false += [votes(prints[p], found) for p in prints if p != patient]
+        cells = [
+            f"{np.mean(np.array(v) >= LEAST_VOTES):7.1%} {min(v):4}{np.median(v):7.1f}"
+            for v in (own[True], own[False])
+        ]
+        wrong = sum(v >= LEAST_VOTES for v in false)
+        say(f"{name:26}{cells[0]:>30}{cells[1]:>24}{f'{wrong}/{len(false)}':>10}")
+    for spacing in SPACINGS_MM:
+        found = [votes(prints[p], Fingerprint.of(resampled(i, spacing))) for p, i in images.items()]
+        say(f"resampled to {spacing}: votes {found}")
+
+
+def measure_time() -> None:
+    """Print seconds of a usual size, on one core."""
+    hu = sitk.GetArrayFromImage(sitk.ReadImage(str(DATA / REAL[1] / "image.nii.gz")))
+    big = np.concatenate([np.roll(hu, 7 * i, 1) for i in range(8)])[:150].astype(np.int16)
+    image = sitk.GetImageFromArray(big)
+    image.SetSpacing((0.8, 0.8, 3.0))
+    for what, run in (
+        ("on voxels", lambda: find_keypoints(big, most=128)),
+        ("whole", lambda: Fingerprint.of(image)),
+    ):
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            run()
+            seconds.append(time.process_time() - start)
+        say(f"512 x 512 x 150, {what}: {np.median(seconds):.2f} s of CPU")
+
+
+def measure_many(count: int) -> None:
+    """Print the time to find all matches of simulated cases, of which every tenth has a part."""
+    start = time.perf_counter()
+    fingerprints, related = simulated(count)
+    say(f"{count} cases simulated in {time.perf_counter() - start:.0f} s")
+    start, cpu = time.perf_counter(), time.process_time()
+    found = {(m.first, m.second) for m in find_matches(fingerprints)}
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    say(
+        f"matched in {seconds:.1f} s ({cpu:.1f} s of CPU): {len(found & related)} of "
+        f"{len(related)} found, {len(found - related)} false"
+    )
+    text = [len(f.to_text()) for f in fingerprints]
+    say(f"at most {max(text)} bytes a case in the manifest")
+
+
+if __name__ == "__main__":
+    measure_time()
+    measure_many(1_000)
+    measure_many(10_000)
+    measure_patients(patients())
