@@ -8,9 +8,10 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from curate.harmonise import Target
-from curate.prepare import Request, prepare
+from curate.prepare import prepare
+from curate.prepare_plan import Request
 from curate.recipe import load_recipe
+from curate.target import Target
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.validate import validate
