@@ -8,12 +8,20 @@ import pytest
 import torch
 
 from manifests.errors import TrainingError
-from manifests.manifest import Manifest
+from manifests.manifest import Manifest, read_manifest
 from train import loop
+from train.augmentation_settings import AUGMENTATIONS
 from train.checkpoint import checkpoint_path, load_checkpoint
 from train.events import EpochDone, Started, StepDone
 from train.loop import train
 from train.settings import resolve
+
+AUGMENTED = {
+    "augmentation": AUGMENTATIONS["nnunet"].model_copy(
+        update={"mirror_zyx": (0.5, 0.5, 0.0), "rotation": (1.0, -30.0, 30.0)}
+    ),
+    "stage_epochs": (1, 1),
+}
 
 
 def stop_at(matches):
@@ -52,8 +60,6 @@ def assert_same_run(run, other):
 @pytest.fixture(scope="module")
 def whole_run(manifest_path, settings, tmp_path_factory):
     """A run that nothing interrupted."""
-    from manifests.manifest import read_manifest
-
     run = tmp_path_factory.mktemp("whole") / "run"
     events = []
     result = train(read_manifest(manifest_path), run, settings, on_event=events.append)
@@ -84,6 +90,27 @@ def test_a_stopped_run_goes_on_to_the_same_weights_bit_by_bit(
         train(manifest, tmp_path, settings, on_event=stop_at(stop))
     train(manifest, tmp_path, settings)
     assert_same_run(tmp_path, whole_run[0])
+
+
+@pytest.mark.parametrize("residence", ["device", "disk"])
+def test_so_does_a_run_whose_patches_are_turned_and_mirrored(
+    manifest, settings, tmp_path, residence, augmented_run
+):
+    chosen = settings.model_copy(update={"residence": residence, **AUGMENTED})
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, tmp_path, chosen, on_event=stop_at(within_epoch(2)))
+    train(manifest, tmp_path, chosen)
+    one, two = (load_checkpoint(checkpoint_path(r, "last")) for r in (tmp_path, augmented_run))
+    assert one.header.losses == two.header.losses
+    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
+
+
+@pytest.fixture(scope="module")
+def augmented_run(manifest_path, settings, tmp_path_factory):
+    """A run with much augmentation that nothing interrupted."""
+    run = tmp_path_factory.mktemp("augmented") / "run"
+    train(read_manifest(manifest_path), run, settings.model_copy(update=AUGMENTED))
+    return run
 
 
 @pytest.fixture
