@@ -5,93 +5,49 @@ compare what was labelled with the summed probability of each such group; the ex
 push a class away from voxels that are known to be something else. With `merged = 0, 1, ..., N-1`
 the marginal losses are the regular ones, so that a batch may mix cases of any datasets.
 
+Each loss has two implementations of the same values: `fused`, with gradients written out by hand,
+is fast and lean; `eager` is the paper's equations, differentiated by PyTorch.
+
 Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation numbers are theirs.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from manifests.errors import TrainingError
-from train.shapes import (
-    ClassCounts,
-    ClassMask,
-    Logits,
-    Merged,
-    PerClass,
-    Scalar,
-    Target,
-    VoxelLogits,
-    VoxelMask,
-    VoxelTarget,
-    check_fit,
-)
-
-ClassReduction = Literal["sum", "mean"]
+from train.class_reduction import ClassReduction
+from train.eager_loss import eager_terms
+from train.fused_loss import fused_terms
+from train.label_smoothing import uniform_cross_entropy
+from train.loss_options import TERMS, Implementation, LossOptions, Term, check_implementation
+from train.shapes import Logits, Merged, PerSample, Scalar, Target, check_fit
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What the four terms share: each part is worked out once, and only if a term asks for it."""
-
-    logits: VoxelLogits  # float32 or float64
-    target: VoxelTarget
-    merged: Merged
-
-    @cached_property
-    def log_p(self) -> VoxelLogits:
-        """Log-probability of each class (Eq. 1)."""
-        return self.logits.log_softmax(1)
-
-    @cached_property
-    def p(self) -> VoxelLogits:
-        """Probability of each class (Eq. 1)."""
-        return self.log_p.exp()
-
-    @cached_property
-    def mass(self) -> PerClass:
-        """Sum of each class's probability over the voxels."""
-        return self.p.sum(-1)
-
-    @cached_property
-    def inside(self) -> VoxelMask:
-        """Whether a voxel's label is the group that class n is in: z of Eq. 5, for each class."""
-        return self.merged[:, :, None] == self.target[:, None]
-
-    @cached_property
-    def excluded(self) -> VoxelMask:
-        """Whether a voxel's label is a foreground group that class n is not in (Eq. 9)."""
-        excluded = ~self.inside & (self.target != 0)[:, None]
-        excluded[:, 0] = False  # background is excluded from nothing
-        return excluded
-
-    @cached_property
-    def excluded_p(self) -> VoxelLogits:
-        """Probability of each class where it is excluded, 0 elsewhere: e p of Eq. 10."""
-        return torch.where(self.excluded, self.p, 0.0)
-
-    @cached_property
-    def excluded_count(self) -> PerClass:
-        """Number of voxels that each class is excluded from."""
-        return _count(self.excluded).to(self.logits.dtype)
-
-
-def marginal_cross_entropy(logits: Logits, target: Target, merged: Merged) -> Scalar:
+def marginal_cross_entropy(
+    logits: Logits,
+    target: Target,
+    merged: Merged,
+    *,
+    label_smoothing: float = 0.0,
+    implementation: Implementation = "fused",
+) -> Scalar:
     """Return the mean over voxels of `-log q` of the labelled group.
 
-    Finite for logits up to 1e30 in size; infinite where the target is no representative.
+    Finite for logits up to 1e30 in size; infinite where the target is no representative. With
+    `label_smoothing` a, the label is 1 - a of itself and a of all classes alike, merged into
+    groups: the share of a group is a times its number of classes over N.
 
     Raises:
-        TrainingError: If the shapes, types or devices do not fit together.
+        TrainingError: If the tensors do not fit together, or an option is out of range.
 
-    Source: Eq. 5; its gradient is Eq. 8.
+    Source: Eq. 5; its gradient is Eq. 8. The target adaptive loss of Fang and Yan, IEEE TMI 39
+    (2020), is the same.
     """
-    return _marginal_cross_entropy(_batch(logits, target, merged))
+    options = LossOptions(label_smoothing=label_smoothing)
+    return _mean_of("marginal_cross_entropy", (logits, target, merged), options, implementation)
 
 
 def marginal_dice(
@@ -101,6 +57,7 @@ def marginal_dice(
     *,
     class_reduction: ClassReduction = "sum",
     smooth: float = 1e-5,
+    implementation: Implementation = "fused",
 ) -> Scalar:
     """Return one minus soft Dice, reduced over each sample's groups, then averaged over samples.
 
@@ -112,12 +69,17 @@ def marginal_dice(
 
     Source: Eq. 6.
     """
-    _check_options(class_reduction, smooth=smooth)
-    return _marginal_dice(_batch(logits, target, merged), class_reduction, smooth)
+    options = LossOptions(class_reduction=class_reduction, smooth=smooth)
+    return _mean_of("marginal_dice", (logits, target, merged), options, implementation)
 
 
 def exclusion_cross_entropy(
-    logits: Logits, target: Target, merged: Merged, *, epsilon: float = 1.0
+    logits: Logits,
+    target: Target,
+    merged: Merged,
+    *,
+    epsilon: float = 1.0,
+    implementation: Implementation = "fused",
 ) -> Scalar:
     """Return the mean over voxels of `log(p + epsilon)`, summed over the classes excluded there.
 
@@ -126,12 +88,17 @@ def exclusion_cross_entropy(
 
     Source: Eq. 11.
     """
-    _check_options(epsilon=epsilon)
-    return _exclusion_cross_entropy(_batch(logits, target, merged), epsilon)
+    options = LossOptions(epsilon=epsilon)
+    return _mean_of("exclusion_cross_entropy", (logits, target, merged), options, implementation)
 
 
 def exclusion_dice(
-    logits: Logits, target: Target, merged: Merged, *, class_reduction: ClassReduction = "sum"
+    logits: Logits,
+    target: Target,
+    merged: Merged,
+    *,
+    class_reduction: ClassReduction = "sum",
+    implementation: Implementation = "fused",
 ) -> Scalar:
     """Return the soft Dice between each class and the region that it is excluded from.
 
@@ -142,8 +109,8 @@ def exclusion_dice(
 
     Source: Eq. 10.
     """
-    _check_options(class_reduction)
-    return _exclusion_dice(_batch(logits, target, merged), class_reduction)
+    options = LossOptions(class_reduction=class_reduction)
+    return _mean_of("exclusion_dice", (logits, target, merged), options, implementation)
 
 
 class MarginalExclusionLoss(nn.Module):
@@ -157,6 +124,8 @@ class MarginalExclusionLoss(nn.Module):
         class_reduction: ClassReduction = "sum",
         smooth: float = 1e-5,
         epsilon: float = 1.0,
+        label_smoothing: float = 0.0,
+        implementation: Implementation = "fused",
     ) -> None:
         """Keep the options; a weight of 0 leaves its two terms out, work and all.
 
@@ -164,104 +133,94 @@ class MarginalExclusionLoss(nn.Module):
             TrainingError: If an option is out of range, or both weights are 0.
         """
         super().__init__()
-        _check_options(class_reduction, smooth=smooth, epsilon=epsilon)
+        self.options = LossOptions(
+            class_reduction=class_reduction,
+            smooth=smooth,
+            epsilon=epsilon,
+            label_smoothing=label_smoothing,
+        )
         weights = {"marginal": marginal_weight, "exclusion": exclusion_weight}
         if min(weights.values()) < 0 or not 0 < sum(weights.values()) < math.inf:
             msg = f"expected finite weights >= 0, not both 0, got {weights}"
             raise TrainingError(msg)
+        check_implementation(implementation)
         self.weights = weights
-        self.class_reduction: ClassReduction = class_reduction
-        self.smooth = smooth
-        self.epsilon = epsilon
+        self.implementation: Implementation = implementation
 
-    def forward(self, logits: Logits, target: Target, merged: Merged) -> Scalar:
-        """Return the total loss."""
-        return self.total(self.terms(logits, target, merged))
+    def forward(
+        self,
+        logits: Logits,
+        target: Target,
+        merged: Merged,
+        *,
+        exclusion_of_sample: PerSample | None = None,
+    ) -> Scalar:
+        """Return the total loss; `exclusion_of_sample` is that of `terms`."""
+        terms = self.terms(logits, target, merged, exclusion_of_sample=exclusion_of_sample)
+        return self.total(terms)
 
-    def terms(self, logits: Logits, target: Target, merged: Merged) -> dict[str, Tensor]:
+    def terms(
+        self,
+        logits: Logits,
+        target: Target,
+        merged: Merged,
+        *,
+        exclusion_of_sample: PerSample | None = None,
+    ) -> dict[str, Tensor]:
         """Return each term by its function's name, not weighted; terms of weight 0 are left out.
+
+        Args:
+            logits: Of any floating type; worked out in float32 or better, under autocast too.
+            target: Representatives.
+            merged: Each class's representative.
+            exclusion_of_sample: What each sample's exclusion terms are multiplied by; 1 by default.
 
         Raises:
             TrainingError: If the shapes, types or devices do not fit together.
         """
-        batch = _batch(logits, target, merged)
-        terms: dict[str, Tensor] = {}
-        if self.weights["marginal"]:
-            terms["marginal_cross_entropy"] = _marginal_cross_entropy(batch)
-            terms["marginal_dice"] = _marginal_dice(batch, self.class_reduction, self.smooth)
-        if self.weights["exclusion"]:
-            terms["exclusion_cross_entropy"] = _exclusion_cross_entropy(batch, self.epsilon)
-            terms["exclusion_dice"] = _exclusion_dice(batch, self.class_reduction)
-        return terms
+        wanted: list[Term] = [name for name in TERMS if self.weights[_family(name)]]
+        tensors = logits, target, merged
+        terms = _terms(wanted, tensors, self.options, self.implementation)
+        if exclusion_of_sample is not None:
+            for name in terms:
+                if _family(name) == "exclusion":
+                    terms[name] = terms[name] * exclusion_of_sample
+        return {name: values.mean() for name, values in terms.items()}
 
     def total(self, terms: Mapping[str, Tensor]) -> Scalar:
         """Return the weighted sum of what `terms` returned, for a loop that logs the terms too."""
-        weighted = [self.weights[name.split("_")[0]] * term for name, term in terms.items()]
+        weighted = [self.weights[_family(name)] * term for name, term in terms.items()]
         return torch.stack(weighted).sum()
 
 
-def _marginal_cross_entropy(batch: _Batch) -> Scalar:
-    """Eq. 5, with log q (Eq. 4) from log-probabilities, since q itself may underflow."""
-    return -torch.where(batch.inside, batch.log_p, -torch.inf).logsumexp(1).mean()
+def _family(name: str) -> str:
+    """Return `marginal` or `exclusion`."""
+    return name.split("_")[0]
 
 
-def _marginal_dice(batch: _Batch, class_reduction: ClassReduction, smooth: float) -> Scalar:
-    """Eq. 6; q is linear in p, so that classes are pooled after the sum over voxels."""
-    overlap = _pool(torch.where(batch.inside, batch.p, 0.0).sum(-1), batch.merged)
-    size = _count(batch.inside) + _pool(batch.mass, batch.merged)
-    is_group = batch.merged == torch.arange(batch.merged.shape[1], device=batch.merged.device)
-    return _reduce(1 - (2 * overlap + smooth) / (size + smooth), is_group, class_reduction)
+def _mean_of(
+    name: Term,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    options: LossOptions,
+    implementation: Implementation,
+) -> Scalar:
+    """Return one term's mean over the samples."""
+    check_implementation(implementation)
+    return _terms([name], tensors, options, implementation)[name].mean()
 
 
-def _exclusion_cross_entropy(batch: _Batch, epsilon: float) -> Scalar:
-    """Eq. 11."""
-    # e log(p + eps) = log1p(e p / eps) + e log(eps): one pass, over what Eq. 10 needs too
-    log_ratio = (batch.excluded_p / epsilon).log1p().sum()
-    return (log_ratio + batch.excluded_count.sum() * math.log(epsilon)) / batch.target.numel()
-
-
-def _exclusion_dice(batch: _Batch, class_reduction: ClassReduction) -> Scalar:
-    """Eq. 10."""
-    keep = batch.excluded_count > 0
-    # a class that is excluded nowhere may have no probability either: not 0 / 0
-    size = torch.where(keep, batch.excluded_count + batch.mass, 1.0)
-    return _reduce(2 * batch.excluded_p.sum(-1) / size, keep, class_reduction)
-
-
-def _count(mask: VoxelMask) -> ClassCounts:
-    """Count the voxels of each class's mask."""
-    # as bytes: a sum of booleans copies the mask into wider numbers first
-    return mask.view(torch.uint8).sum(-1, dtype=torch.int32)
-
-
-def _pool(values: PerClass, merged: Merged) -> PerClass:
-    """Sum over the classes of each group, at its representative (Eq. 4); 0 at other classes."""
-    # not scatter_add, whose order of summation varies on a GPU, nor matmul, which autocast rounds
-    member = merged[:, None] == torch.arange(merged.shape[1], device=merged.device)[:, None]
-    return (values[:, None] * member).sum(-1)
-
-
-def _reduce(values: PerClass, keep: ClassMask, class_reduction: ClassReduction) -> Scalar:
-    """Sum or average each sample's kept classes (none: 0), then average over the samples."""
-    per_sample = torch.where(keep, values, 0.0).sum(1)
-    if class_reduction == "mean":
-        per_sample = per_sample / keep.sum(1).clamp(min=1)
-    return per_sample.mean()
-
-
-def _batch(logits: Tensor, target: Tensor, merged: Tensor) -> _Batch:
-    """Flatten the space, and take logits of at least float32, under autocast too."""
-    check_fit(logits, target, merged)
-    exact = logits if logits.dtype == torch.float64 else logits.float()
-    return _Batch(exact.flatten(2), target.flatten(1), merged)
-
-
-def _check_options(class_reduction: str = "sum", **above_zero: float) -> None:
-    """Refuse options out of range."""
-    if class_reduction not in ("sum", "mean"):
-        msg = f"class_reduction must be 'sum' or 'mean', got {class_reduction!r}"
-        raise TrainingError(msg)
-    for name, value in above_zero.items():
-        if not 0 < value < math.inf:
-            msg = f"{name} must be finite and above 0, got {value}"
-            raise TrainingError(msg)
+def _terms(
+    wanted: Collection[Term],
+    tensors: tuple[Tensor, Tensor, Tensor],
+    options: LossOptions,
+    implementation: Implementation,
+) -> dict[Term, PerSample]:
+    """Return the wanted terms of each sample."""
+    check_fit(*tensors)
+    work_out = fused_terms if implementation == "fused" else eager_terms
+    terms = work_out(*tensors, wanted, options)
+    name, share = "marginal_cross_entropy", options.label_smoothing
+    if share and name in terms:
+        logits, _, merged = tensors
+        terms[name] = (1 - share) * terms[name] + share * uniform_cross_entropy(logits, merged)
+    return terms

@@ -11,25 +11,19 @@ from train.settings import TrainSettings
 def batch_loss(logits: Tensor, batch: Batch, settings: TrainSettings) -> Tensor:
     """The regular losses on fully labelled patches, marginal and exclusion losses on the others.
 
-    Every one of the losses is a mean over patches, so that a batch of both kinds is their mean
-    weighted by how many there are of each.
+    With nothing merged, the marginal losses are the regular ones; so all that a fully labelled
+    patch needs is that its exclusion losses do not count. Every loss is a mean over patches.
 
     Source: section 4.4.
     """
-    classes = torch.arange(batch.merged.shape[1])
-    full = (batch.merged == classes).all(1)
-    total = logits.new_zeros((), dtype=torch.float32)
-    for chosen, exclusion_weight in ((full, 0.0), (~full, settings.exclusion_weight)):
-        rows = chosen.nonzero().flatten()
-        if rows.numel():
-            loss = MarginalExclusionLoss(
-                marginal_weight=settings.marginal_weight,
-                exclusion_weight=exclusion_weight,
-                class_reduction=settings.class_reduction,
-                smooth=settings.smooth,
-                epsilon=settings.epsilon,
-            )
-            target, merged = (t[rows].to(logits.device) for t in (batch.target, batch.merged))
-            share = rows.numel() / len(full)
-            total = total + share * loss(logits[rows.to(logits.device)], target, merged)
-    return total
+    partial = (batch.merged != torch.arange(batch.merged.shape[1])).any(1)
+    loss = MarginalExclusionLoss(
+        marginal_weight=settings.marginal_weight,
+        exclusion_weight=settings.exclusion_weight if partial.any() else 0.0,
+        class_reduction=settings.class_reduction,
+        smooth=settings.smooth,
+        epsilon=settings.epsilon,
+    )
+    target, merged = (t.to(logits.device) for t in (batch.target, batch.merged))
+    exclusion = partial.to(logits.device, torch.float32)
+    return loss(logits, target, merged, exclusion_of_sample=exclusion)

@@ -26,9 +26,20 @@ Scalar = Float[Tensor, ""]
 VoxelLogits = Float[Tensor, "batch classes voxels"]
 VoxelTarget = Integer[Tensor, "batch voxels"]
 VoxelMask = Bool[Tensor, "batch classes voxels"]
+PerSample = Float[Tensor, "batch"]
 PerClass = Float[Tensor, "batch classes"]
 ClassCounts = Integer[Tensor, "batch classes"]
 ClassMask = Bool[Tensor, "batch classes"]
+ClassPairs = Bool[Tensor, "batch classes classes"]
+ClassTable = Float[Tensor, "batch classes classes"]
+
+ByClass = Float[Tensor, "classes voxels"]  # of one sample
+ByGroup = Float[Tensor, "groups voxels"]
+ByVoxel = Float[Tensor, "voxels"]
+LabelRow = Integer[Tensor, "voxels"]
+ClassRow = Integer[Tensor, "classes"]
+Groups = Integer[Tensor, "groups"]
+GroupTable = Float[Tensor, "groups classes"]
 
 
 def check_fit(logits: Tensor, target: Tensor, merged: Tensor) -> None:
