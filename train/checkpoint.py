@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file each, which can hold numbers and text but no code.
 
-Tensors are named `network/...` and `optimiser/<parameter>/<what>`; all else is one JSON text in the
-file's metadata. A digest over both tells damage from what was written.
+Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one) and
+`optimiser/<parameter>/<what>`; all else is one JSON text in the file's metadata. A digest over both
+tells damage from what was written.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
 Which = Literal["best", "last"]
 
-_NETWORK, _OPTIMISER = "network/", "optimiser/"
+_NETWORK, _AVERAGE, _OPTIMISER = "network/", "average/", "optimiser/"
 _STEP = "step"  # Adam counts its steps in a scalar
 _Millimetres = Annotated[float, Field(gt=0)]
 
@@ -43,8 +44,9 @@ class Header(BaseModel):
         normalisation: From Hounsfield units to the network's input.
         spacing_mm: Spacing along x, y, z.
         manifest_sha256: Digest of what the training used of its manifest.
-        losses: Mean loss of each epoch so far.
-        step: Batches so far.
+        losses: Mean loss of each whole epoch so far.
+        step: Batches of those epochs.
+        batch_losses: Losses of the batches of an epoch that a signal cut short.
         best_score: Best mean validation Dice so far, if there was a validation.
         versions: Version of each package that decides the numbers.
     """
@@ -59,6 +61,7 @@ class Header(BaseModel):
     losses: tuple[float, ...]
     step: int
     best_score: float | None
+    batch_losses: tuple[float, ...] = ()
     versions: dict[str, str] = Field(
         default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
     )
@@ -79,7 +82,7 @@ class Header(BaseModel):
     @property
     def network(self) -> NetworkSettings:
         """The network's form."""
-        return NetworkSettings(self.settings.patch_size_zyx, self.spacing_mm, self.settings.filters)
+        return NetworkSettings.of(self.settings, self.spacing_mm)
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,17 @@ def checkpoint_path(run: Path, which: Which) -> Path:
 
 
 def save_checkpoint(
-    path: Path, header: Header, network: nn.Module, optimiser: optim.Optimizer | None
+    path: Path,
+    header: Header,
+    network: nn.Module,
+    optimiser: optim.Optimizer | None,
+    *,
+    average: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint as a whole file; without the optimiser, it can predict but not go on."""
     tensors: dict[str, Tensor] = {_NETWORK + n: p for n, p in _parameters(network).items()}
+    if average:
+        tensors |= {_AVERAGE + n: p for n, p in _parameters(average).items()}
     for name, parameter in _parameters(network).items():
         state = optimiser.state.get(parameter, {}) if optimiser else {}
         for what, value in state.items():
@@ -177,27 +187,36 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     )
 
 
-def check_network(checkpoint: Checkpoint, network: nn.Module) -> None:
+def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = _NETWORK) -> None:
     """Compare names, shapes and types of a checkpoint's weights with a network's.
 
     Raises:
         CheckpointError: They differ.
     """
-    expected = {_NETWORK + n: _form(p) for n, p in _parameters(network).items()}
-    got = {n: _form(t) for n, t in checkpoint.tensors.items() if n.startswith(_NETWORK)}
+    expected = {prefix + n: _form(p) for n, p in _parameters(network).items()}
+    got = {n: _form(t) for n, t in checkpoint.tensors.items() if n.startswith(prefix)}
     _check_forms(checkpoint.path, expected, got)
 
 
-def restore_network(checkpoint: Checkpoint, network: nn.Module) -> None:
+def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = _NETWORK) -> None:
     """Give a network the weights of a checkpoint.
 
     Raises:
         CheckpointError: They do not fit.
     """
-    check_network(checkpoint, network)
+    check_network(checkpoint, network, prefix=prefix)
     with torch.no_grad():
         for name, parameter in _parameters(network).items():
-            parameter.copy_(checkpoint.tensors[_NETWORK + name])
+            parameter.copy_(checkpoint.tensors[prefix + name])
+
+
+def restore_average(checkpoint: Checkpoint, average: nn.Module) -> None:
+    """Give the weights' moving average that of a checkpoint.
+
+    Raises:
+        CheckpointError: They do not fit, or the checkpoint has none.
+    """
+    restore_network(checkpoint, average, prefix=_AVERAGE)
 
 
 def restore_optimiser(

@@ -9,16 +9,11 @@ from rich.console import Console
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rich.progress import Progress, TaskID
-
-    from train.events import Event
-    from train.plan import TrainingPlan
-    from train.settings import TrainSettings
-
 app = typer.Typer()
 console = Console()
 
 SOME_FAILED_EXIT_CODE = 3
+PREEMPTED_EXIT_CODE = 75  # as sysexits.h calls a temporary failure: run it again
 
 T = TypeVar("T")
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")]
@@ -41,36 +36,54 @@ def train_command(
         Path, typer.Option(metavar="RUN", help="Folder for checkpoints, logs and settings.")
     ],
     *,
-    preset: Annotated[str, typer.Option(help="tiny, default or paper.")] = "default",
+    preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
     override: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting.")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes on each machine, each with its GPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; torchrun or SLURM starts them.")] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with a run although the manifest is another.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
 ) -> None:
-    """Train a network; the same command again goes on where it was stopped."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Train a network; the same command again goes on where it was stopped.
 
+    On SIGTERM or SIGUSR1 it saves where it is, to the very batch, and ends with exit code 75.
+    """
     from manifests.manifest import read_manifest
+    from train.device import pick_device
     from train.loop import train
     from train.plan import plan_training
+    from train.plan_view import expected_time, plan_facts, plan_tables
+    from train.processes import Processes, is_first
+    from train.progress import drawn
     from train.settings import resolve
 
     settings = resolve(preset, override or [])
     cases = read_manifest(manifest)
     plan = plan_training(cases, settings)
-    _show_plan(plan)
+    if is_first():
+        for table in plan_tables(plan):
+            console.print(table)
+        _say("\n".join(plan_facts(plan)))
     if dry_run:
+        _say(expected_time(plan, pick_device(settings.device)))
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        drawing = _Drawing(progress, progress.add_task("reading", total=settings.epochs), settings)
-        result = train(cases, out, settings, on_event=drawing)
+    processes = Processes(devices, nodes)
+    with drawn(Console(quiet=not is_first()), settings) as drawing:
+        result = train(cases, out, settings, processes=processes, force=force, on_event=drawing)
+    if result.preempted:
+        _say(f"stopped by a signal after {result.epochs} whole epochs; the same command goes on")
+        raise typer.Exit(PREEMPTED_EXIT_CODE)
+    if not is_first():
+        return
     if result.epochs == result.epochs_before:
-        console.print(f"{out} is finished: {result.epochs} epochs; nothing to do", soft_wrap=True)
+        _say(f"{out} is finished: {result.epochs} epochs; nothing to do")
     score = "none" if result.best_score is None else f"{result.best_score:.3f}"
-    console.print(
-        f"best validation Dice {score}; checkpoints in {out / 'checkpoints'}", soft_wrap=True
-    )
+    _say(f"best validation Dice {score}; checkpoints and curves.png in {out}")
 
 
 @app.command("predict")
@@ -266,75 +279,3 @@ def _counted(results: "Iterable[T]", total: int, work: str) -> "Iterator[T]":
         for result in results:
             yield result
             progress.advance(task)
-
-
-class _Drawing:
-    """Draws a training's events."""
-
-    def __init__(self, progress: "Progress", task: "TaskID", settings: "TrainSettings") -> None:
-        self.progress, self.task, self.epochs = progress, task, settings.epochs
-
-    def __call__(self, event: "Event") -> None:
-        """Draw one event."""
-        from train.events import EpochDone, Started
-
-        if isinstance(event, Started):
-            before = f", going on after epoch {event.epochs_done}" if event.epochs_done else ""
-            self.progress.console.print(f"training on {event.device}{before}")
-            self.progress.update(self.task, completed=event.epochs_done)
-        elif isinstance(event, EpochDone):
-            r = event.record
-            score = (
-                "" if r.validation_dice is None else f"  validation Dice {r.validation_dice:.3f}"
-            )
-            best = "  best so far" if event.improved and score else ""
-            self.progress.console.print(
-                f"epoch {r.epoch:4d}  stage {r.stage}  loss {r.loss:.4f}  "
-                f"{r.seconds:.0f} s{score}{best}",
-                highlight=False,
-            )
-        else:
-            done = event.epoch - 1 + event.step / event.steps
-            text = f"epoch {event.epoch}/{self.epochs}  loss {event.loss:.3f}"
-            self.progress.update(self.task, completed=done, description=text)
-
-
-def _show_plan(plan: "TrainingPlan") -> None:
-    from rich.table import Table
-
-    from train.plan import annotated_counts
-
-    datasets = sorted({c.dataset for c in (*plan.training, *plan.validation)})
-    full = {c.case_id for c in plan.cases(1)}
-    table = Table("dataset", "train", "of them fully labelled", "validation", title="cases")
-    for name in datasets:
-        training = [c for c in plan.training if c.dataset == name]
-        validation = sum(c.dataset == name for c in plan.validation)
-        labelled = sum(c.case_id in full for c in training)
-        table.add_row(name, str(len(training)), str(labelled), str(validation))
-    console.print(table)
-    table = Table("class", "train", "validation", title="cases that annotate a class")
-    counts = [annotated_counts(c, plan.label_space) for c in (plan.training, plan.validation)]
-    for name in plan.label_space.names[1:]:
-        table.add_row(name, *(str(count[name]) for count in counts))
-    console.print(table)
-    console.print("\n".join(_facts(plan)), highlight=False, soft_wrap=True)
-
-
-def _facts(plan: "TrainingPlan") -> list[str]:
-    from train.network import count_parameters, plan_levels
-
-    settings, scale = plan.settings, plan.normalisation
-    z, y, x = settings.patch_size_zyx
-    spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm)
-    parameters = count_parameters(plan.network, len(plan.label_space))
-    first, second = settings.stage_epochs
-    return [
-        f"network: {len(plan_levels(plan.network))} levels, {parameters:,} parameters",
-        f"patch: {x} x {y} x {z} voxels of {spacing} mm, {settings.batch_size} in a batch",
-        f"intensity: {scale.low_hu:.0f} to {scale.high_hu:.0f} HU, "
-        f"mean {scale.mean_hu:.0f}, deviation {scale.std_hu:.0f}",
-        f"epochs: {first} on fully labelled cases, {second} on all; "
-        f"{settings.patches_per_dataset} patches of each dataset",
-        *(f"note: {remark}" for remark in plan.remarks),
-    ]

@@ -1,21 +1,23 @@
-"""Log: what happened in each epoch, as a CSV file and for TensorBoard."""
+"""Log: what happened in each epoch, as a Parquet file and for TensorBoard."""
 
-import csv
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
+
+import pandas as pd
 
 from manifests.atomic import whole_file
 
-LOG = "log.csv"
+LOG = "log.parquet"
 TENSORBOARD = "tensorboard"
+DICE = "dice/"  # before dataset and class, in the name of a column
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the log.
+    """One row of the log.
 
     Attributes:
         epoch: Counted from 1.
@@ -24,7 +26,8 @@ class EpochRecord:
         learning_rate: During the epoch.
         loss: Mean over the epoch's batches.
         validation_dice: Mean over dataset x class cells; none without a validation.
-        seconds: That the epoch took.
+        seconds: That the epoch took, since it was last gone on with.
+        patches_per_second: While it trained.
     """
 
     epoch: int
@@ -34,14 +37,19 @@ class EpochRecord:
     loss: float
     validation_dice: float | None
     seconds: float
+    patches_per_second: float
 
 
-class Write(Protocol):
-    """Writes an epoch's record and its validation Dice by dataset and class."""
+# writes an epoch's record and its validation Dice by dataset and class
+Write = Callable[[EpochRecord, Mapping[tuple[str, str], float]], None]
 
-    def __call__(self, record: EpochRecord, cells: Mapping[tuple[str, str], float]) -> None:
-        """Write them, and see that they are on disk."""
-        ...
+
+def read_log(run: Path) -> pd.DataFrame:
+    """A run's epochs, one row each: `EpochRecord`'s columns, and `dice/DATASET/CLASS`."""
+    path = run / LOG
+    return (
+        pd.read_parquet(path) if path.is_file() else pd.DataFrame({"epoch": pd.Series(dtype=int)})
+    )
 
 
 @contextmanager
@@ -52,33 +60,21 @@ def open_log(run: Path, epochs: int) -> Generator[Write]:
     """
     from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-    path = run / LOG
-    _keep(path, epochs)
+    log = read_log(run)
+    kept = log.loc[log["epoch"] <= epochs]
+    rows: list[dict[str, Any]] = kept.to_dict(orient="records")
     with SummaryWriter(str(run / TENSORBOARD), purge_step=epochs + 1) as board:
 
         def write(record: EpochRecord, cells: Mapping[tuple[str, str], float]) -> None:
-            with path.open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, _columns()).writerow(asdict(record))
-            numbers = {f"training/{k}": v for k, v in asdict(record).items() if k != "epoch"}
-            dice = {f"validation/{dataset}/{name}": v for (dataset, name), v in cells.items()}
+            row = asdict(record)
+            rows.append(row | {f"{DICE}{d}/{name}": v for (d, name), v in cells.items()})
+            with whole_file(run / LOG) as temporary:
+                pd.DataFrame(rows).to_parquet(temporary, index=False)
+            numbers = {f"training/{k}": v for k, v in row.items() if k != "epoch"}
+            dice = {f"validation/{d}/{name}": v for (d, name), v in cells.items()}
             for tag, value in (numbers | dice).items():
                 if value is not None:
                     board.add_scalar(tag, value, record.epoch)
             board.flush()
 
         yield write
-
-
-def _keep(path: Path, epochs: int) -> None:
-    lines: list[dict[str, str]] = []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = [r for r in csv.DictReader(file) if int(r["epoch"]) <= epochs]
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _columns())
-        writer.writeheader()
-        writer.writerows(lines)
-
-
-def _columns() -> list[str]:
-    return [f.name for f in fields(EpochRecord)]

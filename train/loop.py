@@ -3,13 +3,13 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
-from torch import nn, optim
 
 from manifests.atomic import write_text
 from manifests.errors import TrainingError
@@ -19,23 +19,25 @@ from train.checkpoint import (
     Header,
     checkpoint_path,
     load_checkpoint,
+    restore_average,
     restore_network,
     restore_optimiser,
     save_checkpoint,
 )
-from train.device import pick_device
+from train.curves import write_curves
 from train.events import EpochDone, Event, Started, StepDone
 from train.foreground_index import find_candidates
-from train.log import EpochRecord, open_log
+from train.learner import Learner, build_learner, learn
+from train.log import EpochRecord, Write, open_log
 from train.model import Model
-from train.network import build_network, for_device
-from train.objective import batch_loss
-from train.optimiser import build_optimiser, set_learning_rate
+from train.optimiser import set_learning_rate
 from train.plan import TrainingPlan, plan_training
-from train.sampler import Batch, Candidate, plan_epoch
+from train.preemption import preemption
+from train.processes import Processes, any_of, gathered, share, share_of_batch, start_processes
+from train.sampler import Candidate, plan_epoch
 from train.schedule import learning_rate, stage_of
-from train.settings import TrainSettings
-from train.validation import Cell, mean_score, validate
+from train.settings import WHERE, TrainSettings
+from train.validation import Cell, mean_cells, mean_score, score_volume
 from train.volumes import Volume, open_volume
 
 SETTINGS = "settings.json"
@@ -50,12 +52,14 @@ class TrainingResult:
         epochs: Epochs of the run by now.
         epochs_before: Epochs that it had already; equal to `epochs` if there was nothing to do.
         best_score: Best mean validation Dice, if there was a validation.
+        preempted: A signal ended it early; the same call goes on from the very batch.
     """
 
     run: Path
     epochs: int
     epochs_before: int
     best_score: float | None
+    preempted: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,12 @@ class _Session:
     """What stays the same from epoch to epoch, or changes in place."""
 
     plan: TrainingPlan
+    run: Path
     candidates: tuple[Candidate, ...]
     source: BatchSource
     validation: tuple[Volume, ...]
-    network: nn.Module
-    optimiser: optim.Optimizer
-    device: torch.device
+    learner: Learner
+    preempted: Callable[[], bool]
     report: Callable[[Event], None]
 
 
@@ -77,6 +81,8 @@ def train(
     run: Path,
     settings: TrainSettings,
     *,
+    processes: Processes = Processes(),  # noqa: B008
+    force: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> TrainingResult:
     """Train a network on a manifest; the same call again goes on where it was stopped.
@@ -85,7 +91,9 @@ def train(
         manifest: Says who labelled what.
         run: Folder for checkpoints, logs and settings.
         settings: All else that decides the training.
-        on_event: Called with what happens, as it happens.
+        processes: How many train together; each of them makes this call.
+        force: Go on with a run although the manifest is another.
+        on_event: Called with what happens, as it happens, in the first process.
 
     Raises:
         TrainingError: The manifest cannot be trained on as asked, `run` holds another training, or
@@ -95,54 +103,88 @@ def train(
     Source: section 4.4.
     """
     plan = plan_training(manifest, settings)
+    settings = plan.settings
     training = tuple(open_volume(manifest, case) for case in plan.training)
     validation = tuple(open_volume(manifest, case) for case in plan.validation)
-    device = pick_device(settings.device)
-    network = for_device(
-        build_network(plan.network, len(plan.label_space), seed=settings.seed), device
-    )
-    optimiser = build_optimiser(network, settings)
-    header = _resume(plan, run, network, optimiser)
-    before = header.epochs
-    on_event(Started(plan, before, device))
+    learner = build_learner(plan, start_processes(settings, processes))
+    header = _resume(plan, run, learner, force=force)
+    before, first = header.epochs, learner.fabric.is_global_zero
+    report = on_event if first else lambda _: None
+    report(Started(plan, before, learner.fabric.device))
     if before < settings.epochs:
-        candidates = find_candidates(training, manifest.folder, workers=settings.workers)
-        source = batch_source(training, plan, device)
-        session = _Session(
-            plan, candidates, source, validation, network, optimiser, device, on_event
-        )
-        _save_settings(run, header)
-        with (
-            open_log(run, before) as write,
-            torch.backends.cudnn.flags(enabled=True, benchmark=True),
-        ):
-            while header.epochs < settings.epochs:
-                started = perf_counter()
-                rate = learning_rate(settings, header.losses, (plan.steps(1), plan.steps(2)))
-                header = _train_epoch(session, header, rate)
-                cells = _validate(session, header)
-                header, improved = _judge(header, mean_score(cells))
-                record = EpochRecord(
-                    epoch=header.epochs,
-                    stage=stage_of(header.epochs - 1, settings),
-                    step=header.step,
-                    learning_rate=rate,
-                    loss=header.losses[-1],
-                    validation_dice=mean_score(cells),
-                    seconds=perf_counter() - started,
-                )
-                write(record, cells)
-                # the last one last: stopped in between, the run does this epoch again, and alike
-                if improved:
-                    save_checkpoint(checkpoint_path(run, "best"), header, network, None)
-                save_checkpoint(checkpoint_path(run, "last"), header, network, optimiser)
-                on_event(EpochDone(record, improved))
-    return TrainingResult(run, header.epochs, before, header.best_score)
+        with preemption() as preempted:
+            session = _Session(
+                plan=plan,
+                run=run,
+                candidates=find_candidates(training, manifest.folder, workers=settings.workers),
+                source=batch_source(training, plan, learner.fabric.device),
+                validation=validation,
+                learner=learner,
+                preempted=preempted,
+                report=report,
+            )
+            if first:
+                _save_settings(run, header)
+            header = _epochs(session, header)
+    if first and before < header.epochs == settings.epochs:
+        write_curves(run)
+    return TrainingResult(
+        run, header.epochs, before, header.best_score, preempted=header.epochs < settings.epochs
+    )
 
 
-def _resume(
-    plan: TrainingPlan, run: Path, network: nn.Module, optimiser: optim.Optimizer
-) -> Header:
+def _epochs(session: _Session, header: Header) -> Header:
+    """Train until the last epoch is done or a signal comes."""
+    settings = session.plan.settings
+    with (
+        _log(session, header) as write,
+        torch.backends.cudnn.flags(enabled=True, benchmark=True),
+    ):
+        while header.epochs < settings.epochs:
+            header, whole = _epoch(session, header, write)
+            if not whole:
+                break
+    return header
+
+
+def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, bool]:
+    """Train, validate, log and save one epoch; whether it was a whole one."""
+    started = perf_counter()
+    settings, learner, run = session.plan.settings, session.learner, session.run
+    rate = learning_rate(settings, header.losses, (session.plan.steps(1), session.plan.steps(2)))
+    learnt = len(header.batch_losses)
+    header = _train_epoch(session, header, rate)
+    trained = perf_counter() - started
+    if header.batch_losses:
+        if learner.fabric.is_global_zero:
+            _save_last(session, header)
+        learner.fabric.barrier()
+        return header, False
+    cells = _validate(session, header)
+    header, improved = _judge(header, mean_score(cells))
+    steps = session.plan.steps(stage_of(header.epochs - 1, settings)) - learnt
+    record = EpochRecord(
+        epoch=header.epochs,
+        stage=stage_of(header.epochs - 1, settings),
+        step=header.step,
+        learning_rate=rate,
+        loss=header.losses[-1],
+        validation_dice=mean_score(cells),
+        seconds=perf_counter() - started,
+        patches_per_second=steps * settings.batch_size / trained,
+    )
+    if learner.fabric.is_global_zero:
+        write(record, cells)
+        # the last one last: stopped in between, the run does this epoch again, and alike
+        if improved:
+            save_checkpoint(checkpoint_path(run, "best"), header, learner.predicting, None)
+        _save_last(session, header)
+    learner.fabric.barrier()
+    session.report(EpochDone(record, improved))
+    return header, True
+
+
+def _resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> Header:
     """The header to go on from: that of the last checkpoint, or that of a new run."""
     path = checkpoint_path(run, "last")
     header = Header(
@@ -158,18 +200,27 @@ def _resume(
     if not path.exists():
         return header
     checkpoint = load_checkpoint(path)
-    _require_same(checkpoint.header, header, run)
-    restore_network(checkpoint, network)
-    restore_optimiser(checkpoint, optimiser, network)
-    return checkpoint.header
+    _require_same(checkpoint.header, header, run, force=force)
+    restore_network(checkpoint, learner.network)
+    restore_optimiser(checkpoint, learner.optimiser, learner.network)
+    if learner.average:
+        restore_average(checkpoint, learner.average.module)
+        learner.average.n_averaged.fill_(1)  # not to begin anew with the next weights
+    now = ("settings", "label_space", "manifest_sha256")
+    return checkpoint.header.model_copy(update={key: getattr(header, key) for key in now})
 
 
-def _require_same(found: Header, asked: Header, run: Path) -> None:
+def _require_same(found: Header, asked: Header, run: Path, *, force: bool) -> None:
     """Refuse to go on with another training than the one that was begun."""
     old, new = found.settings.model_dump(), asked.settings.model_dump()
-    differences = [f"{k}: was {old[k]}, is {new[k]}" for k in new if old[k] != new[k]]
-    if found.manifest_sha256 != asked.manifest_sha256:
-        differences.append("the manifest's cases, splits, labels or merged classes")
+    keys = [k for k in new if old[k] != new[k] and k not in WHERE]
+    differences = [f"{k}: was {old[k]}, is {new[k]}" for k in keys]
+    if found.label_space != asked.label_space:
+        differences.append("the label space")
+    elif found.manifest_sha256 != asked.manifest_sha256 and not force:
+        differences.append(
+            "the manifest's cases, splits, labels or merged classes (--force goes on with them)"
+        )
     if differences:
         msg = (
             f"{run} holds another training, which cannot be gone on with; it differs in "
@@ -179,16 +230,18 @@ def _require_same(found: Header, asked: Header, run: Path) -> None:
 
 
 def _train_epoch(session: _Session, header: Header, rate: float) -> Header:
-    """Learn from every batch of the next epoch."""
-    settings = session.plan.settings
-    set_learning_rate(session.optimiser, rate)
-    session.network.train()
+    """Learn from the batches of the next epoch that were not learnt from yet, or until a signal."""
+    settings, learner = session.plan.settings, session.learner
+    set_learning_rate(learner.optimiser, rate)
+    learner.wrapped.train()
     # all chance of an epoch follows from the seed and its number: there is no state to be saved
     generator = np.random.default_rng([settings.seed, header.epochs])
     plan = plan_epoch(_candidates_of_epoch(session, header.epochs), settings, generator)
-    losses: list[float] = []
-    for batch in read_batches(session.source, plan):
-        losses.append(_step(session, batch))
+    losses = list(header.batch_losses)
+    rest = [share_of_batch(batch, learner.fabric) for batch in plan[len(losses) :]]
+    batches = read_batches(session.source, [patches for patches, _ in rest])
+    for batch, (_, part) in zip(batches, rest, strict=True):
+        losses.append(learn(learner, batch, settings, share_of_batch=part))
         epoch = header.epochs + 1
         if not math.isfinite(losses[-1]):
             msg = (
@@ -198,39 +251,27 @@ def _train_epoch(session: _Session, header: Header, rate: float) -> Header:
             )
             raise TrainingError(msg)
         session.report(StepDone(epoch, len(losses), len(plan), losses[-1]))
-    update = {"losses": (*header.losses, float(np.mean(losses))), "step": header.step + len(plan)}
-    return header.model_copy(update=update)
-
-
-def _step(session: _Session, batch: Batch) -> float:
-    """Learn from one batch; weights are left alone if its loss is not finite."""
-    settings, device = session.plan.settings, session.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=_is_bfloat16(settings, device)):
-        logits = session.network(batch.images)
-    loss = batch_loss(logits, batch, settings)
-    value = loss.item()
-    if math.isfinite(value):
-        session.optimiser.zero_grad()
-        loss.backward()
-        if settings.gradient_norm is not None:
-            nn.utils.clip_grad_norm_(session.network.parameters(), settings.gradient_norm)
-        session.optimiser.step()
-    return value
+        if len(losses) < len(plan) and any_of(learner.fabric, session.preempted()):
+            return header.model_copy(update={"batch_losses": tuple(losses)})
+    done = {"losses": (*header.losses, float(np.mean(losses))), "batch_losses": ()}
+    return header.model_copy(update={**done, "step": header.step + len(plan)})
 
 
 def _validate(session: _Session, header: Header) -> dict[Cell, float]:
-    """Validate after every so many epochs and after the last one."""
-    settings, plan = session.plan.settings, session.plan
+    """Validate after every so many epochs and after the last one, each process its share."""
+    settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
     if header.epochs % settings.validation_every and header.epochs != settings.epochs:
         return {}
     model = Model(
-        session.network,
+        session.learner.predicting,
         plan.label_space,
         plan.normalisation,
         plan.spacing_mm,
         settings.patch_size_zyx,
     )
-    return validate(model, session.validation, device=session.device, overlap=settings.overlap)
+    mine = share(session.validation, fabric)
+    scores = [score_volume(model, v, device=fabric.device, overlap=settings.overlap) for v in mine]
+    return mean_cells(gathered(fabric, scores))
 
 
 def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
@@ -248,8 +289,17 @@ def _candidates_of_epoch(session: _Session, epoch: int) -> Sequence[Candidate]:
     return [c for c in session.candidates if c.case_id in chosen]
 
 
-def _is_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
-    return settings.precision == "bfloat16" and device.type == "cuda"
+def _log(session: _Session, header: Header) -> AbstractContextManager[Write]:
+    """The run's log, which the first process alone writes."""
+    if session.learner.fabric.is_global_zero:
+        return open_log(session.run, header.epochs)
+    return nullcontext(lambda _record, _cells: None)
+
+
+def _save_last(session: _Session, header: Header) -> None:
+    learner, path = session.learner, checkpoint_path(session.run, "last")
+    average = learner.average.module if learner.average else None
+    save_checkpoint(path, header, learner.network, learner.optimiser, average=average)
 
 
 def _save_settings(run: Path, header: Header) -> None:

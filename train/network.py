@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from manifests.errors import TrainingError
+from train.settings import TrainSettings
 from train.shapes import Images, Logits
 
 _AXES = range(3)
@@ -24,11 +25,20 @@ class NetworkSettings:
         patch_size_zyx: Voxels that it is trained on.
         spacing_mm: Spacing along x, y, z.
         filters: Channels by level, full resolution first; the patch may allow fewer levels.
+        residual: Whether its blocks are residual ones.
     """
 
     patch_size_zyx: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     filters: tuple[int, ...]
+    residual: bool = False
+
+    @classmethod
+    def of(
+        cls, settings: TrainSettings, spacing_mm: tuple[float, float, float]
+    ) -> "NetworkSettings":
+        """The form of the network of a training at a spacing along x, y, z."""
+        return cls(settings.patch_size_zyx, spacing_mm, settings.filters, settings.residual)
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
             strides=strides,
             upsample_kernel_size=strides[1:],
             filters=settings.filters[: len(levels)],
+            res_block=settings.residual,
         )
     return PaddedUNet(unet, tuple(math.prod(s[axis] for s in strides) for axis in _AXES))
 

@@ -15,6 +15,7 @@ from manifests.manifest import Manifest
 from manifests.merged import annotated_classes
 from train.model import Normalisation
 from train.network import NetworkSettings
+from train.patch import with_fitted_patch
 from train.schedule import Stage
 from train.settings import TrainSettings
 
@@ -46,7 +47,7 @@ class TrainingPlan:
     @property
     def network(self) -> NetworkSettings:
         """The network's form."""
-        return NetworkSettings(self.settings.patch_size_zyx, self.spacing_mm, self.settings.filters)
+        return NetworkSettings.of(self.settings, self.spacing_mm)
 
     @property
     def manifest_sha256(self) -> str:
@@ -84,14 +85,16 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
     training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
     validation = tuple(c for c in chosen if c.split == "validation" and annotated_classes(c.merged))
     _require_cases(training, chosen, settings)
+    spacing_mm = _one_spacing((*training, *validation))
+    space = manifest.label_space
     return TrainingPlan(
-        settings=settings,
-        label_space=manifest.label_space,
+        settings=with_fitted_patch(settings, training, spacing_mm, len(space)),
+        label_space=space,
         training=training,
         validation=validation,
-        spacing_mm=_one_spacing((*training, *validation)),
+        spacing_mm=spacing_mm,
         normalisation=normalisation_of(training),
-        remarks=_remarks(manifest.label_space, training, validation, chosen),
+        remarks=_remarks(space, training, validation, chosen),
     )
 
 

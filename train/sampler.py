@@ -63,6 +63,11 @@ class Batch:
     target: Target
     merged: Merged
 
+    def part(self, start: int, stop: int) -> "Batch":
+        """Some of its patches."""
+        tensors = (t[start:stop] for t in (self.images, self.target, self.merged))
+        return Batch(self.case_ids[start:stop], *tensors)
+
 
 @dataclass
 class _Draw:

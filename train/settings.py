@@ -17,14 +17,22 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 
+# Say where and how fast a training runs, not what comes out: a run may go on with others.
+WHERE = frozenset({"accumulation", "compile", "device", "residence", "workers"})
+
 
 class TrainSettings(BaseModel):
     """All that decides a training beside the manifest.
 
     Attributes:
         patch_size_zyx: Voxels of a training patch, and of the window of prediction.
+        fit_patch: Fit the patch to the cases' size and to `memory_gib`, in place of the size above.
+        memory_gib: Memory that a step of a fitted patch may take, on one device.
         filters: Channels of the network by level, full resolution first; the patch may give fewer.
-        batch_size: Patches in a batch.
+        residual: Residual blocks in the network's encoder and decoder.
+        batch_size: Patches in a batch, over all processes.
+        accumulation: Parts that a process computes its share of a batch in: the same result, in
+            less memory.
         patches_per_dataset: Patches drawn from each dataset in an epoch, however large it is.
         stage_epochs: Epochs of the first stage (fully labelled cases only) and of the second (all).
         optimiser: `adam`, or `sgd` with Nesterov momentum.
@@ -32,6 +40,8 @@ class TrainSettings(BaseModel):
         momentum: Of `sgd`.
         weight_decay: L2 penalty on the weights.
         gradient_norm: Longer gradients are cut to this norm; none leaves them.
+        ema_decay: Of the weights' exponential moving average, by which predictions are then made;
+            none keeps no average.
         schedule: `poly` falls to 0 over all epochs; `plateau` falls by 20 % when the loss stalls.
         marginal_weight: Weight of the marginal losses; regular ones on a fully labelled case.
         exclusion_weight: Weight of the exclusion losses, which only partial labels have.
@@ -49,6 +59,7 @@ class TrainSettings(BaseModel):
         overlap: Share of a window that the next one covers, in validation.
         device: `auto`, or as PyTorch names it.
         precision: Of the network's arithmetic on a CUDA GPU; elsewhere always float32.
+        compile: Compile the network with torch.compile.
         residence: Where the training's voxels are: in the `device`'s memory, in the `host`'s, on
             `disk`, or as their size tells (`auto`).
         workers: Threads that read patches ahead.
@@ -58,8 +69,12 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     patch_size_zyx: tuple[Size, Size, Size]
+    fit_patch: bool = False
+    memory_gib: Positive = 10.0
     filters: Annotated[tuple[Size, ...], Field(min_length=3, max_length=8)]
+    residual: bool = False
     batch_size: Count
+    accumulation: Count = 1
     patches_per_dataset: Count
     stage_epochs: tuple[Epochs, Epochs]
     optimiser: Literal["adam", "sgd"]
@@ -67,6 +82,7 @@ class TrainSettings(BaseModel):
     momentum: Fraction
     weight_decay: Weight
     gradient_norm: Positive | None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     schedule: Literal["poly", "plateau"]
     marginal_weight: Weight
     exclusion_weight: Weight
@@ -81,6 +97,7 @@ class TrainSettings(BaseModel):
     overlap: Annotated[float, Field(ge=0, lt=1)]
     device: str = "auto"
     precision: Literal["float32", "bfloat16"]
+    compile: bool = False
     residence: Literal["auto", "device", "host", "disk"] = "auto"
     workers: Count = 2
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -1,6 +1,6 @@
 """Validation: how well a network does on the cases that choose the best checkpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 import numpy as np
@@ -13,26 +13,33 @@ from train.sliding_window import predict_classes
 from train.volumes import Volume, read_target
 
 Cell = tuple[str, str]  # dataset, class
+CaseScores = dict[Cell, float]
 
 
-def validate(
-    model: Model, volumes: Sequence[Volume], *, device: torch.device, overlap: float
-) -> dict[Cell, float]:
-    """Mean Dice of each class that a dataset annotates; cells without a voxel are left out.
+def score_volume(
+    model: Model, volume: Volume, *, device: torch.device, overlap: float
+) -> CaseScores:
+    """Dice of each class that a case annotates; without those that neither side holds.
 
     The case's `merged` is applied to the prediction too, so that the two are of one partition.
     """
-    scores: dict[Cell, list[float]] = {}
-    for volume in volumes:
-        classes = predict_classes(model, volume.image, device=device, overlap=overlap)
-        prediction = np.array(volume.merged, np.uint8)[classes]
-        truth = read_target(volume)
-        for n in annotated_classes(volume.merged):
-            cell = volume.dataset, model.label_space.names[n]
-            scores.setdefault(cell, []).append(dice(prediction == n, truth == n))
-    # Dice has no value where neither holds the class
-    known = {cell: [s for s in found if not np.isnan(s)] for cell, found in scores.items()}
-    return {cell: fmean(found) for cell, found in known.items() if found}
+    classes = predict_classes(model, volume.image, device=device, overlap=overlap)
+    prediction = np.array(volume.merged, np.uint8)[classes]
+    truth = read_target(volume)
+    scores = {
+        (volume.dataset, model.label_space.names[n]): dice(prediction == n, truth == n)
+        for n in annotated_classes(volume.merged)
+    }
+    return {cell: score for cell, score in scores.items() if not np.isnan(score)}
+
+
+def mean_cells(scores: Iterable[CaseScores]) -> dict[Cell, float]:
+    """The mean of each cell over the cases that have it."""
+    cells: dict[Cell, list[float]] = {}
+    for case in scores:
+        for cell, score in case.items():
+            cells.setdefault(cell, []).append(score)
+    return {cell: fmean(found) for cell, found in cells.items()}
 
 
 def mean_score(cells: Mapping[Cell, float]) -> float | None:

@@ -1,6 +1,5 @@
 """The loop: it learns, it goes on where it was stopped, and it refuses what is not the same run."""
 
-import csv
 import json
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from train import loop
 from train.augmentation_settings import AUGMENTATIONS
 from train.checkpoint import checkpoint_path, load_checkpoint
 from train.events import EpochDone, Started, StepDone
+from train.log import read_log
 from train.loop import train
 from train.settings import resolve
 
@@ -44,8 +44,8 @@ def within_epoch(number):
 
 def lines_of(run):
     """The log without its times."""
-    with (run / "log.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+    log = read_log(run).drop(columns=["seconds", "patches_per_second"])
+    return log.astype(object).where(log.notna(), None).to_dict("records")
 
 
 def assert_same_run(run, other):
@@ -70,12 +70,14 @@ def test_a_run_leaves_checkpoints_logs_and_settings(whole_run, settings):
     run, result, events = whole_run
     assert (result.epochs, result.epochs_before) == (4, 0)
     lines = lines_of(run)
-    assert [line["epoch"] for line in lines] == ["1", "2", "3", "4"]
-    assert [line["stage"] for line in lines] == ["1", "2", "2", "2"]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert [line["stage"] for line in lines] == [1, 2, 2, 2]
     # two batches of two for each of one dataset, then of two
-    assert [line["step"] for line in lines] == ["2", "6", "10", "14"]
-    assert [bool(line["validation_dice"]) for line in lines] == [False, True, False, True]
-    assert result.best_score == max(float(line["validation_dice"] or 0) for line in lines)
+    assert [line["step"] for line in lines] == [2, 6, 10, 14]
+    assert [line["validation_dice"] is not None for line in lines] == [False, True, False, True]
+    assert result.best_score == max(line["validation_dice"] or 0 for line in lines)
+    assert {line["dice/both/spleen"] is not None for line in lines} == {False, True}
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     saved = json.loads((run / "settings.json").read_text())
     assert saved["settings"] == json.loads(settings.model_dump_json())
     assert sum(isinstance(event, StepDone) for event in events) == 14
@@ -120,11 +122,11 @@ def stopped_at_save(manifest, settings, tmp_path, monkeypatch):
     def go(n):
         save, calls = loop.save_checkpoint, []
 
-        def interrupted(*arguments):
+        def interrupted(*arguments, **options):
             calls.append(arguments)
             if len(calls) == n:
                 raise KeyboardInterrupt
-            save(*arguments)
+            save(*arguments, **options)
 
         monkeypatch.setattr(loop, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -206,7 +208,8 @@ def test_each_stage_reads_its_own_datasets_and_each_epoch_its_own_patches(
 
 def test_the_best_checkpoint_is_that_of_the_best_score(manifest, settings, tmp_path, monkeypatch):
     scores = iter([0.2, 0.9, 0.4, 0.9])
-    monkeypatch.setattr(loop, "validate", lambda *_, **__: {("both", "liver"): next(scores)})
+    monkeypatch.setattr(loop, "score_volume", lambda *_, **__: {})
+    monkeypatch.setattr(loop, "mean_cells", lambda _: {("both", "liver"): next(scores)})
     result = train(manifest, tmp_path, settings.model_copy(update={"validation_every": 1}))
     assert result.best_score == 0.9
     assert load_checkpoint(checkpoint_path(tmp_path, "best")).header.epochs == 2

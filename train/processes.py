@@ -1,0 +1,114 @@
+"""Processes: one training on several devices and machines, as lightning-fabric starts it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from torch import Tensor, distributed
+
+from manifests.errors import TrainingError
+from train.device import pick_device
+from train.settings import TrainSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes train together.
+
+    Attributes:
+        devices: On each machine; each process has one.
+        nodes: Machines. torchrun and SLURM say themselves which one this is.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+
+    @property
+    def count(self) -> int:
+        """Processes in all."""
+        return self.devices * self.nodes
+
+
+def start_processes(settings: TrainSettings, processes: Processes) -> Fabric:
+    """Start the processes of a training, or join those that torchrun or SLURM has started.
+
+    Every process runs the same command from here on.
+
+    Raises:
+        TrainingError: The device is not there, there are fewer devices than asked for, or fewer
+            patches in a batch than processes.
+    """
+    if processes.count > settings.batch_size:
+        msg = (
+            f"{processes.count} processes cannot share batches of {settings.batch_size} patches; "
+            f"set batch_size to {processes.count} or more"
+        )
+        raise TrainingError(msg)
+    device = pick_device(settings.device)
+    if device.type == "cuda" and processes.devices > torch.cuda.device_count():
+        msg = f"asked for {processes.devices} GPUs, this machine has {torch.cuda.device_count()}"
+        raise TrainingError(msg)
+    mixed = settings.precision == "bfloat16" and device.type == "cuda"
+    fabric = Fabric(
+        accelerator=device.type,
+        # a device that was named, or so many
+        devices=[device.index] if device.index is not None else processes.devices,
+        num_nodes=processes.nodes,
+        strategy="ddp" if processes.count > 1 else "auto",
+        precision="bf16-mixed" if mixed else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and talks; known before the others are started."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def bounds(count: int, part: int, parts: int) -> tuple[int, int]:
+    """Where one part of `count` things begins and ends; parts differ by one at most."""
+    return count * part // parts, count * (part + 1) // parts
+
+
+def share(items: Sequence[T], fabric: Fabric) -> Sequence[T]:
+    """This process's part of what all have to do."""
+    start, stop = bounds(len(items), fabric.global_rank, fabric.world_size)
+    return items[start:stop]
+
+
+def share_of_batch(batch: Sequence[T], fabric: Fabric) -> tuple[Sequence[T], float]:
+    """What this process learns from of a batch, and how much of the batch that is.
+
+    All processes must take part in each step: one that has nothing to do gets what does not count.
+    """
+    mine = share(batch, fabric)
+    return (mine, len(mine) / len(batch)) if mine else (batch[:1], 0.0)
+
+
+def gathered(fabric: Fabric, mine: list[T]) -> list[T]:
+    """What every process has, in the order of the processes; all must call it."""
+    if fabric.world_size == 1:
+        return mine
+    everyones: list[list[T]] = [[] for _ in range(fabric.world_size)]
+    distributed.all_gather_object(everyones, mine)
+    return [item for theirs in everyones for item in theirs]
+
+
+def mean_of(fabric: Fabric, value: Tensor) -> float:
+    """The mean of a number over the processes; all must call it."""
+    if fabric.world_size == 1:
+        return value.item()
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total.item() / fabric.world_size
+
+
+def any_of(fabric: Fabric, flag: bool) -> bool:
+    """Whether a flag is up in any process; all must call it."""
+    return mean_of(fabric, torch.tensor(float(flag), device=fabric.device)) > 0
