@@ -58,12 +58,16 @@ def nearest_mm(start: Mask, goal: Mask, *, spacing_mm: Vector) -> Distances:
         points, open_points = points[~found], open_points[~found]
         if not points.size:
             return distances
-    tree = KDTree(
-        np.argwhere(goals) * spacing_zyx, leafsize=_LEAF, compact_nodes=False, balanced_tree=False
-    )
-    far = np.stack(np.unravel_index(points, goals.shape), axis=1) * spacing_zyx
-    distances[open_points], _ = tree.query(far)
+    goal_mm = _positions_mm(np.flatnonzero(goals), goals.shape, spacing_zyx)
+    tree = KDTree(goal_mm, leafsize=_LEAF, compact_nodes=False, balanced_tree=False)
+    distances[open_points], _ = tree.query(_positions_mm(points, goals.shape, spacing_zyx))
     return distances
+
+
+def _positions_mm(
+    points: Int[np.ndarray, " n"], shape: tuple[int, ...], spacing_zyx: tuple[float, ...]
+) -> Float[np.ndarray, "n 3"]:
+    return np.stack(np.unravel_index(points, shape), axis=1) * spacing_zyx
 
 
 @lru_cache(maxsize=16)
