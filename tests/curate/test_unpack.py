@@ -141,6 +141,13 @@ def test_a_bomb_is_refused_with_the_numbers(tmp_path, suffix, entries):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.usefixtures("small")
+def test_a_bomb_among_what_is_passed_over_is_not_even_read(tmp_path):
+    path = compressed(tmp_path / "bomb.tar.gz", {"__MACOSX/zeros": bytes(4_000_000), "a": b"1"})
+    with pytest.raises(SourceError, match="refused as a bomb"):
+        unpack(path, tmp_path / "out")
+
+
 @pytest.mark.parametrize("suffix", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
 def test_what_compresses_well_and_is_small_is_no_bomb(tmp_path, suffix):
     path = compressed(tmp_path / f"masks.{suffix}", {"zeros": bytes(4_000_000)})
