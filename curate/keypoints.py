@@ -99,7 +99,9 @@ def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
 
 
 def _chunks(size: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    depth = max(1, CHUNK_VOXELS // max(1, size[1] * size[2]))
+    if min(size) <= 2 * BORDER:
+        return
+    depth = max(1, CHUNK_VOXELS // (size[1] * size[2]))
     for start in range(BORDER, size[0] - BORDER, depth):
         yield start, min(start + depth, size[0] - BORDER)
 
@@ -137,8 +139,6 @@ def _extrema(smooth: NDArray[np.float32]) -> Positions:
     inner = smooth
     for axis in range(3):
         inner = _cut(inner, axis, REACH - 1, inner.shape[axis] - REACH + 1)
-    if min(inner.shape, default=0) < 3:
-        return np.zeros((0, 3), np.int64)
     centre = inner[1:-1, 1:-1, 1:-1]
     extreme = np.zeros(centre.shape, bool)
     for pick in (np.maximum, np.minimum):

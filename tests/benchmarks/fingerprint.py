@@ -145,6 +145,23 @@ def measure_patients(images: dict[str, sitk.Image]) -> None:
         say(f"resampled to {spacing}: votes {found}")
 
 
+def measure_neighbours(images: dict[str, sitk.Image]) -> None:
+    """Print matches among the disjoint blocks of the real CTs, which must have none."""
+    blocks = []
+    for name, parts in zip(REAL, ((6, 2, 2), (1, 5, 5)), strict=True):
+        hu = sitk.GetArrayFromImage(images[name])
+        for index in product(*map(range, parts)):
+            edges = [
+                (n * i // k, n * (i + 1) // k)
+                for n, i, k in zip(hu.shape, index, parts, strict=True)
+            ]
+            blocks.append(Fingerprint.of(image_of(hu[tuple(slice(*e) for e in edges)])))
+    found = len(find_matches(blocks))
+    count = sum(len(b.on_voxels.code) for b in blocks) / len(blocks)
+    pairs = len(blocks) * (len(blocks) - 1) // 2
+    say(f"{pairs} pairs of disjoint blocks, {count:.0f} keypoints each: {found} matches")
+
+
 def measure_time() -> None:
     """Print seconds of a usual size, on one core."""
     hu = sitk.GetArrayFromImage(sitk.ReadImage(str(DATA / REAL[1] / "image.nii.gz")))
@@ -183,4 +200,6 @@ if __name__ == "__main__":
     measure_time()
     measure_many(1_000)
     measure_many(10_000)
-    measure_patients(patients())
+    everybody = patients()
+    measure_neighbours(everybody)
+    measure_patients(everybody)

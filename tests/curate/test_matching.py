@@ -42,7 +42,7 @@ def test_as_many_votes_as_it_takes():
 
 def test_votes_for_other_shifts_or_turns_do_not_add_up():
     one = grid_of((0, 0, 0), 12)
-    scattered = grid_of(np.arange(12)[:, None] * (7, 0, 0), 12)
+    scattered = grid_of(np.arange(12)[:, None] * (3, 0, 0), 12)
     assert find_matches([one, scattered]) == []
     half = grid_of((0, 0, 0), 6)
     frames = np.array([0, 0, 0, 1, 1, 1], np.uint8)
