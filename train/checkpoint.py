@@ -46,7 +46,7 @@ class Header(BaseModel):
         manifest_sha256: Digest of what the training used of its manifest.
         losses: Mean loss of each whole epoch so far.
         step: Batches of those epochs.
-        batch_losses: Losses of the batches of an epoch that a signal cut short.
+        batch_losses: Loss and terms of each batch of an epoch that a signal cut short.
         best_score: Best mean validation Dice so far, if there was a validation.
         versions: Version of each package that decides the numbers.
     """
@@ -61,7 +61,7 @@ class Header(BaseModel):
     losses: tuple[float, ...]
     step: int
     best_score: float | None
-    batch_losses: tuple[float, ...] = ()
+    batch_losses: tuple[tuple[float, ...], ...] = ()
     versions: dict[str, str] = Field(
         default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
     )

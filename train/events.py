@@ -1,10 +1,12 @@
 """Events: what a training tells while it runs, for whoever draws its progress."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from train.log import EpochRecord
+from train.loss_options import Term
 from train.plan import TrainingPlan
 
 
@@ -32,12 +34,14 @@ class StepDone:
         step: In this epoch, counted from 1.
         steps: In this epoch.
         loss: Of this batch.
+        terms: Its terms by name, not weighted.
     """
 
     epoch: int
     step: int
     steps: int
     loss: float
+    terms: Mapping[Term, float]
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,12 @@ class EpochDone:
 
     Attributes:
         record: Its line of the log.
+        cells: Validation Dice by dataset and class; empty without a validation.
         improved: Whether its checkpoint is the best so far.
     """
 
     record: EpochRecord
+    cells: Mapping[tuple[str, str], float]
     improved: bool
 
 

@@ -11,6 +11,7 @@ from torch import nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from manifests.errors import TrainingError
+from train.loss_options import TERMS
 from train.network import build_network, for_device
 from train.objective import batch_loss
 from train.optimiser import build_optimiser
@@ -58,9 +59,22 @@ def build_learner(plan: TrainingPlan, fabric: Fabric) -> Learner:
     return Learner(network, wrapped, optimiser, average, fabric)
 
 
+@dataclass(frozen=True)
+class Losses:
+    """What a batch cost.
+
+    Attributes:
+        total: The weighted sum, which was learnt from.
+        terms: Each term of `TERMS`, not weighted; 0 where it was left out.
+    """
+
+    total: float
+    terms: tuple[float, ...]
+
+
 def learn(
     learner: Learner, batch: Batch, settings: TrainSettings, *, share_of_batch: float
-) -> float:
+) -> Losses:
     """Learn from one batch, of which each process has some patches.
 
     Args:
@@ -70,13 +84,13 @@ def learn(
         share_of_batch: How many of the batch's patches these are; 1 if there is one process.
 
     Returns:
-        The loss of the whole batch.
+        The losses of the whole batch.
 
     Raises:
         TrainingError: The device's memory is too small.
     """
     try:
-        loss = _backward(learner, batch, settings, share_of_batch)
+        losses = _backward(learner, batch, settings, share_of_batch)
     except torch.cuda.OutOfMemoryError as error:
         msg = (
             f"out of memory on {learner.fabric.device} with {settings.batch_size} patches of "
@@ -85,22 +99,22 @@ def learn(
             f"result, or begin in another folder with a smaller patch_size_zyx"
         )
         raise TrainingError(msg) from error
-    if math.isfinite(loss):
+    if math.isfinite(losses.total):
         if settings.gradient_norm is not None:
             nn.utils.clip_grad_norm_(learner.network.parameters(), settings.gradient_norm)
         learner.optimiser.step()
         if learner.average:
             learner.average.update_parameters(learner.network)
-    return loss
+    return losses
 
 
 def _backward(
     learner: Learner, batch: Batch, settings: TrainSettings, share_of_batch: float
-) -> float:
-    """Gradients of the whole batch's loss, and that loss, in every process."""
+) -> Losses:
+    """Gradients of the whole batch's loss, and its losses, in every process."""
     fabric, count = learner.fabric, len(batch.case_ids)
     learner.optimiser.zero_grad()
-    total = torch.zeros((), device=fabric.device)
+    sums = torch.zeros(1 + len(TERMS), device=fabric.device)
     for part in range(settings.accumulation):
         start, stop = bounds(count, part, settings.accumulation)
         if start == stop:
@@ -108,9 +122,11 @@ def _backward(
         is_last = part == settings.accumulation - 1
         patches = batch.part(start, stop)
         with fabric.no_backward_sync(learner.wrapped, enabled=not is_last):
-            loss = batch_loss(learner.wrapped(patches.images), patches, settings)
+            loss, terms = batch_loss(learner.wrapped(patches.images), patches, settings)
             # gradients are averaged over processes: one with more patches counts for more
-            loss = loss * ((stop - start) / count * share_of_batch * fabric.world_size)
-            fabric.backward(loss)
-        total += loss.detach()
-    return mean_of(fabric, total)
+            weight = (stop - start) / count * share_of_batch * fabric.world_size
+            fabric.backward(loss * weight)
+        told = [loss, *(terms.get(name, loss.new_zeros(())) for name in TERMS)]
+        sums += torch.stack(told).detach() * weight
+    total, *rest = mean_of(fabric, sums)
+    return Losses(total, tuple(rest))

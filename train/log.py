@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from manifests.atomic import whole_file
+from train.loss_options import Term
 
 LOG = "log.parquet"
 TENSORBOARD = "tensorboard"
@@ -25,6 +26,7 @@ class EpochRecord:
         step: Batches since the beginning.
         learning_rate: During the epoch.
         loss: Mean over the epoch's batches.
+        terms: Its terms by name, not weighted; each is a column of that name.
         validation_dice: Mean over dataset x class cells; none without a validation.
         seconds: That the epoch took, since it was last gone on with.
         patches_per_second: While it trained.
@@ -35,6 +37,7 @@ class EpochRecord:
     step: int
     learning_rate: float
     loss: float
+    terms: Mapping[Term, float]
     validation_dice: float | None
     seconds: float
     patches_per_second: float
@@ -45,7 +48,7 @@ Write = Callable[[EpochRecord, Mapping[tuple[str, str], float]], None]
 
 
 def read_log(run: Path) -> pd.DataFrame:
-    """A run's epochs, one row each: `EpochRecord`'s columns, and `dice/DATASET/CLASS`."""
+    """A run's epochs, a row each: what `EpochRecord` holds, and `dice/DATASET/CLASS`."""
     path = run / LOG
     return (
         pd.read_parquet(path) if path.is_file() else pd.DataFrame({"epoch": pd.Series(dtype=int)})
@@ -67,6 +70,7 @@ def open_log(run: Path, epochs: int) -> Generator[Write]:
 
         def write(record: EpochRecord, cells: Mapping[tuple[str, str], float]) -> None:
             row = asdict(record)
+            row |= row.pop("terms")
             rows.append(row | {f"{DICE}{d}/{name}": v for (d, name), v in cells.items()})
             with whole_file(run / LOG) as temporary:
                 pd.DataFrame(rows).to_parquet(temporary, index=False)

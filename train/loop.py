@@ -18,10 +18,6 @@ from train.batches import BatchSource, batch_source, read_batches
 from train.checkpoint import (
     Header,
     checkpoint_path,
-    load_checkpoint,
-    restore_average,
-    restore_network,
-    restore_optimiser,
     save_checkpoint,
 )
 from train.curves import write_curves
@@ -29,14 +25,16 @@ from train.events import EpochDone, Event, Started, StepDone
 from train.foreground_index import find_candidates
 from train.learner import Learner, build_learner, learn
 from train.log import EpochRecord, Write, open_log
+from train.loss_options import TERMS
 from train.model import Model
 from train.optimiser import set_learning_rate
 from train.plan import TrainingPlan, plan_training
 from train.preemption import preemption
 from train.processes import Processes, any_of, gathered, share, share_of_batch, start_processes
-from train.sampler import Candidate, plan_epoch
+from train.resume import resume
+from train.sampler import Candidate, PatchPlan, plan_epoch
 from train.schedule import learning_rate, stage_of
-from train.settings import WHERE, TrainSettings
+from train.settings import TrainSettings
 from train.validation import Cell, mean_cells, mean_score, score_volume
 from train.volumes import Volume, open_volume
 
@@ -107,7 +105,7 @@ def train(
     training = tuple(open_volume(manifest, case) for case in plan.training)
     validation = tuple(open_volume(manifest, case) for case in plan.validation)
     learner = build_learner(plan, start_processes(settings, processes))
-    header = _resume(plan, run, learner, force=force)
+    header = resume(plan, run, learner, force=force)
     before, first = header.epochs, learner.fabric.is_global_zero
     report = on_event if first else lambda _: None
     report(Started(plan, before, learner.fabric.device))
@@ -152,26 +150,31 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     started = perf_counter()
     settings, learner, run = session.plan.settings, session.learner, session.run
     rate = learning_rate(settings, header.losses, (session.plan.steps(1), session.plan.steps(2)))
-    learnt = len(header.batch_losses)
-    header = _train_epoch(session, header, rate)
+    plan = _plan_epoch(session, header)
+    before = len(header.batch_losses)
+    losses = _train_batches(session, header, plan, rate)
     trained = perf_counter() - started
-    if header.batch_losses:
+    if len(losses) < len(plan):
+        header = header.model_copy(update={"batch_losses": tuple(losses)})
         if learner.fabric.is_global_zero:
             _save_last(session, header)
         learner.fabric.barrier()
         return header, False
+    loss, *terms = np.mean(losses, axis=0).tolist()
+    done = {"losses": (*header.losses, loss), "batch_losses": ()}
+    header = header.model_copy(update={**done, "step": header.step + len(plan)})
     cells = _validate(session, header)
     header, improved = _judge(header, mean_score(cells))
-    steps = session.plan.steps(stage_of(header.epochs - 1, settings)) - learnt
     record = EpochRecord(
         epoch=header.epochs,
         stage=stage_of(header.epochs - 1, settings),
         step=header.step,
         learning_rate=rate,
-        loss=header.losses[-1],
+        loss=loss,
+        terms=dict(zip(TERMS, terms, strict=True)),
         validation_dice=mean_score(cells),
         seconds=perf_counter() - started,
-        patches_per_second=steps * settings.batch_size / trained,
+        patches_per_second=sum(map(len, plan[before:])) / trained,
     )
     if learner.fabric.is_global_zero:
         write(record, cells)
@@ -180,81 +183,49 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
             save_checkpoint(checkpoint_path(run, "best"), header, learner.predicting, None)
         _save_last(session, header)
     learner.fabric.barrier()
-    session.report(EpochDone(record, improved))
+    session.report(EpochDone(record, cells, improved))
     return header, True
 
 
-def _resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> Header:
-    """The header to go on from: that of the last checkpoint, or that of a new run."""
-    path = checkpoint_path(run, "last")
-    header = Header(
-        label_space=plan.label_space,
-        settings=plan.settings,
-        normalisation=plan.normalisation,
-        spacing_mm=plan.spacing_mm,
-        manifest_sha256=plan.manifest_sha256,
-        losses=(),
-        step=0,
-        best_score=None,
-    )
-    if not path.exists():
-        return header
-    checkpoint = load_checkpoint(path)
-    _require_same(checkpoint.header, header, run, force=force)
-    restore_network(checkpoint, learner.network)
-    restore_optimiser(checkpoint, learner.optimiser, learner.network)
-    if learner.average:
-        restore_average(checkpoint, learner.average.module)
-        learner.average.n_averaged.fill_(1)  # not to begin anew with the next weights
-    now = ("settings", "label_space", "manifest_sha256")
-    return checkpoint.header.model_copy(update={key: getattr(header, key) for key in now})
+def _plan_epoch(session: _Session, header: Header) -> list[tuple[PatchPlan, ...]]:
+    """All batches of the next epoch: the same in every process, and however often it is begun."""
+    settings = session.plan.settings
+    chosen = {c.case_id for c in session.plan.cases(stage_of(header.epochs, settings))}
+    candidates = [c for c in session.candidates if c.case_id in chosen]
+    # all chance of an epoch follows from the seed and its number: there is no state to be saved
+    return plan_epoch(candidates, settings, np.random.default_rng([settings.seed, header.epochs]))
 
 
-def _require_same(found: Header, asked: Header, run: Path, *, force: bool) -> None:
-    """Refuse to go on with another training than the one that was begun."""
-    old, new = found.settings.model_dump(), asked.settings.model_dump()
-    keys = [k for k in new if old[k] != new[k] and k not in WHERE]
-    differences = [f"{k}: was {old[k]}, is {new[k]}" for k in keys]
-    if found.label_space != asked.label_space:
-        differences.append("the label space")
-    elif found.manifest_sha256 != asked.manifest_sha256 and not force:
-        differences.append(
-            "the manifest's cases, splits, labels or merged classes (--force goes on with them)"
-        )
-    if differences:
-        msg = (
-            f"{run} holds another training, which cannot be gone on with; it differs in "
-            f"{'; '.join(differences)}; repeat its command as it was, or choose another folder"
-        )
-        raise TrainingError(msg)
+def _train_batches(
+    session: _Session, header: Header, plan: Sequence[Sequence[PatchPlan]], rate: float
+) -> list[tuple[float, ...]]:
+    """Learn from the batches of an epoch that were not learnt from yet, or until a signal comes.
 
-
-def _train_epoch(session: _Session, header: Header, rate: float) -> Header:
-    """Learn from the batches of the next epoch that were not learnt from yet, or until a signal."""
+    Returns:
+        Loss and terms of each batch of the epoch so far.
+    """
     settings, learner = session.plan.settings, session.learner
     set_learning_rate(learner.optimiser, rate)
     learner.wrapped.train()
-    # all chance of an epoch follows from the seed and its number: there is no state to be saved
-    generator = np.random.default_rng([settings.seed, header.epochs])
-    plan = plan_epoch(_candidates_of_epoch(session, header.epochs), settings, generator)
     losses = list(header.batch_losses)
     rest = [share_of_batch(batch, learner.fabric) for batch in plan[len(losses) :]]
     batches = read_batches(session.source, [patches for patches, _ in rest])
     for batch, (_, part) in zip(batches, rest, strict=True):
-        losses.append(learn(learner, batch, settings, share_of_batch=part))
-        epoch = header.epochs + 1
-        if not math.isfinite(losses[-1]):
+        loss = learn(learner, batch, settings, share_of_batch=part)
+        losses.append((loss.total, *loss.terms))
+        where = header.epochs + 1, len(losses)
+        if not math.isfinite(loss.total):
             msg = (
-                f"epoch {epoch}, step {len(losses)}: the loss is {losses[-1]} on patches of "
+                f"epoch {where[0]}, step {where[1]}: the loss is {loss.total} on patches of "
                 f"{', '.join(batch.case_ids)} at learning rate {rate:.3g}; start again in another "
                 f"folder with a lower learning_rate or a gradient_norm"
             )
             raise TrainingError(msg)
-        session.report(StepDone(epoch, len(losses), len(plan), losses[-1]))
-        if len(losses) < len(plan) and any_of(learner.fabric, session.preempted()):
-            return header.model_copy(update={"batch_losses": tuple(losses)})
-    done = {"losses": (*header.losses, float(np.mean(losses))), "batch_losses": ()}
-    return header.model_copy(update={**done, "step": header.step + len(plan)})
+        terms = dict(zip(TERMS, loss.terms, strict=True))
+        session.report(StepDone(*where, len(plan), loss.total, terms))
+        if any_of(learner.fabric, session.preempted()):
+            break
+    return losses
 
 
 def _validate(session: _Session, header: Header) -> dict[Cell, float]:
@@ -281,12 +252,6 @@ def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
     if header.best_score is not None and score <= header.best_score:
         return header, False
     return header.model_copy(update={"best_score": score}), True
-
-
-def _candidates_of_epoch(session: _Session, epoch: int) -> Sequence[Candidate]:
-    stage = stage_of(epoch, session.plan.settings)
-    chosen = {case.case_id for case in session.plan.cases(stage)}
-    return [c for c in session.candidates if c.case_id in chosen]
 
 
 def _log(session: _Session, header: Header) -> AbstractContextManager[Write]:

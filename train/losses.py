@@ -121,16 +121,17 @@ class MarginalExclusionLoss(nn.Module):
         *,
         marginal_weight: float = 1.0,
         exclusion_weight: float = 2.0,
+        terms: Collection[Term] = TERMS,
         class_reduction: ClassReduction = "sum",
         smooth: float = 1e-5,
         epsilon: float = 1.0,
         label_smoothing: float = 0.0,
         implementation: Implementation = "fused",
     ) -> None:
-        """Keep the options; a weight of 0 leaves its two terms out, work and all.
+        """Keep the options; what is not among `terms`, or of weight 0, is left out, work and all.
 
         Raises:
-            TrainingError: If an option is out of range, or both weights are 0.
+            TrainingError: If an option is out of range, or nothing is left.
         """
         super().__init__()
         self.options = LossOptions(
@@ -144,6 +145,12 @@ class MarginalExclusionLoss(nn.Module):
             msg = f"expected finite weights >= 0, not both 0, got {weights}"
             raise TrainingError(msg)
         check_implementation(implementation)
+        self.wanted: tuple[Term, ...] = tuple(
+            name for name in TERMS if name in terms and weights[_family(name)]
+        )
+        if not self.wanted:
+            msg = f"no loss is left of the terms {sorted(terms)} with the weights {weights}"
+            raise TrainingError(msg)
         self.weights = weights
         self.implementation: Implementation = implementation
 
@@ -166,7 +173,7 @@ class MarginalExclusionLoss(nn.Module):
         merged: Merged,
         *,
         exclusion_of_sample: PerSample | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> dict[Term, Tensor]:
         """Return each term by its function's name, not weighted; terms of weight 0 are left out.
 
         Args:
@@ -178,16 +185,15 @@ class MarginalExclusionLoss(nn.Module):
         Raises:
             TrainingError: If the shapes, types or devices do not fit together.
         """
-        wanted: list[Term] = [name for name in TERMS if self.weights[_family(name)]]
         tensors = logits, target, merged
-        terms = _terms(wanted, tensors, self.options, self.implementation)
+        terms = _terms(self.wanted, tensors, self.options, self.implementation)
         if exclusion_of_sample is not None:
             for name in terms:
                 if _family(name) == "exclusion":
                     terms[name] = terms[name] * exclusion_of_sample
         return {name: values.mean() for name, values in terms.items()}
 
-    def total(self, terms: Mapping[str, Tensor]) -> Scalar:
+    def total(self, terms: Mapping[Term, Tensor]) -> Scalar:
         """Return the weighted sum of what `terms` returned, for a loop that logs the terms too."""
         weighted = [self.weights[_family(name)] * term for name, term in terms.items()]
         return torch.stack(weighted).sum()

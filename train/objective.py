@@ -3,15 +3,19 @@
 import torch
 from torch import Tensor
 
+from train.loss_options import Term
 from train.losses import MarginalExclusionLoss
 from train.sampler import Batch
 from train.settings import TrainSettings
 
 
-def batch_loss(logits: Tensor, batch: Batch, settings: TrainSettings) -> Tensor:
-    """The regular losses on fully labelled patches, marginal and exclusion losses on the others.
+def batch_loss(
+    logits: Tensor, batch: Batch, settings: TrainSettings
+) -> tuple[Tensor, dict[Term, Tensor]]:
+    """The loss of a batch, and by name the terms that it is the weighted sum of.
 
-    With nothing merged, the marginal losses are the regular ones; so all that a fully labelled
+    Fully labelled patches have the regular losses, the others marginal and exclusion losses. With
+    nothing merged, the marginal losses are the regular ones; so all that a fully labelled
     patch needs is that its exclusion losses do not count. Every loss is a mean over patches.
 
     Source: section 4.4.
@@ -20,10 +24,12 @@ def batch_loss(logits: Tensor, batch: Batch, settings: TrainSettings) -> Tensor:
     loss = MarginalExclusionLoss(
         marginal_weight=settings.marginal_weight,
         exclusion_weight=settings.exclusion_weight if partial.any() else 0.0,
+        terms=settings.terms,
         class_reduction=settings.class_reduction,
         smooth=settings.smooth,
         epsilon=settings.epsilon,
     )
     target, merged = (t.to(logits.device) for t in (batch.target, batch.merged))
     exclusion = partial.to(logits.device, torch.float32)
-    return loss(logits, target, merged, exclusion_of_sample=exclusion)
+    terms = loss.terms(logits, target, merged, exclusion_of_sample=exclusion)
+    return loss.total(terms), terms

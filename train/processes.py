@@ -100,15 +100,14 @@ def gathered(fabric: Fabric, mine: list[T]) -> list[T]:
     return [item for theirs in everyones for item in theirs]
 
 
-def mean_of(fabric: Fabric, value: Tensor) -> float:
-    """The mean of a number over the processes; all must call it."""
-    if fabric.world_size == 1:
-        return value.item()
-    total = value.clone()
-    distributed.all_reduce(total)
-    return total.item() / fabric.world_size
+def mean_of(fabric: Fabric, values: Tensor) -> list[float]:
+    """The means of numbers over the processes; all must call it."""
+    total = values.clone()
+    if fabric.world_size > 1:
+        distributed.all_reduce(total)
+    return (total / fabric.world_size).tolist()
 
 
 def any_of(fabric: Fabric, flag: bool) -> bool:
     """Whether a flag is up in any process; all must call it."""
-    return mean_of(fabric, torch.tensor(float(flag), device=fabric.device)) > 0
+    return mean_of(fabric, torch.tensor([float(flag)], device=fabric.device))[0] > 0

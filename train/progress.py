@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 from time import perf_counter
 from typing import final
 
@@ -11,6 +12,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from train.events import EpochDone, Event, Started, StepDone
 from train.settings import TrainSettings
+
+_SHORT = {
+    "marginal_cross_entropy": "mCE",
+    "marginal_dice": "mDice",
+    "exclusion_cross_entropy": "eCE",
+    "exclusion_dice": "eDice",
+}
 
 
 @contextmanager
@@ -50,9 +58,13 @@ class Drawing:
         r = event.record
         score = "" if r.validation_dice is None else f"  validation Dice {r.validation_dice:.3f}"
         best = "  best so far" if event.improved and score else ""
+        classes: dict[str, list[float]] = {}
+        for (_, name), dice in event.cells.items():
+            classes.setdefault(name, []).append(dice)
+        each = "".join(f"  {name} {fmean(found):.2f}" for name, found in classes.items())
         self.progress.console.print(
             f"epoch {r.epoch:4d}  stage {r.stage}  loss {r.loss:.4f}  "
-            f"{r.seconds:.0f} s{score}{best}",
+            f"{r.seconds:.0f} s{score}{best}{each}",
             highlight=False,
         )
 
@@ -63,8 +75,9 @@ class Drawing:
         self._patches_per_second += 0.1 * (rate - self._patches_per_second)
         self._last = now
         done = event.epoch - 1 + event.step / event.steps
+        terms = "  ".join(f"{_SHORT[name]} {event.terms[name]:.2f}" for name in self.settings.terms)
         text = (
-            f"epoch {event.epoch}/{self.settings.epochs}  loss {event.loss:.3f}  "
+            f"epoch {event.epoch}/{self.settings.epochs}  loss {event.loss:.3f} ({terms})  "
             f"{self._patches_per_second:.1f} patches/s"
         )
         self.progress.update(self.task, completed=done, description=text)

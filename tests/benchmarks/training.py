@@ -103,7 +103,7 @@ class Trainer:
             logits = self.network(batch.images)
         marks.append(self.now())
         leaf = logits.detach().requires_grad_()
-        loss = batch_loss(leaf, batch, settings)
+        loss, _ = batch_loss(leaf, batch, settings)
         loss.item()
         loss.backward()
         marks.append(self.now())

@@ -1,6 +1,8 @@
 """The loop: it learns, it goes on where it was stopped, and it refuses what is not the same run."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,7 @@ from train.checkpoint import checkpoint_path, load_checkpoint
 from train.events import EpochDone, Started, StepDone
 from train.log import read_log
 from train.loop import train
+from train.loss_options import TERMS
 from train.settings import resolve
 
 AUGMENTED = {
@@ -113,6 +116,70 @@ def augmented_run(manifest_path, settings, tmp_path_factory):
     run = tmp_path_factory.mktemp("augmented") / "run"
     train(read_manifest(manifest_path), run, settings.model_copy(update=AUGMENTED))
     return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_the_run_within_an_epoch_and_it_goes_on_bit_by_bit(
+    whole_run, manifest, settings, tmp_path, number
+):
+    steps = []
+
+    def on_event(event):
+        if isinstance(event, StepDone):
+            steps.append((event.epoch, event.step))
+            if steps[-1] == (3, 2):
+                os.kill(os.getpid(), number)
+
+    result = train(manifest, tmp_path, settings, on_event=on_event)
+    assert result.preempted
+    assert (result.epochs, steps[-1]) == (2, (3, 2))
+    again = train(manifest, tmp_path, settings, on_event=on_event)
+    assert not again.preempted
+    assert steps[steps.index((3, 2)) + 1] == (3, 3)
+    assert_same_run(tmp_path, whole_run[0])
+
+
+def test_a_run_goes_on_with_another_manifest_only_if_forced(manifest, settings, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, tmp_path, settings, on_event=stop_at(after_epoch(1)))
+    cases = [replace(c, merged=(0, 1, 0)) if c.case_id == "both/0" else c for c in manifest.cases()]
+    other = Manifest.of(cases, manifest.label_space, folder=manifest.folder)
+    with pytest.raises(TrainingError, match="--force goes on"):
+        train(other, tmp_path, settings)
+    assert train(other, tmp_path, settings, force=True).epochs == 4
+
+
+def test_where_a_run_goes_on_may_change(whole_run, manifest, settings, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, tmp_path, settings, on_event=stop_at(after_epoch(1)))
+    elsewhere = settings.model_copy(update={"workers": 1, "residence": "disk", "device": "cpu"})
+    train(manifest, tmp_path, elsewhere)
+    one, two = (load_checkpoint(checkpoint_path(r, "last")) for r in (whole_run[0], tmp_path))
+    assert all(torch.equal(one.tensors[name], two.tensors[name]) for name in one.tensors)
+
+
+def test_the_weights_average_predicts_and_is_kept_when_a_run_goes_on(manifest, settings, tmp_path):
+    averaged = settings.model_copy(update={"ema_decay": 0.5})
+    train(manifest, tmp_path / "whole", averaged)
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, tmp_path / "cut", averaged, on_event=stop_at(after_epoch(3)))
+    train(manifest, tmp_path / "cut", averaged)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    last, best = (load_checkpoint(checkpoint_path(tmp_path / "whole", w)) for w in ("last", "best"))
+    if best.header.epochs == 4:
+        name = next(n for n in best.tensors if n.endswith("weight"))
+        average = last.tensors[name.replace("network/", "average/")]
+        assert torch.equal(best.tensors[name], average)
+        assert not torch.equal(best.tensors[name], last.tensors[name])
+
+
+def test_the_log_holds_each_term_of_the_loss(whole_run):
+    log = read_log(whole_run[0])
+    weights = {"marginal": 1, "exclusion": 2}
+    total = sum(weights[name.split("_")[0]] * log[name] for name in TERMS)
+    assert total.to_numpy() == pytest.approx(log["loss"].to_numpy(), rel=1e-5)
+    assert log["exclusion_dice"].tolist()[0] == 0  # the first stage has nothing to exclude
+    assert min(log["exclusion_dice"].tolist()[1:]) > 0
 
 
 @pytest.fixture
