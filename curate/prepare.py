@@ -18,8 +18,8 @@ from curate.tally import Notify, Tally, make_all
 from curate.unpack import unpack
 from manifests.case import Case
 from manifests.dataset_facts import DatasetFacts, as_settings
-from manifests.errors import MarginaliaError, SourceError
-from manifests.manifest import FILE_NAME, Manifest, write_manifest
+from manifests.errors import ManifestError, MarginaliaError, SourceError
+from manifests.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
 
 class NothingMadeError(MarginaliaError):
@@ -132,6 +132,8 @@ def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report
         path = target.folder / REJECTED_NAME
         msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
         raise NothingMadeError(msg)
+    path = target.folder / FILE_NAME
+    remarks = _damage(path)
     facts = _facts(ready, {c.dataset for c in cases}, request)
     manifest, remark = assemble(
         [_with_facts(c, facts) for c in cases],
@@ -140,10 +142,9 @@ def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report
         verify=request.verify,
     )
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
-    path = target.folder / FILE_NAME
     write_manifest(manifest, path)
     left_out = len(cases_folders(target.folder, names)) - len(others)
-    remarks = [remark, _left_out(left_out)] if left_out else [remark]
+    remarks += [remark, _left_out(left_out)]
     return Report(
         manifest, tally.made, tuple(tally.rejected), path, "\n".join(filter(None, remarks))
     )
@@ -173,7 +174,19 @@ def _with_facts(case: Case, facts: Mapping[str, DatasetFacts]) -> Case:
     return replace(case, licence=known.licence) if known else case
 
 
+def _damage(manifest: Path) -> list[str]:
+    """What is lost with a manifest that cannot be read."""
+    try:
+        read_manifest(manifest)
+    except ManifestError as error:
+        if manifest.exists():
+            return [f"{error}: it was written anew, and a split that you had chosen is lost"]
+    return []
+
+
 def _left_out(count: int) -> str:
+    if not count:
+        return ""
     return (
         f"{count} cases of other datasets in the folder were made with another label space, "
         f"spacing or marginalia, and are not in the manifest: prepare them again with these"

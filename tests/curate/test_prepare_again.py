@@ -162,6 +162,16 @@ def test_a_flipped_bit_is_found_and_the_case_made_again(request_):
     assert validate(read_manifest(report.path), hashes=True) == []
 
 
+def test_a_manifest_that_was_damaged_is_told_since_it_held_the_split(request_):
+    report = run(request_)
+    whole = report.path.read_bytes()
+    report.path.write_bytes(whole[:1000])
+    again = run(request_)
+    assert "a split that you had chosen is lost" in again.remark
+    assert again.path.read_bytes() == whole
+    assert run(request_).remark == ""
+
+
 def test_a_record_that_was_changed_is_not_believed(request_):
     report = run(request_)
     whole = report.path.read_bytes()
