@@ -181,11 +181,9 @@ def _row(record: dict[str, Any]) -> Case:
 
 
 def _state(path: Path) -> list[Any]:
-    return [
-        [p.relative_to(path).as_posix(), p.stat().st_size, p.stat().st_mtime_ns]
-        for p in files_of(path)
-        if p.exists()
-    ]
+    files = [p for p in files_of(path) if p.exists()]
+    stats = [(p.relative_to(path.parent).as_posix(), p.stat()) for p in files]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def _holds(path: Path, sha256: str) -> bool:
