@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from manifests.label_space import LabelClass, LabelSpace
-from train.overlays import overlay_figure, write_overlay
+from train.overlays import _wrong, overlay_figure, write_overlay
 from train.views import choose_views
 
 SHAPE = (30, 60, 80)
@@ -183,3 +183,25 @@ def test_a_picture_is_written_as_png(tmp_path):
     write_overlay(draw(LEFT_FRONT_HEAD, {"network": LEFT_FRONT_HEAD}, title="set/case"), path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in path.parent.iterdir()] == ["case.png"]
+
+
+def test_a_focus_decides_the_slices_unless_it_is_empty():
+    stray = classes(green=((3, 5), (30, 33), (20, 24)))
+    axial, coronal = choose_views(
+        body(), LEFT_FRONT_HEAD, [NOTHING], spacing_mm=SPACING_MM, focus=stray
+    )
+    assert (axial.index, coronal.index) == (3, 30)
+    without = choose_views(body(), LEFT_FRONT_HEAD, [NOTHING], spacing_mm=SPACING_MM)
+    empty = choose_views(body(), LEFT_FRONT_HEAD, [NOTHING], spacing_mm=SPACING_MM, focus=NOTHING)
+    assert empty == without
+
+
+def test_what_is_wrong_about_a_group_is_what_any_run_has_too_much_or_too_little():
+    truth = np.array([[[0, 1, 1, 0, 2]]], np.uint8)
+    rows = [0, 1, 0, 0, 2], [1, 1, 1, 0, 0]
+    runs = [np.array([[row]], np.uint8) for row in rows]
+    np.testing.assert_array_equal(_wrong(truth, runs, (0, 1, 2), 1), [[[1, 0, 1, 0, 0]]])
+    # classes 1 and 2 are one group: which of them is said does not matter
+    merged = np.array([[[0, 1, 1, 0, 1]]], np.uint8)
+    runs = [np.array([[[0, 2, 1, 0, 0]]], np.uint8)]
+    np.testing.assert_array_equal(_wrong(merged, runs, (0, 1, 1), 1), [[[0, 0, 0, 0, 1]]])
