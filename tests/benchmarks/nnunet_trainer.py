@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from train.network import Level
 
@@ -55,10 +56,12 @@ def build_trainer(
     num_classes: int,
     device: str,
     workers: int,
+    network: nn.Module | None,
 ) -> Any:
-    """nnU-Net's trainer without deep supervision, with a U-Net of the given levels, initialised.
+    """nnU-Net's trainer without deep supervision, initialised.
 
-    Its loss, optimiser, augmentation and loader are its own.
+    Its loss, optimiser, augmentation and loader are its own; so is its U-Net of the given levels,
+    unless there is a network to train.
     """
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(folder / name)
@@ -96,6 +99,9 @@ def build_trainer(
         plans, CONFIGURATION, "all", dataset, torch.device(device)
     )
     trainer.initialize()
+    if network is not None:
+        trainer.network = network.to(device)
+        trainer.optimizer, _ = trainer.configure_optimizers()
     trainer.network.train()
     return trainer
 

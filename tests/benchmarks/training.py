@@ -4,9 +4,10 @@
 
 Data, augmentation, loss and optimiser are timed with the `default` preset on volumes of random
 smooth noise. Where nnunetv2 is installed, its trainer runs on the same volumes with its own loader,
-augmentation, loss and optimiser, and a U-Net of the same levels; `--peer-workers` are its loader's
-processes (0: in the same process, and so in its CPU time). On a GPU both use half precision, as
-they do by default.
+augmentation, loss and optimiser, and with the same network, or with its own U-Net of as many levels
+(whose last decoder stage has flatter kernels where the spacing is anisotropic: fewer operations).
+`--peer-workers` are its loader's processes (0: in the same process, and so in its CPU time). On a
+GPU both use half precision, as they do by default.
 """
 
 import argparse
@@ -148,7 +149,10 @@ def plan_of(settings: TrainSettings) -> TrainingPlan:
 
 
 def peer_steps(
-    folder: Path, cases: Sequence[Case], plan: TrainingPlan, *, workers: int, clock: Clock
+    folder: Path,
+    cases: Sequence[Case],
+    plan: TrainingPlan,
+    options: argparse.Namespace,
 ) -> Callable[[], float]:
     """A function that does one step of nnU-Net's trainer and returns its seconds."""
     from nnunet_trainer import build_trainer
@@ -163,9 +167,11 @@ def peer_steps(
         batch_size=settings.batch_size,
         num_classes=len(SPACE),
         device=settings.device,
-        workers=workers,
+        workers=options.peer_workers,
+        network=None if options.peer_network == "own" else build_network(plan.network, len(SPACE)),
     )
     loader, _ = trainer.get_dataloaders()
+    clock = CLOCKS[options.clock]
 
     def step() -> float:
         start = clock()
@@ -184,9 +190,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--residence", default="auto", help="auto, device, host or disk")
     parser.add_argument("--peer-workers", type=int, default=0)
+    parser.add_argument("--peer-network", choices=("same", "own"), default="same")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu on a busy machine")
     options = parser.parse_args()
-    clock = CLOCKS[options.clock]
 
     settings = resolve(
         "default",
@@ -200,12 +206,8 @@ def main() -> None:
     has_peer = importlib.util.find_spec("nnunetv2") is not None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ours = Trainer(write_volumes(folder, cases), plan, folder, clock)
-        theirs = (
-            peer_steps(folder, cases, plan, workers=options.peer_workers, clock=clock)
-            if has_peer
-            else None
-        )
+        ours = Trainer(write_volumes(folder, cases), plan, folder, CLOCKS[options.clock])
+        theirs = peer_steps(folder, cases, plan, options) if has_peer else None
         parts: list[dict[str, float]] = []
         peers: list[float] = []
         for number in range(options.steps + 2):  # in turns; the first ones warm up
