@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.kidneys import LEFT, RIGHT, UNDECIDED, KidneySplit, split_kidneys
+from manifests.errors import OverrideError
 from manifests.grid import Grid
 
 CODES = [
@@ -227,6 +228,53 @@ def test_fused_kidney_off_the_midline_stays_whole():
     assert codes(result) == ["kidneys_fused"]
 
 
+def test_crossed_fused_kidney_stays_whole_though_it_lies_on_one_side():
+    lateral, medial = ellipsoid((118, 0, 10), (24, 22, 52)), ellipsoid((38, 0, 0), (20, 22, 45))
+    labels, result = split(lateral, medial, ellipsoid((78, 0, -38), (55, 18, 12)))
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert (result.method, codes(result)) == ("undecided", ["kidneys_fused"])
+
+
+def test_single_kidney_with_a_mass_beside_it_has_a_side():
+    labels, result = split(
+        ellipsoid((60, 0, 0), (28, 25, 52)), ellipsoid((100, 0, 0), (36, 36, 36))
+    )
+    assert set(np.unique(labels)) == {0, LEFT}
+    assert codes(result) == ["single_kidney"]
+
+
+def test_a_kidney_with_threads_is_still_one():
+    threads = box((-120, -2, -2), (-60, 2, 2)), box((-62, -2, -90), (-58, 2, 90))
+    labels, result = split(ellipsoid((-60, 0, 0), (32, 28, 55)), *threads)
+    assert set(np.unique(labels)) == {0, RIGHT}
+    assert codes(result) == ["single_kidney"]
+
+
+def test_horseshoe_beside_a_loose_mass_is_still_cut():
+    left, right = ellipsoid((50, 0, 0), (28, 25, 55)), ellipsoid((-50, 0, 0), (28, 25, 55))
+    mass = ellipsoid((105, 0, 0), (17, 17, 25))
+    labels, result = split(left, right, box((-50, -8, -40), (50, 8, -28)), mass)
+    assert (labels[left | mass] == LEFT).all()
+    assert (labels[right] == RIGHT).all()
+    assert result.method == "isthmus"
+
+
+def test_mass_tied_to_one_of_two_kidneys_is_no_fusion():
+    left, right = ellipsoid((50, 0, 20), (24, 22, 50)), ellipsoid((-60, 0, 10), (28, 25, 55))
+    mass = ellipsoid((-10, 0, -70), (20, 20, 20))  # across the midline, on a stalk
+    stalk = ellipsoid((14, 0, -46), (6, 6, 20)) | box((8, -3, -66), (34, 3, -20))
+    labels, result = split(left, right, mass, stalk)
+    assert np.array_equal(labels == RIGHT, right)
+    assert result.method == "pair"
+
+
+def test_slices_far_apart_along_x_are_no_necks():
+    grid = Grid((23, 20, 30), (10.0, 6.0, 6.0), (-110.0, -57.0, -87.0))
+    labels, result = split(ellipsoid((0, 0, 0), (60, 30, 40), grid), grid=grid)
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert result.method == "undecided"
+
+
 def test_great_mass_that_reaches_across_the_midline_has_a_side():
     labels, result = split(ellipsoid((50, 0, 0), (68, 55, 55)))
     assert set(np.unique(labels)) == {0, LEFT}
@@ -297,6 +345,60 @@ def test_three_large_components_are_parted_at_the_widest_gap(mirror):
     assert codes(result) == ["kidney_fragments"]
 
 
+def test_loose_mass_does_not_take_the_place_of_a_kidney():
+    # the gap beside the mass is wider than the one between the kidneys
+    right, left = ellipsoid((-45, 0, 0), (22, 22, 45)), ellipsoid((35, 0, 0), (22, 22, 45))
+    mass = ellipsoid((122, 0, 0), (18, 18, 25))
+    labels, result = split(left, right, mass)
+    assert np.array_equal(labels == RIGHT, right)
+    assert np.array_equal(labels == LEFT, left | mass)
+    assert codes(result) == ["kidney_fragments"]
+
+
+@pytest.mark.parametrize("shrunken_mm", [(9, 9, 16), (14, 13, 28), (20, 18, 36)])
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_transplant_beside_two_shrunken_kidneys(mirror, shrunken_mm):
+    near = ellipsoid((mirror * 50, 15, 40), (16, 15, 30))
+    across = ellipsoid((mirror * -50, 15, 40), shrunken_mm)  # 5 to 54 mL
+    transplant = ellipsoid((mirror * 85, -15, -45), (30, 28, 45))
+    labels, _ = split(near, across, transplant)
+    side, other = (LEFT, RIGHT) if mirror == 1 else (RIGHT, LEFT)
+    assert np.array_equal(labels == side, near | transplant)
+    assert np.array_equal(labels == other, across)
+
+
+def test_pelvic_kidney_and_its_fellow():
+    left, pelvic = ellipsoid((65, 0, 40), (26, 24, 50)), ellipsoid((-8, -10, -60), (26, 24, 32))
+    labels, result = split(left, pelvic)
+    assert np.array_equal(labels == RIGHT, pelvic)
+    assert (result.method, codes(result)) == ("pair", [])
+
+
+def test_one_voxel():
+    speck = np.zeros(UPRIGHT.size_xyz[::-1], bool)
+    speck[20, 20, 80] = True
+    labels, result = split(speck)
+    assert np.array_equal(labels == LEFT, speck)
+    assert codes(result) == ["kidney_volume_suspect", "single_kidney"]
+
+
+def test_every_voxel():
+    labels, result = split(np.ones(UPRIGHT.size_xyz[::-1], bool))
+    assert set(np.unique(labels)) == {UNDECIDED}
+    assert codes(result) == ["kidney_volume_suspect", "kidneys_fused"]
+
+
+def test_midline_is_that_of_the_kidneys_slices_though_specks_lie_elsewhere():
+    here = box((-20, -60, 25), (130, 60, 75), FINE)
+    elsewhere = box((-149, -60, -99), (60, 60, 25), FINE)
+    hounsfield = FINE.image(np.where(here | elsewhere, 40, -1000).astype(np.int16))
+    specks = np.zeros(UPRIGHT.size_xyz[::-1], bool)
+    specks[0, 0, -1] = specks[-1, -1, -1] = True
+    kidney = ellipsoid((20, 0, 50), (22, 25, 20))
+    labels, _ = split(kidney, specks, image=hounsfield)
+    assert (labels[kidney] == RIGHT).all()
+
+
 def test_empty_mask():
     labels, result = split(np.zeros(UPRIGHT.size_xyz[::-1], bool))
     assert not labels.any()
@@ -309,6 +411,47 @@ def test_side_given_by_a_person(side, value):
     labels, result = split(left, right, decision=side)
     assert set(np.unique(labels)) == {0, value}
     assert (result.method, result.findings) == ("given", ())
+
+
+def test_pair_given_by_a_person_whatever_its_sizes():
+    kidney, shrunken = ellipsoid((60, 0, 0), (28, 25, 52)), ellipsoid((10, 0, 0), (7, 7, 10))
+    assert split(kidney, shrunken)[1].method == "single"
+    labels, result = split(kidney, shrunken, decision="pair")
+    assert np.array_equal(labels == RIGHT, shrunken)
+    assert (result.method, result.findings) == ("given", ())
+
+
+def test_swapped_by_a_person():
+    left, right = pair()
+    labels, result = split(left, right, decision="swap")
+    assert np.array_equal(labels == RIGHT, left)
+    assert np.array_equal(labels == LEFT, right)
+    assert result.method == "given"
+
+
+@pytest.mark.parametrize("code", ["LPS", "RAI", "ASL", "SPR"])
+def test_plane_given_by_a_person(code):
+    left, right = pair()
+    turned = sitk.DICOMOrient(UPRIGHT.image((left | right).astype(np.uint8)), code)
+    result = split_kidneys(turned, decision=71.0)
+    labels = sitk.GetArrayFromImage(sitk.DICOMOrient(result.labels, "LPS"))
+    x_mm = positions(UPRIGHT)[..., 0]
+    assert np.array_equal(labels, np.where(x_mm > 71, LEFT, RIGHT) * (left | right))
+    assert result.method == "given"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "decision", "said"),
+    [
+        (pair(), 200.0, "x = 200 mm"),
+        (pair()[:1], "pair", "one component"),
+        ([ellipsoid((0, 0, 0), (28, 25, 52))], "swap", "undecided"),
+        ([np.zeros(UPRIGHT.size_xyz[::-1], bool)], "left", "empty"),
+    ],
+)
+def test_decision_that_does_not_fit(shapes, decision, said):
+    with pytest.raises(OverrideError, match=said):
+        split(*shapes, decision=decision)
 
 
 @pytest.mark.parametrize("pixel", [sitk.sitkUInt16, sitk.sitkFloat64])

@@ -93,6 +93,59 @@ def test_horseshoe_is_cut_in_two(kits):
     assert columns[0][cut] < columns[1].max() / 3
 
 
+def bridged(labels: np.ndarray, grid: Grid, thick_mm: float) -> np.ndarray:
+    """Join two kidneys by a straight tube between their lower poles."""
+    poles = []
+    for side in (LEFT, RIGHT):
+        z, y, x = np.argwhere(labels == side)[0]
+        poles.append(grid.position_mm([x, y, z]))
+    start, along = poles[0], poles[1] - poles[0]
+    index = np.argwhere(np.ones(labels.shape, bool))[:, ::-1]
+    offset = grid.position_mm(index) - start
+    share = np.clip(offset @ along / (along @ along), 0, 1)
+    gap = np.linalg.norm(offset - share[:, None] * along, axis=1).reshape(labels.shape)
+    return (labels > 0) | (gap <= thick_mm / 2)
+
+
+@pytest.mark.parametrize("thick_mm", [5, 15, 30])
+@pytest.mark.parametrize(
+    ("case", "spacing_mm", "code"),
+    [(64, (2, 2, 5), "RAI"), (64, (5, 3, 3), "ASL"), (18, (4, 4, 2), "LPS")],
+)
+def test_kidneys_joined_by_a_bridge_are_cut_apart(kits, case, spacing_mm, code, thick_mm):
+    _, result, _ = split(kits, case)
+    truth = sitk.DICOMOrient(result.labels, "LPS")
+    size = (np.multiply(truth.GetSize(), truth.GetSpacing()) / spacing_mm).astype(int).tolist()
+    grid = Grid(tuple(size), spacing_mm, truth.GetOrigin(), truth.GetDirection())
+    place = (grid.origin_mm, grid.spacing_mm, grid.direction_lps, 0, sitk.sitkUInt8)
+    how = (sitk.Transform(), sitk.sitkNearestNeighbor, *place)
+    known = sitk.GetArrayFromImage(sitk.Resample(truth, size, *how))
+    joined = bridged(known, grid, thick_mm)
+    found = split_kidneys(sitk.DICOMOrient(grid.image(joined.astype(np.uint8)), code))
+    labels = sitk.GetArrayFromImage(sitk.DICOMOrient(found.labels, "LPS"))
+    assert (found.method, codes(found) - {"kidney_fragments"}) == ("isthmus", {"kidneys_fused"})
+    assert np.array_equal(labels > 0, joined)
+    for side in (LEFT, RIGHT):
+        assert np.mean(labels[known == side] == side) > 0.99
+
+
+@pytest.mark.parametrize("case", [7, 18])
+def test_kidneys_moved_together_stay_one_group(kits, case):
+    # one below the other, both far from the middle: crossed fused
+    _, result, _ = split(kits, case)
+    truth = sitk.GetArrayFromImage(sitk.DICOMOrient(result.labels, "LPS"))
+    grid = Grid.of(sitk.DICOMOrient(result.labels, "LPS"))
+    left, right = (np.argwhere(truth == side) for side in (LEFT, RIGHT))
+    right += np.rint(left.mean(axis=0) - right.mean(axis=0)).astype(int)
+    right[:, 0] += left[:, 0].min() - right[:, 0].max() + round(8 / grid.spacing_mm[2])
+    index = np.concatenate([left, right])
+    index[:, 0] -= min(0, index[:, 0].min())
+    fused = np.zeros((index[:, 0].max() + 1, *truth.shape[1:]), np.uint8)
+    fused[tuple(index.T)] = 1
+    found = split_kidneys(grid.image(fused))
+    assert (found.method, codes(found)) == ("undecided", {"kidneys_fused"})
+
+
 def test_one_kidney_is_named(kits):
     mask, result, labels = split(kits, 165)
     assert result.method == "single"
