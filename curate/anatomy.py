@@ -1,0 +1,99 @@
+"""What is known of where organs lie, and how strongly a distance speaks for it."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FILE = Path(__file__).with_name("anatomy.toml")
+
+Axis = Literal["left_right", "back_front", "head_foot"]
+# In the order of LPS, whose coordinates grow to the left, the back and the head.
+AXES: tuple[Axis, ...] = ("left_right", "back_front", "head_foot")
+WAYS = MappingProxyType(
+    {
+        "left_right": ("left of", "right of"),
+        "back_front": ("behind", "in front of"),
+        "head_foot": ("above", "below"),
+    }
+)
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scale(_Facts):
+    """How strongly a measurement speaks for the header.
+
+    Attributes:
+        decisive: From here on it speaks in full.
+        trust: The full score.
+    """
+
+    decisive: Positive
+    trust: Positive
+
+    def score(self, value: float) -> float:
+        """Score a measurement, below 0 if it contradicts the header."""
+        share = max(-1.0, min(value / self.decisive, 1.0))
+        return self.trust * share * abs(share)
+
+
+class Signs(_Facts):
+    """The scales of what the image alone shows."""
+
+    spine_behind_middle: Scale
+    table_behind_body: Scale
+    bulk_on_the_right: Scale
+    lungs_at_the_head: Scale
+
+
+class Sides(_Facts):
+    """How far (mm) a structure with a side lies on that side: of its counterpart, of the spine."""
+
+    of_the_other: Scale
+    of_the_spine: Scale
+
+
+class Statement(NamedTuple):
+    """The first organ lies left of, behind or above the second."""
+
+    first: str
+    second: str
+    decisive_mm: Positive
+    trust: Positive
+
+    @property
+    def scale(self) -> Scale:
+        """How strongly a distance speaks for it."""
+        return Scale(decisive=self.decisive_mm, trust=self.trust)
+
+
+class Anatomy(_Facts):
+    """Where organs lie.
+
+    Attributes:
+        enough_ml: Less of an organ than this says nothing of where it lies.
+        groups: Organs that count as one along the axes that do not part them.
+        statements: Orders of organs along each axis.
+        signs: Of the image.
+        sides: Of structures that have one.
+    """
+
+    enough_ml: dict[str, Positive]
+    groups: dict[str, tuple[str, ...]]
+    statements: dict[Axis, tuple[Statement, ...]]
+    signs: Signs
+    sides: Sides
+
+
+@cache
+def anatomy() -> Anatomy:
+    """Read the anatomy that comes with marginalia."""
+    return Anatomy.model_validate(tomllib.loads(FILE.read_text(encoding="utf-8")))

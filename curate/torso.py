@@ -1,0 +1,133 @@
+"""The torso in a CT: a coarse look at the body, and where its spine is."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from manifests.grid import Grid, harmonised_grid, resample_image
+
+STEP_MM = 4.0
+AIR_HU = -800.0
+BODY_HU = -300.0
+BONE_HU = 300.0  # of the cortex; vessels and kidneys seldom take up so much contrast medium
+BLUR_MM = 12.0
+WINDOW = 10  # slices: a vertebra's height
+# The spine is near the body's middle, unless the patient lies on a side or is bent, ...
+MIDDLE_MM = 45.0
+# ... is neither hardly there nor solid, as a heart or gut full of contrast medium are, ...
+SPINE_SHARE = (0.04, 0.6)
+# ... and nothing as dense is near it, as hips, shoulders and gut are; arms are farther off.
+APART_MM = (44.0, 140.0)
+APART_SHARE = 0.4
+
+Bool = NDArray[np.bool_]
+IN_PLANE = np.zeros((3, 3, 3), np.bool_)
+IN_PLANE[1, 1, :] = IN_PLANE[1, :, 1] = True
+
+
+@dataclass(frozen=True)
+class Spine:
+    """Where the spine is.
+
+    Attributes:
+        place_mm: Its middle, LPS.
+        behind_middle: How far it is behind the middle of the body, as a share of the body's depth;
+            None where the image cuts the body's front or back.
+    """
+
+    place_mm: tuple[float, float, float]
+    behind_middle: float | None
+
+
+@dataclass(frozen=True)
+class Torso:
+    """A CT on a coarse grid.
+
+    Attributes:
+        grid: Voxels of `STEP_MM`, axes along LPS.
+        hu: Hounsfield units, [z, y, x].
+        body: The body with all that it encloses, and arms that touch it.
+    """
+
+    grid: Grid
+    hu: NDArray[np.int16]
+    body: Bool
+
+    @cached_property
+    def windows(self) -> list[slice]:
+        """Stacks of about `WINDOW` slices from foot to head, without those that hold no body."""
+        parts = np.array_split(np.arange(len(self.hu)), max(1, round(len(self.hu) / WINDOW)))
+        slices = [slice(int(p[0]), int(p[-1]) + 1) for p in parts]
+        return [s for s in slices if self.body[s].any()]
+
+    @cached_property
+    def spine(self) -> Spine | None:
+        """The spine, unless it is nowhere seen apart from other bones."""
+        seen = [view for window in self.windows if (view := _spine_in(self, window))]
+        if not seen:
+            return None
+        x, y, z = np.median([place for place, _ in seen], axis=0)
+        shares = [share for _, share in seen if share is not None]
+        behind = float(np.median(shares)) if shares else None
+        return Spine(tuple(self.grid.position_mm((x, y, z)).tolist()), behind)
+
+
+def find_torso(image: sitk.Image) -> Torso | None:
+    """Look coarsely at a CT (HU); None if it shows no body in air.
+
+    Raises:
+        GeometryError: The image's header makes no sense.
+    """
+    grid = harmonised_grid(Grid.of(image), (STEP_MM, STEP_MM, STEP_MM))
+    hu = sitk.GetArrayFromImage(resample_image(_shrunk(image), grid))
+    if np.percentile(hu, 1) > AIR_HU:  # not Hounsfield units, or all inside a body
+        return None
+    body = _body(hu)
+    return Torso(grid, hu, body) if body.any() else None
+
+
+def _shrunk(image: sitk.Image) -> sitk.Image:
+    """Average an image in two dimensions and skip along the third, which is faster by far."""
+    x, y, z = (max(1, int(STEP_MM / s)) for s in image.GetSpacing())
+    return sitk.BinShrink(image[:, :, ::z] if z > 1 else image, (x, y, 1))
+
+
+def _body(hu: NDArray[np.int16]) -> Bool:
+    """Find the largest dense thing, without what is as thin as a table, and fill it in plane."""
+    dense = hu > BODY_HU
+    parts, count = ndimage.label(ndimage.binary_erosion(dense, IN_PLANE, border_value=1))
+    if count == 0:
+        return np.zeros_like(dense)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    body = ndimage.binary_dilation(parts == sizes.argmax(), IN_PLANE, 2) & dense
+    outside, count = ndimage.label(~body, IN_PLANE)
+    rim = (outside[:, [0, -1]].ravel(), outside[:, :, [0, -1]].ravel())
+    around = np.zeros(count + 1, np.bool_)
+    around[np.concatenate(rim)] = True
+    around[0] = False
+    return ~around[outside]
+
+
+def _spine_in(torso: Torso, window: slice) -> tuple[tuple[float, ...], float | None] | None:
+    """Find the spine in a window: its index (x, y, z) and its share of depth behind the middle."""
+    body = torso.body[window]
+    density = ((torso.hu[window] > BONE_HU) & body).mean(axis=0)
+    density = ndimage.gaussian_filter(density, BLUR_MM / STEP_MM)
+    rows, columns = np.indices(density.shape, np.float32)
+    central = STEP_MM * abs(columns - np.median(np.nonzero(body)[2])) <= MIDDLE_MM
+    y, x = np.unravel_index(int((density * central).argmax()), density.shape)
+    beside_mm = STEP_MM * abs(columns - x)
+    far = (np.hypot(beside_mm, STEP_MM * (rows - y)) > APART_MM[0]) & (beside_mm < APART_MM[1])
+    rival = density[far].max(initial=0.0)
+    if not SPINE_SHARE[0] < density[y, x] < SPINE_SHARE[1] or rival > APART_SHARE * density[y, x]:
+        return None
+    near = body[:, :, beside_mm[0] < APART_MM[0]].any(axis=2).mean(axis=0) > 0.5
+    depth = np.flatnonzero(near)
+    cut = depth.size < 2 or depth[0] == 0 or depth[-1] == len(near) - 1
+    share = None if cut else float((y - depth[0]) / (depth[-1] - depth[0]) - 0.5)
+    return (float(x), float(y), (window.start + window.stop - 1) / 2), share
