@@ -11,6 +11,7 @@ from curate.discover import SourceCase
 from curate.fingerprint import Fingerprint
 from curate.kidneys import split_kidneys
 from curate.midline import UNDECIDED
+from curate.orientation import audit_orientation, orientation_findings
 from curate.overrides import Override
 from curate.reading import read_case
 from curate.recipe import Recipe
@@ -45,9 +46,10 @@ def harmonise(
     """
     image, label, findings = read_case(case, recipe.values)
     source, fingerprint = Grid.of(image), Fingerprint.of(image)
-    block_map, kidney_findings = _tell_kidneys_apart(
-        BlockMap.of(label, recipe.values), image, recipe, override
-    )
+    block_map = BlockMap.of(label, recipe.values)
+    # before the kidneys get their sides from the very header that is in question
+    verdicts = audit_orientation(image, block_map, declared=recipe.structures)
+    block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
     merged = merged_classes(block_map.blocks, target.label_space)
     classes = block_map.to_classes(target.label_space, merged)
     grid = harmonised_grid(source, target.spacing_mm)
@@ -86,7 +88,12 @@ def harmonise(
         spacing_mm=grid.spacing_mm,
         origin_mm=grid.origin_mm,
         **intensities(hu, ids),
-        findings=(*findings, *kidney_findings, *absences(target.label_space, annotated, voxels)),
+        findings=(
+            *findings,
+            *orientation_findings(verdicts),
+            *kidney_findings,
+            *absences(target.label_space, annotated, voxels),
+        ),
         recipe=recipe.name,
         recipe_version=recipe.version,
         licence=recipe.licence,

@@ -8,10 +8,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from manifests.grid import Grid, harmonised_grid, resample_image
+from manifests.grid import Grid, resample_image
 
 STEP_MM = 4.0
+VOXEL_ML = STEP_MM**3 / 1000
 AIR_HU = -800.0
+GAS_HU = -500.0
+LUNG_ABOVE_AIR_HU = 90.0  # gut holds air, lungs hold more
+LUNG_ML = 10.0
 BODY_HU = -300.0
 BONE_HU = 300.0  # of the cortex; vessels and kidneys seldom take up so much contrast medium
 BLUR_MM = 12.0
@@ -19,9 +23,9 @@ WINDOW = 10  # slices: a vertebra's height
 # The spine is near the body's middle, unless the patient lies on a side or is bent, ...
 MIDDLE_MM = 45.0
 # ... is neither hardly there nor solid, as a heart or gut full of contrast medium are, ...
-SPINE_SHARE = (0.04, 0.6)
+SPINE_SHARE = (0.04, 0.45)
 # ... and nothing as dense is near it, as hips, shoulders and gut are; arms are farther off.
-APART_MM = (44.0, 140.0)
+APART_MM = (56.0, 140.0)
 APART_SHARE = 0.4
 
 Bool = NDArray[np.bool_]
@@ -35,11 +39,13 @@ class Spine:
 
     Attributes:
         place_mm: Its middle, LPS.
+        column: Where that is along the first axis of the torso's grid.
         behind_middle: How far it is behind the middle of the body, as a share of the body's depth;
             None where the image cuts the body's front or back.
     """
 
     place_mm: tuple[float, float, float]
+    column: float
     behind_middle: float | None
 
 
@@ -48,7 +54,7 @@ class Torso:
     """A CT on a coarse grid.
 
     Attributes:
-        grid: Voxels of `STEP_MM`, axes along LPS.
+        grid: Voxels of `STEP_MM`; the array axes are those of the image that are nearest to LPS.
         hu: Hounsfield units, [z, y, x].
         body: The body with all that it encloses, and arms that touch it.
     """
@@ -65,6 +71,20 @@ class Torso:
         return [s for s in slices if self.body[s].any()]
 
     @cached_property
+    def lungs(self) -> Bool:
+        """The lungs: what holds gas, but not air alone as gut does."""
+        if self.body.all():
+            return np.zeros_like(self.body)
+        gas = (self.hu < GAS_HU) & self.body
+        parts = _connected(gas)
+        core = np.where(ndimage.binary_erosion(gas, IN_PLANE), parts, 0)
+        large = np.bincount(parts.ravel()) * VOXEL_ML >= LUNG_ML
+        ids = [i for i in np.unique(core) if i > 0 and large[i]]
+        limit_hu = np.median(self.hu[~self.body]) + LUNG_ABOVE_AIR_HU
+        core_hu = np.atleast_1d(ndimage.median(self.hu, core, ids)) if ids else []
+        return np.isin(parts, [i for i, hu in zip(ids, core_hu, strict=True) if hu > limit_hu])
+
+    @cached_property
     def spine(self) -> Spine | None:
         """The spine, unless it is nowhere seen apart from other bones."""
         seen = [view for window in self.windows if (view := _spine_in(self, window))]
@@ -73,7 +93,7 @@ class Torso:
         x, y, z = np.median([place for place, _ in seen], axis=0)
         shares = [share for _, share in seen if share is not None]
         behind = float(np.median(shares)) if shares else None
-        return Spine(tuple(self.grid.position_mm((x, y, z)).tolist()), behind)
+        return Spine(tuple(self.grid.position_mm((x, y, z)).tolist()), float(x), behind)
 
 
 def find_torso(image: sitk.Image) -> Torso | None:
@@ -82,8 +102,10 @@ def find_torso(image: sitk.Image) -> Torso | None:
     Raises:
         GeometryError: The image's header makes no sense.
     """
-    grid = harmonised_grid(Grid.of(image), (STEP_MM, STEP_MM, STEP_MM))
-    hu = sitk.GetArrayFromImage(resample_image(_shrunk(image), grid))
+    Grid.of(image)
+    shrunk = sitk.DICOMOrient(_shrunk(image), "LPS")
+    grid = _coarse_grid(Grid.of(shrunk))
+    hu = sitk.GetArrayFromImage(resample_image(shrunk, grid))
     if np.percentile(hu, 1) > AIR_HU:  # not Hounsfield units, or all inside a body
         return None
     body = _body(hu)
@@ -96,21 +118,39 @@ def _shrunk(image: sitk.Image) -> sitk.Image:
     return sitk.BinShrink(image[:, :, ::z] if z > 1 else image, (x, y, 1))
 
 
+def _coarse_grid(fine: Grid) -> Grid:
+    """Cover a grid from edge to edge, along its own axes: a tilted slab stays a slab."""
+    size_mm = np.multiply(fine.size_xyz, fine.spacing_mm)
+    x, y, z = (max(1, round(float(n))) for n in size_mm / STEP_MM)
+    to_first = (size_mm / STEP_MM - (x, y, z)) / 2 + 0.5  # in coarse voxels, from the outer corner
+    origin_mm = fine.position_mm(to_first * STEP_MM / fine.spacing_mm - 0.5)
+    spacing_mm = (STEP_MM, STEP_MM, STEP_MM)
+    return Grid((x, y, z), spacing_mm, tuple(origin_mm.tolist()), fine.direction_lps)
+
+
 def _body(hu: NDArray[np.int16]) -> Bool:
     """Find the largest dense thing, without what is as thin as a table, and fill it in plane."""
     dense = hu > BODY_HU
-    parts, count = ndimage.label(ndimage.binary_erosion(dense, IN_PLANE, border_value=1))
-    if count == 0:
-        return np.zeros_like(dense)
+    parts = _connected(
+        np.asarray(ndimage.binary_erosion(dense, IN_PLANE, border_value=1), np.bool_)
+    )
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    body = ndimage.binary_dilation(parts == sizes.argmax(), IN_PLANE, 2) & dense
-    outside, count = ndimage.label(~body, IN_PLANE)
-    rim = (outside[:, [0, -1]].ravel(), outside[:, :, [0, -1]].ravel())
-    around = np.zeros(count + 1, np.bool_)
-    around[np.concatenate(rim)] = True
+    largest = (parts == sizes.argmax()) & (parts > 0)
+    body = np.asarray(ndimage.binary_dilation(largest, IN_PLANE, 2), np.bool_) & dense
+    outside = _connected(~body, IN_PLANE)
+    around = np.zeros(outside.max(initial=0) + 1, np.bool_)
+    for rim in (outside[:, 0], outside[:, -1], outside[:, :, 0], outside[:, :, -1]):
+        around[rim] = True
     around[0] = False
     return ~around[outside]
+
+
+def _connected(mask: Bool, structure: Bool | None = None) -> NDArray[np.int32]:
+    """Number the connected parts of a mask from 1."""
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, structure, output=parts)
+    return parts
 
 
 def _spine_in(torso: Torso, window: slice) -> tuple[tuple[float, ...], float | None] | None:

@@ -8,24 +8,21 @@ from scipy import ndimage
 
 from curate.anatomy import anatomy
 from curate.evidence import Evidence
-from curate.torso import IN_PLANE, STEP_MM, Spine, Torso
+from curate.torso import STEP_MM, Spine, Torso
 
 SOLID_HU = (20.0, 250.0)
 SOLID_MM = 28.0  # a neighbourhood of this size lies in an organ, not in gut or muscle
 SOLID_SHARE = 0.85
+CHEST_SHARE = 0.2  # of lung in the body's section; among more lung the heart is the largest organ
 ENOUGH_REACH_MM = 100.0
 MOST_REACH_MM = 180.0
 TABLE_HU = -700.0
 CENTRAL_MM = 100.0
-GAS_HU = -500.0
-LUNG_ABOVE_AIR_HU = 90.0  # gut holds air, lungs hold more
-LUNG_ML = 10.0
 LUNG_CM2 = 15.0
 FREE_MM = 12.0
 SAME_BULK = 0.7  # the neck is thinner than the chest, the abdomen is not
 
 CM2 = (STEP_MM / 10) ** 2
-ML = STEP_MM**3 / 1000
 
 
 def signs_of(torso: Torso) -> list[Evidence]:
@@ -51,7 +48,7 @@ def _front_and_back(torso: Torso) -> Iterator[Evidence]:
 def _table_share(torso: Torso) -> float:
     """Share of the body's middle columns with something behind it, less that in front of it."""
     body = torso.body
-    columns = body.any(axis=1)
+    columns = np.asarray(body.any(axis=1))
     middle = np.median(np.nonzero(columns)[1])
     columns[:, STEP_MM * abs(np.arange(columns.shape[1]) - middle) > CENTRAL_MM] = False
     rows = np.arange(body.shape[1])[None, :, None]
@@ -82,20 +79,20 @@ def _more_on_the_right_cm2(torso: Torso, spine: Spine) -> float | None:
     Where some windows have more on the right and others on the left, the one is set off against
     the other. The sides are compared as far as the image reaches on both.
     """
-    first_mm = torso.grid.origin_mm[0] - spine.place_mm[0]
-    offset_mm = first_mm + STEP_MM * np.arange(torso.hu.shape[2])
+    offset_mm = STEP_MM * (np.arange(torso.hu.shape[2]) - spine.column)
     reach_mm = min(-offset_mm[0], offset_mm[-1], MOST_REACH_MM)
     if reach_mm < ENOUGH_REACH_MM:
         return None
     columns_cm2 = CM2 * _deep_in_solid(torso).sum(axis=1)
     side = np.sign(offset_mm) * (abs(offset_mm) <= reach_mm)
-    more_cm2 = [float((columns_cm2[w] @ -side).mean()) for w in torso.windows]
-    return max(0.0, *more_cm2) + min(0.0, *more_cm2)
+    abdomen = [w for w in torso.windows if torso.lungs[w].sum() < CHEST_SHARE * torso.body[w].sum()]
+    more_cm2 = [0.0, *(float((columns_cm2[w] @ -side).mean()) for w in abdomen)]
+    return max(more_cm2) + min(more_cm2)
 
 
 def _deep_in_solid(torso: Torso) -> NDArray[np.bool_]:
     """Mark what is surrounded by solid tissue."""
-    smooth = ndimage.uniform_filter(torso.hu.astype(np.float32), (1, 3, 3))
+    smooth = ndimage.uniform_filter(torso.hu.astype(np.float32), 3, axes=(1, 2))
     solid = (smooth > SOLID_HU[0]) & (smooth < SOLID_HU[1]) & torso.body
     size = round(SOLID_MM / STEP_MM)
     return ndimage.uniform_filter(solid.astype(np.float32), size) > SOLID_SHARE
@@ -103,7 +100,7 @@ def _deep_in_solid(torso: Torso) -> NDArray[np.bool_]:
 
 def _head_and_foot(torso: Torso) -> Iterator[Evidence]:
     """An image that ends in lungs at one end, and in a body as thick without lungs at the other."""
-    lung_cm2 = CM2 * _lungs(torso).sum(axis=(1, 2))
+    lung_cm2 = CM2 * torso.lungs.sum(axis=(1, 2))
     body_cm2 = CM2 * torso.body.sum(axis=(1, 2))
     ends = round(FREE_MM / STEP_MM)
     holds = lung_cm2 > LUNG_CM2
@@ -116,18 +113,3 @@ def _head_and_foot(torso: Torso) -> Iterator[Evidence]:
     words = f"lungs at the image's {'head' if head else 'foot'}, none in the other {free_mm:.0f} mm"
     score = anatomy().signs.lungs_at_the_head.score(free_mm if head else -free_mm)
     yield Evidence("head_foot", score, words)
-
-
-def _lungs(torso: Torso) -> NDArray[np.bool_]:
-    """Find what holds gas, but not air alone as gut does."""
-    gas = (torso.hu < GAS_HU) & torso.body
-    parts, count = ndimage.label(gas)
-    ids = np.arange(1, count + 1)
-    large = ids[np.bincount(parts.ravel(), minlength=count + 1)[1:] * ML >= LUNG_ML]
-    if large.size == 0:
-        return np.zeros_like(gas)
-    air_hu = np.median(torso.hu[~torso.body]) if not torso.body.all() else -1000.0
-    core = np.where(ndimage.binary_erosion(gas, IN_PLANE), parts, 0)
-    present = large[np.isin(large, core)]
-    lungs = [i for i in present if np.median(torso.hu[core == i]) > air_hu + LUNG_ABOVE_AIR_HU]
-    return np.isin(parts, lungs)

@@ -1,0 +1,131 @@
+"""The header's axes against the anatomy of real patients, as they are and turned in every way."""
+
+import json
+import re
+from itertools import combinations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from curate.orientation import audit_orientation
+from curate.relabel import BlockMap
+from manifests.grid import Grid, harmonised_grid, resample_image
+from manifests.structures import vocabulary
+
+TURNS = [axes for count in range(4) for axes in combinations(range(3), count)]
+# What the scan itself shows of left-right, back-front and head-foot; the rest is undecided.
+SHOWN = {
+    "example_ct": ((0, 1, 2), (0, 1, 2), (0, 1, 2)),
+    "example_ct_sm": ((0, 1), (0, 1, 2), (0, 1, 2)),  # lungs, but too little below them
+    "example_ct_dicom": ((0, 1), (0, 1), (0, 1)),  # 4 cm at the height of the liver
+}
+SOURCES = ("image", "labels", "both")
+
+
+def structure_of(name):
+    name = re.sub(r"(kidney|adrenal)(_gland)?_(left|right)", r"\3_\1", name)
+    return name.replace("portal_vein_and", "portal_and")
+
+
+@pytest.fixture(scope="session")
+def patient(shared_data):
+    """Image and labels by name, read once."""
+    read = {}
+
+    def get(name):
+        if name not in read:
+            read[name] = read_patient(shared_data / "totalsegmentator" / name)
+        return read[name]
+
+    return get
+
+
+def read_patient(folder):
+    image = sitk.ReadImage(str(folder / "image.nii.gz"))
+    label = sitk.Cast(sitk.ReadImage(str(folder / "label.nii.gz")), sitk.sitkUInt16)
+    label.CopyInformation(image)
+    values = {
+        int(value): structure_of(name)
+        for value, name in json.loads((folder / "labels.json").read_text()).items()
+        if structure_of(name) in vocabulary()
+    }
+    listed = sitk.GetArrayFromImage(label)
+    listed[~np.isin(listed, list(values))] = 0
+    kept = sitk.GetImageFromArray(listed)
+    kept.CopyInformation(image)
+    return image, BlockMap.of(kept, {value: (name,) for value, name in values.items()})
+
+
+def turned(volume, axes):
+    """Turn what a volume holds along LPS axes, and leave its header: the header is then wrong."""
+    columns = np.abs(np.reshape(volume.GetDirection(), (3, 3))).argmax(axis=1)
+    flipped = sitk.Flip(volume, [i in columns[list(axes)] for i in range(3)])
+    flipped.CopyInformation(volume)
+    return flipped
+
+
+def turned_labels(labels, axes):
+    return BlockMap(turned(labels.volume, axes), labels.blocks)
+
+
+def words(verdicts):
+    return [verdict.verdict for verdict in verdicts]
+
+
+def part(labels, slices):
+    return BlockMap(labels.volume[:, :, slices], labels.blocks)
+
+
+@pytest.mark.parametrize("axes", TURNS)
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_turned_axis_is_told(patient, name, axes):
+    image, labels = patient(name)
+    image, labels = turned(image, axes), turned_labels(labels, axes)
+    for source, shown in zip(SOURCES, SHOWN[name], strict=True):
+        verdicts = audit_orientation(
+            image if source != "labels" else None, labels if source != "image" else None
+        )
+        expected = ["suspect" if axis in axes else "plausible" for axis in range(3)]
+        told = [expected[axis] if axis in shown else "undecided" for axis in range(3)]
+        assert words(verdicts) == told, source
+
+
+@pytest.mark.parametrize("slices", [10, 24, 40])
+def test_a_slab_is_not_accused_and_a_turned_one_not_acquitted(patient, slices):
+    image, labels = patient("example_ct")
+    for first in range(0, image.GetSize()[2] - slices + 1, 12):
+        window = slice(first, first + slices)
+        slab, slab_labels = image[:, :, window], part(labels, window)
+        for given in ((slab, None), (None, slab_labels), (slab, slab_labels)):
+            assert "suspect" not in words(audit_orientation(*given))
+        over = turned(slab, [0, 1, 2]), turned_labels(slab_labels, [0, 1, 2])
+        for given in ((over[0], None), (None, over[1]), over):
+            assert "plausible" not in words(audit_orientation(*given))
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_noise_offsets_and_other_grids_change_nothing_that_is_told(patient, name):
+    image = patient(name)[0]
+    rng = np.random.default_rng(0)
+    noise = Grid.of(image).image(rng.normal(0.0, 50.0, image.GetSize()[::-1]).astype(np.float32))
+    changes = [
+        sitk.Cast(image, sitk.sitkFloat32) + noise,
+        image + 40,
+        image - 40,
+        resample_image(image, harmonised_grid(image, (1.5, 1.5, 3.0))),
+        resample_image(image, harmonised_grid(image, (4.0, 4.0, 5.0))),
+    ]
+    told = words(audit_orientation(image))
+    for changed in changes:
+        found = words(audit_orientation(changed))
+        assert all(now in {before, "undecided"} for now, before in zip(found, told, strict=True))
+        assert found[1] == "plausible"
+
+
+@pytest.mark.parametrize("case", [23, 40])
+def test_kidneys_without_sides_do_not_accuse(shared_data, case):
+    path = shared_data / "kits19" / f"case_{case:05}" / "segmentation.nii.gz"
+    values = {1: ("left_kidney", "right_kidney"), 2: ("left_kidney_tumour", "right_kidney_tumour")}
+    labels = BlockMap.of(sitk.Cast(sitk.ReadImage(path), sitk.sitkUInt16), values)
+    assert words(audit_orientation(labels=labels)) == ["undecided"] * 3
