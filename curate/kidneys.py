@@ -25,7 +25,6 @@ Decision = Literal["left", "right", "pair", "merged", "swap"] | float
 WHOLE = {"left": LEFT, "right": RIGHT, "merged": UNDECIDED}
 SMALL_KIDNEY_ML = 2.0  # across the midline from a kidney, so is one of this volume ...
 SMALL_KIDNEY_SHARE = 0.1  # ... or of this share of the first
-FUSED_REST_SHARE = 0.25  # beside a fused kidney there is no second one, at most a loose part
 STRADDLE_SHARE = 0.25
 FUSED_WIDTH_MM = 130.0  # one kidney with a tumour of 868 mL is 112 mm wide
 PLAUSIBLE_ML = (KIDNEY_ML, 3000.0)
@@ -200,8 +199,8 @@ def _name_fused(pieces: Pieces, midline: Midline) -> Sided | None:
     neck = find_neck(first, midline)
     if neck is not None and rest_ml < neck.lesser_ml:
         return _cut(pieces, neck.x_mm, neck.area_mm2, midline)
-    if rest_ml <= FUSED_REST_SHARE * first.volume_ml and is_sprawling(first):
-        return _keep_whole(pieces, "kidneys_fused", midline)
+    if len(pieces.mains) == 1 and is_sprawling(first):
+        return _name_whole(pieces, "kidneys_fused", midline)
     return None
 
 
@@ -213,7 +212,7 @@ def _cut(pieces: Pieces, x_mm: float, area_mm2: float, midline: Midline) -> Side
     return Sided(runs, piece, side, "isthmus", (Finding("kidneys_fused", reason),))
 
 
-def _keep_whole(pieces: Pieces, code: str, midline: Midline, side: int = UNDECIDED) -> Sided:
+def _name_whole(pieces: Pieces, code: str, midline: Midline, side: int = UNDECIDED) -> Sided:
     first = pieces.first
     width_mm = np.ptp(pieces.component(first).span_mm)
     size = f"{pieces.volume_ml[first]:.0f} mL, {width_mm:.0f} mm wide"
@@ -271,11 +270,11 @@ def _name_one(pieces: Pieces, midline: Midline) -> Sided:
     lesser_ml = min(left_ml, volume_ml - left_ml)
     straddles = lesser_ml >= max(KIDNEY_ML, STRADDLE_SHARE * volume_ml)
     if straddles and np.ptp(first.span_mm) >= FUSED_WIDTH_MM:
-        return _keep_whole(pieces, "kidneys_fused", midline)
+        return _name_whole(pieces, "kidneys_fused", midline)
     side = midline.side(x_mm)
     if straddles or side == UNDECIDED:
-        return _keep_whole(pieces, "kidney_side_unclear", midline)
-    return _keep_whole(pieces, "single_kidney", midline, side)
+        return _name_whole(pieces, "kidney_side_unclear", midline)
+    return _name_whole(pieces, "single_kidney", midline, side)
 
 
 def _odd_volumes(runs: Runs, side: Sides) -> list[Finding]:

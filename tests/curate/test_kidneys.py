@@ -260,9 +260,8 @@ def test_horseshoe_beside_a_loose_mass_is_still_cut():
 
 
 def test_mass_tied_to_one_of_two_kidneys_is_no_fusion():
-    left, right = ellipsoid((50, 0, 20), (24, 22, 50)), ellipsoid((-60, 0, 10), (28, 25, 55))
-    mass = ellipsoid((-10, 0, -70), (20, 20, 20))  # across the midline, on a stalk
-    stalk = ellipsoid((14, 0, -46), (6, 6, 20)) | box((8, -3, -66), (34, 3, -20))
+    left, right = ellipsoid((60, 0, 20), (38, 35, 55)), ellipsoid((-70, 0, 10), (22, 20, 40))
+    mass, stalk = ellipsoid((-20, 0, 0), (18, 20, 20)), box((-20, -3, -4), (60, 3, 4))
     labels, result = split(left, right, mass, stalk)
     assert np.array_equal(labels == RIGHT, right)
     assert result.method == "pair"
