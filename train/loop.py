@@ -108,9 +108,9 @@ def train(
     header = resume(plan, run, learner, force=force)
     before, first = header.epochs, learner.fabric.is_global_zero
     report = on_event if first else lambda _: None
-    report(Started(plan, before, learner.fabric.device))
-    if before < settings.epochs:
-        with preemption() as preempted:
+    with preemption() as preempted:
+        report(Started(plan, before, learner.fabric.device))
+        if before < settings.epochs:
             session = _Session(
                 plan=plan,
                 run=run,

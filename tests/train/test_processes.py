@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from unittest.mock import Mock
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from manifests.errors import TrainingError
 from train.checkpoint import checkpoint_path, load_checkpoint
@@ -18,13 +19,13 @@ from train.settings import resolve
 QUICK = (
     *("patch_size_zyx=16,16,16", "filters=4,8,8", "patches_per_dataset=6", "batch_size=4"),
     *("stage_epochs=1,1", "validation_every=1", "augmentation=nnunet", "device=cpu"),
+    # Adam makes steps of the rounding errors of gradients that are 0, as those of biases are here
+    *("optimiser=sgd", "learning_rate=1e-2"),
 )
 
 
-@dataclass
-class Rank:
-    global_rank: int
-    world_size: int
+def process(rank, count):
+    return Mock(spec=Fabric, global_rank=rank, world_size=count)
 
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (5, 1), (5, 2), (2, 3), (7, 7)])
@@ -36,7 +37,7 @@ def test_bounds_share_out_everything_once_and_evenly(count, parts):
 
 
 def test_a_process_without_a_patch_takes_one_that_does_not_count():
-    shares = [share_of_batch(["a", "b"], Rank(rank, 3)) for rank in range(3)]
+    shares = [share_of_batch(["a", "b"], process(rank, 3)) for rank in range(3)]
     assert [s for s in shares if s[1]] == [(["a"], 0.5), (["b"], 0.5)]
     assert [s for s in shares if not s[1]] == [(["a"], 0.0)]
 
