@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -69,7 +70,7 @@ def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "")
     table = _table(title or f"{SCALES[metric].title} by class and dataset")
     table.add_column("cases", justify="right")
     for name in comparison.names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     if len(comparison.names) == 2:
         table.add_column("gain", justify="right", no_wrap=True)
     last = ""
@@ -79,7 +80,7 @@ def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "")
         last = line.class_name
     table.add_section()
     table.add_row(ALL, "", "", *_side_by_side(metric, compared.overall))
-    table.caption = comparison_note(comparison, metric)
+    table.caption = escape(comparison_note(comparison, metric))
     return table
 
 
@@ -110,7 +111,7 @@ def worst_table(worst: Sequence[Worst], names: Sequence[str]) -> Table:
     """The worst classes of cases, with each run's Dice and HD95."""
     table = _table("worst cases: Dice, HD95 / mm", first="case", second="class")
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     for one in worst:
         shown = []
         for name in names:
@@ -120,7 +121,7 @@ def worst_table(worst: Sequence[Worst], names: Sequence[str]) -> Table:
             else:
                 values = number("dice", score.dice), number("hd95_mm", score.hd95_mm)
                 shown.append("  ".join(values))
-        table.add_row(one.any.case_id, one.any.class_name, *shown)
+        table.add_row(escape(one.first.case_id), one.first.class_name, *shown)
     return table
 
 

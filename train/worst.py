@@ -23,8 +23,8 @@ class Worst:
     scores: dict[str, Score]
 
     @property
-    def any(self) -> Score:
-        """The score of one of the runs, for what they have in common."""
+    def first(self) -> Score:
+        """The first run's score, for what all of them have in common."""
         return next(iter(self.scores.values()))
 
     @property
@@ -34,8 +34,8 @@ class Worst:
         return (
             min(s.dice for s in scored),
             -max(s.hd95_mm for s in scored),
-            self.any.case_id,
-            self.any.class_id,
+            self.first.case_id,
+            self.first.class_id,
         )
 
 
@@ -75,7 +75,7 @@ def draw_worst(
         return
     manifest = read_manifest(path)
     for one in worst:
-        case_id, name, n = one.any.case_id, one.any.class_name, one.any.class_id
+        case_id, name, n = one.first.case_id, one.first.class_name, one.first.class_id
         picture = overlay_path(folder, f"{case_id}_{name}")
         problem = _draw(case_id, runs, manifest, picture, title=f"{case_id}: {name}", focus=n)
         yield problem or str(picture)

@@ -149,7 +149,7 @@ def test_the_worst_cases_stand_first_with_what_each_run_says(tmp_path):
         Run("other", tmp_path, Scores((score("btcv/0", dice=0.3), score("btcv/3", dice=None)))),
     ]
     worst = worst_cases(runs, 3)
-    assert [(w.any.case_id, w.any.class_name) for w in worst] == [
+    assert [(w.first.case_id, w.first.class_name) for w in worst] == [
         ("btcv/2", "liver"),
         ("btcv/3", "liver"),
         ("btcv/0", "liver"),
@@ -158,3 +158,8 @@ def test_the_worst_cases_stand_first_with_what_each_run_says(tmp_path):
     assert "btcv/2 liver 0.000 5.00 –" in found  # noqa: RUF001
     assert "btcv/3 liver 0.200 4.00 absent" in found
     assert "btcv/0 liver 0.900 0.50 0.300 3.50" in found
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are():
+    comparison = compare({"[red]run": scores(liver_in_btcv=[0.6])})
+    assert any("[red]run" in line for line in lines(comparison_table(comparison, "dice")))
