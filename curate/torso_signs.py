@@ -1,4 +1,10 @@
-"""What a CT alone says of its header's axes: spine, table, the liver's bulk and the lungs."""
+"""What a CT alone says of its header's axes: spine, table, the liver's bulk and the lungs.
+
+The thresholds here and in `curate.torso` are round numbers of anatomy and of Hounsfield units. Real
+scans of two patients, and slabs, turns, noise and offsets of them, were used to see that none lies
+near its limit. Two were set by phantoms that were accused wrongly: how dense a spine may be, by gut
+full of contrast medium, and how much lung a section may hold, by the heart.
+"""
 
 from collections.abc import Iterator
 

@@ -15,7 +15,7 @@ from curate.discover import discover
 from curate.harmonise import Target
 from curate.locate import locate
 from curate.orientation import CODES, audit_orientation, orientation_findings
-from curate.phantom import STRUCTURES, draw_patient, render
+from curate.phantom import STRUCTURES, TumourChance, draw_patient, render
 from curate.phantom_archives import write_phantom_archives
 from curate.prepare import Request, prepare
 from curate.recipe import load_recipe, shipped_recipes
@@ -161,10 +161,11 @@ def test_without_anything_to_see_all_is_undecided():
 
 @cache
 def scanned(seed, first_mm=-160.0, slices=75, contrast=(0.0, 0.0, 1.0)):
-    """A phantom's abdomen, its lungs cut by the last slice, with noise."""
+    """A phantom's abdomen, the lungs cut by the last slice, with noise."""
     grid = Grid((110, 90, slices), (4.0, 4.0, 4.0), (-218.0, -208.0, first_mm))
     rng = np.random.default_rng(seed)
-    hu, structures = render(draw_patient(rng), grid, contrast=contrast)
+    patient = draw_patient(rng, tumour_chance=TumourChance(0.5, 0.3, 0.5))
+    hu, structures = render(patient, grid, contrast=contrast)
     hu += rng.normal(0.0, 15.0, hu.shape)
     labels = BlockMap(grid.image(structures), tuple(frozenset({name}) for name in STRUCTURES))
     return grid.image(hu.astype(np.int16)), labels
@@ -208,7 +209,7 @@ def test_the_spine_is_believed_over_the_table(behind):
     ("seed", "first_mm", "slices", "contrast"),
     [
         (0, 110.0, 20, (0.0, 1.0, 0.0)),  # a chest: its largest solid organ is the heart
-        (15, 0.0, 30, (1.0, 0.0, 0.0)),
+        (15, 0.0, 30, (1.0, 0.0, 0.0)),  # gut full of contrast medium hides the spine
         (5, -150.0, 30, (0.0, 0.0, 1.0)),  # below the liver
         (2, 70.0, 5, (0.0, 0.0, 1.0)),
     ],
