@@ -42,7 +42,7 @@ LIVER_BOX, SPLEEN_BOX = np.s_[4:12, 5:20, 5:18], np.s_[6:11, 8:18, 30:38]
 def draw(seed):
     noise = np.random.default_rng(seed).normal(size=(24, 44, 48))
     smooth = ndimage.gaussian_filter(noise, 1.5)
-    return np.rint(smooth / smooth.std() * 200).astype(np.int16)
+    return np.rint(smooth / smooth.std() * 200).clip(-1024).astype(np.int16)
 
 
 def label(box, value):

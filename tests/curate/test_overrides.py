@@ -9,11 +9,12 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 import curate.commands
-from curate.harmonise import Target
 from curate.overrides import load_overrides
 from curate.phantom_archives import write_phantom_archives
-from curate.prepare import Request, plan, prepare
+from curate.prepare import prepare
+from curate.prepare_plan import Request, plan
 from curate.recipe import load_recipe
+from curate.target import Target
 from manifests.errors import OverrideError
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
