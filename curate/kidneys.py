@@ -26,6 +26,7 @@ WHOLE = {"left": LEFT, "right": RIGHT, "merged": UNDECIDED}
 SMALL_KIDNEY_ML = 2.0  # across the midline from a kidney, so is one of this volume ...
 SMALL_KIDNEY_SHARE = 0.1  # ... or of this share of the first
 STRADDLE_SHARE = 0.25
+PAIR_GAP_MM = 30.0  # nearer centres name no side; the 206 pairs of KiTS19 are 76 mm apart or more
 FUSED_WIDTH_MM = 130.0  # one kidney with a tumour of 868 mL is 112 mm wide
 PLAUSIBLE_ML = (KIDNEY_ML, 3000.0)
 
@@ -163,7 +164,7 @@ def _decide(decision: Decision, pieces: Pieces, image: sitk.Image | None) -> Sid
     if decision == "pair":
         _fits(len(pieces.x_mm) > 1, "the mask is one component; give a plane to cut it at")
         mains = np.argsort(pieces.volume_ml)[-2:]
-        found = _name_pair(pieces, mains, _midline(pieces, image))
+        found = _name_pair(pieces, mains, _midline(pieces, image), gap_mm=0.0)
         return Sided(found.runs, found.piece, found.side, "given")
     found = _find_sides(pieces, _midline(pieces, image))
     _fits(UNDECIDED not in found.side, "the sides are undecided, so there is nothing to swap")
@@ -234,22 +235,32 @@ def _small_kidney(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> 
     return int(np.argmax(volume_ml)) if volume_ml.max() >= floor_ml else None
 
 
-def _name_pair(pieces: Pieces, mains: NDArray[np.intp], midline: Midline) -> Sided:
-    """Order kidneys from right to left; more than two are parted at the widest gap in x."""
+def _name_pair(
+    pieces: Pieces, mains: NDArray[np.intp], midline: Midline, *, gap_mm: float = PAIR_GAP_MM
+) -> Sided:
+    """Order kidneys from right to left; more than two are parted at the widest gap in x.
+
+    Those whose centres are no more than `gap_mm` apart, such as crossed ones, stay undecided.
+    """
     mains = mains[np.argsort(pieces.x_mm[mains])]
     x_mm = pieces.x_mm[mains]
     places = [midline.side(x) for x in x_mm]
     parting = _parting(x_mm, places)
     sides = np.zeros(len(pieces.x_mm), np.uint8)
-    sides[mains[:parting]], sides[mains[parting:]] = RIGHT, LEFT
+    apart = x_mm[parting] - x_mm[parting - 1] >= gap_mm
+    sides[mains[:parting]], sides[mains[parting:]] = (
+        (RIGHT, LEFT) if apart else (UNDECIDED, UNDECIDED)
+    )
     findings = []
     described = ", ".join(midline.place(x) for x in x_mm)
     if places[0] == places[-1] != UNDECIDED:
         findings.append(Finding("kidneys_same_side", described))
+    elif not apart:
+        findings.append(Finding("kidney_side_unclear", described))
     if len(mains) > 2:
         reason = f"{len(mains)} large components taken as two kidneys: {described}"
         findings.append(Finding("kidney_fragments", reason))
-    return Sided.by_piece(pieces, sides, "pair", *findings)
+    return Sided.by_piece(pieces, sides, "pair" if apart else "undecided", *findings)
 
 
 def _parting(x_mm: Floats, places: list[int]) -> int:

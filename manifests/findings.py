@@ -41,7 +41,7 @@ MEANINGS = MappingProxyType(
         "fused": "made of cases of one image that annotate different structures",
         "labels_conflict": "copies of one image label the same voxels differently",
         "single_kidney": "one kidney only; its side was decided against the body's midline",
-        "kidney_side_unclear": "one kidney only, too close to the midline to name its side",
+        "kidney_side_unclear": "too close to the midline, or to each other, to name a side",
         "kidneys_fused": "the kidneys are fused (horseshoe or crossed), or touch",
         "kidneys_same_side": "both kidneys lie on one side of the body",
         "kidney_fragments": "fragments were joined to the nearest kidney",

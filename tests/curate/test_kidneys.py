@@ -109,6 +109,22 @@ def test_two_kidneys_on_one_side():
     assert codes(result) == ["kidneys_same_side"]
 
 
+def test_crossed_kidneys_one_above_the_other_stay_undecided():
+    upper, lower = ellipsoid((60, 0, 45), (22, 22, 40)), ellipsoid((45, 0, -50), (22, 22, 40))
+    labels, result = split(upper, lower)
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert (result.method, codes(result)) == ("undecided", ["kidneys_same_side"])
+    labels, _ = split(upper, lower, decision="pair")
+    assert np.array_equal(labels == LEFT, upper)
+
+
+def test_kidneys_near_the_middle_one_above_the_other_stay_undecided():
+    upper, lower = ellipsoid((10, 0, 45), (22, 22, 40)), ellipsoid((-10, 0, -50), (22, 22, 40))
+    labels, result = split(upper, lower)
+    assert set(np.unique(labels)) == {0, UNDECIDED}
+    assert codes(result) == ["kidney_side_unclear"]
+
+
 @pytest.mark.parametrize(("x_mm", "side"), [(60, LEFT), (-60, RIGHT)])
 def test_single_kidney_is_named_by_the_middle(x_mm, side):
     kidney = ellipsoid((x_mm, 0, 0), (28, 25, 52))
