@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from curate.fragments import SLAB_VOXELS, Sides, join_fragments
 from curate.fused import KIDNEY_ML, cut_at, find_neck, is_sprawling
 from curate.midline import LEFT, RIGHT, UNDECIDED, Midline, find_midline
-from curate.runs import Floats, Runs, components_of, runs_of
+from curate.pieces import Pieces, Sided
+from curate.runs import Floats, Runs, runs_of
 from manifests.errors import OverrideError
 from manifests.findings import Finding
 
@@ -27,7 +28,7 @@ SMALL_KIDNEY_ML = 2.0  # across the midline from a kidney, so is one of this vol
 SMALL_KIDNEY_SHARE = 0.1  # ... or of this share of the first
 STRADDLE_SHARE = 0.25
 PAIR_GAP_MM = 30.0  # nearer centres name no side; the 206 pairs of KiTS19 are 76 mm apart or more
-FUSED_WIDTH_MM = 130.0  # one kidney with a tumour of 868 mL is 112 mm wide
+FUSED_WIDTH_MM = 130.0  # on both sides; with a tumour of 1 L or more, one kidney may reach 160 mm
 PLAUSIBLE_ML = (KIDNEY_ML, 3000.0)
 
 
@@ -44,71 +45,6 @@ class KidneySplit:
     labels: sitk.Image
     method: str
     findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """The connected components of a mask.
-
-    Attributes:
-        runs: The voxels.
-        piece: The component that each run belongs to, from 0.
-        volume_ml: Volume of each component.
-        x_mm: Centroid of each component along LPS x.
-    """
-
-    runs: Runs
-    piece: NDArray[np.int32]
-    volume_ml: Floats
-    x_mm: Floats
-
-    @classmethod
-    def of(cls, runs: Runs) -> "Pieces":
-        """Find the components, by voxels that touch at least at a corner."""
-        piece = components_of(runs)
-        voxels: Floats = np.bincount(piece, runs.length).astype(np.float64)
-        middle_mm = runs.position_mm((runs.start + runs.stop - 1) / 2)[:, 0]
-        x_mm = np.bincount(piece, runs.length * middle_mm) / voxels
-        return cls(runs, piece, voxels * runs.grid.voxel_ml, x_mm)
-
-    @property
-    def first(self) -> int:
-        """The largest component."""
-        return int(np.argmax(self.volume_ml))
-
-    @property
-    def mains(self) -> NDArray[np.intp]:
-        """The components that are large enough for a kidney, or else the largest one."""
-        mains = np.flatnonzero(self.volume_ml >= KIDNEY_ML)
-        return mains if mains.size else np.array([self.first])
-
-    def component(self, number: int) -> Runs:
-        """The runs of one component."""
-        return self.runs[self.piece == number]
-
-
-@dataclass(frozen=True)
-class Sided:
-    """Main kidneys with sides, before the fragments join them.
-
-    Attributes:
-        runs: The voxels; a cut makes two runs of one.
-        piece: The component that each run belongs to.
-        side: The side of each run; 0 where it belongs to a fragment.
-        method: As in `KidneySplit`.
-        findings: What was seen.
-    """
-
-    runs: Runs
-    piece: NDArray[np.int32]
-    side: Sides
-    method: str
-    findings: tuple[Finding, ...] = ()
-
-    @classmethod
-    def by_piece(cls, pieces: Pieces, sides: Sides, method: str, *findings: Finding) -> "Sided":
-        """Give every component its side."""
-        return cls(pieces.runs, pieces.piece, sides[pieces.piece], method, findings)
 
 
 def split_kidneys(
