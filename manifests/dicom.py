@@ -27,16 +27,31 @@ def read_dicom(folder: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
         SetAsideError: There is not one series, or it cannot be used.
         GeometryError: The headers make no sense.
     """
+    paths, grid, findings = _plan(folder)
+    if math.prod(grid.size_xyz) > MAX_VOXELS:
+        reason = f"{folder}: {grid.size_xyz} voxels; expected at most {MAX_VOXELS:,}"
+        raise SetAsideError(Finding("header_implausible", reason))
+    return _stacked(paths, grid), grid, tuple(findings)
+
+
+def slice_files(folder: Path) -> list[Path]:
+    """The files whose slices `read_dicom` stacks, in its order; the errors are the same."""
+    return _plan(folder)[0]
+
+
+def series_of(path: Path) -> str | None:
+    """The UID of a file's DICOM series, which may be empty; none if it is no DICOM image."""
+    header = _slice(path)
+    return None if header is None else header.series
+
+
+def _plan(folder: Path) -> tuple[list[Path], Grid, list[Finding]]:
     files = (p for p in sorted(folder.rglob("*")) if p.is_file())
     slices = [s for s in map(_slice, files) if s is not None]
     if not slices:
         reason = f"{folder}: expected a file, or a folder of DICOM slices; got no DICOM file in it"
         raise SetAsideError(Finding("unreadable", reason))
-    paths, grid, findings = plan_volume(slices, _same_pixels, folder)
-    if math.prod(grid.size_xyz) > MAX_VOXELS:
-        reason = f"{folder}: {grid.size_xyz} voxels; expected at most {MAX_VOXELS:,}"
-        raise SetAsideError(Finding("header_implausible", reason))
-    return _stacked(paths, grid), grid, tuple(findings)
+    return plan_volume(slices, _same_pixels, folder)
 
 
 def _stacked(paths: list[Path], grid: Grid) -> NDArray[Any]:

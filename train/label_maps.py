@@ -13,13 +13,12 @@ from manifests.case import Case
 from manifests.errors import TrainingError
 from manifests.grid import Grid, resample_label
 from train.label_values import LabelValues
-from train.scan import SUFFIXES, read_scan, scan_name
+from train.scan import is_image, read_scan, scan_name
 from train.sliding_window import ClassVolume
 
 SAME_GRID_VOXELS = 0.05  # a header rounds less than this, and a shift by it changes no voxel
 LEAST_COVERED = 0.9  # of the case; less is another scan, a crop, or a header that was lost
 _PROBES = 16  # along each axis, to tell how much of a case a label map covers
-_PARTS = (".img", ".img.gz")  # opened through the .hdr beside them
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,8 @@ def write_label_map(path: Path, classes: ClassVolume, case: Case) -> None:
 
 def _images(folder: Path) -> Iterator[Path]:
     for path in (*folder.glob("*"), *folder.glob("*/*")):
-        name = path.name.lower()
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if name.endswith(SUFFIXES) and not name.endswith(_PARTS) and not hidden and path.is_file():
+        if is_image(path) and not hidden and path.is_file():
             yield path
 
 

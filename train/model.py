@@ -38,6 +38,7 @@ class Model:
         normalisation: From Hounsfield units to the network's input.
         spacing_mm: Spacing along x, y, z of the grid that it was trained on.
         patch_size_zyx: Voxels that it was trained on; the window of a sliding window.
+        mirrored_axes: Axes (0 is z, 2 is x) along which it was trained on mirror images, too.
     """
 
     network: nn.Module
@@ -45,3 +46,4 @@ class Model:
     normalisation: Normalisation
     spacing_mm: tuple[float, float, float]
     patch_size_zyx: tuple[int, int, int]
+    mirrored_axes: tuple[int, ...] = ()

@@ -1,15 +1,54 @@
 """A scan as a user has it: a file or a DICOM folder, in Hounsfield units."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import SimpleITK as sitk
 
+from manifests.dicom import series_of
 from manifests.errors import MarginaliaError
 from manifests.findings import Finding
 from manifests.hounsfield import in_hounsfield
 from manifests.volume import last_line, read_volume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".img.gz")
+_PARTS = (".img", ".img.gz")  # opened through the .hdr beside them
+
+
+def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
+    """Find the scans of a file or a folder, and name each.
+
+    A folder of one DICOM series is one scan, called as the folder. In any other folder, each image
+    file and each folder that holds DICOM files is a scan, called by its place in the folder, as in
+    `patient_7/ct`.
+
+    Args:
+        path: A file or a folder.
+        leave_out: A folder in it that is not searched, such as that of earlier label maps.
+
+    Returns:
+        Each scan and its name; a folder without any comes back itself, and reading it tells why.
+    """
+    if not path.is_dir():
+        return [(path, scan_name(path))]
+    files = [f for f in sorted(path.rglob("*")) if f.is_file() and not _is_hidden(f, path)]
+    if leave_out.resolve() != path.resolve():
+        files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
+    images = [f for f in files if is_image(f)]
+    series = _series_of_folders(f for f in files if not f.name.lower().endswith(SUFFIXES))
+    if not images and len(set(series.values())) <= 1:
+        return [(path, scan_name(path))]
+    scans = [(f, (f.parent.relative_to(path) / scan_name(f)).as_posix()) for f in images]
+    for folder in series:
+        inside = folder.relative_to(path).as_posix()
+        scans.append((folder, scan_name(path) if folder == path else inside))
+    return scans
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's name is that of an image that can be opened by it."""
+    name = path.name.lower()
+    return name.endswith(SUFFIXES) and not name.endswith(_PARTS)
 
 
 def scan_name(path: Path) -> str:
@@ -31,6 +70,19 @@ def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """
     scan = in_hounsfield(read_volume(path), path)
     return scan.grid.image(scan.voxels), scan.findings
+
+
+def _series_of_folders(files: Iterable[Path]) -> dict[Path, str]:
+    """The folders that hold DICOM files, with the series of each one's first."""
+    found: dict[Path, str] = {}
+    for file in files:
+        if file.parent not in found and (series := series_of(file)) is not None:
+            found[file.parent] = series
+    return found
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def reason_of(error: BaseException) -> str:

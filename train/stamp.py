@@ -20,14 +20,15 @@ class Stamp:
     """All that a label map depends on, beside the scan.
 
     Attributes:
-        settings: Class ids, grid, intensity scale, overlap and a hash of the weights; plain values.
+        settings: Class ids, grid, intensity scale, overlap, whatever else was asked for, and a hash
+            of the weights; plain values.
     """
 
     settings: Mapping[str, Any]
 
     @classmethod
-    def of(cls, model: Model, *, overlap: float) -> "Stamp":
-        """Stamp of a model whose windows overlap by that share."""
+    def of(cls, model: Model, *, overlap: float, **options: object) -> "Stamp":
+        """Stamp a model whose windows overlap by that share; options that are off do not count."""
         settings = {
             "label_space": model.label_space.name,
             "classes": {str(n): name for n, name in enumerate(model.label_space.names)},
@@ -35,6 +36,7 @@ class Stamp:
             "patch_size_zyx": list(model.patch_size_zyx),
             "normalisation": asdict(model.normalisation),
             "overlap": overlap,
+            **{name: value for name, value in options.items() if value},
             "weights_sha256": _weights_sha256(model.network),
         }
         return cls(settings)

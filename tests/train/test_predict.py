@@ -27,6 +27,8 @@ BALLS = (  # centre in LPS mm, radius in mm, HU, class
 )
 CENTRE_MM = np.array((0.0, 0.0, 100.0))
 
+SETTINGS = (".json", ".txt")
+
 TURN = np.deg2rad(25)
 ABOUT_Z = ((np.cos(TURN), -np.sin(TURN), 0), (np.sin(TURN), np.cos(TURN), 0), (0, 0, 1))
 ABOUT_X = ((1, 0, 0), (0, np.cos(TURN), -np.sin(TURN)), (0, np.sin(TURN), np.cos(TURN)))
@@ -176,7 +178,7 @@ def test_a_bad_scan_is_reported_and_does_not_stop_the_others(tmp_path, scan):
     ):
         assert reason in result.reason
         assert not result.output.exists()
-    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".gz", ".json"]
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".ctbl", ".gz", *SETTINGS]
 
 
 def test_a_network_that_fails_is_the_scans_reason(tmp_path, scan):
@@ -239,7 +241,7 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path, scan, monkeypatch):
     monkeypatch.setattr(predict.sitk, "WriteImage", broken)
     (result,) = run([scan], tmp_path / "out")
     assert (result.outcome, result.reason) == ("failed", "disk full")
-    assert [p.suffix for p in (tmp_path / "out").iterdir()] == [".json"]
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".ctbl", *SETTINGS]
 
 
 def test_scans_of_one_name_are_refused_before_anything_is_done(tmp_path, scan):

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
 from manifests.label_space import load_label_space
+from train import sliding_window
 from train.model import Model, Normalisation
 from train.sliding_window import predict_classes, probabilities
 
@@ -135,3 +137,37 @@ def test_a_read_only_memory_map_is_read(tmp_path):
     np.testing.assert_array_equal(
         found, predict_classes(model(Voxelwise()), volume((9, 9, 9)), device="cpu")
     )
+
+
+@pytest.mark.parametrize("shape", [(29, 23, 31), (8, 10, 12), (40, 12, 12), (3, 30, 5)])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.7])
+def test_the_sums_of_a_few_slices_are_monais_of_the_whole_volume(shape, overlap):
+    hu = volume(shape)
+    network = Smoothing().eval()
+    found = probabilities(model(network), hu, device="cpu", overlap=overlap)
+    scaled = NORMALISATION.apply(torch.from_numpy(hu))[None, None]
+    expected = sliding_window_inference(
+        scaled,
+        roi_size=WINDOW,
+        sw_batch_size=3,
+        predictor=lambda windows: network(windows).softmax(1),
+        overlap=overlap,
+        mode="gaussian",
+        cval=(NORMALISATION.low_hu - NORMALISATION.mean_hu) / NORMALISATION.std_hu,
+    )
+    torch.testing.assert_close(found, expected[0].detach(), rtol=0, atol=1e-5)
+    classes = predict_classes(model(network), hu, device="cpu", overlap=overlap)
+    np.testing.assert_array_equal(classes, found.argmax(0).numpy())
+
+
+def test_sums_are_held_for_the_height_of_a_window_however_long_the_scan(monkeypatch):
+    heights = []
+    shift = sliding_window._Sums.shift
+
+    def watched(sums, depth):
+        heights.append((sums.likely.shape, sums.weight.shape))
+        shift(sums, depth)
+
+    monkeypatch.setattr(sliding_window._Sums, "shift", watched)
+    predict_classes(model(Voxelwise()), volume((90, 20, 24)), device="cpu")
+    assert set(heights) == {((3, 8, 20, 24), (8, 20, 24))}

@@ -1,0 +1,65 @@
+"""Mirroring at test time: a network's mean answer over mirror images of its input."""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from manifests.errors import TrainingError
+from train.laterality import mirrored_classes
+from train.model import Model
+from train.shapes import Images, Logits
+
+Mirror = Literal["none", "trained", "in-plane"]
+Predictor = Callable[[Images], Logits]
+
+Y, X = 1, 2  # of the axes z, y, x
+_FIRST_SPACE = 2  # of the axes of a batch
+
+
+def mirror_axes(model: Model, mirror: Mirror) -> tuple[int, ...]:
+    """Choose the axes (0 is z, 1 is y, 2 is x) along which to mirror.
+
+    Raises:
+        TrainingError: The network was trained on no mirror images, or a class has no counterpart on
+            the other side.
+    """
+    if mirror == "trained" and not model.mirrored_axes:
+        msg = (
+            "the network was trained on no mirror images (augmentation.mirror_zyx is 0), and will "
+            "not know any; predict without --mirror, or insist with --mirror in-plane"
+        )
+        raise TrainingError(msg)
+    axes = {"none": (), "trained": model.mirrored_axes, "in-plane": (Y, X)}[mirror]
+    if X in axes:
+        mirrored_classes(model.label_space)
+    return axes
+
+
+def mirrored_mean(model: Model, axes: Sequence[int]) -> Predictor:
+    """Make a function from windows to probabilities, the mean over all mirror images.
+
+    In a mirror image along x, which is left and right, the left kidney looks like a right one: the
+    channels of left and right classes are swapped back.
+
+    Args:
+        model: The network, in evaluation mode.
+        axes: 0 for z, 1 for y, 2 for x; k axes take 2^k times the time.
+    """
+    flips = [f for n in range(len(axes) + 1) for f in combinations(axes, n)]
+    swapped = list(mirrored_classes(model.label_space)) if X in axes else []
+
+    def probabilities(windows: Images) -> Logits:
+        total: Tensor | None = None
+        for flip in flips:
+            dims = [_FIRST_SPACE + axis for axis in flip]
+            seen = model.network(windows.flip(dims) if dims else windows).float().softmax(1)
+            seen = seen.flip(dims) if dims else seen
+            seen = seen[:, swapped] if X in flip else seen
+            total = seen if total is None else total.add_(seen)
+        assert total is not None  # there always is the image itself
+        return total if len(flips) == 1 else torch.div(total, len(flips))
+
+    return probabilities
