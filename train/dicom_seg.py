@@ -57,10 +57,30 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
 
     Raises:
         SetAsideError: The series cannot be used.
+        TrainingError: Its slices lack what a DICOM SEG refers to.
     """
     hd, pydicom = importlib.import_module("highdicom"), importlib.import_module("pydicom")
     sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in slice_files(series)]
-    segmentation = hd.seg.Segmentation(
+    try:
+        segmentation = _segmentation(hd, sources, classes, space)
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
+        msg = (
+            f"{series} cannot be referred to by a DICOM SEG: expected slices with all identities "
+            f"of a DICOM CT, which an anonymiser may have taken; got {error!r}; leave out "
+            f"--dicom-seg"
+        )
+        raise TrainingError(msg) from error
+    with whole_file(output) as temporary:
+        segmentation.save_as(temporary)
+
+
+def _segmentation(
+    hd: Any,  # noqa: ANN401
+    sources: list[Any],
+    classes: ClassVolume,
+    space: LabelSpace,
+) -> Any:  # noqa: ANN401
+    return hd.seg.Segmentation(
         source_images=sources,
         pixel_array=classes,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -76,8 +96,6 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
         series_description=f"marginalia {space.name}",
         content_label=space.name[:16].upper(),
     )
-    with whole_file(output) as temporary:
-        segmentation.save_as(temporary)
 
 
 def _described(hd: Any, number: int, entry: LabelClass) -> Any:  # noqa: ANN401

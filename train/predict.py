@@ -25,7 +25,6 @@ from train.stamp import Stamp
 
 Outcome = Literal["written", "skipped", "failed"]
 _NOTES = "ITK_FileNotes"  # the description in a NIfTI header
-_INTENT, _INTENT_LABEL = "intent_code", "1002"  # NIFTI_INTENT_LABEL: the values are of a label map
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,7 @@ def predict_image(
     classes = most_probable(likely, grid, native, device=device)
     if largest_component:
         classes = keep_largest_components(classes, model.label_space)
-    labels = native.image(classes)
-    labels.SetMetaData(_INTENT, _INTENT_LABEL)
-    return labels
+    return native.image(classes)
 
 
 def predict_files(

@@ -11,6 +11,7 @@ from torch import nn
 from manifests.content_hash import sha256_of
 from manifests.errors import TrainingError
 from manifests.label_space import LabelClass, LabelSpace, load_label_space
+from manifests.volume import read_volume
 from train.cleanup import keep_largest_components
 from train.colour_tables import itksnap_labels, rgb, slicer_table
 from train.dicom_seg import check_dicom_seg, write_dicom_seg
@@ -132,11 +133,6 @@ def test_options_make_another_prediction_of_the_same_scan(tmp_path):
         assert "not what this network makes" in result.reason
 
 
-def test_the_header_says_that_it_is_a_label_map(tmp_path):
-    (result,) = run([write(tmp_path / "scan.nii.gz")], tmp_path / "out")
-    assert sitk.ReadImage(result.output).GetMetaData("intent_code") == "1002"
-
-
 # --- folders ----------------------------------------------------------------------------------
 
 
@@ -197,6 +193,33 @@ def test_a_series_is_one_scan_however_it_is_divided(series, tmp_path):
 # --- DICOM SEG --------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def whole_series(series, tmp_path):
+    """The series with what its anonymisation took and a DICOM SEG refers to."""
+    hd, pydicom = pytest.importorskip("highdicom"), pytest.importorskip("pydicom")
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    study, its_only_series = hd.UID(), hd.UID()
+    for file in sorted(series.iterdir()):
+        slice_ = pydicom.dcmread(file)
+        slice_.SOPClassUID = pydicom.uid.CTImageStorage
+        slice_.SOPInstanceUID = hd.UID()
+        slice_.StudyInstanceUID = study
+        slice_.SeriesInstanceUID = its_only_series
+        slice_.file_meta.MediaStorageSOPClassUID = slice_.SOPClassUID
+        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID
+        slice_.save_as(folder / file.name)
+    return folder
+
+
+def test_a_series_without_identities_is_told_of(series, tmp_path):
+    pytest.importorskip("highdicom")
+    (result,) = run([series], tmp_path / "out", dicom_seg=True)
+    assert result.outcome == "failed"
+    assert "DICOM SEG" in result.reason
+    assert not result.output.exists()
+
+
 def test_dicom_seg_needs_highdicom(tmp_path, monkeypatch):
     monkeypatch.setattr("train.dicom_seg.find_spec", lambda _: None)
     with pytest.raises(TrainingError, match=r"pip install 'marginalia\[dicom\]'"):
@@ -211,15 +234,13 @@ def test_dicom_seg_needs_a_series(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dicom_seg_says_which_organ_lies_where(series, tmp_path):
+def test_a_dicom_seg_says_which_organ_lies_where(whole_series, tmp_path):
     hd = pytest.importorskip("highdicom")
-    from manifests.volume import read_volume
-
-    volume = read_volume(series)
+    volume = read_volume(whole_series)
     classes = np.zeros(volume.voxels.shape, np.uint8)
     left = SPACE.names.index("left_kidney")
     classes[3:7, 100:140, 200:230], classes[5:9, 300:320, 50:90] = 1, left
-    write_dicom_seg(classes, SPACE, series, tmp_path / "a.seg.dcm")
+    write_dicom_seg(classes, SPACE, whole_series, tmp_path / "a.seg.dcm")
     seg = hd.seg.segread(tmp_path / "a.seg.dcm")
     assert [s.segment_label for s in seg.SegmentSequence] == list(SPACE.names[1:])
     kidney = seg.get_segment_description(left)
@@ -236,27 +257,27 @@ def test_a_dicom_seg_says_which_organ_lies_where(series, tmp_path):
     assert len(seg.pixel_array) == 8
 
 
-def test_a_tumours_code_is_of_the_neoplasm_and_its_region_the_organ(series, tmp_path):
+def test_a_tumours_code_is_of_the_neoplasm_and_its_region_the_organ(whole_series, tmp_path):
     hd = pytest.importorskip("highdicom")
     classes = np.zeros((20, 512, 512), np.uint8)  # a class that is nowhere is still described
     classes[2, 10:20, 10:20] = 1
-    write_dicom_seg(classes, TUMOUR, series, tmp_path / "a.seg.dcm")
+    write_dicom_seg(classes, TUMOUR, whole_series, tmp_path / "a.seg.dcm")
     tumour = hd.seg.segread(tmp_path / "a.seg.dcm").get_segment_description(2)
     assert tumour.segmented_property_category.value == "49755003"
     assert tumour.segmented_property_type.value == "108369006"
     assert [(r.value, r.meaning) for r in tumour.anatomic_regions] == [("15776009", "Pancreas")]
 
 
-def test_a_dicom_seg_that_is_missing_is_made(series, tmp_path):
+def test_a_dicom_seg_that_is_missing_is_made(whole_series, tmp_path):
     pytest.importorskip("highdicom")
     out = tmp_path / "out"
-    before = sha256_of(series)
-    (first,) = run([series], out, dicom_seg=True)
+    before = sha256_of(whole_series)
+    (first,) = run([whole_series], out, dicom_seg=True)
     assert (first.outcome, first.reason) == ("written", "")
-    assert [r.outcome for r in run([series], out, dicom_seg=True)] == ["skipped"]
+    assert [r.outcome for r in run([whole_series], out, dicom_seg=True)] == ["skipped"]
     (out / "dicom.seg.dcm").unlink()
-    assert [r.outcome for r in run([series], out, dicom_seg=True)] == ["written"]
-    assert sha256_of(series) == before
+    assert [r.outcome for r in run([whole_series], out, dicom_seg=True)] == ["written"]
+    assert sha256_of(whole_series) == before
 
 
 # --- one class per voxel ----------------------------------------------------------------------

@@ -53,6 +53,25 @@ def test_predict_writes_a_label_map_and_goes_on_where_it_stopped(trained, scan, 
     assert "skipped" in again.output
 
 
+def test_predict_lists_what_it_would_do(trained, scan, tmp_path):
+    out = tmp_path / "out"
+    result = invoke("predict", trained, scan.parent, "--out", out, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert f"{scan} -> {out / 'scan.nii.gz'}" in result.output
+    assert not out.exists()
+
+
+def test_predict_takes_mirror_images_only_as_trained_unless_told_to(trained, scan, tmp_path):
+    asked = invoke("predict", trained, scan, "--out", tmp_path / "out", "--mirror", "trained")
+    if load_model(trained).mirrored_axes:
+        assert asked.exit_code == 0, asked.output
+    else:
+        assert asked.exit_code != 0
+    told = invoke("predict", trained, scan, "--out", tmp_path / "told", "--mirror", "in-plane")
+    assert told.exit_code == 0, told.output
+    assert "written" in told.output
+
+
 def test_predict_ends_with_code_3_if_a_scan_failed(trained, scan, tmp_path):
     missing = tmp_path / "[missing].nii"
     result = invoke("predict", trained, missing, scan, "--out", tmp_path / "out")
