@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from manifests.errors import TrainingError
 from train.losses import MarginalExclusionLoss
-from train.shapes import CoarseTarget, Logits, Merged, PerSample, Scalar, Target
+from train.shapes import CoarseTarget, LevelLogits, Merged, PerSample, Scalar, Target
 
 _POOL = {
     1: functional.adaptive_max_pool1d,
@@ -65,7 +65,7 @@ class DeepSupervision(nn.Module):
 
     def forward(
         self,
-        levels: Sequence[Logits],
+        levels: Sequence[LevelLogits],
         target: Target,
         merged: Merged,
         *,

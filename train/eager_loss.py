@@ -1,7 +1,7 @@
 """The four losses as the paper writes them, differentiated by PyTorch: slow, and easy to read.
 
-The fused losses are checked against these; where a device or a transform (compiling, forward-mode
-or second derivatives) does not take the fused ones, these are the way out.
+The fused losses are checked against these, and where they do not serve (forward-mode or second
+derivatives), these are the way out.
 
 Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation numbers are theirs.
 """

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from train.host_memory import keep_freed_memory
+
 _ELEMENTS = 3 << 17  # logits of a piece on a CPU: 1.5 MiB in float32
 
 Result = TypeVar("Result")
@@ -47,6 +49,7 @@ def work_through(
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             return work(piece)
 
+    keep_freed_memory()
     threads = min(torch.get_num_threads(), len(pieces))
     if device.type != "cpu" or threads == 1:
         return [exactly(piece) for piece in pieces]

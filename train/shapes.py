@@ -19,6 +19,7 @@ LabelPatch = UInt8[Tensor, "z y x"]
 
 Images = Float[Tensor, "batch channels *space"]
 Logits = Float[Tensor, "batch classes *space"]
+LevelLogits = Float[Tensor, "batch classes ..."]  # of any resolution
 Target = Integer[Tensor, "batch *space"]  # representatives only
 CoarseTarget = Integer[Tensor, "batch *coarse"]
 Merged = Integer[Tensor, "batch classes"]  # each class's representative

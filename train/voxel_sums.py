@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from train.host_memory import empty_like
 from train.pieces import Piece, cut, work_through
 from train.shapes import ClassTable, Logits, Merged, PerClass, PerSample, Target
 from train.voxels import Sample, Voxels
@@ -92,7 +93,7 @@ class _Sums(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride]
         flat, labels, merged = ctx.saved_tensors
         samples = [Sample.of(*parts) for parts in zip(flat, labels, merged, strict=True)]
-        gradient = torch.empty_like(flat)  # in the memory layout of the logits
+        gradient = empty_like(flat)  # in the memory layout of the logits
 
         def work(piece: Piece) -> None:
             sample = samples[piece.sample]
