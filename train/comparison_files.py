@@ -79,8 +79,10 @@ def _worst_rows(worst: Sequence[Worst]) -> Iterator[dict[str, Any]]:
 
 
 def _markdown(comparison: Comparison, compared: MetricComparison) -> str:
-    """One metric as a Markdown table, the best bold and the second underlined."""
+    """One metric as a Markdown table, with the marks of `comparison_table`."""
     metric = compared.metric
+    # of two runs, the one that is not the best needs no mark
+    marks = _MARKS if len(comparison.names) > 2 else {0: _MARKS[0]}
     heads = ["class", "in", "cases", *(name.replace("|", r"\|") for name in comparison.names)]
     lines = [
         f"## {SCALES[metric].title}\n",
@@ -90,7 +92,7 @@ def _markdown(comparison: Comparison, compared: MetricComparison) -> str:
     for line in (*compared.lines, compared.overall):
         cells = []
         for entry, rank in zip(line.entries, ranks(metric, line), strict=True):
-            before, after = _MARKS.get(rank, ("", ""))
+            before, after = marks.get(rank, ("", ""))
             below = below_mean(metric, entry)
             mean = f"{before}{mean_std(metric, entry.mean, entry.std)}{after}"
             cells.append(f"{mean}<br>{below}" if below else mean)

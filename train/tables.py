@@ -58,11 +58,11 @@ def compare_table(
 def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "") -> Table:
     """Runs side by side: mean ± standard deviation of one metric by class and dataset.
 
-    The best of each line is bold and the second underlined. Below a mean stand its bootstrap
-    interval and, for every run but the reference, the corrected p-value of the signed-rank test
-    against it. Of two runs, the last column is how much better the second one is, so that a gain is
-    positive for every metric. The last line is the mean over the lines in which every run has a
-    value.
+    The best of each line is bold and, of three or more, the second underlined. Below a mean stand
+    its bootstrap interval and, for every run but the reference, the corrected p-value of the
+    signed-rank test against it. Of two runs, the last column is how much better the second one is,
+    so that a gain is positive for every metric. The last line is the mean over the lines in which
+    every run has a value.
 
     Source: Shi et al. 2021, Tables 3, 4 and 7.
     """
