@@ -12,8 +12,9 @@ from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.errors import TrainingError
 from manifests.grid import Grid, resample_label
+from manifests.volume import read_volume
 from train.label_values import LabelValues
-from train.scan import is_image, read_scan, scan_name
+from train.scan import is_image, scan_name
 from train.sliding_window import ClassVolume
 
 SAME_GRID_VOXELS = 0.05  # a header rounds less than this, and a shift by it changes no voxel
@@ -81,11 +82,11 @@ def read_label_map(path: Path, case: Case, values: LabelValues) -> tuple[ClassVo
         Class ids [z, y, x], and what was done to bring them there; empty if nothing.
 
     Raises:
-        TrainingError: The file cannot be read, a value means nothing, or it covers too little of
-            the case.
-        GeometryError: It is not one 3-D volume, or its header makes no sense.
+        SetAsideError: The file is no volume that can be read.
+        TrainingError: A value means nothing, or it covers too little of the case.
     """
-    image = sitk.DICOMOrient(read_scan(path), "LPS")
+    volume = read_volume(path)
+    image = sitk.DICOMOrient(volume.grid.image(volume.voxels), "LPS")
     classes = values.to_classes(sitk.GetArrayViewFromImage(image))
     grid, wanted = Grid.of(image), _grid_of(case)
     if _is_same(grid, wanted):
