@@ -79,11 +79,11 @@ class Handler(BaseHTTPRequestHandler):
         reply = honest(resource, headers)
         if fault:
             reply = fault(resource, headers, reply) or reply
-        self.send(resource, reply)
+        self.send(reply, resource)
 
     do_POST = do_GET  # noqa: N815
 
-    def send(self, resource, reply):
+    def send(self, reply, resource=None):
         self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -94,7 +94,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.stalled.wait(30)
             marks = [m for m in (reply.break_after, reply.stall_after) if m and m > sent]
             stop = min(len(reply.body), sent + CHUNK_BYTES, *marks)
-            resource.sent_bytes += stop - sent  # before the client can have all of it
+            if resource:
+                resource.sent_bytes += stop - sent  # before the client can have all of it
             self.wfile.write(reply.body[sent:stop])
             sent = stop
         if reply.break_after is not None:
