@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,11 +14,10 @@ import train.commands
 from manifests.errors import MarginaliaError
 
 if TYPE_CHECKING:
+    from curate.tally import Notify
     from manifests.manifest import Manifest
     from train.evaluate import Evaluated
     from train.scores import Scores
-
-Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 app = typer.Typer(
     help="One segmentation network from CT datasets that are labelled in part.",
@@ -87,7 +85,7 @@ def demo(
     console.print(f"{seconds:.0f} s; overlays in {out / 'overlays'}; {out / 'summary.json'}")
 
 
-def _demo_cases(out: Path, seed: int, notify: Notify) -> "Manifest":
+def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     """From phantom archives in the five real layouts to a manifest."""
     from curate.phantom_archives import write_phantom_archives
     from curate.prepare import prepare
@@ -104,7 +102,7 @@ def _demo_cases(out: Path, seed: int, notify: Notify) -> "Manifest":
 
 
 def _demo_network(
-    name: str, manifest: "Manifest", out: Path, seed: int, notify: Notify
+    name: str, manifest: "Manifest", out: Path, seed: int, notify: "Notify"
 ) -> "list[Evaluated]":
     """Train one of the two networks and predict the test cases of every dataset with it."""
     from train.checkpoint import load_model
@@ -144,7 +142,7 @@ def _demo_scores(
 
 
 def _demo_overlays(
-    results: "dict[str, list[Evaluated]]", manifest: "Manifest", folder: Path, notify: Notify
+    results: "dict[str, list[Evaluated]]", manifest: "Manifest", folder: Path, notify: "Notify"
 ) -> None:
     """One picture per test case: ground truth in outline, one column per network."""
     from train.overlays import case_overlay, overlay_path, write_overlay

@@ -85,7 +85,7 @@ def prepare(
     from curate.output_folder import alone
     from curate.overrides import load_overrides
     from curate.prepare import prepare as run
-    from curate.prepare_plan import Request, plan
+    from curate.prepare_plan import Request, check_overrides, plan
     from curate.progress import shown
     from curate.tables import plan_view, report_table
     from curate.target import Target
@@ -107,6 +107,7 @@ def prepare(
     if dry_run:
         console.print(plan_view(plan(request), raw))
         return
+    check_overrides(request)  # before hours of downloads
     options = _options(offline, accept_licence, synapse_token, console)
     with alone(out):
         absent = _fetch_missing(request, options, console)

@@ -17,14 +17,13 @@ from curate.harmonise import (
 )
 from curate.joined_labels import Annotation, Joined, join
 from curate.relations import Relation
-from curate.target import Target
+from curate.target import FUSED, Target
 from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.content_hash import sha256_of
 from manifests.findings import Finding
 from manifests.merged import annotated_classes, as_blocks
 
-FOLDER = "fused"
 MOST_CONFLICTS = 0.25  # of a class, beyond which two annotations are not of one thing
 ROUNDING_HU = 1
 OF_CLASSES = ("class_absent", "nothing_annotated")
@@ -124,7 +123,7 @@ def _annotation(case: Case, target: Target) -> Annotation:
 def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
     """The case of a group, made if it does not stand yet."""
     name = "+".join([_name(group[0]), *(c.case_id.replace("/", ".") for c in group[1:])])
-    folder = target.folder / FOLDER / group[0].dataset / name
+    folder = target.folder / FUSED / group[0].dataset / name
     origin = record.Origin.of_fused(group, target)
     row = record.standing_case(folder, origin)
     if row is None or (verify and not record.is_undamaged(folder, row)):
@@ -137,7 +136,7 @@ def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
 def _forget_all_but(cases: Sequence[Case], target: Target) -> None:
     """Remove fused cases that nothing is fused into any more."""
     wanted = {(target.folder / case.image).parent for case in cases}
-    for folder in [f for f in (target.folder / FOLDER).glob("*/*") if f not in wanted]:
+    for folder in [f for f in (target.folder / FUSED).glob("*/*") if f not in wanted]:
         record.forget(folder)
 
 

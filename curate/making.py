@@ -11,8 +11,9 @@ from curate.record import Origin, same_content, write_record
 from curate.target import Target
 from manifests.case import Case
 from manifests.errors import GeometryError, OverrideError
-from manifests.findings import Finding
+from manifests.findings import Finding, SetAsideError
 
+NOT_WRITTEN = "not_written"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -63,7 +64,6 @@ class Outcome:
 def make(job: Job) -> Outcome | Finding:
     """Keep or make one case; nothing outside the workshop is written."""
     from curate.harmonise import harmonise
-    from curate.reading import SetAsideError
 
     if job.override and job.override.skip:
         return Finding("skipped", job.override.reason)
@@ -84,5 +84,5 @@ def make(job: Job) -> Outcome | Finding:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        return Finding("not_written", error.strerror or str(error))
+        return Finding(NOT_WRITTEN, error.strerror or str(error))
     return Outcome(row, anew=True)

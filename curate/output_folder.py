@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from curate.dataset_record import NAME as DATASET_NAME
 from curate.record import forget, is_ours
 from curate.rejected import NAME as REJECTED_NAME
+from curate.target import FUSED
 from manifests.errors import MarginaliaError
 from manifests.manifest import FILE_NAME
 
@@ -69,7 +70,7 @@ def clear_leftovers(folder: Path) -> None:
     shutil.rmtree(folder / WORKSHOPS, ignore_errors=True)
     for half in (folder / "unpacked").glob("*.partial"):
         shutil.rmtree(half, ignore_errors=True)
-    names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", "fused/*/*/*")
+    names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", f"{FUSED}/*/*/*")
     for half in chain.from_iterable(folder.glob(_temporary(name)) for name in names):
         half.unlink(missing_ok=True)
 

@@ -136,6 +136,17 @@ class DecathlonLayout(_Layout):
 
 
 class _NamedLayout(_Layout):
+    """A layout in which files are found by their names; `{case}` stands for the case.
+
+    Attributes:
+        archives: Patterns of the names that an archive of the dataset may have.
+        roots: Patterns of the folder that holds the dataset.
+        case: Regular expression of a case's name.
+        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
+            is taken.
+        labels: Where a label may lie, likewise.
+    """
+
     case: str
     images: Names
     labels: Names
@@ -150,16 +161,7 @@ class _NamedLayout(_Layout):
 
 
 class PairsLayout(_NamedLayout):
-    """Images and labels are found by their names; `{case}` stands for the case.
-
-    Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
-        case: Regular expression of a case's name.
-        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
-            is taken.
-        labels: Where a label may lie, likewise.
-    """
+    """An image file and a label file for each case."""
 
     kind: Literal["pairs"]
 
@@ -168,14 +170,6 @@ class MasksLayout(_NamedLayout):
     """As with pairs, but a label is a folder with one mask file per structure.
 
     The recipe's `masks` names the files; its `values` follow from them.
-
-    Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
-        case: Regular expression of a case's name.
-        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
-            is taken.
-        labels: Where a case's folder of masks may lie, likewise.
     """
 
     kind: Literal["masks"]

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.making import Job, Outcome, make
+from curate.making import NOT_WRITTEN, Job, Outcome, make
 from curate.record import adopt, forget
 from curate.rejected import Rejected
 from curate.workers import WorkerDiedError, run_all
@@ -15,10 +15,9 @@ from manifests.findings import Finding
 
 Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
-NO_ROOM = "not_written"
 HOPELESS = 3  # so many cases that cannot be written, with none written between them: no room
 # Findings that say nothing of the case itself: what an earlier run made of it stays.
-PASSING = (NO_ROOM, "worker_died")
+PASSING = (NOT_WRITTEN, "worker_died")
 
 
 @dataclass
@@ -51,11 +50,11 @@ class Tally:
             self._unwritten_in_a_row = 0
         else:
             self.rejected.append(Rejected(job.case, outcome))
-            self._unwritten_in_a_row += outcome.code == NO_ROOM
+            self._unwritten_in_a_row += outcome.code == NOT_WRITTEN
 
     def disk_problem(self, folder: Path) -> list[str]:
         """What to do about a disk that took no more; nothing if it took all."""
-        unwritten = [r.finding.reason for r in self.rejected if r.finding.code == NO_ROOM]
+        unwritten = [r.finding.reason for r in self.rejected if r.finding.code == NOT_WRITTEN]
         if not unwritten:
             return []
         unbegun = self.asked - len(self.rows) - len(self.rejected)
@@ -95,7 +94,7 @@ def _adopted(job: Job, outcome: Outcome) -> Outcome | Finding:
     try:
         adopt(job.made, job.folder)
     except OSError as error:
-        return Finding(NO_ROOM, error.strerror or str(error))
+        return Finding(NOT_WRITTEN, error.strerror or str(error))
     return outcome
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from curate.discover import SourceCase
 from manifests.label_space import LabelSpace
 
+FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
+
 
 @dataclass(frozen=True)
 class Target:

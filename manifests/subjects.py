@@ -3,8 +3,6 @@
 
 from collections.abc import Collection, Iterable
 
-from manifests.case import Case
-
 
 def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[str, str]:
     """The subject of each case: the least subject id among the cases that are tied to it.
@@ -33,8 +31,3 @@ def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[st
                 least, greatest = sorted((top(subject), top(told[other][0])))
                 above[greatest] = least
     return {case_id: top(subject) for case_id, (subject, _) in told.items()}
-
-
-def subjects_of(cases: Iterable[Case]) -> dict[str, str]:
-    """The same for cases."""
-    return common_subjects((c.case_id, c.subject_id, c.related) for c in cases)

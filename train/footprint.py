@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 
 import torch
@@ -38,6 +39,7 @@ class Footprint:
         return self.weight_bytes + self.activation_bytes
 
 
+@cache
 def footprint(
     network: NetworkSettings, num_classes: int, *, batch_size: int, optimiser: str, half: bool
 ) -> Footprint:

@@ -19,7 +19,6 @@ from manifests.grid import Grid
 from train.sliding_window import ClassProbabilities
 
 NativeClasses = UInt8[np.ndarray, "native_z native_y native_x"]
-Lines = list[Float[Tensor, "along"]]
 
 SLAB_VALUES = 2**25  # voxels times classes that are interpolated at once
 _ALIGNED = 1e-3  # voxels: grids whose axes stray less than this from each other are parallel

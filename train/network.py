@@ -137,13 +137,6 @@ class PaddedUNet(nn.Module):
         return logits[:, :, :z, :y, :x]
 
 
-def count_parameters(settings: NetworkSettings, num_classes: int) -> int:
-    """How many weights a network of that form has, without making room for them."""
-    with torch.device("meta"):
-        network = build_network(settings, num_classes)
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def for_device(network: nn.Module, device: torch.device) -> nn.Module:
     """Bring a network to a device, in the memory layout that is fast there."""
     # oneDNN's convolutions took 0.6 times as long with channels last

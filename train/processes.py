@@ -110,4 +110,6 @@ def mean_of(fabric: Fabric, values: Tensor) -> list[float]:
 
 def any_of(fabric: Fabric, flag: bool) -> bool:
     """Whether a flag is up in any process; all must call it."""
+    if fabric.world_size == 1:
+        return flag  # at every step: nothing goes to the device and back
     return mean_of(fabric, torch.tensor([float(flag)], device=fabric.device))[0] > 0

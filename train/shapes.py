@@ -26,11 +26,9 @@ Merged = Integer[Tensor, "batch classes"]  # each class's representative
 Scalar = Float[Tensor, ""]
 
 VoxelLogits = Float[Tensor, "batch classes voxels"]
-VoxelTarget = Integer[Tensor, "batch voxels"]
 VoxelMask = Bool[Tensor, "batch classes voxels"]
 PerSample = Float[Tensor, "batch"]
 PerClass = Float[Tensor, "batch classes"]
-ClassCounts = Integer[Tensor, "batch classes"]
 ClassMask = Bool[Tensor, "batch classes"]
 ClassPairs = Bool[Tensor, "batch classes classes"]
 ClassTable = Float[Tensor, "batch classes classes"]
