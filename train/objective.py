@@ -20,7 +20,9 @@ def batch_loss(
 
     Source: section 4.4.
     """
-    partial = (batch.merged != torch.arange(batch.merged.shape[1])).any(1)
+    itself = torch.arange(batch.merged.shape[1])
+    told = itself.expand_as(batch.merged) if settings.method == "regular" else batch.merged
+    partial = (told != itself).any(1)
     loss = MarginalExclusionLoss(
         marginal_weight=settings.marginal_weight,
         exclusion_weight=settings.exclusion_weight if partial.any() else 0.0,
@@ -29,7 +31,7 @@ def batch_loss(
         smooth=settings.smooth,
         epsilon=settings.epsilon,
     )
-    target, merged = (t.to(logits.device) for t in (batch.target, batch.merged))
+    target, merged = (t.to(logits.device) for t in (batch.target, told))
     exclusion = partial.to(logits.device, torch.float32)
     terms = loss.terms(logits, target, merged, exclusion_of_sample=exclusion)
     return loss.total(terms), terms

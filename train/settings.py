@@ -44,6 +44,8 @@ class TrainSettings(BaseModel):
         ema_decay: Of the weights' exponential moving average, by which predictions are then made;
             none keeps no average.
         schedule: `poly` falls to 0 over all epochs; `plateau` falls by 20 % when the loss stalls.
+        method: `marginal` knows what a case leaves out; `regular` takes it for background, as
+            ordinary trainers do, and is there to be compared with.
         marginal_weight: Weight of the marginal losses; regular ones on a fully labelled case.
         exclusion_weight: Weight of the exclusion losses, which only partial labels have.
         terms: The losses: marginal and exclusion, cross-entropy and Dice, or some of them.
@@ -86,6 +88,7 @@ class TrainSettings(BaseModel):
     gradient_norm: Positive | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     schedule: Literal["poly", "plateau"]
+    method: Literal["marginal", "regular"] = "marginal"
     marginal_weight: Weight
     exclusion_weight: Weight
     terms: Annotated[tuple[Term, ...], Field(min_length=1)] = TERMS

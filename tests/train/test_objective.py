@@ -58,3 +58,12 @@ def test_weights_and_options_reach_the_losses():
     logits, batch = make(LIVER_ONLY)
     expected = MarginalExclusionLoss(**chosen)(logits, batch.target, batch.merged)
     torch.testing.assert_close(batch_loss(logits, batch, settings)[0], expected)
+
+
+def test_the_regular_method_takes_what_is_not_labelled_for_background():
+    logits, batch = make(FULL, LIVER_ONLY)
+    expected = REGULAR(logits, batch.target, torch.tensor([FULL, FULL]))
+    regular = resolve("paper", ["method=regular"])
+    torch.testing.assert_close(batch_loss(logits, batch, regular)[0], expected)
+    marginal = batch_loss(logits, batch, resolve("paper"))[0]
+    assert not torch.isclose(expected, marginal)
