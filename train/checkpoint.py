@@ -185,6 +185,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
         header.spacing_mm,
         header.settings.patch_size_zyx,
         tuple(a for a, share in enumerate(header.settings.augmentation.mirror_zyx) if share),
+        header.settings.precision,
     )
 
 

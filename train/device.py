@@ -1,8 +1,12 @@
-"""Device: where the network runs."""
+"""Device: where the network runs, and in which arithmetic."""
+
+from typing import Literal
 
 import torch
 
 from manifests.errors import TrainingError
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def pick_device(name: str) -> torch.device:
@@ -23,3 +27,20 @@ def pick_device(name: str) -> torch.device:
         )
         raise TrainingError(msg) from error
     return device
+
+
+def halved(precision: Precision, device: torch.device) -> bool:
+    """Whether a network of that precision computes in bfloat16 there.
+
+    A CUDA GPU does, and a CPU with instructions for it; elsewhere it would be slow.
+    """
+    if precision == "float32":
+        return False
+    return device.type == "cuda" or (
+        device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    )
+
+
+def arithmetic(precision: Precision, device: torch.device) -> torch.autocast:
+    """A context in which a network computes in that precision there, where it can."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=halved(precision, device))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from train.device import Precision, arithmetic
 from train.network import NetworkSettings, build_network, for_device
 
 _FLOAT_BYTES = 4
@@ -76,13 +77,21 @@ def footprint(
     )
 
 
-def seconds_per_flop(network: NetworkSettings, num_classes: int, device: torch.device) -> float:
+def seconds_per_flop(
+    network: NetworkSettings, num_classes: int, device: torch.device, precision: Precision
+) -> float:
     """Time the network on a small patch, forward and backward."""
     net = for_device(build_network(network, num_classes), device)
     images = torch.zeros(1, 1, *_probe_size(network.patch_size_zyx), device=device)
+
+    def step() -> None:
+        with arithmetic(precision, device):
+            logits = net(images)
+        logits.sum().backward()
+
     with FlopCounterMode(display=False) as counter:
-        net(images).sum().backward()  # also warms the caches
-    return _seconds(lambda: net(images).sum().backward(), device) / counter.get_total_flops()
+        step()  # also warms the caches
+    return _seconds(step, device) / counter.get_total_flops()
 
 
 def _probe_size(patch_size_zyx: tuple[int, int, int]) -> tuple[int, ...]:

@@ -239,6 +239,7 @@ def _validate(session: _Session, header: Header) -> dict[Cell, float]:
         plan.normalisation,
         plan.spacing_mm,
         settings.patch_size_zyx,
+        precision=settings.precision,
     )
     mine = share(session.validation, fabric)
     scores = [score_volume(model, v, device=fabric.device, overlap=settings.overlap) for v in mine]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from manifests.label_space import LabelSpace
+from train.device import Precision
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Model:
         spacing_mm: Spacing along x, y, z of the grid that it was trained on.
         patch_size_zyx: Voxels that it was trained on; the window of a sliding window.
         mirrored_axes: Axes (0 is z, 2 is x) along which it was trained on mirror images, too.
+        precision: Of the network's arithmetic, where the device can.
     """
 
     network: nn.Module
@@ -47,3 +49,4 @@ class Model:
     spacing_mm: tuple[float, float, float]
     patch_size_zyx: tuple[int, int, int]
     mirrored_axes: tuple[int, ...] = ()
+    precision: Precision = "float32"

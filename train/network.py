@@ -14,7 +14,7 @@ from train.shapes import Images, Logits
 
 _AXES = range(3)
 _SMALLEST = 4  # voxels of the deepest feature map along any axis that was strided
-_FEWEST_LEVELS = 3  # MONAI's DynUNet has no fewer
+_FEWEST_LEVELS = 3  # MONAI's U-Net has no fewer
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
         num_classes: N, with the background.
         seed: Of the initial weights; PyTorch's own generator is left as it was.
     """
-    from monai.networks.nets.dynunet import DynUNet  # slow to import
+    from train.unet import UNet  # slow to import
 
     levels = plan_levels(settings)
     strides = [level.stride_zyx for level in levels]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        unet = DynUNet(
+        unet = UNet(
             spatial_dims=3,
             in_channels=1,
             out_channels=num_classes,

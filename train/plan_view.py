@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from rich.table import Table
 
+from train.device import halved, pick_device
 from train.footprint import Footprint, footprint, seconds_per_flop
 from train.network import plan_levels
 from train.plan import TrainingPlan, annotated_counts
@@ -54,7 +55,7 @@ def expected_time(plan: TrainingPlan, device: torch.device) -> str:
     Reading, augmentation, losses and validation come on top.
     """
     settings = plan.settings
-    rate = seconds_per_flop(plan.network, len(plan.label_space), device)
+    rate = seconds_per_flop(plan.network, len(plan.label_space), device, settings.precision)
     step = _footprint(plan).flops * rate * settings.accumulation
     epochs = [n * step * plan.steps(s) for s, n in zip((1, 2), settings.stage_epochs, strict=True)]
     first, second = (step * plan.steps(1), step * plan.steps(2))
@@ -71,7 +72,7 @@ def _footprint(plan: TrainingPlan) -> Footprint:
         len(plan.label_space),
         batch_size=settings.batch_size // settings.accumulation,
         optimiser=settings.optimiser,
-        half=settings.precision == "bfloat16" and torch.cuda.is_available(),
+        half=halved(settings.precision, pick_device(settings.device)),
     )
 
 

@@ -1,5 +1,6 @@
 """Processes: one training on several devices and machines, as lightning-fabric starts it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,7 +11,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, distributed
 
 from manifests.errors import TrainingError
-from train.device import pick_device
+from train.device import halved, pick_device
 from train.settings import TrainSettings
 
 T = TypeVar("T")
@@ -53,14 +54,14 @@ def start_processes(settings: TrainSettings, processes: Processes) -> Fabric:
     if device.type == "cuda" and processes.devices > torch.cuda.device_count():
         msg = f"asked for {processes.devices} GPUs, this machine has {torch.cuda.device_count()}"
         raise TrainingError(msg)
-    mixed = settings.precision == "bfloat16" and device.type == "cuda"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan says it all
     fabric = Fabric(
         accelerator=device.type,
         # a device that was named, or so many
         devices=[device.index] if device.index is not None else processes.devices,
         num_nodes=processes.nodes,
         strategy="ddp" if processes.count > 1 else "auto",
-        precision="bf16-mixed" if mixed else "32-true",
+        precision="bf16-mixed" if halved(settings.precision, device) else "32-true",
     )
     fabric.launch()
     return fabric

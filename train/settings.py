@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from manifests.errors import TrainingError, explain
 from train.augmentation_settings import Augmentation, AugmentationSettings
+from train.device import Precision
 from train.loss_options import TERMS, Term
 
 Size = Annotated[int, Field(ge=4, le=1024)]
@@ -62,7 +63,7 @@ class TrainSettings(BaseModel):
         validation_every: Epochs between validations; the last epoch always has one.
         overlap: Share of a window that the next one covers, in validation.
         device: `auto`, or as PyTorch names it.
-        precision: Of the network's arithmetic on a CUDA GPU; elsewhere always float32.
+        precision: Of the network's arithmetic; `bfloat16` is float32 on a CPU that would be slow.
         compile: Compile the network with torch.compile.
         residence: Where the training's voxels are: in the `device`'s memory, in the `host`'s, on
             `disk`, or as their size tells (`auto`).
@@ -102,7 +103,7 @@ class TrainSettings(BaseModel):
     validation_every: Count
     overlap: Annotated[float, Field(ge=0, lt=1)]
     device: str = "auto"
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     compile: bool = False
     residence: Literal["auto", "device", "host", "disk"] = "auto"
     workers: Count = 2
@@ -153,7 +154,7 @@ _TABLE: tuple[tuple[str, Any, Any, Any, Any], ...] = (
     ("augmentation",           "light",          "nnunet",       "none",         "nnunet"),
     ("validation_every",       3,                5,              5,              5),
     ("overlap",                0.25,             0.5,            0.5,            0.5),
-    ("precision",              "float32",        "bfloat16",     "float32",      "bfloat16"),
+    ("precision",              "bfloat16",       "bfloat16",     "float32",      "bfloat16"),
 )
 # fmt: on
 

@@ -22,8 +22,10 @@ from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
 from manifests.grid import AIR_HU
+from train.device import arithmetic
 from train.mirroring import mirrored_mean
 from train.model import Model
+from train.network import for_device
 
 HuVolume = Int16[np.ndarray, "z y x"] | Float[np.ndarray, "z y x"]
 ClassVolume = UInt8[np.ndarray, "z y x"]
@@ -91,7 +93,6 @@ def predict_classes(
     return result
 
 
-@torch.inference_mode()
 def _sweep(
     model: Model,
     hu: HuVolume,
@@ -106,8 +107,9 @@ def _sweep(
     padded, inner = _padded(hu, window)
     starts = [_starts(n, w, overlap) for n, w in zip(padded.shape, window, strict=True)]
     sums = _Sums(model, (window[0], *padded.shape[1:]), device)
-    predict = mirrored_mean(model, mirror_axes)
-    with _evaluating(model.network.to(device)):
+    predict, device = mirrored_mean(model, mirror_axes), torch.device(device)
+    network = for_device(model.network, device)
+    with _evaluating(network), torch.inference_mode(), arithmetic(model.precision, device):
         for z, following in pairwise((*starts[0], len(padded))):
             for some in _batches(list(product(*starts[1:])), window):
                 places = [_place((z, y, x), window) for y, x in some]

@@ -7,7 +7,8 @@ smooth noise. Where nnunetv2 is installed, its trainer runs on the same volumes 
 augmentation, loss and optimiser, and with the same network, or with its own U-Net of as many levels
 (whose last decoder stage has flatter kernels where the spacing is anisotropic: fewer operations).
 `--peer-workers` are its loader's processes (0: in the same process, and so in its CPU time). On a
-GPU both use half precision, as they do by default.
+GPU both use half precision, as they do by default; on a CPU with instructions for bfloat16 ours
+does, unless told `--precision float32`, and nnU-Net never.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from torch import nn
 
 from manifests.label_space import load_label_space
 from train.batches import BatchSource, batch_source, read_batches
+from train.device import arithmetic
 from train.foreground_index import find_candidates
 from train.model import Normalisation
 from train.network import build_network, for_device, plan_levels
@@ -99,8 +101,7 @@ class Trainer:
         marks = [self.now()]
         batch = next(self.batches)
         marks.append(self.now())
-        bfloat16 = settings.precision == "bfloat16" and self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+        with arithmetic(settings.precision, self.device):
             logits = self.network(batch.images)
         marks.append(self.now())
         leaf = logits.detach().requires_grad_()
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="timed steps; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--residence", default="auto", help="auto, device, host or disk")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--peer-workers", type=int, default=0)
     parser.add_argument("--peer-network", choices=("same", "own"), default="same")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu on a busy machine")
@@ -200,6 +202,7 @@ def main() -> None:
             f"patch_size_zyx={','.join(map(str, options.patch))}",
             f"device={options.device}",
             f"residence={options.residence}",
+            f"precision={options.precision}",
         ],
     )
     cases, plan = draw_cases(options.volume, 4), plan_of(settings)
@@ -219,8 +222,8 @@ def main() -> None:
     device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
     sys.stdout.write(
         f"default network, {settings.batch_size} patches of {tuple(options.patch)}, {device}, "
-        f"{torch.get_num_threads()} threads, residence {ours.residence}, torch "
-        f"{torch.__version__}, {options.steps} steps, {options.clock} time\n\n"
+        f"{torch.get_num_threads()} threads, {settings.precision}, residence {ours.residence}, "
+        f"torch {torch.__version__}, {options.steps} steps, {options.clock} time\n\n"
     )
     report(parts, peers if has_peer else [], settings.batch_size)
 

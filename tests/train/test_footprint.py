@@ -48,4 +48,4 @@ def test_half_precision_halves_what_the_network_keeps():
 
 
 def test_a_device_is_timed():
-    assert seconds_per_flop(FORM, 3, torch.device("cpu")) > 0
+    assert seconds_per_flop(FORM, 3, torch.device("cpu"), "float32") > 0

@@ -48,6 +48,14 @@ def test_spacing_is_given_as_x_y_z_and_patches_as_z_y_x():
     assert strides((64, 64, 64), (4.0, 1.0, 1.0))[1:3] == [(2, 2, 1), (2, 2, 1)]
 
 
+def test_the_decoder_has_the_encoders_kernel_at_each_level():
+    settings = NetworkSettings((16, 32, 32), (1.0, 1.0, 4.0), (4, 8, 8, 8))
+    levels, unet = plan_levels(settings), build_network(settings, 3).unet
+    assert [level.kernel_zyx for level in levels] == [(1, 3, 3), (1, 3, 3), (3, 3, 3), (3, 3, 3)]
+    found = [up.conv_block.conv1.conv.kernel_size for up in reversed(unet.upsamples)]
+    assert found == [level.kernel_zyx for level in levels[:-1]]
+
+
 def test_there_are_no_more_levels_than_filters():
     assert len(strides((128, 128, 128), (1.0, 1.0, 1.0), levels=4)) == 4
 
