@@ -70,6 +70,11 @@ def is_merged(merged: Sequence[int]) -> bool:
     return all(0 <= r <= n and merged[r] == r for n, r in enumerate(merged))
 
 
+def is_full(merged: Sequence[int]) -> bool:
+    """Whether every class is told apart from every other."""
+    return tuple(merged) == tuple(range(len(merged)))
+
+
 def is_coarser(coarse: Sequence[int], fine: Sequence[int]) -> bool:
     """Whether every group of `fine` lies within one group of `coarse`."""
     return len(coarse) == len(fine) and all(coarse[n] == coarse[r] for n, r in enumerate(fine))

@@ -45,6 +45,7 @@ class _Cut:
     """The voxels that a patch is made from, wherever they are."""
 
     case_id: str
+    seed: int
     change: PatchChange
     placement: Placement
     voxels: Voxels
@@ -113,7 +114,7 @@ def _cut_one(source: BatchSource, plan: PatchPlan) -> _Cut:
         check_label(volume, int(label.max()))
         hu, label = (_ready(voxels, source.device) for voxels in (hu, label))
     placement = Placement(patch, plan.centre_zyx, inside)
-    return _Cut(plan.case_id, change, placement, Voxels(hu, label))
+    return _Cut(plan.case_id, plan.seed, change, placement, Voxels(hu, label))
 
 
 def _ready(voxels: Tensor, device: torch.device) -> Tensor:
@@ -129,6 +130,7 @@ def _finish(source: BatchSource, cuts: Sequence[_Cut]) -> Batch:
         images=torch.stack(images)[:, None],
         target=torch.stack(targets),
         merged=torch.tensor(merged),
+        seeds=tuple(cut.seed for cut in cuts),
     )
 
 

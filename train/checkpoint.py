@@ -1,8 +1,9 @@
 """Checkpoints: one safetensors file each, which can hold numbers and text but no code.
 
-Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one) and
-`optimiser/<parameter>/<what>`; all else is one JSON text in the file's metadata. A digest over both
-tells damage from what was written.
+Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one),
+`optimiser/<parameter>/<what>` and `objective/...` (what the method remembers beside the weights, if
+it does); all else is one JSON text in the file's metadata. A digest over both tells damage from
+what was written.
 """
 
 import hashlib
@@ -21,8 +22,9 @@ from torch import Tensor, nn, optim
 from manifests.atomic import whole_file
 from manifests.errors import CheckpointError, explain
 from manifests.label_space import LabelSpace
+from train.methods import new_network
 from train.model import Model, Normalisation
-from train.network import NetworkSettings, build_network
+from train.network import NetworkSettings
 from train.settings import TrainSettings
 
 FORMAT = "marginalia checkpoint 1"
@@ -31,6 +33,7 @@ SUFFIX = ".safetensors"
 Which = Literal["best", "last"]
 
 _NETWORK, _AVERAGE, _OPTIMISER = "network/", "average/", "optimiser/"
+_OBJECTIVE = "objective/"
 _STEP = "step"  # Adam counts its steps in a scalar
 _Millimetres = Annotated[float, Field(gt=0)]
 
@@ -112,11 +115,13 @@ def save_checkpoint(
     optimiser: optim.Optimizer | None,
     *,
     average: nn.Module | None = None,
+    objective: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint as a whole file; without the optimiser, it can predict but not go on."""
     tensors: dict[str, Tensor] = {_NETWORK + n: p for n, p in _parameters(network).items()}
-    if average:
-        tensors |= {_AVERAGE + n: p for n, p in _parameters(average).items()}
+    for prefix, module in ((_AVERAGE, average), (_OBJECTIVE, objective)):
+        if module:
+            tensors |= {prefix + n: p for n, p in _parameters(module).items()}
     for name, parameter in _parameters(network).items():
         state = optimiser.state.get(parameter, {}) if optimiser else {}
         for what, value in state.items():
@@ -174,7 +179,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     header = checkpoint.header
     # without memory at first: the file may claim any size, and is believed when its tensors agree
     with torch.device("meta"):
-        network = build_network(header.network, len(header.label_space))
+        network = new_network(header.network, len(header.label_space))
     check_network(checkpoint, network)
     network.to_empty(device="cpu")
     restore_network(checkpoint, network)
@@ -219,6 +224,15 @@ def restore_average(checkpoint: Checkpoint, average: nn.Module) -> None:
         CheckpointError: They do not fit, or the checkpoint has none.
     """
     restore_network(checkpoint, average, prefix=_AVERAGE)
+
+
+def restore_objective(checkpoint: Checkpoint, objective: nn.Module) -> None:
+    """Give a method what it remembered when a checkpoint was written.
+
+    Raises:
+        CheckpointError: It does not fit.
+    """
+    restore_network(checkpoint, objective, prefix=_OBJECTIVE)
 
 
 def restore_optimiser(

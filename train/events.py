@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 
 from train.log import EpochRecord
-from train.loss_options import Term
 from train.plan import TrainingPlan
 
 
@@ -41,7 +40,7 @@ class StepDone:
     step: int
     steps: int
     loss: float
-    terms: Mapping[Term, float]
+    terms: Mapping[str, float]
 
 
 @dataclass(frozen=True)

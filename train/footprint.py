@@ -11,7 +11,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.device import Precision, arithmetic
-from train.network import NetworkSettings, build_network, for_device
+from train.methods import new_network
+from train.network import NetworkSettings, for_device
 
 _FLOAT_BYTES = 4
 _STATES = {"adam": 2, "sgd": 1}  # tensors that the optimiser keeps for each weight
@@ -54,7 +55,7 @@ def footprint(
         half: Whether activations have 16 bits.
     """
     with torch.device("meta"):
-        net = build_network(network, num_classes)
+        net = new_network(network, num_classes)
         images = torch.empty(batch_size, 1, *network.patch_size_zyx)
     kept: dict[int, Tensor] = {}  # one tensor may be kept by several operations
 
@@ -81,7 +82,7 @@ def seconds_per_flop(
     network: NetworkSettings, num_classes: int, device: torch.device, precision: Precision
 ) -> float:
     """Time the network on a small patch, forward and backward."""
-    net = for_device(build_network(network, num_classes), device)
+    net = for_device(new_network(network, num_classes), device)
     images = torch.zeros(1, 1, *_probe_size(network.patch_size_zyx), device=device)
 
     def step() -> None:

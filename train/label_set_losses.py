@@ -12,6 +12,7 @@ import torch
 
 from train.losses import marginal_cross_entropy
 from train.shapes import (
+    ClassMask,
     Logits,
     Merged,
     Scalar,
@@ -52,8 +53,7 @@ def leaf_dice(logits: Logits, target: Target, merged: Merged, *, squared: bool =
     Source: Fidon et al. 2021, the leaf-Dice loss.
     """
     check_fit(logits, target, merged)
-    alone = (merged[:, :, None] == merged[:, None]).sum(2) == 1
-    label = (_inside(target, merged) & alone[:, :, None]).float()
+    label = (inside(target, merged) & told_apart(merged)[:, :, None]).float()
     return _mean_dice_loss(_probabilities(logits), label, 2 if squared else 1)
 
 
@@ -78,20 +78,25 @@ def marginalised_dice(
     Source: Fidon et al. 2021: the one conversion of a loss into a label-set loss, of mean Dice.
     """
     check_fit(logits, target, merged)
-    p, inside = _probabilities(logits), _inside(target, merged)
-    share = inside / inside.sum(1, keepdim=True)
-    q = torch.where(inside, p, 0.0).sum(1, keepdim=True)  # Eq. 4 of Shi et al.
-    return _mean_dice_loss(torch.where(inside, share * q, p), share, 2 if squared else 1)
+    p, members = _probabilities(logits), inside(target, merged)
+    share = members / members.sum(1, keepdim=True)
+    q = torch.where(members, p, 0.0).sum(1, keepdim=True)  # Eq. 4 of Shi et al.
+    return _mean_dice_loss(torch.where(members, share * q, p), share, 2 if squared else 1)
+
+
+def told_apart(merged: Merged) -> ClassMask:
+    """Whether a class shares its group with no other."""
+    return (merged[:, :, None] == merged[:, None]).sum(2) == 1
+
+
+def inside(target: Target, merged: Merged) -> VoxelMask:
+    """Whether class n is in the label set of a voxel."""
+    return merged[:, :, None] == target.flatten(1)[:, None]
 
 
 def _probabilities(logits: Logits) -> VoxelLogits:
     """Probability of each class, in float32 or better."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(2).softmax(1)
-
-
-def _inside(target: Target, merged: Merged) -> VoxelMask:
-    """Whether class n is in the label set of a voxel."""
-    return merged[:, :, None] == target.flatten(1)[:, None]
 
 
 def _mean_dice_loss(p: VoxelLogits, label: VoxelLogits, power: int) -> Scalar:

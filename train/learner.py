@@ -11,12 +11,12 @@ from torch import nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from manifests.errors import TrainingError
-from train.loss_options import TERMS
-from train.network import build_network, for_device
-from train.objective import batch_loss
+from train.method import Objective
+from train.methods import METHODS, new_network
+from train.network import for_device
 from train.optimiser import build_optimiser
 from train.plan import TrainingPlan
-from train.processes import bounds, mean_of
+from train.processes import average_gradients, bounds, mean_of
 from train.sampler import Batch
 from train.settings import TrainSettings
 
@@ -29,6 +29,7 @@ class Learner:
         network: The weights that learn; without any wrapping, so that names and memory stay plain.
         wrapped: The same network as its processes and precision want it called.
         optimiser: Of those weights.
+        objective: What they learn from, and what it remembers.
         average: The moving average of the weights, if there is one.
         fabric: The processes.
     """
@@ -36,6 +37,7 @@ class Learner:
     network: nn.Module
     wrapped: _FabricModule
     optimiser: optim.Optimizer
+    objective: Objective
     average: AveragedModel | None
     fabric: Fabric
 
@@ -48,15 +50,17 @@ class Learner:
 def build_learner(plan: TrainingPlan, fabric: Fabric) -> Learner:
     """A learner with new weights, the same in every process."""
     settings = plan.settings
-    network = build_network(plan.network, len(plan.label_space), seed=settings.seed)
+    network = new_network(plan.network, len(plan.label_space), seed=settings.seed)
     network = for_device(network, fabric.device)
     average = None
     if settings.ema_decay is not None:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+    objective = METHODS[settings.method].objective(settings, plan.training, network)
+    objective.to(fabric.device)
     optimiser = build_optimiser(network, settings)
     called = cast("nn.Module", torch.compile(network)) if settings.compile else network
     wrapped, _ = fabric.setup(called, optimiser)  # the optimiser's state stays where it is
-    return Learner(network, wrapped, optimiser, average, fabric)
+    return Learner(network, wrapped, optimiser, objective, average, fabric)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Losses:
 
     Attributes:
         total: The weighted sum, which was learnt from.
-        terms: Each term of `TERMS`, not weighted; 0 where it was left out.
+        terms: Each of the objective's terms, not weighted; 0 where it was left out.
     """
 
     total: float
@@ -103,6 +107,7 @@ def learn(
         if settings.gradient_norm is not None:
             nn.utils.clip_grad_norm_(learner.network.parameters(), settings.gradient_norm)
         learner.optimiser.step()
+        learner.objective.step()
         if learner.average:
             learner.average.update_parameters(learner.network)
     return losses
@@ -112,9 +117,10 @@ def _backward(
     learner: Learner, batch: Batch, settings: TrainSettings, share_of_batch: float
 ) -> Losses:
     """Gradients of the whole batch's loss, and its losses, in every process."""
-    fabric, count = learner.fabric, len(batch.case_ids)
+    fabric, objective, count = learner.fabric, learner.objective, len(batch.case_ids)
     learner.optimiser.zero_grad()
-    sums = torch.zeros(1 + len(TERMS), device=fabric.device)
+    objective.zero_grad()
+    sums = torch.zeros(1 + len(objective.terms), device=fabric.device)
     for part in range(settings.accumulation):
         start, stop = bounds(count, part, settings.accumulation)
         if start == stop:
@@ -122,11 +128,12 @@ def _backward(
         is_last = part == settings.accumulation - 1
         patches = batch.part(start, stop)
         with fabric.no_backward_sync(learner.wrapped, enabled=not is_last):
-            loss, terms = batch_loss(learner.wrapped(patches.images), patches, settings)
+            loss, terms = objective.loss(learner.wrapped, patches)
             # gradients are averaged over processes: one with more patches counts for more
             weight = (stop - start) / count * share_of_batch * fabric.world_size
             fabric.backward(loss * weight)
-        told = [loss, *(terms.get(name, loss.new_zeros(())) for name in TERMS)]
+        told = [loss, *(terms.get(name, loss.new_zeros(())) for name in objective.terms)]
         sums += torch.stack(told).detach() * weight
+    average_gradients(fabric, objective)
     total, *rest = mean_of(fabric, sums)
     return Losses(total, tuple(rest))

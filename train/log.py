@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from manifests.atomic import whole_file
-from train.loss_options import Term
 
 LOG = "log.parquet"
 TENSORBOARD = "tensorboard"
@@ -37,7 +36,7 @@ class EpochRecord:
     step: int
     learning_rate: float
     loss: float
-    terms: Mapping[Term, float]
+    terms: Mapping[str, float]
     validation_dice: float | None
     seconds: float
     patches_per_second: float

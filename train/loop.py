@@ -25,7 +25,6 @@ from train.events import EpochDone, Event, Started, StepDone
 from train.foreground_index import find_candidates
 from train.learner import Learner, build_learner, learn
 from train.log import EpochRecord, Write, open_log
-from train.loss_options import TERMS
 from train.model import Model
 from train.optimiser import set_learning_rate
 from train.plan import TrainingPlan, plan_training
@@ -152,6 +151,8 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     rate = learning_rate(settings, header.losses, (session.plan.steps(1), session.plan.steps(2)))
     plan = _plan_epoch(session, header)
     before = len(header.batch_losses)
+    if not before:
+        learner.objective.start_epoch(learner.predicting)
     losses = _train_batches(session, header, plan, rate)
     trained = perf_counter() - started
     if len(losses) < len(plan):
@@ -171,7 +172,7 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
         step=header.step,
         learning_rate=rate,
         loss=loss,
-        terms=dict(zip(TERMS, terms, strict=True)),
+        terms=dict(zip(learner.objective.terms, terms, strict=True)),
         validation_dice=mean_score(cells),
         seconds=perf_counter() - started,
         patches_per_second=sum(map(len, plan[before:])) / trained,
@@ -221,7 +222,7 @@ def _train_batches(
                 f"folder with a lower learning_rate or a gradient_norm"
             )
             raise TrainingError(msg)
-        terms = dict(zip(TERMS, loss.terms, strict=True))
+        terms = dict(zip(learner.objective.terms, loss.terms, strict=True))
         session.report(StepDone(*where, len(plan), loss.total, terms))
         if any_of(learner.fabric, session.preempted()):
             break
@@ -265,7 +266,8 @@ def _log(session: _Session, header: Header) -> AbstractContextManager[Write]:
 def _save_last(session: _Session, header: Header) -> None:
     learner, path = session.learner, checkpoint_path(session.run, "last")
     average = learner.average.module if learner.average else None
-    save_checkpoint(path, header, learner.network, learner.optimiser, average=average)
+    more = {"average": average, "objective": learner.objective}
+    save_checkpoint(path, header, learner.network, learner.optimiser, **more)
 
 
 def _save_settings(run: Path, header: Header) -> None:

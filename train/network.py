@@ -1,15 +1,17 @@
 """Network: nnU-Net's U-Net from MONAI, sized by the patch and the spacing."""
 
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from manifests.errors import TrainingError
-from train.settings import TrainSettings
+from train.settings import MethodName, TrainSettings
 from train.shapes import Images, Logits
 
 _AXES = range(3)
@@ -26,19 +28,27 @@ class NetworkSettings:
         spacing_mm: Spacing along x, y, z.
         filters: Channels by level, full resolution first; the patch may allow fewer levels.
         residual: Whether its blocks are residual ones.
+        method: That it is trained by; some have networks of their own.
     """
 
     patch_size_zyx: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     filters: tuple[int, ...]
     residual: bool = False
+    method: MethodName = "marginal"
 
     @classmethod
     def of(
         cls, settings: TrainSettings, spacing_mm: tuple[float, float, float]
     ) -> "NetworkSettings":
         """The form of the network of a training at a spacing along x, y, z."""
-        return cls(settings.patch_size_zyx, spacing_mm, settings.filters, settings.residual)
+        return cls(
+            settings.patch_size_zyx,
+            spacing_mm,
+            settings.filters,
+            settings.residual,
+            settings.method,
+        )
 
 
 @dataclass(frozen=True)
@@ -100,8 +110,7 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
 
     levels = plan_levels(settings)
     strides = [level.stride_zyx for level in levels]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with drawn_weights(seed):
         unet = UNet(
             spatial_dims=3,
             in_channels=1,
@@ -112,7 +121,20 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
             filters=settings.filters[: len(levels)],
             res_block=settings.residual,
         )
-    return PaddedUNet(unet, tuple(math.prod(s[axis] for s in strides) for axis in _AXES))
+    return PaddedUNet(unet, total_strides(levels))
+
+
+@contextmanager
+def drawn_weights(seed: int) -> Generator[None]:
+    """Draw new weights from a seed, and leave PyTorch's own generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def total_strides(levels: tuple[Level, ...]) -> tuple[int, ...]:
+    """Product of the strides along z, y, x."""
+    return tuple(math.prod(level.stride_zyx[axis] for level in levels) for axis in _AXES)
 
 
 @final
@@ -125,14 +147,19 @@ class PaddedUNet(nn.Module):
         self.unet = unet
         self.multiple_zyx = multiple_zyx
 
-    def forward(self, images: Images) -> Logits:
-        """Pad at the end of each axis by repeating the border, and crop the logits back."""
+    def forward(self, images: Images, *others: Tensor) -> Logits:
+        """Pad at the end of each axis by repeating the border, and crop the logits back.
+
+        Args:
+            images: Of any size.
+            others: What the network takes beside them.
+        """
         size = images.shape[2:]
         missing = [-n % multiple for n, multiple in zip(size, self.multiple_zyx, strict=True)]
         if not any(missing):
-            return self.unet(images)
+            return self.unet(images, *others)
         padding = [amount for n in reversed(missing) for amount in (0, n)]
-        logits = self.unet(functional.pad(images, padding, mode="replicate"))
+        logits = self.unet(functional.pad(images, padding, mode="replicate"), *others)
         z, y, x = size
         return logits[:, :, :z, :y, :x]
 

@@ -1,12 +1,18 @@
 """Objective: which losses a batch is judged by."""
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from typing import final
 
-from train.loss_options import Term
+import torch
+from torch import Tensor, nn
+
+from manifests.case import Case
+from train.loss_options import TERMS, Term
 from train.losses import MarginalExclusionLoss
+from train.method import Network, Objective
 from train.sampler import Batch
 from train.settings import TrainSettings
+from train.shapes import Scalar
 
 
 def batch_loss(
@@ -35,3 +41,22 @@ def batch_loss(
     exclusion = partial.to(logits.device, torch.float32)
     terms = loss.terms(logits, target, merged, exclusion_of_sample=exclusion)
     return loss.total(terms), terms
+
+
+@final
+class MarginalObjective(Objective):
+    """The marginal and exclusion losses; with the method `regular`, of labels taken for whole."""
+
+    terms = TERMS
+
+    def __init__(
+        self, settings: TrainSettings, _cases: Sequence[Case], _network: nn.Module
+    ) -> None:
+        """Keep the settings."""
+        super().__init__()
+        self.settings = settings
+
+    def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
+        """The loss of the network's logits."""
+        loss, terms = batch_loss(network(batch.images), batch, self.settings)
+        return loss, {**terms}

@@ -9,7 +9,7 @@ import numpy as np
 from manifests.case import Case
 from manifests.errors import TrainingError
 from train.footprint import footprint
-from train.network import Level, NetworkSettings, plan_levels
+from train.network import Level, NetworkSettings, plan_levels, total_strides
 from train.settings import TrainSettings
 
 Triple = tuple[int, int, int]
@@ -90,7 +90,7 @@ def with_fitted_patch(
 
 def _strides(form: NetworkSettings) -> Triple:
     """Product of the network's strides along z, y, x."""
-    return _triple(np.prod([level.stride_zyx for level in plan_levels(form)], axis=0).tolist())
+    return _triple(total_strides(plan_levels(form)))
 
 
 def _triple(numbers: Iterable[int]) -> Triple:

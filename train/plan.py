@@ -12,7 +12,8 @@ from manifests.case import Case
 from manifests.errors import TrainingError
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
-from manifests.merged import annotated_classes
+from manifests.merged import annotated_classes, is_full
+from train.methods import METHODS
 from train.model import Normalisation
 from train.network import NetworkSettings
 from train.patch import with_fitted_patch
@@ -79,12 +80,14 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
 
     Raises:
         TrainingError: There is nothing to train on, no fully labelled case for the first stage, a
-            dataset that the manifest lacks, or cases of several spacings.
+            dataset that the manifest lacks, cases of several spacings, or cases that the method
+            cannot learn from.
     """
     chosen = _of_datasets(manifest, settings.datasets)
     training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
     validation = tuple(c for c in chosen if c.split == "validation" and annotated_classes(c.merged))
     _require_cases(training, chosen, settings)
+    METHODS[settings.method].check(settings, training)
     spacing_mm = _one_spacing((*training, *validation))
     space = manifest.label_space
     return TrainingPlan(
@@ -96,11 +99,6 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
         normalisation=normalisation_of(training),
         remarks=_remarks(space, training, validation, chosen),
     )
-
-
-def is_full(merged: Sequence[int]) -> bool:
-    """Whether every class is told apart from every other."""
-    return tuple(merged) == tuple(range(len(merged)))
 
 
 def normalisation_of(cases: Sequence[Case]) -> Normalisation:

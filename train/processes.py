@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from manifests.errors import TrainingError
 from train.device import halved, pick_device
@@ -107,6 +107,14 @@ def mean_of(fabric: Fabric, values: Tensor) -> list[float]:
     if fabric.world_size > 1:
         distributed.all_reduce(total)
     return (total / fabric.world_size).tolist()
+
+
+def average_gradients(fabric: Fabric, module: nn.Module) -> None:
+    """Give each process the mean of all processes' gradients; all must call it."""
+    for parameter in module.parameters():
+        if fabric.world_size > 1 and parameter.grad is not None:
+            distributed.all_reduce(parameter.grad)
+            parameter.grad /= fabric.world_size
 
 
 def any_of(fabric: Fabric, flag: bool) -> bool:

@@ -18,6 +18,10 @@ _SHORT = {
     "marginal_dice": "mDice",
     "exclusion_cross_entropy": "eCE",
     "exclusion_dice": "eDice",
+    "binary_cross_entropy": "BCE",
+    "binary_dice": "Dice",
+    "cross_entropy": "CE",
+    "leaf_dice": "Dice",
 }
 
 
@@ -75,7 +79,7 @@ class Drawing:
         self._patches_per_second += 0.1 * (rate - self._patches_per_second)
         self._last = now
         done = event.epoch - 1 + event.step / event.steps
-        terms = "  ".join(f"{_SHORT[name]} {event.terms[name]:.2f}" for name in self.settings.terms)
+        terms = "  ".join(f"{_SHORT.get(n, n)} {value:.2f}" for n, value in event.terms.items())
         text = (
             f"epoch {event.epoch}/{self.settings.epochs}  loss {event.loss:.3f} ({terms})  "
             f"{self._patches_per_second:.1f} patches/s"

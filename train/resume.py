@@ -9,6 +9,7 @@ from train.checkpoint import (
     load_checkpoint,
     restore_average,
     restore_network,
+    restore_objective,
     restore_optimiser,
 )
 from train.learner import Learner
@@ -49,6 +50,7 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> H
     _require_same(checkpoint.header, header, run, force=force)
     restore_network(checkpoint, learner.network)
     restore_optimiser(checkpoint, learner.optimiser, learner.network)
+    restore_objective(checkpoint, learner.objective)
     if learner.average:
         restore_average(checkpoint, learner.average.module)
         learner.average.n_averaged.fill_(1)  # not to begin anew with the next weights

@@ -38,7 +38,8 @@ class PatchPlan:
         case_id: The case to cut it from.
         centre_zyx: Voxel that the patch is centred on, as far as the volume's border allows.
         representative: The foreground group that the centre is labelled with; none: any voxel.
-        seed: Of its augmentation, which is the same whatever else is in its batch.
+        seed: Of its augmentation and of what a method draws for it, which are the same whatever
+            else is in its batch.
     """
 
     case_id: str
@@ -56,17 +57,19 @@ class Batch:
         images: The network's input, float32 [B, 1, z, y, x].
         target: Representatives, int64 [B, z, y, x], where the images are.
         merged: Representative of each class, int64 [B, N], on the CPU.
+        seeds: Of what is drawn for each patch.
     """
 
     case_ids: tuple[str, ...]
     images: Images
     target: Target
     merged: Merged
+    seeds: tuple[int, ...] = ()
 
     def part(self, start: int, stop: int) -> "Batch":
         """Some of its patches."""
-        tensors = (t[start:stop] for t in (self.images, self.target, self.merged))
-        return Batch(self.case_ids[start:stop], *tensors)
+        images, target, merged = (t[start:stop] for t in (self.images, self.target, self.merged))
+        return Batch(self.case_ids[start:stop], images, target, merged, self.seeds[start:stop])
 
 
 @dataclass

@@ -18,6 +18,7 @@ Epochs = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
+MethodName = Literal["marginal", "regular", "leaf_dice"]
 
 # Say where and how fast a training runs, not what comes out: a run may go on with others.
 WHERE = frozenset({"accumulation", "compile", "device", "residence", "workers"})
@@ -46,7 +47,8 @@ class TrainSettings(BaseModel):
             none keeps no average.
         schedule: `poly` falls to 0 over all epochs; `plateau` falls by 20 % when the loss stalls.
         method: `marginal` knows what a case leaves out; `regular` takes it for background, as
-            ordinary trainers do, and is there to be compared with.
+            ordinary trainers do, and is there to be compared with, as are the methods of other
+            papers, of which docs/rivals.md tells.
         marginal_weight: Weight of the marginal losses; regular ones on a fully labelled case.
         exclusion_weight: Weight of the exclusion losses, which only partial labels have.
         terms: The losses: marginal and exclusion, cross-entropy and Dice, or some of them.
@@ -89,7 +91,7 @@ class TrainSettings(BaseModel):
     gradient_norm: Positive | None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     schedule: Literal["poly", "plateau"]
-    method: Literal["marginal", "regular"] = "marginal"
+    method: MethodName = "marginal"
     marginal_weight: Weight
     exclusion_weight: Weight
     terms: Annotated[tuple[Term, ...], Field(min_length=1)] = TERMS

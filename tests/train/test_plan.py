@@ -7,7 +7,8 @@ import pytest
 
 from manifests.errors import TrainingError
 from manifests.manifest import Manifest
-from train.plan import annotated_counts, is_full, normalisation_of, plan_training
+from manifests.merged import is_full
+from train.plan import annotated_counts, normalisation_of, plan_training
 from train.settings import resolve
 
 

@@ -1,0 +1,27 @@
+"""Methods: the table of all of them, by the name that the setting `method` has for each."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from torch import nn
+
+from train.method import Method
+from train.network import NetworkSettings
+from train.objective import MarginalObjective
+from train.rivals import leaf_dice
+from train.settings import MethodName
+
+_LABELS = Method(objective=MarginalObjective)  # `regular` reads other labels, and that is all
+
+METHODS: Mapping[MethodName, Method] = MappingProxyType(
+    {
+        "marginal": _LABELS,
+        "regular": _LABELS,
+        "leaf_dice": leaf_dice.METHOD,
+    }
+)
+
+
+def new_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
+    """The network of a method, with new weights."""
+    return METHODS[settings.method].network(settings, num_classes, seed=seed)
