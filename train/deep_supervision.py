@@ -1,6 +1,6 @@
 """Deep supervision: the loss at several resolutions of a network's decoder, with merged classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
@@ -41,6 +41,8 @@ def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> Coarse
             f"cannot pool labels of {tuple(space)} voxels to {tuple(size)}: expected no larger axis"
         )
         raise TrainingError(msg)
+    if tuple(size) == tuple(space):
+        return target
     labels = target.flatten(1).long()
     counts = torch.stack([(labels == n).sum(1) for n in range(num_classes)], 1)
     counts[:, 0] = labels.shape[1] + 1  # background gives way to all
@@ -51,12 +53,37 @@ def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> Coarse
     return by_rank.gather(1, pooled.flatten(1)).view_as(pooled).to(target.dtype)
 
 
-@final
-class DeepSupervision(nn.Module):
-    """The mean of a loss over levels, the finest first, with weights 1, 1/2, 1/4, ...
+def mean_over_levels(
+    levels: Sequence[LevelLogits],
+    target: Target,
+    loss_of: Callable[[LevelLogits, CoarseTarget], Scalar],
+) -> Scalar:
+    """The mean of a loss over levels, with weights 1, 1/2, 1/4, ...
+
+    Args:
+        levels: Logits, the finest first.
+        target: Representatives [B, *space] at full resolution.
+        loss_of: Of the logits and the pooled labels of one level.
+
+    Raises:
+        TrainingError: There is no level, or one that is finer than the labels.
 
     Source: nnU-Net, Isensee et al., Nature Methods 18 (2021); the pooling of labels is ours.
     """
+    if not levels:
+        msg = "expected the logits of at least one level, got none"
+        raise TrainingError(msg)
+    weights = [0.5**level for level in range(len(levels))]
+    losses = [
+        weight * loss_of(logits, pool_target(target, logits.shape[1], logits.shape[2:]))
+        for weight, logits in zip(weights, levels, strict=True)
+    ]
+    return torch.stack(losses).sum() / sum(weights)
+
+
+@final
+class DeepSupervision(nn.Module):
+    """A loss of several levels: see `mean_over_levels`."""
 
     def __init__(self, loss: MarginalExclusionLoss) -> None:
         """Keep the loss of a single level."""
@@ -76,18 +103,10 @@ class DeepSupervision(nn.Module):
         Raises:
             TrainingError: There is no level, or one that is finer than the labels.
         """
-        if not levels:
-            msg = "expected the logits of at least one level, got none"
-            raise TrainingError(msg)
-        weights = [0.5**level for level in range(len(levels))]
-        losses = [
-            weight
-            * self.loss(
-                logits,
-                pool_target(target, merged.shape[1], logits.shape[2:]),
-                merged,
-                exclusion_of_sample=exclusion_of_sample,
-            )
-            for weight, logits in zip(weights, levels, strict=True)
-        ]
-        return torch.stack(losses).sum() / sum(weights)
+        return mean_over_levels(
+            levels,
+            target,
+            lambda logits, pooled: self.loss(
+                logits, pooled, merged, exclusion_of_sample=exclusion_of_sample
+            ),
+        )

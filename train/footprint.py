@@ -1,6 +1,6 @@
 """Footprint: how much memory and time a step of training takes, before it is taken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
@@ -64,8 +64,8 @@ def footprint(
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
-        logits: Tensor = net(images)
-        logits.sum().backward()
+        logits, *coarser = _levels(net(images))
+        torch.stack([level.sum() for level in (logits, *coarser)]).sum().backward()
     weights = {id(p) for p in net.parameters()}
     activations = sum(t.numel() for t in kept.values() if id(t) not in weights)
     parameters = sum(p.numel() for p in net.parameters())
@@ -87,12 +87,16 @@ def seconds_per_flop(
 
     def step() -> None:
         with arithmetic(precision, device):
-            logits = net(images)
-        logits.sum().backward()
+            levels = _levels(net(images))
+        torch.stack([level.sum() for level in levels]).sum().backward()
 
     with FlopCounterMode(display=False) as counter:
         step()  # also warms the caches
     return _seconds(step, device) / counter.get_total_flops()
+
+
+def _levels(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [answer] if isinstance(answer, Tensor) else answer
 
 
 def _probe_size(patch_size_zyx: tuple[int, int, int]) -> tuple[int, ...]:

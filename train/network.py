@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from manifests.errors import TrainingError
 from train.settings import MethodName, TrainSettings
-from train.shapes import Images, Logits
+from train.shapes import Images, LevelLogits, Logits
 
 _AXES = range(3)
 _SMALLEST = 4  # voxels of the deepest feature map along any axis that was strided
@@ -29,6 +29,7 @@ class NetworkSettings:
         filters: Channels by level, full resolution first; the patch may allow fewer levels.
         residual: Whether its blocks are residual ones.
         method: That it is trained by; some have networks of their own.
+        deep_supervision: Whether coarser levels answer, too, while it is trained.
     """
 
     patch_size_zyx: tuple[int, int, int]
@@ -36,6 +37,7 @@ class NetworkSettings:
     filters: tuple[int, ...]
     residual: bool = False
     method: MethodName = "marginal"
+    deep_supervision: bool = False
 
     @classmethod
     def of(
@@ -48,6 +50,7 @@ class NetworkSettings:
             settings.filters,
             settings.residual,
             settings.method,
+            settings.deep_supervision,
         )
 
 
@@ -105,10 +108,23 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
         settings: Its form.
         num_classes: N, with the background.
         seed: Of the initial weights; PyTorch's own generator is left as it was.
+
+    Raises:
+        TrainingError: The patch is too small, or deep supervision would have to pad it: the levels
+            would not lie on its voxels.
     """
     from train.unet import UNet  # slow to import
 
     levels = plan_levels(settings)
+    multiple = total_strides(levels)
+    if settings.deep_supervision and any(
+        n % m for n, m in zip(settings.patch_size_zyx, multiple, strict=True)
+    ):
+        msg = (
+            f"deep_supervision needs patches of a multiple of {multiple} voxels (z, y, x), the "
+            f"network's strides; got {settings.patch_size_zyx}; set patch_size_zyx or fit_patch"
+        )
+        raise TrainingError(msg)
     strides = [level.stride_zyx for level in levels]
     with drawn_weights(seed):
         unet = UNet(
@@ -120,8 +136,11 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
             upsample_kernel_size=strides[1:],
             filters=settings.filters[: len(levels)],
             res_block=settings.residual,
+            deep_supervision=settings.deep_supervision,
+            # as nnU-Net, which gives its coarsest decoder level no weight
+            deep_supr_num=max(1, len(levels) - _FEWEST_LEVELS),
         )
-    return PaddedUNet(unet, total_strides(levels))
+    return PaddedUNet(unet, multiple)
 
 
 @contextmanager
@@ -147,7 +166,7 @@ class PaddedUNet(nn.Module):
         self.unet = unet
         self.multiple_zyx = multiple_zyx
 
-    def forward(self, images: Images, *others: Tensor) -> Logits:
+    def forward(self, images: Images, *others: Tensor) -> Logits | tuple[LevelLogits, ...]:
         """Pad at the end of each axis by repeating the border, and crop the logits back.
 
         Args:

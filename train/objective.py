@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from manifests.case import Case
+from train.deep_supervision import mean_over_levels
 from train.loss_options import TERMS, Term
 from train.losses import MarginalExclusionLoss
 from train.method import Network, Objective
@@ -16,9 +17,12 @@ from train.shapes import Scalar
 
 
 def batch_loss(
-    logits: Tensor, batch: Batch, settings: TrainSettings
+    logits: Tensor | Sequence[Tensor], batch: Batch, settings: TrainSettings
 ) -> tuple[Tensor, dict[Term, Tensor]]:
     """The loss of a batch, and by name the terms that it is the weighted sum of.
+
+    Of logits of several levels, the finest first, it is the weighted mean over them, and the terms
+    are the finest's.
 
     Fully labelled patches have the regular losses, the others marginal and exclusion losses. With
     nothing merged, the marginal losses are the regular ones; so all that a fully labelled
@@ -36,11 +40,20 @@ def batch_loss(
         class_reduction=settings.class_reduction,
         smooth=settings.smooth,
         epsilon=settings.epsilon,
+        label_smoothing=settings.label_smoothing,
     )
-    target, merged = (t.to(logits.device) for t in (batch.target, told))
-    exclusion = partial.to(logits.device, torch.float32)
-    terms = loss.terms(logits, target, merged, exclusion_of_sample=exclusion)
-    return loss.total(terms), terms
+    levels = [logits] if isinstance(logits, Tensor) else logits
+    device = levels[0].device
+    target, merged = (t.to(device) for t in (batch.target, told))
+    exclusion = partial.to(device, torch.float32)
+    of_levels: list[dict[Term, Tensor]] = []
+
+    def loss_of(logits: Tensor, target: Tensor) -> Tensor:
+        terms = loss.terms(logits, target, merged, exclusion_of_sample=exclusion)
+        of_levels.append(terms)
+        return loss.total(terms)
+
+    return mean_over_levels(levels, target, loss_of), of_levels[0]
 
 
 @final

@@ -33,6 +33,7 @@ class TrainSettings(BaseModel):
         memory_gib: Memory that a step of a fitted patch may take, on one device.
         filters: Channels of the network by level, full resolution first; the patch may give fewer.
         residual: Residual blocks in the network's encoder and decoder.
+        deep_supervision: Learn at the coarser levels of the decoder, too, with smaller weights.
         batch_size: Patches in a batch, over all processes.
         accumulation: Parts that a process computes its share of a batch in: the same result, in
             less memory.
@@ -55,6 +56,7 @@ class TrainSettings(BaseModel):
         class_reduction: Losses are summed over classes, as in the paper, or averaged.
         smooth: Voxels added above and below in Dice.
         epsilon: Added to probabilities inside the exclusion cross-entropy's logarithm.
+        label_smoothing: Share of the marginal cross-entropy's label that goes to all classes alike.
         foreground_probability: Chance of a patch to be centred on a labelled voxel, beside the one
             of each batch that always is.
         balance: An epoch has as many patches of each `dataset`, as in the paper, or as many drawn
@@ -80,6 +82,7 @@ class TrainSettings(BaseModel):
     memory_gib: Positive = 10.0
     filters: Annotated[tuple[Size, ...], Field(min_length=3, max_length=8)]
     residual: bool = False
+    deep_supervision: bool = False
     batch_size: Count
     accumulation: Count = 1
     patches_per_dataset: Count
@@ -98,6 +101,7 @@ class TrainSettings(BaseModel):
     class_reduction: Literal["sum", "mean"]
     smooth: Positive = 1e-5
     epsilon: Positive = 1.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     foreground_probability: Fraction
     balance: Literal["dataset", "class"] = "dataset"
     augmentation: Augmentation
@@ -139,6 +143,7 @@ _TABLE: tuple[tuple[str, Any, Any, Any, Any], ...] = (
     ("patch_size_zyx",         (32, 48, 48),     (64, 160, 160), (48, 190, 190), (48, 192, 192)),
     ("fit_patch",              False,            True,           False,          False),
     ("filters",                (8, 16, 32, 64),  _DEEP,          _DEEP,          _DEEP),
+    ("deep_supervision",       False,            True,           False,          False),
     ("batch_size",             2,                2,              2,              2),
     ("patches_per_dataset",    16,               500,            500,            500),
     ("stage_epochs",           (4, 9),           (60, 140),      (60, 140),      (120, 380)),

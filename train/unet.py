@@ -6,6 +6,8 @@ from monai.networks.blocks.dynunet_block import UnetUpBlock
 from monai.networks.nets.dynunet import DynUNet
 from torch import nn
 
+from train.shapes import Images, LevelLogits, Logits
+
 
 @final
 class UNet(DynUNet):
@@ -14,8 +16,16 @@ class UNet(DynUNet):
     MONAI's decoder has the kernel of the level below: on anisotropic grids the full resolution gets
     3 x 3 x 3 where nnU-Net has 1 x 3 x 3, three times the work in its most expensive stage.
 
+    With deep supervision, logits of the coarser levels come in training at their own resolution,
+    where MONAI's are brought to the full one.
+
     Source: nnU-Net's `UNetDecoder`.
     """
+
+    def forward(self, x: Images) -> Logits | tuple[LevelLogits, ...]:
+        """Logits; while it is trained with deep supervision, those of each level, finest first."""
+        logits = self.output_block(self.skip_layers(x))
+        return (logits, *self.heads) if self.training and self.deep_supervision else logits
 
     def get_upsamples(self) -> nn.ModuleList:
         """Make the decoder, deepest level first."""

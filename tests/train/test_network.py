@@ -65,6 +65,22 @@ def test_a_patch_too_small_for_three_levels_is_refused():
         plan_levels(NetworkSettings((8, 8, 8), (1.0, 1.0, 1.0), (4, 8, 8)))
 
 
+def test_deep_supervision_answers_at_every_level_but_the_coarsest_in_training_alone():
+    settings = NetworkSettings((32, 32, 32), (1.0,) * 3, (4, 8, 8, 8), deep_supervision=True)
+    network, images = build_network(settings, 3), torch.randn(2, 1, 32, 32, 32)
+    assert [tuple(level.shape) for level in network(images)] == [
+        (2, 3, 32, 32, 32),
+        (2, 3, 16, 16, 16),
+    ]
+    assert network.eval()(images).shape == (2, 3, 32, 32, 32)
+
+
+def test_deep_supervision_refuses_a_patch_that_would_be_padded():
+    settings = NetworkSettings((32, 36, 32), (1.0,) * 3, (4, 8, 8, 8), deep_supervision=True)
+    with pytest.raises(TrainingError, match=r"multiple of \(8, 8, 8\).*got \(32, 36, 32\)"):
+        build_network(settings, 3)
+
+
 @pytest.mark.parametrize("size", [(16, 16, 16), (17, 16, 19), (5, 21, 6)])
 def test_logits_have_the_size_of_the_images(size):
     network = build_network(SMALL, 4).eval()

@@ -1,8 +1,11 @@
 """Objective: regular losses on fully labelled patches, all four on the others."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from train.deep_supervision import pool_target
 from train.losses import MarginalExclusionLoss
 from train.objective import batch_loss
 from train.sampler import Batch
@@ -58,6 +61,25 @@ def test_weights_and_options_reach_the_losses():
     logits, batch = make(LIVER_ONLY)
     expected = MarginalExclusionLoss(**chosen)(logits, batch.target, batch.merged)
     torch.testing.assert_close(batch_loss(logits, batch, settings)[0], expected)
+
+
+def test_levels_are_weighted_by_their_resolution_and_the_finest_gives_the_terms(paper):
+    logits, batch = make(FULL, LIVER_ONLY)
+    coarse = torch.randn(2, 3, 2, 2, 2)
+    target, images = pool_target(batch.target, 3, (2, 2, 2)), torch.zeros(2, 1, 2, 2, 2)
+    pooled = replace(batch, images=images, target=target)
+    finest, terms = batch_loss(logits, batch, paper)
+    total, found = batch_loss((logits, coarse), batch, paper)
+    expected = (finest + batch_loss(coarse, pooled, paper)[0] / 2) / 1.5
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(found, terms)
+
+
+def test_label_smoothing_reaches_the_loss():
+    logits, batch = make(FULL)
+    smoothed = resolve("paper", ["label_smoothing=0.1", "terms=marginal_cross_entropy"])
+    expected = torch.nn.functional.cross_entropy(logits, batch.target, label_smoothing=0.1)
+    torch.testing.assert_close(batch_loss(logits, batch, smoothed)[0], expected)
 
 
 def test_the_regular_method_takes_what_is_not_labelled_for_background():
