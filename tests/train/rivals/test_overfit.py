@@ -1,0 +1,19 @@
+"""Every rival learns by heart what two small cases label."""
+
+import pytest
+
+STEPS = {
+    "leaf_dice": 30,
+    "conditional": 130,
+    "dodnet": 100,
+    "masked_sigmoid": 40,
+}
+
+
+@pytest.mark.parametrize("method", STEPS)
+def test_a_rival_learns_two_cases_by_heart(lesson, method):
+    one = lesson(method)
+    before = one.dice()
+    one.learn(STEPS[method])
+    assert max(before) < 0.7
+    assert min(one.dice()) > 0.85
