@@ -13,6 +13,8 @@ from train.rivals import (
     dodnet,
     leaf_dice,
     masked_sigmoid,
+    pipo_fan,
+    pipo_fan_3d,
 )
 from train.settings import MethodName
 
@@ -23,6 +25,8 @@ METHODS: Mapping[MethodName, Method] = MappingProxyType(
         "marginal": _LABELS,
         "regular": _LABELS,
         "leaf_dice": leaf_dice.METHOD,
+        "pipo_fan": pipo_fan.METHOD,
+        "pipo_fan_3d": pipo_fan_3d.METHOD,
         "conditional": conditional.METHOD,
         "dodnet": dodnet.METHOD,
         "masked_sigmoid": masked_sigmoid.METHOD,

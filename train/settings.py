@@ -21,6 +21,8 @@ MethodName = Literal[
     "marginal",
     "regular",
     "leaf_dice",
+    "pipo_fan",
+    "pipo_fan_3d",
     "conditional",
     "dodnet",
     "masked_sigmoid",

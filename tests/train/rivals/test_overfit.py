@@ -4,6 +4,8 @@ import pytest
 
 STEPS = {
     "leaf_dice": 30,
+    "pipo_fan": 100,
+    "pipo_fan_3d": 30,
     "conditional": 130,
     "dodnet": 100,
     "masked_sigmoid": 40,
