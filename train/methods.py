@@ -13,6 +13,7 @@ from train.rivals import (
     dodnet,
     leaf_dice,
     masked_sigmoid,
+    pann,
     pipo_fan,
     pipo_fan_3d,
 )
@@ -25,6 +26,7 @@ METHODS: Mapping[MethodName, Method] = MappingProxyType(
         "marginal": _LABELS,
         "regular": _LABELS,
         "leaf_dice": leaf_dice.METHOD,
+        "pann": pann.METHOD,
         "pipo_fan": pipo_fan.METHOD,
         "pipo_fan_3d": pipo_fan_3d.METHOD,
         "conditional": conditional.METHOD,

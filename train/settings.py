@@ -21,6 +21,7 @@ MethodName = Literal[
     "marginal",
     "regular",
     "leaf_dice",
+    "pann",
     "pipo_fan",
     "pipo_fan_3d",
     "conditional",

@@ -19,3 +19,12 @@ def test_a_rival_learns_two_cases_by_heart(lesson, method):
     one.learn(STEPS[method])
     assert max(before) < 0.7
     assert min(one.dice()) > 0.85
+
+
+def test_pann_does_after_a_stage_on_the_full_case_alone(lesson):
+    one = lesson("pann")
+    one.learn(40, one.batch.part(0, 1))
+    for _ in range(2):
+        one.objective.start_epoch(one.network)
+        one.learn(10)
+    assert min(one.dice()) > 0.85
