@@ -27,8 +27,8 @@ from train.settings import TrainSettings
 from train.shapes import ClassOfSample, Images, Logits, Merged, Scalar
 
 _DRAW = 1  # tells the draw of a class from other draws of the patch's seed
-# an instance norm would take a constant map out again, which this one does not: it is over all
-# channels at once
+# an instance norm would take a constant map out again, but for what the border's zeros leave of it;
+# this one does not: it is over all channels at once
 _NORM = ("group", {"num_groups": 1})
 
 

@@ -22,9 +22,12 @@ def images():
 @torch.no_grad()
 def test_it_answers_differently_for_different_classes_on_one_image(network, images):
     answers = [network(images, torch.full((2,), n)) for n in (1, 2, 3)]
-    middle = (slice(None), 0, 20, 20, 20)  # far from the border, whose zeros tell the map, too
+    # far from the border, whose zeros let even an instance norm feel the map: 0.02 to 0.05 here
+    middle = (slice(None), 0, *[slice(15, 25)] * 3)
+    spread = answers[0][middle].std()
     for one, other in ((0, 1), (1, 2), (0, 2)):
-        assert (answers[one][middle] - answers[other][middle]).abs().min() > 1e-3
+        difference = (answers[one][middle] - answers[other][middle]).abs().mean()
+        assert difference / spread > 0.1
 
 
 @torch.no_grad()
