@@ -8,7 +8,15 @@ from torch import nn
 from train.method import Method
 from train.network import NetworkSettings
 from train.objective import MarginalObjective
-from train.rivals import leaf_dice
+from train.rivals import (
+    conditional,
+    dodnet,
+    leaf_dice,
+    masked_sigmoid,
+    pann,
+    pipo_fan,
+    pipo_fan_3d,
+)
 from train.settings import MethodName
 
 _LABELS = Method(objective=MarginalObjective)  # `regular` reads other labels, and that is all
@@ -18,6 +26,12 @@ METHODS: Mapping[MethodName, Method] = MappingProxyType(
         "marginal": _LABELS,
         "regular": _LABELS,
         "leaf_dice": leaf_dice.METHOD,
+        "pann": pann.METHOD,
+        "pipo_fan": pipo_fan.METHOD,
+        "pipo_fan_3d": pipo_fan_3d.METHOD,
+        "conditional": conditional.METHOD,
+        "dodnet": dodnet.METHOD,
+        "masked_sigmoid": masked_sigmoid.METHOD,
     }
 )
 

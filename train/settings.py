@@ -18,7 +18,17 @@ Epochs = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-MethodName = Literal["marginal", "regular", "leaf_dice"]
+MethodName = Literal[
+    "marginal",
+    "regular",
+    "leaf_dice",
+    "pann",
+    "pipo_fan",
+    "pipo_fan_3d",
+    "conditional",
+    "dodnet",
+    "masked_sigmoid",
+]
 
 # Say where and how fast a training runs, not what comes out: a run may go on with others.
 WHERE = frozenset({"accumulation", "compile", "device", "residence", "workers"})

@@ -19,6 +19,9 @@ LabelPatch = UInt8[Tensor, "z y x"]
 
 Images = Float[Tensor, "batch channels *space"]
 Logits = Float[Tensor, "batch classes *space"]
+ForegroundLogits = Float[Tensor, "batch foreground *space"]  # of all classes but the background
+ForegroundMask = Bool[Tensor, "batch foreground"]
+ClassOfSample = Integer[Tensor, "batch"]
 LevelLogits = Float[Tensor, "batch classes ..."]  # of any resolution
 Target = Integer[Tensor, "batch *space"]  # representatives only
 CoarseTarget = Integer[Tensor, "batch *coarse"]

@@ -1,12 +1,14 @@
 """Methods: the table holds what the setting allows, and each trains, is loaded and predicts."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from manifests.manifest import read_manifest
+from manifests.errors import TrainingError
+from manifests.manifest import Manifest, read_manifest
 from train.checkpoint import checkpoint_path, load_checkpoint, load_model
 from train.footprint import footprint
 from train.log import read_log
@@ -124,3 +126,18 @@ def test_every_weight_learns(method, runs, manifest, settings):
     after = load_checkpoint(checkpoint_path(runs(method), "last")).tensors
     still = [n for n, p in before.named_parameters() if torch.equal(p, after[f"network/{n}"])]
     assert not still
+
+
+@pytest.mark.parametrize("method", ["conditional", "dodnet", "masked_sigmoid"])
+def test_methods_of_single_classes_refuse_a_case_that_tells_none_apart(method, manifest, settings):
+    cases = [
+        replace(c, merged=(0, 1, 1)) if c.dataset == "liver_only" else c for c in manifest.cases()
+    ]
+    other = Manifest.of(cases, manifest.label_space, folder=manifest.folder)
+    chosen = settings.model_copy(update={"method": method})
+    with pytest.raises(TrainingError, match=r"3 training cases tell no class apart.* liver_only/3"):
+        plan_training(other, chosen)
+    lone = chosen.model_copy(update={"datasets": ("liver_only",), "stage_epochs": (0, 1)})
+    with pytest.raises(TrainingError, match=r"no training case tells the classes \[2\] apart"):
+        plan_training(manifest, lone)
+    plan_training(manifest, chosen)
