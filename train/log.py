@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from manifests.atomic import whole_file
+from train.validation import Validation
 
 LOG = "log.parquet"
 TENSORBOARD = "tensorboard"
@@ -42,8 +43,7 @@ class EpochRecord:
     patches_per_second: float
 
 
-# writes an epoch's record and its validation Dice by dataset and class
-Write = Callable[[EpochRecord, Mapping[tuple[str, str], float]], None]
+Write = Callable[[EpochRecord, Validation], None]  # of an epoch
 
 
 def read_log(run: Path) -> pd.DataFrame:
@@ -67,7 +67,8 @@ def open_log(run: Path, epochs: int) -> Generator[Write]:
     rows: list[dict[str, Any]] = kept.to_dict(orient="records")
     with SummaryWriter(str(run / TENSORBOARD), purge_step=epochs + 1) as board:
 
-        def write(record: EpochRecord, cells: Mapping[tuple[str, str], float]) -> None:
+        def write(record: EpochRecord, validation: Validation) -> None:
+            cells = validation.cells
             row = asdict(record)
             row |= row.pop("terms")
             rows.append(row | {f"{DICE}{d}/{name}": v for (d, name), v in cells.items()})
@@ -78,6 +79,8 @@ def open_log(run: Path, epochs: int) -> Generator[Write]:
             for tag, value in (numbers | dice).items():
                 if value is not None:
                     board.add_scalar(tag, value, record.epoch)
+            for case_id, figure in validation.pictures.items():
+                board.add_figure(f"validation/{case_id}", figure, record.epoch)
             board.flush()
 
         yield write

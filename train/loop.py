@@ -29,12 +29,12 @@ from train.model import Model
 from train.optimiser import set_learning_rate
 from train.plan import TrainingPlan, plan_training
 from train.preemption import preemption
-from train.processes import Processes, any_of, gathered, share, share_of_batch, start_processes
+from train.processes import Processes, any_of, share_of_batch, start_processes
 from train.resume import resume
 from train.sampler import Candidate, PatchPlan, plan_epoch
 from train.schedule import learning_rate, stage_of
 from train.settings import TrainSettings
-from train.validation import Cell, mean_cells, mean_score, score_volume
+from train.validation import Validation, mean_score, validate
 from train.volumes import Volume, open_volume
 
 SETTINGS = "settings.json"
@@ -164,7 +164,8 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     loss, *terms = np.mean(losses, axis=0).tolist()
     done = {"losses": (*header.losses, loss), "batch_losses": ()}
     header = header.model_copy(update={**done, "step": header.step + len(plan)})
-    cells = _validate(session, header)
+    validation = _validate(session, header)
+    cells = validation.cells
     header, improved = _judge(header, mean_score(cells))
     record = EpochRecord(
         epoch=header.epochs,
@@ -178,7 +179,7 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
         patches_per_second=sum(map(len, plan[before:])) / trained,
     )
     if learner.fabric.is_global_zero:
-        write(record, cells)
+        write(record, validation)
         # the last one last: stopped in between, the run does this epoch again, and alike
         if improved:
             save_checkpoint(checkpoint_path(run, "best"), header, learner.predicting, None)
@@ -229,11 +230,11 @@ def _train_batches(
     return losses
 
 
-def _validate(session: _Session, header: Header) -> dict[Cell, float]:
-    """Validate after every so many epochs and after the last one, each process its share."""
+def _validate(session: _Session, header: Header) -> Validation:
+    """Validate after every so many epochs and after the last one."""
     settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
     if header.epochs % settings.validation_every and header.epochs != settings.epochs:
-        return {}
+        return Validation({}, {})
     model = Model(
         session.learner.predicting,
         plan.label_space,
@@ -242,9 +243,7 @@ def _validate(session: _Session, header: Header) -> dict[Cell, float]:
         settings.patch_size_zyx,
         precision=settings.precision,
     )
-    mine = share(session.validation, fabric)
-    scores = [score_volume(model, v, device=fabric.device, overlap=settings.overlap) for v in mine]
-    return mean_cells(gathered(fabric, scores))
+    return validate(model, session.validation, fabric, overlap=settings.overlap)
 
 
 def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
@@ -260,7 +259,7 @@ def _log(session: _Session, header: Header) -> AbstractContextManager[Write]:
     """The run's log, which the first process alone writes."""
     if session.learner.fabric.is_global_zero:
         return open_log(session.run, header.epochs)
-    return nullcontext(lambda _record, _cells: None)
+    return nullcontext(lambda _record, _validation: None)
 
 
 def _save_last(session: _Session, header: Header) -> None:

@@ -73,9 +73,12 @@ class Method:
             `build_network`. In evaluation mode it maps images [B, 1, z, y, x] of any size to logits
             [B, N, z, y, x], whose softmax is averaged over windows; in training mode to what the
             objective expects. All that it keeps are parameters.
+        deep_supervision: Whether the objective takes logits of several levels; otherwise the
+            network never makes them.
         check: Raises a TrainingError where it cannot learn from the cases as the settings ask.
     """
 
     objective: Callable[[TrainSettings, Sequence[Case], nn.Module], Objective]
     network: Callable[..., nn.Module] = build_network
+    deep_supervision: bool = False
     check: Callable[[TrainSettings, Sequence[Case]], None] = accept

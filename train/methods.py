@@ -1,6 +1,7 @@
 """Methods: the table of all of them, by the name that the setting `method` has for each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from torch import nn
@@ -19,7 +20,8 @@ from train.rivals import (
 )
 from train.settings import MethodName
 
-_LABELS = Method(objective=MarginalObjective)  # `regular` reads other labels, and that is all
+# `regular` reads other labels, and that is all
+_LABELS = Method(objective=MarginalObjective, deep_supervision=True)
 
 METHODS: Mapping[MethodName, Method] = MappingProxyType(
     {
@@ -38,4 +40,7 @@ METHODS: Mapping[MethodName, Method] = MappingProxyType(
 
 def new_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
     """The network of a method, with new weights."""
-    return METHODS[settings.method].network(settings, num_classes, seed=seed)
+    method = METHODS[settings.method]
+    supervised = settings.deep_supervision and method.deep_supervision
+    form = replace(settings, deep_supervision=supervised)
+    return method.network(form, num_classes, seed=seed)

@@ -43,7 +43,8 @@ class TrainSettings(BaseModel):
         memory_gib: Memory that a step of a fitted patch may take, on one device.
         filters: Channels of the network by level, full resolution first; the patch may give fewer.
         residual: Residual blocks in the network's encoder and decoder.
-        deep_supervision: Learn at the coarser levels of the decoder, too, with smaller weights.
+        deep_supervision: Learn at the coarser levels of the decoder, too, with smaller weights;
+            for the methods `marginal` and `regular`.
         batch_size: Patches in a batch, over all processes.
         accumulation: Parts that a process computes its share of a batch in: the same result, in
             less memory.

@@ -1,25 +1,60 @@
 """Validation: how well a network does on the cases that choose the best checkpoint."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 
 from manifests.merged import annotated_classes
 from train.metrics import dice
 from train.model import Model
-from train.sliding_window import predict_classes
+from train.overlays import overlay_figure
+from train.processes import gathered, share
+from train.sliding_window import ClassVolume, predict_classes
 from train.volumes import Volume, read_target
 
 Cell = tuple[str, str]  # dataset, class
 CaseScores = dict[Cell, float]
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What was found.
+
+    Attributes:
+        cells: Mean Dice by dataset and class.
+        pictures: By case id, the first case of each dataset: prediction and truth; in the first
+            process only.
+    """
+
+    cells: dict[Cell, float]
+    pictures: dict[str, Figure]
+
+
+def validate(
+    model: Model, volumes: Sequence[Volume], fabric: Fabric, *, overlap: float
+) -> Validation:
+    """Score and draw volumes, of which each process has its share; all must call it."""
+    scores: list[CaseScores] = []
+    pictures: dict[str, Figure] = {}
+    drawn = set() if fabric.is_global_zero else {v.dataset for v in volumes}
+    for volume in share(volumes, fabric):
+        found, prediction = score_volume(model, volume, device=fabric.device, overlap=overlap)
+        scores.append(found)
+        if volume.dataset not in drawn:
+            drawn.add(volume.dataset)
+            pictures[volume.case_id] = _draw(model, volume, prediction)
+    return Validation(mean_cells(gathered(fabric, scores)), pictures)
+
+
 def score_volume(
     model: Model, volume: Volume, *, device: torch.device, overlap: float
-) -> CaseScores:
-    """Dice of each class that a case annotates; without those that neither side holds.
+) -> tuple[CaseScores, ClassVolume]:
+    """Dice of each class that a case annotates, and the prediction; not what neither side holds.
 
     The case's `merged` is applied to the prediction too, so that the two are of one partition.
     """
@@ -30,7 +65,19 @@ def score_volume(
         (volume.dataset, model.label_space.names[n]): dice(prediction == n, truth == n)
         for n in annotated_classes(volume.merged)
     }
-    return {cell: score for cell, score in scores.items() if not np.isnan(score)}
+    return {cell: score for cell, score in scores.items() if not np.isnan(score)}, classes
+
+
+def _draw(model: Model, volume: Volume, prediction: ClassVolume) -> Figure:
+    return overlay_figure(
+        volume.image,
+        read_target(volume),
+        {"prediction": prediction},
+        label_space=model.label_space,
+        spacing_mm=model.spacing_mm,
+        annotated=annotated_classes(volume.merged),
+        title=volume.case_id,
+    )
 
 
 def mean_cells(scores: Iterable[CaseScores]) -> dict[Cell, float]:

@@ -18,6 +18,7 @@ from train.log import read_log
 from train.loop import train
 from train.loss_options import TERMS
 from train.settings import resolve
+from train.validation import Validation
 
 AUGMENTED = {
     "augmentation": AUGMENTATIONS["nnunet"].model_copy(
@@ -273,10 +274,22 @@ def test_each_stage_reads_its_own_datasets_and_each_epoch_its_own_patches(
     assert plans[1] != plans[2] != plans[3]
 
 
+def test_tensorboard_shows_a_validation_case_of_each_dataset(whole_run, manifest):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(whole_run[0] / "tensorboard")).Reload()
+    cases = [c for c in manifest.cases() if c.split == "validation"]
+    first = {c.dataset: c.case_id for c in reversed(cases)}
+    assert set(board.Tags()["images"]) == {f"validation/{case_id}" for case_id in first.values()}
+
+
 def test_the_best_checkpoint_is_that_of_the_best_score(manifest, settings, tmp_path, monkeypatch):
     scores = iter([0.2, 0.9, 0.4, 0.9])
-    monkeypatch.setattr(loop, "score_volume", lambda *_, **__: {})
-    monkeypatch.setattr(loop, "mean_cells", lambda _: {("both", "liver"): next(scores)})
+
+    def validate(*_, **__):
+        return Validation({("both", "liver"): next(scores)}, {})
+
+    monkeypatch.setattr(loop, "validate", validate)
     result = train(manifest, tmp_path, settings.model_copy(update={"validation_every": 1}))
     assert result.best_score == 0.9
     assert load_checkpoint(checkpoint_path(tmp_path, "best")).header.epochs == 2

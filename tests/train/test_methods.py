@@ -141,3 +141,10 @@ def test_methods_of_single_classes_refuse_a_case_that_tells_none_apart(method, m
     with pytest.raises(TrainingError, match=r"no training case tells the classes \[2\] apart"):
         plan_training(manifest, lone)
     plan_training(manifest, chosen)
+
+
+@each_rival
+def test_rivals_learn_at_full_resolution_alone(method):
+    with_levels = new_network(replace(form(method), deep_supervision=True), 3)
+    names = [name for name, _ in with_levels.named_parameters()]
+    assert names == [name for name, _ in new_network(form(method), 3).named_parameters()]

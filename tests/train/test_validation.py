@@ -23,7 +23,7 @@ def scored(manifest, monkeypatch):
         monkeypatch.setattr(validation, "predict_classes", lambda *_, **__: change(next(labels)))
         scale = Normalisation(0.0, 1.0, 0.0, 1.0)
         model = Model(nn.Identity(), manifest.label_space, scale, (4.0, 4.0, 4.0), (16, 16, 16))
-        return mean_cells(score_volume(model, v, device=CPU, overlap=0.5) for v in volumes)
+        return mean_cells(score_volume(model, v, device=CPU, overlap=0.5)[0] for v in volumes)
 
     return score
 
