@@ -22,7 +22,7 @@ SET_ASIDE_EXIT_CODE = 3
 
 Datasets = Annotated[
     list[str] | None,
-    typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
+    typer.Argument(help="Recipes, by name or as TOML files; the five of the paper if left out."),
 ]
 Offline = Annotated[bool, typer.Option(help="Fetch nothing; fail at once if something is missing.")]
 AcceptLicence = Annotated[
@@ -126,9 +126,9 @@ def prepare(
 
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
-    from curate.recipe import load_recipe, shipped_recipes
+    from curate.recipe import PAPER, load_recipe
 
-    recipes = [load_recipe(d) for d in datasets or shipped_recipes()]
+    recipes = [load_recipe(d) for d in datasets or PAPER]
     return tuple({r.name: r for r in recipes}.values())
 
 

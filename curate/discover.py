@@ -1,5 +1,6 @@
 """Which labelled cases a dataset's folder holds."""
 
+import glob
 import json
 import re
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.recipe import DecathlonLayout, MasksLayout, PairsLayout, Recipe
+from curate.layouts import DecathlonLayout, MasksLayout, PairsLayout
+from curate.recipe import Recipe
 from manifests.errors import SourceError
 
 
@@ -90,10 +92,14 @@ def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[tuple[str
                 labels.setdefault(match["case"], path)
     for name, label in labels.items():
         places = [root / p.replace("{case}", name) for p in layout.images]
-        yield name, next((p for p in places if p.exists()), places[0]), label
+        yield name, next(_existing(root, layout, name), places[0]), label
+
+
+def _existing(root: Path, layout: PairsLayout | MasksLayout, name: str) -> Iterator[Path]:
+    for pattern in layout.images:
+        yield from sorted(root.glob(pattern.replace("{case}", glob.escape(name))))
 
 
 def _matcher(pattern: str, case: str) -> re.Pattern[Any]:
-    head, *tails = pattern.split("{case}")
-    rest = "(?P=case)".join(map(re.escape, tails))
-    return re.compile(f"{re.escape(head)}(?P<case>{case}){rest}")
+    head, *tails = (re.escape(p).replace(r"\*", "[^/]*") for p in pattern.split("{case}"))
+    return re.compile(f"{head}(?P<case>{case}){'(?P=case)'.join(tails)}")

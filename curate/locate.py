@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from curate.recipe import DecathlonLayout, HttpSource, Recipe, SynapseSource
+from curate.layouts import DecathlonLayout
+from curate.recipe import Recipe
+from curate.sources import HttpSource, SynapseSource
 from manifests.errors import SourceError
 
 

@@ -137,4 +137,5 @@ def test_the_decathlon_server_resumes_and_has_the_recipes_sizes():
             with client.stream("GET", source.url, headers=head) as response:
                 assert response.status_code == 206
                 total = int(response.headers["content-range"].rpartition("/")[2])
-            assert total == (source.bytes or pytest.approx(source.about_bytes, rel=0.02))
+            if source.bytes or source.about_bytes:
+                assert total == (source.bytes or pytest.approx(source.about_bytes, rel=0.02))
