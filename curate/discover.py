@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.layouts import DecathlonLayout, MasksLayout, PairsLayout
+from curate.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
 from curate.recipe import Recipe
 from manifests.errors import SourceError
 
@@ -43,14 +43,22 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     Raises:
         SourceError: The dataset's list is damaged, or there is no case.
     """
-    layout = recipe.layout
-    found = _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
+    found = published(recipe.layout, root)
     masks = tuple(recipe.masks)
     cases = [SourceCase(recipe.name, name, image, label, masks) for name, image, label in found]
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
     return sorted(cases, key=lambda c: _natural(c.name))
+
+
+def published(layout: Layout, root: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Name, image and label of each labelled case; the image need not exist.
+
+    Raises:
+        SourceError: The dataset's list is damaged.
+    """
+    return _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

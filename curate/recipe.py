@@ -64,6 +64,11 @@ class Recipe(Facts):
         """The sets of structures that one label value covers."""
         return as_blocks({frozenset(structures) for structures in self.values.values()})
 
+    @property
+    def covered(self) -> dict[int | str, tuple[str, ...]]:
+        """What each label value, or each mask file, covers."""
+        return {**self.masks} if self.masks else {**self.values}
+
     @model_validator(mode="before")
     @classmethod
     def _number_the_masks(cls, facts: Any) -> Any:  # noqa: ANN401
