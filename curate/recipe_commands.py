@@ -11,6 +11,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from curate.folder_survey import Survey
     from curate.label_values import LabelValues
+    from curate.recipe import Recipe
     from curate.value_meanings import Meanings
 
 app = typer.Typer(help="Recipes: what is known of each source dataset.", no_args_is_help=True)
@@ -44,26 +45,24 @@ def check(
     from manifests.merged import describe, merged_classes
 
     loaded, space = load_recipe(recipe), load_label_space(label_space)
-    console = Console()
-    console.print(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
-    console.print(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
+    _say(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
+    _say(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
     if loaded.split_kidneys:
-        console.print("the kidneys are split into left and right, case by case")
+        _say("the kidneys are split into left and right, case by case")
     if data is not None:
-        _try_on(recipe, data, read, console)
+        _try_on(loaded, data, read)
 
 
-def _try_on(recipe: str, data: Path, read: int, console: Console) -> None:
-    from curate.recipe import load_recipe
+def _try_on(recipe: "Recipe", data: Path, read: int) -> None:
     from curate.recipe_trial import trial_table, trial_words, try_recipe
     from manifests.errors import RecipeError
 
-    trial = try_recipe(load_recipe(recipe), data, most=read)
+    trial = try_recipe(recipe, data, most=read)
     for line in trial_words(trial):
-        console.print(line, highlight=False, markup=False)
-    console.print(trial_table(trial))
+        _say(line)
+    Console().print(trial_table(trial))
     if trial.problems:
-        raise RecipeError("\n".join([f"{recipe} does not fit {trial.root}:", *trial.problems]))
+        raise RecipeError("\n".join([f"{recipe.name} does not fit {trial.root}:", *trial.problems]))
 
 
 @app.command()
@@ -95,9 +94,8 @@ def new(
     from curate.label_values import read_label_values, some_of
     from curate.recipe_draft import Draft, check_new, write_draft
 
-    console, asking = Console(), sys.stdin.isatty()
-    found = survey(folder)
-    console.print(f"{folder}: {len(found.cases)} cases, {found.kind}", highlight=False)
+    asking, found = is_terminal(), survey(folder)
+    _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
     chosen = name or _proposed(folder)
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
     path = out or Path(f"{chosen}.toml")
@@ -105,14 +103,26 @@ def new(
     cases = [SourceCase(chosen, *paths, masks=found.masks) for paths in found.cases]
     values = read_label_values(some_of(cases, read))
     for problem in values.problems:
-        console.print(problem, highlight=False, markup=False)
+        _say(problem)
     meanings = _meanings(found, values, (value or [], declare or []), asking=asking)
     draft = Draft(chosen, found, values, meanings, licence, commercial_use)
     recipe = write_draft(draft, path, force=force)
     for key, structures in recipe.covered.items():
-        console.print(f"  {key} = {' + '.join(structures)}", highlight=False, markup=False)
-    console.print(f"written: {path}", highlight=False, markup=False)
-    console.print(f"next: marginalia recipe check {path} --data {folder}", highlight=False)
+        _say(f"  {key} = {' + '.join(structures)}")
+    _say(f"written: {path}")
+    _say(f"next: marginalia recipe check {path} --data {folder}")
+
+
+def _say(text: str) -> None:
+    """Print a line that can be copied, whatever a file is called that it names."""
+    from manifests.cells import plain
+
+    Console().print(plain(text), soft_wrap=True)
+
+
+def is_terminal() -> bool:
+    """Whether a person is there to answer."""
+    return sys.stdin.isatty()
 
 
 def _proposed(folder: Path) -> str:
@@ -132,7 +142,6 @@ def _meanings(
         all_said,
         called,
         guessed_meanings,
-        parse_structures,
         parse_told,
     )
 
@@ -141,12 +150,20 @@ def _meanings(
     guessed = guessed_meanings(found, values)
     if not asking or found.masks:
         return all_said(found, values, {**guessed, **said})
-    for key in values.volumes_ml:
-        if key not in said:
-            answer = typer.prompt(
-                f"value {key}{called(found, key)}, {values.told(key)}: covers",
-                default=" + ".join(guessed.get(key, ())) or None,
-                value_proc=lambda text: parse_structures(text, declared),
-            )
-            said[key] = answer if isinstance(answer, tuple) else parse_structures(answer, declared)
+    for key in (k for k in values.volumes_ml if k not in said):
+        said[key] = typer.prompt(
+            f"value {key}{called(found, key)}, {values.told(key)}: covers",
+            default=" + ".join(guessed.get(key, ())) or None,
+            value_proc=lambda text: _answer(text, declared),
+        )
     return said
+
+
+def _answer(text: str, declared: list[str]) -> tuple[str, ...]:
+    from curate.value_meanings import parse_structures
+    from manifests.errors import RecipeError
+
+    try:
+        return parse_structures(text, declared)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error)) from error  # asks again

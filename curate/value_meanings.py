@@ -95,10 +95,10 @@ def called(survey: Survey, key: int | str) -> str:
 
 def _unknown(name: str, declared: Collection[str]) -> str:
     near = difflib.get_close_matches(name, [*vocabulary(), *declared], n=1, cutoff=LIKE)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
     return (
         f"unknown structure {name!r}{hint}: expected one of {', '.join(vocabulary())}; if it is "
-        f"none of them, declare it with --declare, a name of small letters, digits and _"
+        f"none of them, declare it: --declare NAME, of small letters, digits and _"
     )
 
 
