@@ -1,5 +1,6 @@
 """Layouts: where a case's image and label lie below a dataset's folder."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -44,6 +45,16 @@ class _NamedLayout(_Layout):
     case: str
     images: Names
     labels: Names
+
+    @field_validator("case")
+    @classmethod
+    def _is_expression(cls, case: str) -> str:
+        try:
+            re.compile(f"(?P<case>{case})")
+        except re.error as error:
+            msg = f"{case!r} is no regular expression: {error}"
+            raise ValueError(msg) from error
+        return case
 
     @field_validator("images", "labels")
     @classmethod

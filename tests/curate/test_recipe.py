@@ -105,6 +105,11 @@ def test_users_recipe_is_taken_by_path(tmp_path):
         ('"{case}/label.nii.gz"', '"label.nii.gz"', "does not contain {case}"),
         ('kind = "pairs"', 'kind = "heap"', "layout"),
         ('name = "mine"', "name = ", "cannot be read"),
+        ('licence = "CC0-1.0"\n', "", "licence: is missing"),
+        ('1 = ["spleen"]', '1 = "spleen"', "values.1: expected a list"),
+        ('version = "1"', "version = 1", "version: expected text in quotes"),
+        ("case = '\\d+'", "case = '(\\d+'", "is no regular expression"),
+        ("[values]", "[value]", "value: no such key"),
     ],
 )
 def test_error_names_file_and_key(tmp_path, old, new, complaint):
