@@ -1,6 +1,5 @@
 """Which labelled cases a dataset's folder holds."""
 
-import glob
 import json
 import re
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
+from curate.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
 from curate.recipe import Recipe
 from manifests.errors import SourceError
 
@@ -94,7 +93,7 @@ def _below(root: Path, relative: str, index: Path) -> Path:
 def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[tuple[str, Path, Path]]:
     labels: dict[str, Path] = {}
     for pattern in layout.labels:
-        for path in sorted(root.glob(pattern.replace("{case}", "*"))):
+        for path in sorted(files_like(root, pattern)):
             match = _matcher(pattern, layout.case).fullmatch(path.relative_to(root).as_posix())
             if match:
                 labels.setdefault(match["case"], path)
@@ -105,7 +104,7 @@ def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[tuple[str
 
 def _existing(root: Path, layout: PairsLayout | MasksLayout, name: str) -> Iterator[Path]:
     for pattern in layout.images:
-        yield from sorted(root.glob(pattern.replace("{case}", glob.escape(name))))
+        yield from sorted(files_like(root, pattern, name))
 
 
 def _matcher(pattern: str, case: str) -> re.Pattern[Any]:

@@ -106,39 +106,41 @@ def says(path: str, words: frozenset[str]) -> bool:
 def _read(path: PurePosixPath, *, fixed_name: bool) -> Patterned | None:
     stem = SUFFIX.sub("", path.name)
     folder = _naming_folder(path)
-    fixed = bool(folder) and (fixed_name or bool(structures_named(stem)))
-    case = "" if fixed else _case_in(stem)
-    chosen = "" if case else folder
-    case = case or _case_in(folder)
+    by_folder = bool(folder) and (fixed_name or bool(structures_named(stem)))
+    before, case, after = ("", "", "") if by_folder else _around_case(stem)
+    name = f"{before}{CASE}{after}{path.name[len(stem) :]}" if case else path.name
+    if not case and folder:
+        before, case, after = _around_case(folder)
     if not case:
         return None
-    folders = [_folder(part, chosen, case) for part in path.parts[:-1]]
-    return Patterned(
-        str(path), _role(path), "/".join([*folders, path.name.replace(case, CASE)]), case
-    )
+    folders = [_folder(part, case) for part in path.parts[:-1]]
+    return Patterned(str(path), _role(path), "/".join([*folders, name]), case)
 
 
 def _naming_folder(path: PurePosixPath) -> str:
     """The innermost folder whose name is more than a word for images or labels."""
-    return next((part for part in reversed(path.parts[:-1]) if _case_in(part)), "")
+    return next((part for part in reversed(path.parts[:-1]) if _around_case(part)[1]), "")
 
 
-def _case_in(name: str) -> str:
-    """A name without the words at its ends that say image or label."""
+def _around_case(name: str) -> tuple[str, str, str]:
+    """A name in three: the case, and around it the words that say image or label."""
     if found := BIDS_CASE.match(name):
-        return found[0]
+        return "", found[0], name[found.end() :]
     pieces = PIECE.findall(CHANNEL.sub("", name))
     silent = IMAGE_WORDS | LABEL_WORDS
-    while pieces and (pieces[0].lower() in silent or not pieces[0].isalnum()):
-        pieces.pop(0)
-    while pieces and (pieces[-1].lower() in silent or not pieces[-1].isalnum()):
-        pieces.pop()
-    return "".join(pieces)
+    told = [n for n, p in enumerate(pieces) if p.isalnum() and p.lower() not in silent]
+    if not told:
+        return name, "", ""
+    before = "".join(pieces[: told[0]])
+    case = "".join(pieces[told[0] : told[-1] + 1])
+    return before, case, name[len(before) + len(case) :]
 
 
-def _folder(part: str, chosen: str, case: str) -> str:
-    if part in (case, chosen):
-        return part.replace(case, CASE)
+def _folder(part: str, case: str) -> str:
+    """A folder of the pattern: the case's, one of BIDS that any name may stand for, or as it is."""
+    before, found, after = _around_case(part)
+    if found == case:
+        return f"{before}{CASE}{after}"
     return "*" if BIDS_FOLDER.match(part) else part
 
 

@@ -1,5 +1,6 @@
 """What a folder of somebody's own holds: how images and labels lie, and what it says of them."""
 
+import glob
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -86,7 +87,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 def _listed(folder: Path, index: Mapping[str, Any]) -> DecathlonLayout | None:
     """The Decathlon's layout, if the list names files that are there."""
-    layout = DecathlonLayout(kind="decathlon", roots=(folder.name,))
+    layout = DecathlonLayout(kind="decathlon", roots=_roots(folder))
     try:
         _, image, label = next(published(layout, folder))
     except (SourceError, StopIteration):
@@ -101,7 +102,7 @@ def _paired(folder: Path) -> tuple[Kind, Layout, tuple[str, ...]]:
     both = {f.case for f in images} & {f.case for f in labels}
     if not both:
         raise SourceError(_nothing(folder, found))
-    expression, roots = case_expression(both), (folder.resolve().name,)
+    expression, roots = case_expression(both), _roots(folder)
     image_patterns = best(images, both)
     labels = [f for f in labels if f.case in both]
     patterns = best(labels, both)
@@ -112,6 +113,10 @@ def _paired(folder: Path) -> tuple[Kind, Layout, tuple[str, ...]]:
         return "masks", MasksLayout(kind="masks", roots=roots, **places), names
     places = {"case": expression, "images": image_patterns, "labels": patterns}
     return _kind(image_patterns, both), PairsLayout(kind="pairs", roots=roots, **places), ()
+
+
+def _roots(folder: Path) -> tuple[str, ...]:
+    return (glob.escape(folder.resolve().name),)
 
 
 def _is_map(pattern: str) -> bool:

@@ -1,6 +1,9 @@
 """Layouts: where a case's image and label lie below a dataset's folder."""
 
+import glob
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -78,6 +81,12 @@ class MasksLayout(_NamedLayout):
     """
 
     kind: Literal["masks"]
+
+
+def files_like(root: Path, pattern: str, case: str | None = None) -> Iterator[Path]:
+    """Files below a folder like a pattern of a layout, of one case or of any, in no order."""
+    name = "*" if case is None else glob.escape(case)
+    return root.glob(glob.escape(pattern).replace("[*]", "*").replace("{case}", name))
 
 
 Layout = Annotated[DecathlonLayout | PairsLayout | MasksLayout, Field(discriminator="kind")]

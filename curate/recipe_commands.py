@@ -143,6 +143,7 @@ def _meanings(
         called,
         guessed_meanings,
         parse_told,
+        values_there,
     )
 
     given, declared = told
@@ -150,13 +151,13 @@ def _meanings(
     guessed = guessed_meanings(found, values)
     if not asking or found.masks:
         return all_said(found, values, {**guessed, **said})
-    for key in (k for k in values.volumes_ml if k not in said):
+    for key in (v for v in values_there(found, values) if v not in said):
         said[key] = typer.prompt(
             f"value {key}{called(found, key)}, {values.told(key)}: covers",
             default=" + ".join(guessed.get(key, ())) or None,
             value_proc=lambda text: _answer(text, declared),
         )
-    return said
+    return all_said(found, values, said)
 
 
 def _answer(text: str, declared: list[str]) -> tuple[str, ...]:

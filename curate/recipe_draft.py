@@ -78,10 +78,10 @@ def _head(draft: Draft, meanings: Meanings) -> str:
     licence = draft.licence or told.get("licence", "")
     sides = {"left_kidney", "right_kidney"}
     split = any(sides <= set(structures) for structures in meanings.values())
-    folder = str(draft.survey.folder)
+    folder = _comment(str(draft.survey.folder))
     lines = [
-        "# Written by `marginalia recipe new`. Correct what is wrong in it, then try it:",
-        f"# marginalia recipe check {draft.name}.toml --data {_comment(folder)}",
+        f"# Written by `marginalia recipe new {folder}`. Correct what is wrong in it, and try",
+        "# it after every change: `marginalia recipe check` with this file and with --data.",
         "",
         f"name = {_quoted(draft.name)}",
         f"title = {_quoted(told.get('title') or draft.name)}",

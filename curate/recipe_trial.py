@@ -8,7 +8,7 @@ from rich.table import Table
 
 from curate.discover import SourceCase, discover
 from curate.label_values import LabelValues, read_label_values, some_of
-from curate.layouts import DecathlonLayout
+from curate.layouts import DecathlonLayout, files_like
 from curate.locate import locate
 from curate.recipe import Recipe
 from manifests.cells import new_table, number, plain
@@ -102,8 +102,7 @@ def _lone_images(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> lis
     if isinstance(recipe.layout, DecathlonLayout):
         return []
     taken = {c.image for c in cases}
-    patterns = (p.replace("{case}", "*") for p in recipe.layout.images)
-    found = {path for pattern in patterns for path in root.glob(pattern)} - taken
+    found = {path for p in recipe.layout.images for path in files_like(root, p)} - taken
     return sorted(p.relative_to(root).as_posix() for p in found)
 
 

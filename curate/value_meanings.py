@@ -78,13 +78,17 @@ def all_said(survey: Survey, values: LabelValues, said: Meant) -> Meant:
             return said
         msg = f"{survey.folder}: no mask's name is known: say --value {survey.masks[0]}=STRUCTURE"
         raise RecipeError(msg)
-    there = [v for v in {**values.volumes_ml, **survey.names} if isinstance(v, int)]
-    if unknown := [v for v in sorted(there) if v not in said]:
+    if unknown := [v for v in values_there(survey, values) if v not in said]:
         lines = [f"  value {v}{called(survey, v)}, {values.told(v)}" for v in unknown]
         flags = " ".join(f"--value {v}=STRUCTURE" for v in unknown)
         first = f"{survey.folder}: it is not known what these label values cover:"
         raise RecipeError("\n".join([first, *lines, f"say {flags}"]))
     return dict(sorted(said.items(), key=lambda item: int(item[0])))
+
+
+def values_there(survey: Survey, values: LabelValues) -> list[int]:
+    """The values that labels hold, or that `dataset.json` names, in their order."""
+    return sorted(v for v in {*values.volumes_ml, *survey.names} if isinstance(v, int))
 
 
 def called(survey: Survey, key: int | str) -> str:

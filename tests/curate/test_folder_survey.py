@@ -1,6 +1,7 @@
 """Folders of users' own: how their files lie."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,18 @@ PAIRS = {
         {"images": ("{case}_ct.nrrd",), "labels": ("{case}_seg.nrrd",)},
         ["anna", "bernd"],
     ),
+    "nnunet of short names": (
+        [f"imagesTr/{n}_0000.nii.gz" for n in (0, 10)],
+        [f"labelsTr/{n}.nii.gz" for n in (0, 10)],
+        {"images": ("imagesTr/{case}_0000.nii.gz",), "labels": ("labelsTr/{case}.nii.gz",)},
+        ["0", "10"],
+    ),
+    "names that look like patterns": (
+        ["CT [thin]/p[1]?.nii.gz", "CT [thin]/p[2]?.nii.gz"],
+        ["seg/p[1]?.nii.gz", "seg/p[2]?.nii.gz"],
+        {"images": ("CT [thin]/{case}]?.nii.gz",), "labels": ("seg/{case}]?.nii.gz",)},
+        ["p[1", "p[2"],
+    ),
     "one case": (
         ["p7/ct.nii.gz"],
         ["p7/label.nii.gz"],
@@ -171,3 +184,11 @@ def test_what_is_no_folder_or_no_list_is_named(tmp_path):
     make(tmp_path, "dataset.json")
     with pytest.raises(SourceError, match=r"dataset\.json cannot be read"):
         survey(tmp_path)
+
+
+def test_the_folder_that_one_is_in_has_its_name(tmp_path, monkeypatch):
+    root = make(tmp_path / "m[1]", "a_1_ct.nii.gz", "a_1_seg.nii.gz")
+    monkeypatch.chdir(root)
+    found = survey(Path())
+    (pattern,) = found.layout.roots
+    assert list(tmp_path.glob(pattern)) == [root]
