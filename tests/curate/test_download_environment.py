@@ -127,7 +127,7 @@ def test_a_bundle_of_certificates_is_taken_from_the_environment(
 
 
 @pytest.mark.network
-def test_the_decathlon_server_resumes_and_has_the_recipes_sizes():
+def test_the_servers_resume_and_have_the_recipes_sizes():
     from curate.recipe import load_recipe, shipped_recipes
 
     sources = [s for name in shipped_recipes() for s in load_recipe(name).sources]
