@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from curate import recipe_commands
+
 if TYPE_CHECKING:
     from curate.download import Options
     from curate.download_plan import PlannedSource
@@ -16,13 +18,14 @@ if TYPE_CHECKING:
     from curate.recipe import Recipe
 
 app = typer.Typer()
+app.add_typer(recipe_commands.app, name="recipe")
 
 SET_ASIDE_EXIT_CODE = 3
 
 
 Datasets = Annotated[
     list[str] | None,
-    typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
+    typer.Argument(help="Recipes, by name or as TOML files; the five of the paper if left out."),
 ]
 Offline = Annotated[bool, typer.Option(help="Fetch nothing; fail at once if something is missing.")]
 AcceptLicence = Annotated[
@@ -126,9 +129,9 @@ def prepare(
 
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
-    from curate.recipe import load_recipe, shipped_recipes
+    from curate.recipe import PAPER, load_recipe
 
-    recipes = [load_recipe(d) for d in datasets or shipped_recipes()]
+    recipes = [load_recipe(d) for d in datasets or PAPER]
     return tuple({r.name: r for r in recipes}.values())
 
 
@@ -209,36 +212,3 @@ def _accepts(recipe: "Recipe") -> bool:
     from curate.licence import terms
 
     return typer.confirm(f"{recipe.name}: {terms(recipe)}. Do you accept this licence?")
-
-
-recipe_app = typer.Typer(
-    help="Recipes: what is known of each source dataset.", no_args_is_help=True
-)
-app.add_typer(recipe_app, name="recipe")
-
-
-@recipe_app.command("list")
-def list_recipes() -> None:
-    """List the recipes that come with marginalia."""
-    from curate.recipe import load_recipe, shipped_recipes
-    from curate.tables import recipe_table
-
-    Console().print(recipe_table([load_recipe(name) for name in shipped_recipes()]))
-
-
-@recipe_app.command("check")
-def check_recipe(
-    recipe: Annotated[str, typer.Argument(help="Recipe, by name or as a TOML file.")],
-    label_space: Annotated[str, typer.Option(help="Label space to read it for.")] = "abdomen5",
-) -> None:
-    """Check a recipe, and say which classes its cases would tell apart."""
-    from curate.recipe import load_recipe
-    from manifests.label_space import load_label_space
-    from manifests.merged import describe, merged_classes
-
-    loaded, space = load_recipe(recipe), load_label_space(label_space)
-    console = Console()
-    console.print(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
-    console.print(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
-    if loaded.split_kidneys:
-        console.print("the kidneys are split into left and right, case by case")

@@ -27,9 +27,11 @@ class BlockMap:
     @classmethod
     def of(cls, label: sitk.Image, values: Mapping[int, Sequence[str]]) -> Self:
         """Number the blocks of a label volume that holds only 0 and the keys of `values`."""
+        blocks = tuple(dict.fromkeys(frozenset(v) for v in values.values()))
         table = np.zeros(max(values) + 1, np.uint8)
-        table[list(values)] = np.arange(1, len(values) + 1)
-        return cls(look_up(label, table), tuple(frozenset(v) for v in values.values()))
+        for value, structures in values.items():
+            table[value] = blocks.index(frozenset(structures)) + 1
+        return cls(look_up(label, table), blocks)
 
     def two_sided(self) -> sitk.Image:
         """uint8 volume: 1 where a block holds structures of both sides of the body."""

@@ -13,7 +13,7 @@ import curate.commands
 from curate.phantom_archives import write_phantom_archives
 from curate.prepare import prepare
 from curate.prepare_plan import Request, plan
-from curate.recipe import load_recipe, shipped_recipes
+from curate.recipe import PAPER, load_recipe, shipped_recipes
 from curate.target import Target
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
@@ -21,7 +21,7 @@ from manifests.splits import SplitRequest, assign_splits
 from manifests.validate import validate
 
 SPACING_MM = (6.0, 6.0, 6.0)
-ALL = shipped_recipes()
+ALL = PAPER
 CASES = {"btcv": 2, "msd_liver": 3, "msd_pancreas": 2, "msd_spleen": 2, "kits19": 2}
 COARSE = {"in_plane_mm": 6.0, "slice_mm": 6.0}
 
@@ -196,9 +196,7 @@ def test_dry_run_writes_nothing(raw, tmp_path):
 
 def test_plan_counts_what_is_there_and_what_is_not(raw, report):
     planned = plan(request_for(raw, report.path.parent))
-    assert [(len(p.done), len(p.open)) for p in planned] == [
-        (CASES[name], 0) for name in shipped_recipes()
-    ]
+    assert [(len(p.done), len(p.open)) for p in planned] == [(CASES[name], 0) for name in PAPER]
 
 
 def test_one_ct_under_two_names_is_noted(raw, tmp_path):
