@@ -46,7 +46,8 @@ class TrainSettings(BaseModel):
         schedule: `poly` falls to 0 over all epochs; `plateau` falls by 20 % when the loss stalls.
         method: `marginal` knows what a case leaves out; `regular` takes it for background, as
             ordinary trainers do, and is there to be compared with.
-        marginal_weight: Weight of the marginal losses; regular ones on a fully labelled case.
+        marginal_weight: Weight of the marginal losses, which are the regular ones on a fully
+            labelled case; of 0, that case keeps its regular losses, and the others have none.
         exclusion_weight: Weight of the exclusion losses, which only partial labels have.
         terms: The losses: marginal and exclusion, cross-entropy and Dice, or some of them.
         class_reduction: Losses are summed over classes, as in the paper, or averaged.
@@ -118,8 +119,8 @@ class TrainSettings(BaseModel):
         if not self.epochs:
             msg = "stage_epochs must hold at least one epoch"
             raise ValueError(msg)
-        if not self.marginal_weight:
-            msg = "marginal_weight must be above 0: exclusion alone teaches no class"
+        if not self.marginal_weight and not self.exclusion_weight:
+            msg = "marginal_weight and exclusion_weight must not both be 0"
             raise ValueError(msg)
         if not any(term.startswith("marginal") for term in self.terms):
             msg = "terms must name a marginal loss: exclusion alone teaches no class"
