@@ -90,7 +90,7 @@ def reproduce_command(
 
 def _list(runs: list[Any]) -> None:
     for run in runs:
-        _say(f"{run.training}, seed {run.seed}: {run.problem or run.folder}")
+        _say(f"{run.title}: {run.problem or run.folder}")
 
 
 def _run(runs: list[Any], request: Any, name: str) -> int:  # noqa: ANN401
@@ -102,8 +102,8 @@ def _run(runs: list[Any], request: Any, name: str) -> int:  # noqa: ANN401
 
     outcomes = []
     with drawn(console, len(runs)) as drawing:
-        for outcome in run_all(runs, request, on_event=drawing.on_event):
-            what = f"{outcome.run.training}, seed {outcome.run.seed}"
+        for outcome in run_all(runs, on_event=drawing.on_event):
+            what = outcome.run.title
             if outcome.preempted:
                 drawing.say(f"{what}: stopped by a signal; the same command goes on")
                 raise typer.Exit(PREEMPTED_EXIT_CODE)

@@ -24,16 +24,16 @@ class Drawing:
 
     def on_event(self, run: PlannedRun, event: Event) -> None:
         """Show where a run is."""
-        if isinstance(event, StepDone) and run.settings is not None:
+        if isinstance(event, StepDone) and run.prepared is not None:
             self.progress.update(
                 self.current,
-                description=f"{run.training}, seed {run.seed}: loss {event.loss:.3f}",
+                description=f"{run.title}: loss {event.loss:.3f}",
                 completed=100 * (event.epoch - 1) + 100 * event.step // event.steps,
-                total=100 * run.settings.epochs,
+                total=100 * run.prepared.settings.epochs,
             )
         elif isinstance(event, EpochDone) and event.record.validation_dice is not None:
             self.say(
-                f"{run.training}, seed {run.seed}, epoch {event.record.epoch}: "
+                f"{run.title}, epoch {event.record.epoch}: "
                 f"validation Dice {event.record.validation_dice:.3f}"
             )
 

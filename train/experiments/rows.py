@@ -36,6 +36,10 @@ class RowScores:
         cells = dict.fromkeys(name for found in means for name in found)
         return {name: _std([m[name] for m in means if name in m]) for name in cells}
 
+    def spread_of_all(self, metric: Metric) -> float:
+        """Standard deviation over seeds of the mean of all cells; NaN with one seed."""
+        return _std([scores.mean(metric) for scores in self.by_seed])
+
     def limited_to(self, cells: Iterable[CellName]) -> "RowScores":
         """The same row with some of its cells only."""
         kept = set(cells)
