@@ -1,11 +1,16 @@
 """The command: reproduce."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from train.experiments.grid import GridTable
+    from train.experiments.planned_run import PlannedRun, Request
+    from train.experiments.runner import Outcome
 
 app = typer.Typer()
 console = Console()
@@ -56,7 +61,22 @@ def reproduce_command(
     experiments: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file of experiments of your own.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs only.")] = False,
+    select_on: Annotated[
+        Literal["validation", "test"],
+        typer.Option(help="Cases that choose the best checkpoint; test is what the paper did."),
+    ] = "validation",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="TRAINING", help="Do these runs only.")
+    ] = None,
+    slurm: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a SLURM array script, run nothing.")
+    ] = None,
+    dask: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Spread the runs over a Dask cluster's workers.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List runs, times and commands only.")
+    ] = False,
 ) -> None:
     """Do again an experiment of the paper: all runs of a table, and the table.
 
@@ -67,7 +87,10 @@ def reproduce_command(
     from train.experiments.planned_run import Request, plan_runs
 
     catalogue = load_catalogue(experiments)
-    chosen = catalogue.table(table)
+    names = catalogue.table(table).trainings
+    if unknown := set(only or ()) - set(names):
+        msg = f"no training {', '.join(sorted(unknown))}; expected some of {', '.join(names)}"
+        raise typer.BadParameter(msg, param_hint="'--only'")
     request = Request(
         catalogue,
         read_manifest(manifest),
@@ -77,51 +100,82 @@ def reproduce_command(
         overrides=tuple(override or ()),
         seeds=tuple(dict.fromkeys(seeds or (0,))),
         budget=budget,
+        select_on=select_on,
     )
-    runs = plan_runs(request, chosen.trainings)
-    if dry_run:
-        _list(runs)
-        return
-    failed = _run(runs, request, table)
-    if failed:
+    runs = plan_runs(request, [name for name in names if not only or name in only])
+    if slurm is not None:
+        _write_slurm(slurm, runs)
+    elif dry_run:
+        _list(runs, request)
+    elif failed := _run(runs, request, table, dask):
         _say(f"{failed} of {len(runs)} runs failed")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
-def _list(runs: list[Any]) -> None:
+def _list(runs: "list[PlannedRun]", request: "Request") -> None:
+    """Each run with its time and its commands, and the time of all."""
+    from train.experiments.costs import expected_seconds, total
+    from train.experiments.plain_commands import run_commands
+    from train.plan_view import duration
+
+    seconds = expected_seconds(runs)
     for run in runs:
-        _say(f"{run.title}: {run.problem or run.folder}")
+        _say(f"# {run.title}: {run.problem or duration(seconds[run])}")
+        for line in run_commands(run, request):
+            _say(line)
+    _say(f"# {len({run.folder for run in seconds})} runs, {duration(total(seconds))} in all")
 
 
-def _run(runs: list[Any], request: Any, name: str) -> int:  # noqa: ANN401
-    from train.comparison import compare
-    from train.experiments.progress import drawn
-    from train.experiments.rows import row_scores, scores_by_run
-    from train.experiments.runner import run_all
-    from train.tables import comparison_table
+def _write_slurm(path: Path, runs: "list[PlannedRun]") -> None:
+    import sys
 
-    outcomes = []
-    with drawn(console, len(runs)) as drawing:
-        for outcome in run_all(runs, on_event=drawing.on_event):
-            what = outcome.run.title
-            if outcome.preempted:
-                drawing.say(f"{what}: stopped by a signal; the same command goes on")
-                raise typer.Exit(PREEMPTED_EXIT_CODE)
-            drawing.say(f"{what}: {outcome.failure or _result(outcome)}")
-            drawing.one_done()
-            outcomes.append(outcome)
-    done = scores_by_run([(o.run, o.scores) for o in outcomes if o.scores])
-    rows = row_scores(request.catalogue.table(name), request.catalogue, done)
-    if rows:
-        comparison = compare({row.title: row.mean for row in rows})
-        for metric in ("dice", "hausdorff_mm"):
-            console.print(comparison_table(comparison, metric))
+    from manifests.atomic import write_text
+    from train.experiments.plain_commands import same_command, slurm_script, write_manifests
+
+    write_manifests(runs)
+    write_text(path, slurm_script(runs, same_command(sys.argv[1:])))
+    _say(f"sbatch {path}")
+
+
+def _run(runs: "list[PlannedRun]", request: "Request", name: str, address: str) -> int:
+    """Do all runs and show the table; returns how many failed."""
+    from train.experiments.reproduce import table_of, write_all
+
+    outcomes = _outcomes(runs, address)
+    done = {outcome.run: outcome.scores for outcome in outcomes if outcome.scores}
+    table = request.catalogue.table(name)
+    grid = table_of(name, table, request, done)
+    if grid is not None:
+        _show(grid)
+        for line in write_all(grid, table, request, done):
+            _say(line)
     return sum(bool(outcome.failure) for outcome in outcomes)
 
 
-def _result(outcome: Any) -> str:  # noqa: ANN401
-    there = ", which was there" if outcome.was_there else ""
-    return f"test Dice {outcome.scores.mean_dice:.3f}{there}"
+def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":
+    from contextlib import nullcontext
+
+    from train.experiments.progress import drawn
+    from train.experiments.reproduce import on_cluster
+    from train.experiments.runner import run_all
+
+    outcomes = []
+    with drawn(console, len(runs)) as drawing:
+        here = nullcontext(run_all(runs, on_event=drawing.on_event))
+        with on_cluster(runs, address) if address else here as results:
+            for outcome in results:
+                drawing.one_done(outcome)
+                outcomes.append(outcome)
+    if any(outcome.preempted for outcome in outcomes):
+        raise typer.Exit(PREEMPTED_EXIT_CODE)
+    return outcomes
+
+
+def _show(grid: "GridTable") -> None:
+    from train.experiments.grid_view import grid_view
+
+    for metric in ("dice", "hausdorff_mm"):
+        console.print(grid_view(grid, metric))
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from manifests.manifest import Manifest
 from manifests.merged import groups_of
@@ -63,6 +63,7 @@ class GridTable:
         title: What it is called.
         rows: Titles of the rows that have runs.
         seeds: Of each of them.
+        against: Title of the row that the others are tested against.
         missing: Titles of the rows that have none yet.
         grids: By metric.
         notes: What a reader must know.
@@ -72,6 +73,7 @@ class GridTable:
     title: str
     rows: tuple[str, ...]
     seeds: Mapping[str, tuple[int, ...]]
+    against: str
     missing: tuple[str, ...]
     grids: Mapping[Metric, Grid]
     notes: tuple[str, ...]
@@ -95,6 +97,8 @@ def build_table(
     rows: Sequence[RowScores],
     catalogue: Catalogue,
     labelled: Collection[CellName],
+    *,
+    notes: Sequence[str] = (),
 ) -> GridTable:
     """Lay out the rows of a table that have runs.
 
@@ -104,6 +108,7 @@ def build_table(
         rows: Those of its rows that have runs, at least one.
         catalogue: Says which dataset has which role.
         labelled: What the training cases annotate: the cells that `all` is the mean of.
+        notes: What a reader must know beside what the comparison notes.
 
     Raises:
         TrainingError: Rows were scored against other truths of one case.
@@ -112,17 +117,23 @@ def build_table(
         tested = set(catalogue.dataset_names(table.tested_on))
         rows = [row.limited_to({c for c in _cells(row) if c[1] in tested}) for row in rows]
     every = _compared(rows, table.against)
-    usual = _compared([row.limited_to(labelled) for row in rows], table.against)
+    # a mean over fewer cells is not to stand beside the others
+    columns = {cell for row in rows for cell in _cells(row)}
+    whole = [row for row in rows if _cells(row) == columns]
+    usual = _compared([row.limited_to(labelled) for row in whole], table.against)
     places = {row.title: row.paper or f"{name}/{row.title}" for row in table.rows}
+    titles = tuple(row.title for row in rows)
     layout = _Layout(catalogue, rows, places, set(labelled))
+    means = usual, _compared(whole, table.against)
     return GridTable(
         name=name,
         title=table.title,
-        rows=tuple(row.title for row in rows),
+        rows=titles,
         seeds={row.title: row.seeds for row in rows},
-        missing=tuple(r.title for r in table.rows if r.title not in {row.title for row in rows}),
-        grids={metric: _grid(metric, every, usual, layout) for metric in METRICS},
-        notes=tuple(dict.fromkeys(w for c in usual for w in c.warnings)),
+        against=table.against if table.against in titles else rows[0].title,
+        missing=tuple(r.title for r in table.rows if r.title not in titles),
+        grids={metric: _grid(metric, every, means, layout) for metric in METRICS},
+        notes=tuple(dict.fromkeys([*notes, *(w for c in every for w in c.warnings)])),
     )
 
 
@@ -153,7 +164,10 @@ def _compared(rows: Sequence[RowScores], against: str) -> list[Comparison]:
 
 
 def _grid(
-    metric: Metric, every: Sequence[Comparison], usual: Sequence[Comparison], layout: _Layout
+    metric: Metric,
+    every: Sequence[Comparison],
+    means: tuple[Sequence[Comparison], Sequence[Comparison]],
+    layout: _Layout,
 ) -> Grid:
     lines = {layout.column(line): line for c in every for line in c.metrics[metric].lines}
     unlabelled = {
@@ -166,7 +180,8 @@ def _grid(
         for line in comparison.metrics[metric].lines:
             found = zip(comparison.names, line.entries, strict=True)
             by_column.setdefault(layout.column(line), {}).update(found)
-    for key, comparisons in {ALL: usual, EVERYTHING: every if unlabelled else ()}.items():
+    usual, whole = means
+    for key, comparisons in {ALL: usual, EVERYTHING: whole if unlabelled else ()}.items():
         for comparison in comparisons:
             entries = comparison.metrics[metric].overall.entries
             by_column.setdefault(key, {}).update(zip(comparison.names, entries, strict=True))
@@ -209,8 +224,3 @@ def _spread(
 
 def _cells(row: RowScores) -> set[CellName]:
     return {(s.class_name, s.dataset) for scores in row.by_seed for s in scores.scores}
-
-
-def with_notes(table: GridTable, *notes: str) -> GridTable:
-    """The same table with further notes."""
-    return replace(table, notes=(*table.notes, *notes))

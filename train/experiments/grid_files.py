@@ -92,8 +92,6 @@ def _markdown(table: GridTable) -> str:
     return "\n".join([*lines, *notes, ""])
 
 
-
-
 def _with_below(metric: Metric, cell: GridCell) -> str:
     before, after = _MARKDOWN.get(cell.rank, ("", ""))
     return "<br>".join([f"{before}{own_words(metric, cell)}{after}", *below_words(metric, cell)])

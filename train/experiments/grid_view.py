@@ -47,11 +47,10 @@ def grid_view(table: GridTable, metric: Metric) -> Table:
 
 def notes_of(table: GridTable) -> list[str]:
     """What a reader must know, a line each."""
-    seeds = {title: len(found) for title, found in table.seeds.items()}
-    counts = sorted(set(seeds.values()))
+    counts = sorted({len(found) for found in table.seeds.values()})
     lines = [
         "± standard deviation over cases, each the mean over its seeds; paper: as printed there",
-        f"seeds: {', '.join(map(str, counts))} a row",
+        f"seeds: {', '.join(map(str, counts))} a row; p: against {table.against}",
         *(f"note: {note}" for note in table.notes),
     ]
     if table.missing:
@@ -95,7 +94,9 @@ def paper_words(metric: Metric, cell: GridCell) -> str:
     if cell.paper is None:
         return NOTHING
     mean, std = cell.paper
-    return number(metric, mean) if std is None else f"{number(metric, mean)} ± {number(metric, std)}"
+    return (
+        number(metric, mean) if std is None else f"{number(metric, mean)} ± {number(metric, std)}"
+    )
 
 
 def headings(columns: Sequence[str]) -> list[str]:

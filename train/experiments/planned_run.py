@@ -85,7 +85,7 @@ class PreparedRun:
     edits: tuple[Edit, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlannedRun:
     """One training with one seed.
 

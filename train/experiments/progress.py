@@ -11,6 +11,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 
 from train.events import EpochDone, Event, StepDone
 from train.experiments.planned_run import PlannedRun
+from train.experiments.runner import Outcome
 
 
 @final
@@ -37,8 +38,14 @@ class Drawing:
                 f"validation Dice {event.record.validation_dice:.3f}"
             )
 
-    def one_done(self) -> None:
-        """Count a run."""
+    def one_done(self, outcome: Outcome) -> None:
+        """Count a run, and say what became of it."""
+        if outcome.scores is not None:
+            there = ", which was there" if outcome.was_there else ""
+            words = f"test Dice {outcome.scores.mean_dice:.3f}{there}"
+        else:
+            words = outcome.failure or "stopped by a signal; the same command goes on"
+        self.say(f"{outcome.run.title}: {words}")
         self.progress.advance(self.runs)
 
     def say(self, text: str) -> None:

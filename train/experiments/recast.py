@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-from manifests.case import SCHEMA
+from manifests.case import SCHEMA, Split
 from manifests.edits import edit
 from manifests.errors import TrainingError
 from manifests.manifest import Manifest
@@ -44,8 +45,8 @@ def in_parts(manifest: Manifest, parts: Parts, catalogue: Catalogue) -> Manifest
     classes = {manifest.label_space.class_of.get(s, 0) for s in told}
     if 0 in classes or len(classes) < len(told):
         msg = (
-            f"the label space {manifest.label_space.name!r} does not tell {', '.join(sorted(told))} "
-            f"apart; prepare {name} with --label-space pancreas_tumour"
+            f"the label space {manifest.label_space.name!r} does not tell apart "
+            f"{', '.join(sorted(told))}; prepare {name} with --label-space pancreas_tumour"
         )
         raise TrainingError(msg)
     manifest = filter_cases(manifest, f"dataset = '{name}'")
@@ -53,7 +54,7 @@ def in_parts(manifest: Manifest, parts: Parts, catalogue: Catalogue) -> Manifest
     for split in ("train", "validation", "test"):
         cases = sorted((c.case_id for c in manifest.cases() if c.split == split), key=_order)
         part_of |= dict(zip(cases, _dealt(parts, len(cases)), strict=True))
-    names = [part_of.get(case_id, name) for case_id in manifest.table["case_id"].to_pylist()]
+    names = [part_of.get(case.case_id, name) for case in manifest.cases()]
     manifest = _with_column(manifest, "dataset", names)
     for part in parts.parts:
         if part.drop or part.merge:
@@ -62,9 +63,7 @@ def in_parts(manifest: Manifest, parts: Parts, catalogue: Catalogue) -> Manifest
     return manifest
 
 
-def with_another_split(
-    manifest: Manifest, wanted: AnotherSplit, catalogue: Catalogue
-) -> Manifest:
+def with_another_split(manifest: Manifest, wanted: AnotherSplit, catalogue: Catalogue) -> Manifest:
     """Other cases of one dataset in each split, as many as before; the other datasets stay.
 
     Raises:
@@ -75,10 +74,11 @@ def with_another_split(
     (name,) = catalogue.dataset_names([wanted.dataset])
     _require_dataset(manifest, name)
     alone = filter_cases(manifest, f"dataset = '{name}'")
-    splits = alone.table["split"].to_pylist()
-    held = {split: splits.count(split) for split in ("test", "validation")}
-    again = assign_splits(alone, SplitRequest(**held, seed=wanted.seed))
-    new = {case.case_id: case.split for case in (*manifest.cases(), *again.cases()) if case.split}
+    splits = [case.split for case in alone.cases()]
+    tests, validations = splits.count("test"), splits.count("validation")
+    again = assign_splits(alone, SplitRequest(test=tests, validation=validations, seed=wanted.seed))
+    told = (*manifest.cases(), *again.cases())
+    new: dict[str, Split] = {case.case_id: case.split for case in told if case.split}
     return assign_splits(manifest, SplitRequest(given=new))
 
 
@@ -87,9 +87,9 @@ def selected_on_test(manifest: Manifest) -> Manifest:
 
     Source: Shi et al. 2021, section 4.4: "samples are randomly selected from the testing set".
     """
-    other = {"test": "validation", "validation": None}
-    splits = manifest.table["split"].to_pylist()
-    return _with_column(manifest, "split", [other.get(split, split) for split in splits])
+    other = {"train": "train", "test": "validation"}
+    splits = [other.get(case.split or "") for case in manifest.cases()]
+    return _with_column(manifest, "split", splits)
 
 
 def manifest_name(manifest: Manifest) -> str:
@@ -119,6 +119,6 @@ def _require_dataset(manifest: Manifest, name: str) -> None:
         raise TrainingError(msg)
 
 
-def _with_column(manifest: Manifest, name: str, values: list[str | None]) -> Manifest:
+def _with_column(manifest: Manifest, name: str, values: Sequence[str | None]) -> Manifest:
     index, column = SCHEMA.get_field_index(name), pa.array(values, pa.string())
     return manifest.with_table(manifest.table.set_column(index, SCHEMA.field(name), column))

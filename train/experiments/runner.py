@@ -78,9 +78,10 @@ def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[Outcom
     """Do runs on an executor's workers, which must see the same folders; yields what is done."""
     futures = {workers.submit(run_once, run): run for run in runs}
     for future in as_completed(futures):
+        # whatever befell a worker, the others go on
         try:
             yield future.result()
-        except Exception as error:  # noqa: BLE001 - whatever befell a worker, the others go on
+        except Exception as error:
             yield Outcome(futures[future], failure=f"its worker failed: {error}")
 
 
