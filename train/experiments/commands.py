@@ -66,7 +66,8 @@ def reproduce_command(
         typer.Option(help="Cases that choose the best checkpoint; test is what the paper did."),
     ] = "validation",
     only: Annotated[
-        list[str] | None, typer.Option(metavar="TRAINING", help="Do these runs only.")
+        list[str] | None,
+        typer.Option(metavar="TRAINING", help="Do the runs of this one only, and make no table."),
     ] = None,
     slurm: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a SLURM array script, run nothing.")
@@ -107,9 +108,13 @@ def reproduce_command(
         _write_slurm(slurm, runs)
     elif dry_run:
         _list(runs, request)
-    elif failed := _run(runs, request, table, dask):
-        _say(f"{failed} of {len(runs)} runs failed")
-        raise typer.Exit(SOME_FAILED_EXIT_CODE)
+    else:
+        outcomes = _outcomes(runs, dask)
+        if not only:
+            _make_table(outcomes, request, table)
+        if failed := sum(bool(outcome.failure) for outcome in outcomes):
+            _say(f"{failed} of {len(runs)} runs failed")
+            raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
 def _list(runs: "list[PlannedRun]", request: "Request") -> None:
@@ -137,11 +142,10 @@ def _write_slurm(path: Path, runs: "list[PlannedRun]") -> None:
     _say(f"sbatch {path}")
 
 
-def _run(runs: "list[PlannedRun]", request: "Request", name: str, address: str) -> int:
-    """Do all runs and show the table; returns how many failed."""
+def _make_table(outcomes: "list[Outcome]", request: "Request", name: str) -> None:
+    """Show and write the table of what is done."""
     from train.experiments.reproduce import table_of, write_all
 
-    outcomes = _outcomes(runs, address)
     done = {outcome.run: outcome.scores for outcome in outcomes if outcome.scores}
     table = request.catalogue.table(name)
     grid = table_of(name, table, request, done)
@@ -149,7 +153,6 @@ def _run(runs: "list[PlannedRun]", request: "Request", name: str, address: str) 
         _show(grid)
         for line in write_all(grid, table, request, done):
             _say(line)
-    return sum(bool(outcome.failure) for outcome in outcomes)
 
 
 def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":

@@ -157,8 +157,15 @@ def test_a_slurm_array_has_a_task_for_each_run(marginalia, command, tmp_path, mo
     assert list(path.parent.glob("reproduce-*.parquet"))
 
 
+def test_one_training_alone_makes_no_table(marginalia, command, tmp_path):
+    result = marginalia(*command, "--only", "F")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("test Dice") == 1
+    assert not (tmp_path / "out" / "tables").exists()
+
+
 def test_selection_on_test_cases_is_marked_everywhere(marginalia, command, tmp_path):
-    result = marginalia(*command, "--only", "F", "--select-on", "test")
+    result = marginalia(*command, "--select-on", "test")
     assert result.exit_code == 0, result.output
     assert "TEST split" in result.output.replace("\n", " ")
     folder = tmp_path / "out" / "tables" / "small-selected-on-test"
