@@ -13,6 +13,8 @@ from train.log import read_log
 from train.network import NetworkSettings
 from train.plan_view import seconds_of_batch
 
+_PROBES = 3
+
 
 def expected_seconds(runs: Iterable[PlannedRun]) -> dict[PlannedRun, float]:
     """How long the training of each run has still to go; runs that cannot be planned are left out.
@@ -57,4 +59,5 @@ def _timed(prepared: PreparedRun) -> float:
 
 @cache
 def _rate(network: NetworkSettings, classes: int, device: torch.device) -> float:
-    return seconds_per_flop(network, classes, device)
+    # the least of a few: others may be at work on this machine
+    return min(seconds_per_flop(network, classes, device) for _ in range(_PROBES))
