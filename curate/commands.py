@@ -208,6 +208,39 @@ def download(
     console.print(f"files fetched: {count}" if count else "everything is there")
 
 
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder for the archives, the cases and the manifest.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the patients, scans and splits.")] = 0,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Of the paper's numbers of training cases.")
+    ] = 1 / 6,
+    label_space: Annotated[
+        str, typer.Option(help="Label space, by name or as a TOML file.")
+    ] = "abdomen5",
+    spacing: Annotated[
+        tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
+    ] = (6.0, 6.0, 6.0),
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of processes; one per core if left out.")
+    ] = os.cpu_count() or 1,
+) -> None:
+    """Make the phantom benchmark: partly labelled to learn from, wholly labelled to test on."""
+    from curate.phantom_benchmark import make_benchmark
+    from curate.progress import shown
+    from curate.target import Target
+    from manifests.label_space import load_label_space
+    from manifests.summary import summarise
+    from manifests.tables import summary_view
+
+    target = Target(load_label_space(label_space), spacing, out)
+    console = Console()
+    with shown(console) as notify:
+        how = {"seed": seed, "share": share, "workers": jobs}
+        manifest = make_benchmark(target, notify=notify, **how)
+    console.print(summary_view(summarise(manifest), manifest.label_space))
+
+
 def _accepts(recipe: "Recipe") -> bool:
     from curate.licence import terms
 
