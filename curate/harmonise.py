@@ -21,15 +21,10 @@ from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.content_hash import sha256_of
 from manifests.findings import Finding
-from manifests.grid import (
-    Grid,
-    harmonised_grid,
-    orientation_code,
-    resample_image,
-    resample_label,
-)
+from manifests.grid import Grid, harmonised_grid, orientation_code
 from manifests.label_space import LabelSpace
 from manifests.merged import annotated_classes, merged_classes
+from manifests.resampling import resample_image, resample_label
 
 MM3_PER_ML = 1000.0
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions

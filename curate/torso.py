@@ -8,7 +8,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from manifests.grid import Grid, resample_image
+from manifests.grid import Grid
+from manifests.resampling import resample_image
 
 STEP_MM = 4.0
 VOXEL_ML = STEP_MM**3 / 1000
