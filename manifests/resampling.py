@@ -112,19 +112,23 @@ def resample_label(label: sitk.Image, grid: Grid) -> sitk.Image:
     painted = np.zeros(grid.size_xyz[::-1], dtype=np.uint8)
     total, largest = np.zeros_like(painted, np.float32), np.zeros_like(painted, np.float32)
     favourite = np.zeros_like(painted)
+    reached: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
     # the small go first: what a small structure claims is a trifle to a large one
     for value in sorted(boxes, key=lambda v: counts[v]):
         if weights:
             box, share = _share(view, value, boxes[value], weights)
         else:
             box, share = oblique_share(label, value, boxes[value], grid)
-        painted[box][_claim(share, painted[box] == 0)] = value
+        np.copyto(painted[box], value, where=_claim(share, painted[box] == 0))
         total[box] += share
         ahead = share > largest[box]
-        largest[box][ahead], favourite[box][ahead] = share[ahead], value
+        np.copyto(largest[box], share, where=ahead)
+        np.copyto(favourite[box], value, where=ahead)
+        reached = _around(reached, box)
     # where structures meet, none may have claimed a voxel though the second outweighs background
-    gap = (painted == 0) & (total - largest > 1 - total)
-    painted[gap] = favourite[gap]
+    other = total[reached] - largest[reached]
+    gap = (painted[reached] == 0) & (other > 1 - total[reached])
+    np.copyto(painted[reached], favourite[reached], where=gap)
     return grid.image(painted)
 
 
@@ -142,6 +146,16 @@ def _boxes(labels: NDArray[np.uint8]) -> dict[int, Box]:
         for value, box in enumerate(ndimage.find_objects(part), start=1)
         if box
     }
+
+
+def _around(one: Box, other: Box) -> Box:
+    """The box around two boxes, of which the one may be empty."""
+    if one[0].stop == 0:
+        return other
+    z, y, x = (
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return z, y, x
 
 
 def _moved(part: slice, by: int) -> slice:

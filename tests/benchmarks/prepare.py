@@ -81,9 +81,7 @@ def ours(folder: Path, interpolation: str = "linear") -> Step:
 
     case = SourceCase(RECIPE, "one", folder / "image.nii.gz", folder / "label.nii.gz")
     out = Path(tempfile.mkdtemp(dir=folder))
-    target = Target(load_label_space("abdomen5"), WANTED_MM, out / "out")
-    if interpolation != "linear":
-        target = replace(target, interpolation=interpolation)
+    target = Target(load_label_space("abdomen5"), WANTED_MM, out / "out", interpolation)
     job = Job(case, load_recipe(RECIPE), target, out / "workshop")
 
     def step() -> object:
