@@ -127,11 +127,9 @@ def fastest_gzip() -> Callable[[bytes], bytes]:
         import deflate
 
         return deflate.gzip_decompress
-    if find_spec("isal"):
-        from isal import igzip
+    from isal import igzip
 
-        return igzip.decompress
-    return gzip.decompress
+    return igzip.decompress
 
 
 def torchio(folder: Path) -> Step:
