@@ -4,7 +4,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -23,6 +23,7 @@ app.add_typer(recipe_commands.app, name="recipe")
 SET_ASIDE_EXIT_CODE = 3
 
 
+Interpolation = Literal["linear", "cubic"]  # that of manifests.separable, which is slow to import
 Datasets = Annotated[
     list[str] | None,
     typer.Argument(help="Recipes, by name or as TOML files; the five of the paper if left out."),
@@ -55,6 +56,10 @@ def prepare(
     spacing: Annotated[
         tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
     ] = (1.5, 1.5, 3.0),
+    interpolation: Annotated[
+        Interpolation,
+        typer.Option(help="Of images; cubic keeps fine detail. Labels keep their volumes."),
+    ] = "linear",
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of processes; one per core if left out.")
     ] = os.cpu_count() or 1,
@@ -95,7 +100,7 @@ def prepare(
     from manifests.errors import MarginaliaError
     from manifests.label_space import load_label_space
 
-    target = Target(load_label_space(label_space), spacing, out)
+    target = Target(load_label_space(label_space), spacing, out, interpolation)
     decided = load_overrides(overrides) if overrides else {}
     request = Request(
         recipes=_recipes(datasets),

@@ -132,6 +132,20 @@ def test_another_spacing_or_label_space_makes_every_case_again(raw, tmp_path):
     assert next(made.manifest.cases()).merged == tuple(range(14))
 
 
+def test_another_interpolation_makes_every_case_again_and_is_told(raw, tmp_path):
+    request = request_for(raw, tmp_path, names=("btcv",))
+    request = replace(request, target=replace(request.target, spacing_mm=(7.0, 7.0, 7.0)))
+    linear = prepare(request, workers=1)
+    cubic = replace(request, target=replace(request.target, interpolation="cubic"))
+    report = prepare(cubic, workers=1)
+    assert (linear.made, report.made, prepare(cubic, workers=1).made) == (2, 2, 0)
+    told = [r.manifest.settings["prepare"]["interpolation"] for r in (linear, report)]
+    assert told == ["linear", "cubic"]
+    for old, new in zip(linear.manifest.cases(), report.manifest.cases(), strict=True):
+        assert old.image_sha256 != new.image_sha256
+        assert old.label_sha256 == new.label_sha256
+
+
 def test_datasets_can_be_added_one_by_one(raw, tmp_path):
     prepare(request_for(raw, tmp_path, names=("btcv",)), workers=1)
     both = prepare(request_for(raw, tmp_path, names=("msd_spleen",)), workers=1)
