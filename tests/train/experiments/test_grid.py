@@ -156,12 +156,12 @@ def written(tmp_path):
 
 def test_the_files_have_ours_and_the_papers_with_marks(written):
     _, folder = written
-    markdown = (folder / "table.md").read_text().splitlines()
+    markdown = (folder / "table.md").read_text(encoding="utf-8").splitlines()
     second = next(line for line in markdown if line.startswith("| second | ours"))
     assert "| **0.750 ± 0.354**" in second
     assert any(line.startswith("|  | paper | 0.960 ± 0.004 |") for line in markdown)
     assert "spleen in P1" not in "".join(markdown)
-    latex = (folder / "table.tex").read_text()
+    latex = (folder / "table.tex").read_text(encoding="utf-8")
     assert r"first \& 1 & ours & \underline{0.500 $\pm$ 0.354}" in latex
     assert r"second & ours & \textbf{0.750 $\pm$ 0.354}" in latex
     assert "% A_B: Dice" in latex

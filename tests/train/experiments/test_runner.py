@@ -126,7 +126,7 @@ def test_the_command_makes_the_table_and_its_pictures(marginalia, command, tmp_p
     folder = tmp_path / "out" / "tables" / "small"
     assert {"table.csv", "table.md", "table.tex"} <= {p.name for p in folder.iterdir()}
     assert len(list((folder / "overlays" / "typical").glob("*.png"))) == 3
-    assert "seeds: 2 a row" in (folder / "table.md").read_text()
+    assert "seeds: 2 a row" in (folder / "table.md").read_text(encoding="utf-8")
 
 
 def test_a_dry_run_lists_times_and_commands_and_writes_nothing(marginalia, command, tmp_path, path):
@@ -147,7 +147,7 @@ def test_a_slurm_array_has_a_task_for_each_run(marginalia, command, tmp_path, mo
     monkeypatch.setattr("sys.argv", ["marginalia", *words])
     result = marginalia(*words)
     assert result.exit_code == 0, result.output
-    text = script.read_text()
+    text = script.read_text(encoding="utf-8")
     assert "#SBATCH --array=0-3" in text
     tasks = [line for line in text.splitlines() if line.startswith("  'marginalia reproduce small")]
     assert [line.split("--only ")[1] for line in tasks] == [
@@ -170,7 +170,7 @@ def test_selection_on_test_cases_is_marked_everywhere(marginalia, command, tmp_p
     assert "TEST split" in result.output.replace("\n", " ")
     folder = tmp_path / "out" / "tables" / "small-selected-on-test"
     for name in ("table.csv", "table.md", "table.tex"):
-        assert "selected on the TEST split" in (folder / name).read_text()
+        assert "selected on the TEST split" in (folder / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
