@@ -27,8 +27,7 @@ class Validation:
 
     Attributes:
         cells: Mean Dice by dataset and class.
-        pictures: By case id, the first case of each dataset: prediction and truth; in the first
-            process only.
+        pictures: By case id, the first case of each dataset: prediction and truth.
     """
 
     cells: dict[Cell, float]
@@ -40,15 +39,14 @@ def validate(
 ) -> Validation:
     """Score and draw volumes, of which each process has its share; all must call it."""
     scores: list[CaseScores] = []
-    pictures: dict[str, Figure] = {}
-    drawn = set() if fabric.is_global_zero else {v.dataset for v in volumes}
+    pictures: list[tuple[str, Figure]] = []
+    first = {v.dataset: v.case_id for v in reversed(volumes)}
     for volume in share(volumes, fabric):
         found, prediction = score_volume(model, volume, device=fabric.device, overlap=overlap)
         scores.append(found)
-        if volume.dataset not in drawn:
-            drawn.add(volume.dataset)
-            pictures[volume.case_id] = _draw(model, volume, prediction)
-    return Validation(mean_cells(gathered(fabric, scores)), pictures)
+        if volume.case_id == first[volume.dataset]:
+            pictures.append((volume.case_id, _draw(model, volume, prediction)))
+    return Validation(mean_cells(gathered(fabric, scores)), dict(gathered(fabric, pictures)))
 
 
 def score_volume(

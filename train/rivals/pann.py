@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from manifests.case import Case
 from manifests.errors import TrainingError
 from manifests.merged import is_full
+from train.device import arithmetic
 from train.label_set_losses import inside
 from train.losses import marginal_cross_entropy
 from train.method import Method, Network, Objective
@@ -47,9 +48,10 @@ class PannObjective(Objective):
 
     terms = ("cross_entropy", "prior")
 
-    def __init__(self, _settings: TrainSettings, cases: Sequence[Case], network: nn.Module) -> None:
+    def __init__(self, settings: TrainSettings, cases: Sequence[Case], network: nn.Module) -> None:
         """Begin with duals that suit q, and with the network itself as its teacher."""
         super().__init__()
+        self.precision = settings.precision
         q = class_frequencies(cases)
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.stack([q, 1 - q]))
@@ -82,7 +84,8 @@ class PannObjective(Objective):
     def _pseudo_labels(self, batch: Batch, merged: Merged, partial: Tensor) -> Target:
         target = batch.target.clone()
         rows = partial.nonzero()[:, 0]
-        logits = self.teacher(batch.images[rows])
+        with arithmetic(self.precision, batch.images.device):  # as Fabric has the network compute
+            logits = self.teacher(batch.images[rows])
         target[rows] = pseudo_labels(logits, batch.target[rows], merged[rows]).to(target.dtype)
         return target
 
