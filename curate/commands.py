@@ -125,9 +125,7 @@ def prepare(
     with alone(out):
         absent = _fetch_missing(request, options, console)
         with shown(console) as notify:
-            report = run(
-                request, workers=jobs, executor=executor, notify=notify, absent=absent
-            )
+            report = run(request, workers=jobs, executor=executor, notify=notify, absent=absent)
     console.print(report_table(report))
     console.print(f"{report.made} cases made; manifest: {report.path}")
     if report.remark:

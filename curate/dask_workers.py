@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-HANDED_OVER = 1000  # jobs at a time: what waits keeps workers busy, and makes adaptive clusters grow
+HANDED_OVER = (
+    1000  # jobs at a time: what waits keeps workers busy, and makes adaptive clusters grow
+)
 SAME_HERE_AND_THERE = ("marginalia", "numpy", "scipy", "SimpleITK")  # or the bytes may differ
 
 

@@ -28,17 +28,18 @@ from manifests.merged import annotated_classes, merged_classes
 
 PIECE_ROWS = 50_000
 FINGERPRINT_BYTES = 2897  # of base64 3.9 kB, as of a CT with all its keypoints
+WHOLE = [
+    ["spleen"],
+    *([n, f"{n}_tumour"] for n in ("liver", "pancreas", "left_kidney", "right_kidney")),
+]
 # What a dataset labels and its share of the rows; the paper's five, and a large one of the day.
 DATASETS: dict[str, tuple[list[list[str]], float]] = {
-    "btcv": ([["liver"], ["spleen"], ["pancreas"], ["left_kidney"], ["right_kidney"]], 0.05),
-    "kits19": ([["left_kidney"], ["right_kidney"], ["kidney_tumour"]], 0.15),
-    "msd_liver": ([["liver"], ["liver_tumour"]], 0.1),
-    "msd_pancreas": ([["pancreas"], ["pancreas_tumour"]], 0.1),
-    "msd_spleen": ([["spleen"]], 0.1),
-    "totalsegmentator": (
-        [["liver"], ["spleen"], ["pancreas"], ["left_kidney"], ["right_kidney"]],
-        0.5,
-    ),
+    "btcv": (WHOLE, 0.05),
+    "kits19": (WHOLE[3:], 0.15),
+    "msd_liver": (WHOLE[1:2], 0.1),
+    "msd_pancreas": (WHOLE[2:3], 0.1),
+    "msd_spleen": (WHOLE[:1], 0.1),
+    "totalsegmentator": (WHOLE, 0.5),
 }
 COMMANDS = (
     ("--help", ["inspect", "--help"]),
@@ -74,7 +75,9 @@ def _piece(dataset: str, numbers: range, rng: np.random.Generator) -> pa.Table:
     blocks = [list(block) for block in DATASETS[dataset][0]]
     merged = merged_classes(tuple(frozenset(b) for b in blocks), space)
     names = [f"{dataset}/case_{i:06}" for i in numbers]
-    size = np.stack([rng.integers(low, high, n) for low, high in ((180, 300), (180, 300), (80, 400))])
+    size = np.stack(
+        [rng.integers(low, high, n) for low, high in ((180, 300), (180, 300), (80, 400))]
+    )
     voxels = rng.integers(1000, 10**6, (n, len(space))) * (np.array(merged) == range(len(space)))
     voxels[:, 1:] *= rng.random((n, len(space) - 1)) > 0.02
     voxels[:, 0] = size.prod(axis=0) - voxels[:, 1:].sum(axis=1)

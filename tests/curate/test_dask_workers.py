@@ -86,5 +86,5 @@ def test_unfit_cluster_ends_the_run_before_a_case_is_blamed(run, tmp_path, monke
 
 def test_no_cluster_at_the_address(monkeypatch):
     monkeypatch.setattr("manifests.dask_cluster.CONNECT_SECONDS", 1)
-    with pytest.raises(ClusterError, match="no Dask scheduler at tcp://127.0.0.1:9"):
+    with pytest.raises(ClusterError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         check_cluster("tcp://127.0.0.1:9")
