@@ -56,7 +56,7 @@ def connected(address: str, *, workers: int = 1) -> "Generator[Client]":
                 n_workers=workers,
                 threads_per_worker=1,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
                 preload=[NO_INTERRUPT],
             ) as cluster,
