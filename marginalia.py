@@ -11,6 +11,7 @@ from rich.console import Console
 import curate.commands
 import manifests.commands
 import train.commands
+import train.experiments.commands
 from manifests.errors import MarginaliaError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for package in (curate, manifests, train):
+for package in (curate, manifests, train, train.experiments):
     app.add_typer(package.commands.app)
 
 # Coarse, so that a patch of the tiny preset holds most of the abdomen.
@@ -90,13 +91,13 @@ def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     from curate.phantom_archives import write_phantom_archives
     from curate.prepare import prepare
     from curate.prepare_plan import Request
-    from curate.recipe import load_recipe, shipped_recipes
+    from curate.recipe import PAPER, load_recipe
     from curate.target import Target
     from manifests.label_space import load_label_space
 
     write_phantom_archives(out / "raw", seed=seed)
     target = Target(load_label_space("abdomen5"), DEMO_SPACING_MM, out / "prepared")
-    recipes = tuple(load_recipe(name) for name in shipped_recipes())
+    recipes = tuple(load_recipe(name) for name in PAPER)
     request = Request(recipes, out / "raw", target)
     return prepare(request, workers=os.cpu_count() or 1, notify=notify).manifest
 

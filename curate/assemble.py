@@ -45,7 +45,11 @@ def assemble(
         target.label_space,
         folder=target.folder,
         settings={
-            "prepare": {"spacing_mm": list(target.spacing_mm), "fuse_duplicates": fuse},
+            "prepare": {
+                "spacing_mm": list(target.spacing_mm),
+                "interpolation": target.interpolation,
+                "fuse_duplicates": fuse,
+            },
         },
     )
     try:

@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from curate.recipe import GitSource
+from curate.sources import GitSource
 from manifests.errors import RecipeError
 
 COLUMNS = ["path", "bytes", "md5"]

@@ -5,10 +5,12 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+
+from curate import recipe_commands
 
 if TYPE_CHECKING:
     from curate.download import Options
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
     from curate.workers import Executor
 
 app = typer.Typer()
+app.add_typer(recipe_commands.app, name="recipe")
 
 SET_ASIDE_EXIT_CODE = 3
 
 
+Interpolation = Literal["linear", "cubic"]  # that of manifests.separable, which is slow to import
 Datasets = Annotated[
     list[str] | None,
-    typer.Argument(help="Recipes, by name or as TOML files; all that are shipped if left out."),
+    typer.Argument(help="Recipes, by name or as TOML files; the five of the paper if left out."),
 ]
 Offline = Annotated[bool, typer.Option(help="Fetch nothing; fail at once if something is missing.")]
 AcceptLicence = Annotated[
@@ -54,6 +58,10 @@ def prepare(
     spacing: Annotated[
         tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
     ] = (1.5, 1.5, 3.0),
+    interpolation: Annotated[
+        Interpolation,
+        typer.Option(help="Of images; cubic keeps fine detail. Labels keep their volumes."),
+    ] = "linear",
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of processes; one per core if left out.")
     ] = os.cpu_count() or 1,
@@ -104,7 +112,7 @@ def prepare(
 
     if dask:
         raw, out = raw.absolute(), out.absolute()  # workers stand in other folders
-    target = Target(load_label_space(label_space), spacing, out)
+    target = Target(load_label_space(label_space), spacing, out, interpolation)
     decided = load_overrides(overrides) if overrides else {}
     request = Request(
         recipes=_recipes(datasets),
@@ -152,9 +160,9 @@ def _executor(dask: str | None, out: Path) -> "Executor":
 
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
-    from curate.recipe import load_recipe, shipped_recipes
+    from curate.recipe import PAPER, load_recipe
 
-    recipes = [load_recipe(d) for d in datasets or shipped_recipes()]
+    recipes = [load_recipe(d) for d in datasets or PAPER]
     return tuple({r.name: r for r in recipes}.values())
 
 
@@ -231,40 +239,40 @@ def download(
     console.print(f"files fetched: {count}" if count else "everything is there")
 
 
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder for the archives, the cases and the manifest.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the patients, scans and splits.")] = 0,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Of the paper's numbers of training cases.")
+    ] = 1 / 6,
+    label_space: Annotated[
+        str, typer.Option(help="Label space, by name or as a TOML file.")
+    ] = "abdomen5",
+    spacing: Annotated[
+        tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
+    ] = (6.0, 6.0, 6.0),
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of processes; one per core if left out.")
+    ] = os.cpu_count() or 1,
+) -> None:
+    """Make the phantom benchmark: partly labelled to learn from, wholly labelled to test on."""
+    from curate.phantom_benchmark import make_benchmark
+    from curate.progress import shown
+    from curate.target import Target
+    from manifests.label_space import load_label_space
+    from manifests.summary import summarise
+    from manifests.tables import summary_view
+
+    target = Target(load_label_space(label_space), spacing, out)
+    console = Console()
+    with shown(console) as notify:
+        how = {"seed": seed, "share": share, "workers": jobs}
+        manifest = make_benchmark(target, notify=notify, **how)
+    console.print(summary_view(summarise(manifest), manifest.label_space))
+
+
 def _accepts(recipe: "Recipe") -> bool:
     from curate.licence import terms
 
     return typer.confirm(f"{recipe.name}: {terms(recipe)}. Do you accept this licence?")
-
-
-recipe_app = typer.Typer(
-    help="Recipes: what is known of each source dataset.", no_args_is_help=True
-)
-app.add_typer(recipe_app, name="recipe")
-
-
-@recipe_app.command("list")
-def list_recipes() -> None:
-    """List the recipes that come with marginalia."""
-    from curate.recipe import load_recipe, shipped_recipes
-    from curate.tables import recipe_table
-
-    Console().print(recipe_table([load_recipe(name) for name in shipped_recipes()]))
-
-
-@recipe_app.command("check")
-def check_recipe(
-    recipe: Annotated[str, typer.Argument(help="Recipe, by name or as a TOML file.")],
-    label_space: Annotated[str, typer.Option(help="Label space to read it for.")] = "abdomen5",
-) -> None:
-    """Check a recipe, and say which classes its cases would tell apart."""
-    from curate.recipe import load_recipe
-    from manifests.label_space import load_label_space
-    from manifests.merged import describe, merged_classes
-
-    loaded, space = load_recipe(recipe), load_label_space(label_space)
-    console = Console()
-    console.print(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
-    console.print(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
-    if loaded.split_kidneys:
-        console.print("the kidneys are split into left and right, case by case")

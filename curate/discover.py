@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.recipe import DecathlonLayout, MasksLayout, PairsLayout, Recipe
+from curate.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
+from curate.recipe import Recipe
 from manifests.errors import SourceError
 
 
@@ -41,14 +42,22 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     Raises:
         SourceError: The dataset's list is damaged, or there is no case.
     """
-    layout = recipe.layout
-    found = _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
+    found = published(recipe.layout, root)
     masks = tuple(recipe.masks)
     cases = [SourceCase(recipe.name, name, image, label, masks) for name, image, label in found]
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
     return sorted(cases, key=lambda c: _natural(c.name))
+
+
+def published(layout: Layout, root: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Name, image and label of each labelled case; the image need not exist.
+
+    Raises:
+        SourceError: The dataset's list is damaged.
+    """
+    return _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -84,16 +93,20 @@ def _below(root: Path, relative: str, index: Path) -> Path:
 def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[tuple[str, Path, Path]]:
     labels: dict[str, Path] = {}
     for pattern in layout.labels:
-        for path in sorted(root.glob(pattern.replace("{case}", "*"))):
+        for path in sorted(files_like(root, pattern)):
             match = _matcher(pattern, layout.case).fullmatch(path.relative_to(root).as_posix())
             if match:
                 labels.setdefault(match["case"], path)
     for name, label in labels.items():
         places = [root / p.replace("{case}", name) for p in layout.images]
-        yield name, next((p for p in places if p.exists()), places[0]), label
+        yield name, next(_existing(root, layout, name), places[0]), label
+
+
+def _existing(root: Path, layout: PairsLayout | MasksLayout, name: str) -> Iterator[Path]:
+    for pattern in layout.images:
+        yield from sorted(files_like(root, pattern, name))
 
 
 def _matcher(pattern: str, case: str) -> re.Pattern[Any]:
-    head, *tails = pattern.split("{case}")
-    rest = "(?P=case)".join(map(re.escape, tails))
-    return re.compile(f"{re.escape(head)}(?P<case>{case}){rest}")
+    head, *tails = (re.escape(p).replace(r"\*", "[^/]*") for p in pattern.split("{case}"))
+    return re.compile(f"{head}(?P<case>{case}){'(?P=case)'.join(tails)}")

@@ -18,8 +18,9 @@ from curate.licence import Ask, settle_licences
 from curate.locate import where_to_get
 from curate.part_file import part_bytes
 from curate.patience import GaveUpError, Patience
-from curate.recipe import HuggingFaceSource, Recipe, SynapseSource
+from curate.recipe import Recipe
 from curate.remote_file import RemoteFile, Watch, unwatched
+from curate.sources import HuggingFaceSource, SynapseSource
 from curate.synapse_download import SynapseFile, fetch_synapse, find_token
 from manifests.errors import SourceError
 

@@ -8,18 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from curate.checksums import Checksum, read_checksums
+from curate.layouts import PairsLayout
 from curate.locate import Location, locate
 from curate.part_file import part_bytes
-from curate.recipe import (
-    GitSource,
-    HttpSource,
-    HuggingFaceSource,
-    PairsLayout,
-    Recipe,
-    Source,
-    SynapseSource,
-)
+from curate.recipe import Recipe
 from curate.remote_file import RemoteFile
+from curate.sources import GitSource, HttpSource, HuggingFaceSource, Source, SynapseSource
 from manifests.errors import SourceError
 
 PARTIAL = "partial"  # the folder where files grow; it is there while a download is under way

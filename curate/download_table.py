@@ -9,7 +9,7 @@ from rich.table import Table
 
 from curate.download_plan import PlannedSource
 from curate.licence import read_acceptance
-from curate.recipe import HttpSource, SynapseSource
+from curate.sources import HttpSource, SynapseSource
 from manifests.cells import new_table, plain
 
 NAMED = 5  # so many outdated files are named

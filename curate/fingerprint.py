@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from curate.keypoints import FRAMES, Keypoints, find_keypoints
-from manifests.grid import IDENTITY, Grid
+from manifests.grid import Grid
+from manifests.resampling import resample_linear
 
 VERSION = 1
 LATTICE_MM = 3.0
@@ -82,9 +83,10 @@ def _on_lattice(image: sitk.Image) -> sitk.Image:
     size = np.maximum(np.floor((corners.max(axis=0) - low) / LATTICE_MM + 1e-6) + 1, 1)
     if math.prod(size) > MOST_LATTICE_POINTS:
         return sitk.Image([1, 1, 1], sitk.sitkFloat32)
-    place = (low.tolist(), (LATTICE_MM,) * 3, IDENTITY)
-    how = (sitk.Transform(), sitk.sitkLinear, *place, AIR_HU, sitk.sitkFloat32)
-    return sitk.Resample(coarse, [int(n) for n in size], *how)
+    x, y, z = (int(n) for n in size)
+    spacing_mm = (LATTICE_MM, LATTICE_MM, LATTICE_MM)
+    lattice = Grid((x, y, z), spacing_mm, tuple(low.tolist()))
+    return resample_linear(coarse, lattice, outside=AIR_HU)
 
 
 def _to_bytes(keypoints: Keypoints) -> bytes:

@@ -151,6 +151,7 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
     label.CopyInformation(sitk.ReadImage(str(target.folder / first.label)))
     write_volume(label, label_path)
     voxels = np.bincount(joined.annotation.ids.ravel(), minlength=len(space))
+    hu = _voxels(first.image, target)
     annotated = annotated_classes(joined.annotation.merged)
     return replace(
         first,
@@ -165,7 +166,7 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
         volume_ml=tuple((voxels * np.prod(first.spacing_mm) / MM3_PER_ML).tolist()),
         image_sha256=sha256_of(image_path),
         label_sha256=sha256_of(label_path),
-        **intensities(_voxels(first.image, target), joined.annotation.ids),
+        **intensities(hu, hu[joined.annotation.ids > 0]),
         findings=(*_findings(group, joined), *absences(space, annotated, voxels)),
         recipe="+".join(dict.fromkeys(case.recipe for case in group)),
         recipe_version="+".join(dict.fromkeys(case.recipe_version for case in group)),

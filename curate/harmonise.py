@@ -21,15 +21,10 @@ from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.content_hash import sha256_of
 from manifests.findings import Finding
-from manifests.grid import (
-    Grid,
-    harmonised_grid,
-    orientation_code,
-    resample_image,
-    resample_label,
-)
+from manifests.grid import Grid, harmonised_grid, orientation_code
 from manifests.label_space import LabelSpace
 from manifests.merged import annotated_classes, merged_classes
+from manifests.resampling import resample_image, resample_label
 
 MM3_PER_ML = 1000.0
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
@@ -53,13 +48,15 @@ def harmonise(
     merged = merged_classes(block_map.blocks, target.label_space)
     classes = block_map.to_classes(target.label_space, merged)
     grid = harmonised_grid(source, target.spacing_mm)
-    image, classes = resample_image(image, grid), resample_label(classes, grid)
+    image = resample_image(image, grid, interpolation=target.interpolation)
+    classes = resample_label(classes, grid)
     folder = target.case_folder(case)
     image_path, label_path = folder / "image.nii", folder / "label.nii"
     write_volume(image, image_path)
     write_volume(classes, label_path)
     hu, ids = map(sitk.GetArrayViewFromImage, (image, classes))
-    voxels = np.bincount(ids.ravel(), minlength=len(target.label_space))
+    inside = ids > 0
+    hu_inside, voxels = hu[inside], _count(ids[inside], ids.size, len(target.label_space))
     annotated = annotated_classes(merged)
     return Case(
         case_id=case.case_id,
@@ -87,7 +84,7 @@ def harmonise(
         size=grid.size_xyz,
         spacing_mm=grid.spacing_mm,
         origin_mm=grid.origin_mm,
-        **intensities(hu, ids),
+        **intensities(hu, hu_inside),
         findings=(
             *findings,
             *orientation_findings(verdicts),
@@ -132,20 +129,38 @@ def absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray) 
     ]
 
 
-def intensities(hu: np.ndarray, ids: np.ndarray) -> dict[str, float]:
-    """The manifest's columns of Hounsfield units."""
-    foreground = hu[ids > 0]
+def _count(foreground: np.ndarray, total: int, classes: int) -> np.ndarray:
+    """Voxels of each class, given those that are not background."""
+    voxels = np.bincount(foreground, minlength=classes)
+    voxels[0] = total - len(foreground)
+    return voxels
+
+
+def intensities(hu: np.ndarray, foreground: np.ndarray) -> dict[str, float]:
+    """The manifest's columns of Hounsfield units (int16): of all voxels and of the foreground's."""
     low, high = np.percentile(foreground, (0.5, 99.5)) if foreground.size else (np.nan, np.nan)
+    mean, spread = _moments(hu)
+    foreground_mean, foreground_spread = _moments(foreground[None])
     return {
         "hu_min": float(hu.min()),
         "hu_max": float(hu.max()),
-        "hu_mean": float(hu.mean(dtype=np.float64)),
-        "hu_std": float(hu.std(dtype=np.float64)),
-        "foreground_hu_mean": float(foreground.mean()) if foreground.size else np.nan,
-        "foreground_hu_std": float(foreground.std()) if foreground.size else np.nan,
+        "hu_mean": mean,
+        "hu_std": spread,
+        "foreground_hu_mean": foreground_mean,
+        "foreground_hu_std": foreground_spread,
         "foreground_hu_low": float(low),
         "foreground_hu_high": float(high),
     }
+
+
+def _moments(hu: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation: sums of whole numbers, exact, without a copy of the volume."""
+    if not hu.size:
+        return np.nan, np.nan
+    layers = (layer.astype(np.float64).ravel() for layer in hu)
+    sums = np.array([(layer.sum(), layer @ layer) for layer in layers])
+    mean, square = sums.sum(axis=0) / hu.size
+    return float(mean), float(np.sqrt(max(square - mean**2, 0.0)))
 
 
 def write_volume(image: sitk.Image, path: Path) -> None:

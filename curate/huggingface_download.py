@@ -24,8 +24,8 @@ from huggingface_hub.hf_api import RepoFile
 from curate.http_answer import PASSING
 from curate.http_client import certificate_problem, new_client
 from curate.patience import BrokenOffError, Patience, asked_seconds, patiently
-from curate.recipe import HuggingFaceSource
 from curate.remote_file import RemoteFile
+from curate.sources import HuggingFaceSource
 from manifests.errors import SourceError
 
 BATCH = 500  # the server takes a thousand paths at a time

@@ -8,8 +8,8 @@ Source: the frame is that of ORB (Rublee et al. 2011, section 3.2) taken to thre
 to whole turns; the bits are those of Charikar 2002; keypoints are spread as by Brown et al. 2005.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from functools import cache
 from hashlib import sha256
 from itertools import permutations, product
@@ -17,7 +17,9 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
-Positions = NDArray[np.int64]  # [n, 3], along the axes of the array
+from curate.blobs import CHUNK_VOXELS, cells_of, find_blobs
+from curate.extrema import DIRECTIONS, Positions, binomial_sums, standing_out, values_at
+
 Samples = NDArray[np.float32]  # [n, 52]
 
 SMOOTHED = 2  # voxels at each edge that smoothing takes away
@@ -29,11 +31,12 @@ LEAST_CONTRAST_HU = 30.0
 LEAST_MARGIN = 0.1  # of the greatest of them
 LEAST_MARGIN_TO_CONTRAST = 0.2
 CLEARLY = 0.9  # a neighbour is stronger if even so much of its contrast is
-CELLS = 4000  # of the image; the strongest keypoint of each stands for election
-CHUNK_VOXELS = 1 << 23
+SMALL_VOXELS = 1 << 22  # of an array that is searched whole
+PATCH = 4 + 2 * BORDER  # voxels along each axis around a blob; a keypoint may be in its middle four
+BEFORE_BLOB = 6  # of these
+PATCHES_AT_A_TIME = 64  # as much as a processor keeps at hand
 WEIGHT = 16.0**3  # of the smoothing, whose sums stay whole numbers
 
-DIRECTIONS = np.array([d for d in product((-1, 0, 1), repeat=3) if any(d)])
 _UNIT = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
 OFFSETS = np.concatenate([np.rint(_UNIT * radius).astype(int) for radius in (2, REACH)])
 FRAMES = np.array(
@@ -72,19 +75,16 @@ class _Found:
 def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
     """The keypoints of a CT that are spread most evenly over it.
 
-    Turning, flipping and cropping the array changes which are found only near the cut; adding a
-    constant changes nothing, and so does what is less than half a Hounsfield unit.
+    In a large array they are looked for around blobs only. Turning, flipping and cropping the array
+    changes few of those that are found; adding a constant changes nothing, and so does what is less
+    than half a Hounsfield unit.
 
     Args:
         hu: Hounsfield units, up to a constant, in an array of three axes.
         most: Return no more than so many.
     """
-    parts = [_in_chunk(hu, start, stop) for start, stop in _chunks(hu.shape)]
-    found = _Found(
-        np.concatenate([np.zeros((0, 3), np.int64), *(p.position for p in parts)]),
-        np.concatenate([np.zeros(0, np.float32), *(p.contrast for p in parts)]),
-        np.concatenate([np.zeros((0, len(OFFSETS)), np.float32), *(p.samples for p in parts)]),
-    )
+    small = hu.size <= SMALL_VOXELS or min(hu.shape) <= 2 * BORDER
+    found = _found_on_all(hu) if small else _found_around_blobs(hu)
     frame, margin, greatest = _frames(found.samples)
     limit = np.maximum(LEAST_MARGIN * greatest, LEAST_MARGIN_TO_CONTRAST * found.contrast)
     chosen = np.flatnonzero(margin >= limit)
@@ -98,60 +98,49 @@ def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
     )
 
 
-def _chunks(size: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    if min(size) <= 2 * BORDER:
-        return
-    depth = max(1, CHUNK_VOXELS // (size[1] * size[2]))
-    for start in range(BORDER, size[0] - BORDER, depth):
-        yield start, min(start + depth, size[0] - BORDER)
+def _found_on_all(hu: NDArray[np.generic]) -> _Found:
+    """All keypoints of a small array."""
+    depth = max(1, CHUNK_VOXELS // hu[0].size)
+    starts = range(0, len(hu) - 2 * BORDER, depth) if min(hu.shape) > 2 * BORDER else ()
+    return _together(
+        _found_in_patches(hu[None, start : start + depth + 2 * BORDER], np.array([[start, 0, 0]]))
+        for start in starts
+    )
 
 
-def _in_chunk(hu: NDArray[np.generic], start: int, stop: int) -> _Found:
-    """The candidates at `start` up to and without `stop` on the first axis."""
-    part = hu[start - BORDER : stop + BORDER]
-    smooth = _smoothed(np.rint(part).astype(np.float32))
-    position = _extrema(smooth)
-    around = [s * REACH for s in np.concatenate([np.eye(3, dtype=int), -np.eye(3, dtype=int)])]
-    ring = sum(smooth[tuple((position + step).T)].astype(np.float64) for step in around) / 6
-    contrast = np.abs(smooth[tuple(position.T)] - ring) / WEIGHT
-    strong = contrast >= LEAST_CONTRAST_HU
-    position = position[strong]
-    samples = smooth[tuple(np.moveaxis(position[:, None] + OFFSETS, -1, 0))]
-    position += np.array((start - BORDER + SMOOTHED, SMOOTHED, SMOOTHED))
-    return _Found(position, contrast[strong].astype(np.float32), samples)
+def _found_around_blobs(hu: NDArray[np.generic]) -> _Found:
+    """All keypoints around what stands out on voxels of twice the size."""
+    blobs = find_blobs(hu)
+    size = np.minimum(PATCH, hu.shape)
+    corner = np.clip(blobs - BEFORE_BLOB, 0, np.array(hu.shape) - size)
+    patches = np.lib.stride_tricks.sliding_window_view(hu, tuple(size))
+    found = _together(
+        _found_in_patches(patches[tuple(some.T)], some)
+        for some in np.array_split(corner, len(corner) // PATCHES_AT_A_TIME + 1)
+        if len(some)
+    )
+    once = np.unique(found.position, axis=0, return_index=True)[1]
+    return _Found(found.position[once], found.contrast[once], found.samples[once])
 
 
-def _smoothed(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weigh voxels by 1, 4, 6, 4, 1 along each axis; the edges fall away.
-
-    Sums of whole numbers below 2^24 are exact, so they are the same in whichever order.
-    """
-    for axis in range(3):
-        a, b, c, d, e = (_cut(hu, axis, k, hu.shape[axis] - 4 + k) for k in range(5))
-        hu = a + e
-        hu += 4 * (b + d)
-        hu += 6 * c
-    return hu
+def _together(parts: Iterable[_Found]) -> _Found:
+    none = _Found(
+        np.zeros((0, 3), np.int64),
+        np.zeros(0, np.float32),
+        np.zeros((0, len(OFFSETS)), np.float32),
+    )
+    every = [none, *parts]
+    return _Found(*(np.concatenate([getattr(p, f.name) for p in every]) for f in fields(_Found)))
 
 
-def _extrema(smooth: NDArray[np.float32]) -> Positions:
-    """Positions, as far from the edges as is looked at, that no neighbour exceeds or undercuts."""
-    inner = smooth
-    for axis in range(3):
-        inner = _cut(inner, axis, REACH - 1, inner.shape[axis] - REACH + 1)
-    centre = inner[1:-1, 1:-1, 1:-1]
-    extreme = np.zeros(centre.shape, bool)
-    for pick in (np.maximum, np.minimum):
-        best = inner
-        for axis in range(3):
-            a, b, c = (_cut(best, axis, k, best.shape[axis] - 2 + k) for k in range(3))
-            best = pick(pick(a, b), c)
-        extreme |= centre == best
-    return np.argwhere(extreme) + REACH
-
-
-def _cut(array: NDArray[np.float32], axis: int, start: int, stop: int) -> NDArray[np.float32]:
-    return array[(*[slice(None)] * axis, slice(start, stop))]
+def _found_in_patches(patches: NDArray[np.generic], corner: Positions) -> _Found:
+    """All keypoints in patches [n, z, y, x] of an array, by the positions of their corners."""
+    # the patches side by side on the last axis, where sums over long rows are fast
+    part = np.moveaxis(patches, 0, -1)
+    smooth = binomial_sums(np.ascontiguousarray(np.rint(part), np.float32), times=SMOOTHED * 2)
+    place, contrast = standing_out(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
+    position = corner[place[:, 3]] + place[:, :3] + SMOOTHED
+    return _Found(position, contrast / WEIGHT, values_at(smooth, place, OFFSETS))
 
 
 def _frames(
@@ -210,9 +199,7 @@ def _spread(
     Only the strongest of each cell is looked at.
     """
     order = np.argsort(-contrast, kind="stable")
-    side = max(4, int((np.prod(size, dtype=float) / CELLS) ** (1 / 3)))
-    cells = np.ravel_multi_index(tuple(position[order].T // side), [n // side + 1 for n in size])
-    order = order[np.sort(np.unique(cells, return_index=True)[1])]
+    order = order[np.sort(np.unique(cells_of(position[order], size), return_index=True)[1])]
     place = position[order].astype(np.float32)
     stronger = np.searchsorted(-contrast[order], -contrast[order] / CLEARLY)
     radius = np.full(len(order), np.inf, np.float32)

@@ -16,7 +16,7 @@ GREATEST = np.iinfo(np.uint16).max
 NEAR_INTEGER = 1e-3
 SLAB_VOXELS = 1 << 22
 
-Values = NDArray[np.uint16]
+Values = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[Values, list[Finding]]:
@@ -83,11 +83,13 @@ def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]
 
 
 def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[Values, list[Finding]]:
-    """Label values as unsigned 16-bit numbers; those that are off by a trifle are rounded.
+    """Label values as unsigned 8-bit or 16-bit numbers; those off by a trifle are rounded.
 
     Raises:
         SetAsideError: They are not whole, negative, or too large.
     """
+    if voxels.dtype == np.uint8:
+        return voxels, []
     values, furthest = np.empty(voxels.shape, np.uint16), 0.0
     for start, stop in _slabs(voxels):
         slab = voxels[start:stop]
@@ -133,8 +135,10 @@ def _check_listed(voxels: Values, values: Collection[int], path: Path) -> None:
 
 def _present(voxels: Values) -> NDArray[np.bool_]:
     present = np.zeros(GREATEST + 1, np.bool_)
-    for start, stop in _slabs(voxels):  # an index takes eight bytes for each voxel
-        present[voxels[start:stop]] = True
+    for start, stop in _slabs(voxels):  # labels are the same over long runs
+        flat = voxels[start:stop].reshape(-1)
+        present[flat[0]] = True
+        present[flat[1:][flat[1:] != flat[:-1]]] = True
     return present
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from curate.recipe import DecathlonLayout, HttpSource, Recipe, SynapseSource
+from curate.layouts import DecathlonLayout, files_like
+from curate.recipe import Recipe
+from curate.sources import HttpSource, SynapseSource
 from manifests.errors import SourceError
 
 
@@ -66,7 +68,7 @@ def _holds(recipe: Recipe, root: Path) -> bool:
     layout = recipe.layout
     if isinstance(layout, DecathlonLayout):
         return (root / layout.index).is_file()
-    return any(any(root.glob(p.replace("{case}", "*"))) for p in layout.labels)
+    return any(any(files_like(root, p)) for p in layout.labels)
 
 
 def _archives(recipe: Recipe, place: Path) -> Iterator[Path]:

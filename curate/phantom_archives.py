@@ -52,6 +52,7 @@ class Job:
         seed: The case's own.
         in_plane_mm: Replaces the dataset's pixel spacing.
         slice_mm: Replaces the dataset's slice spacing.
+        whole: Every structure is labelled, by its id.
     """
 
     dataset: str
@@ -59,6 +60,7 @@ class Job:
     seed: np.random.SeedSequence
     in_plane_mm: float | None
     slice_mm: float | None
+    whole: bool
 
 
 def write_phantom_archives(
@@ -68,6 +70,7 @@ def write_phantom_archives(
     cases: Mapping[str, int] | None = None,
     in_plane_mm: float | None = None,
     slice_mm: float | None = None,
+    whole: bool = False,
 ) -> list[Path]:
     """Write one archive per dataset, the same bytes for the same arguments.
 
@@ -80,6 +83,7 @@ def write_phantom_archives(
         cases: Labelled cases of each dataset to write; `DEFAULT_CASES` if none is given.
         in_plane_mm: Replaces the pixel spacings; larger is faster.
         slice_mm: Replaces the slice spacings.
+        whole: Label every structure of every dataset, by its place in `STRUCTURES` from 1 on.
 
     Returns:
         The archives' paths.
@@ -93,7 +97,7 @@ def write_phantom_archives(
     # Threads, not processes: NumPy and zlib let go of the interpreter's lock.
     with ThreadPoolExecutor(cpu_count()) as pool:
         for plan in plans:
-            jobs = _jobs(plan, seed, in_plane_mm, slice_mm)
+            jobs = _jobs(plan, seed, in_plane_mm, slice_mm, whole=whole)
             path = folder / plan.archive
             _write_archive(path, _members(plan, pool.map(_compute, jobs)))
             written.append(path)
@@ -115,7 +119,12 @@ def _checked(cases: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _jobs(
-    plan: ArchivePlan, seed: int, in_plane_mm: float | None, slice_mm: float | None
+    plan: ArchivePlan,
+    seed: int,
+    in_plane_mm: float | None,
+    slice_mm: float | None,
+    *,
+    whole: bool,
 ) -> list[Job]:
     """Return an archive's cases, each with a seed that only its place determines."""
     place = list(CAPACITIES).index(plan.dataset)
@@ -128,6 +137,7 @@ def _jobs(
             np.random.SeedSequence(seed, spawn_key=(place, kind, index)),
             in_plane_mm,
             slice_mm,
+            whole,
         )
         for kind, group in enumerate((labelled, others))
         for index, case in enumerate(group)
@@ -144,7 +154,7 @@ def _compute(job: Job) -> tuple[Grid, list[Member]]:
     image = acquire(hu, scan, rng)
     files = [(job.case.image, _nifti(image, scan.grid, couch_mm, job.case, job.case.image_type))]
     if job.case.label:
-        label = _label_lookup(job.dataset)[structures]
+        label = structures if job.whole else _label_lookup(job.dataset)[structures]
         data = _nifti(label, scan.grid, couch_mm, job.case, job.case.label_type)
         files.append((job.case.label, data))
     return scan.grid, files

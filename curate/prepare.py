@@ -192,7 +192,8 @@ def _left_out(count: int) -> str:
         return ""
     return (
         f"{count} cases of other datasets in the folder were made with another label space, "
-        f"spacing or marginalia, and are not in the manifest: prepare them again with these"
+        f"spacing, interpolation or marginalia, and are not in the manifest: prepare them again "
+        f"with these"
     )
 
 

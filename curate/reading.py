@@ -25,8 +25,8 @@ def read_case(
         values: The label values that the recipe lists.
 
     Returns:
-        The image in Hounsfield units (any pixel type), the label (uint16, only 0 and `values`),
-        and what was noticed.
+        The image in Hounsfield units (any pixel type), the label (uint8 or uint16, only 0 and
+        `values`), and what was noticed.
 
     Raises:
         SetAsideError: The case cannot be used as it is.

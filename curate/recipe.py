@@ -1,197 +1,40 @@
 """Recipes: all there is to know of one source dataset, as one TOML file."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
+from curate.facts import Facts
+from curate.layouts import Layout, MasksLayout, Names
+from curate.sources import FOLDER, Source
 from manifests.errors import RecipeError
 from manifests.label_space import Name
 from manifests.merged import Block, as_blocks
 from manifests.structures import Structure, unknown_structures, vocabulary
 from manifests.toml_file import read_toml
 
-FOLDER = Path(__file__).with_name("recipes")
+# The datasets of Shi et al. 2021, section 4.1, which a command means when it is told none.
+PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
 
-Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Names = Annotated[tuple[str, ...], Field(min_length=1)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class HttpSource(_Facts):
-    """One file behind a plain URL."""
-
-    kind: Literal["http"]
-    file: str
-    url: Annotated[str, Field(pattern=r"^https://")]
-    md5: Hex32
-    sha256: Hex64
-    bytes: int | None = None
-    about_bytes: int | None = None
-
-
-class SynapseSource(_Facts):
-    """One file in a Synapse project whose terms the user has to accept."""
-
-    kind: Literal["synapse"]
-    file: str
-    synapse_id: str
-    project: str
-    md5: Hex32
-    about_bytes: int | None = None
-
-
-class HuggingFaceSource(_Facts):
-    """One file per case in a pinned revision of a Hugging Face data set.
-
-    Attributes:
-        repository: As in `owner/name`.
-        revision: A commit.
-        files: Where a case's file lies in the repository; `{case}` stands for the case.
-        case: A case's name, made from its number.
-        first: The first case's number.
-        last: The last case's number; the repository may hold more.
-        about_bytes: All of the files together.
-    """
-
-    kind: Literal["huggingface"]
-    repository: str
-    revision: Hex40
-    files: str
-    case: str
-    first: int
-    last: int
-    about_bytes: int | None = None
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Where the files lie in the repository."""
-        numbers = range(self.first, self.last + 1)
-        return tuple(self.files.replace("{case}", self.case.format(n)) for n in numbers)
-
-
-class GitSource(_Facts):
-    """Files in a pinned commit of a git repository whose host serves single files.
-
-    Attributes:
-        repository: What is cloned.
-        revision: A commit.
-        url: Where the host serves a file; `{revision}` and `{path}` stand for what they say.
-        files: Where a case's file lies in the repository; `{case}` stands for the case.
-        checksums: Table of the files to be had, with the columns path, bytes and md5; it lies
-            beside the recipe.
-    """
-
-    kind: Literal["git"]
-    repository: str
-    revision: Hex40
-    url: Annotated[str, Field(pattern=r"^https://.*\{revision\}.*\{path\}")]
-    files: str
-    checksums: Path
-
-    @field_validator("checksums")
-    @classmethod
-    def _find_beside_the_recipe(cls, path: Path, info: ValidationInfo) -> Path:
-        path = ((info.context or {}).get("folder", FOLDER) / path).resolve()
-        if not path.is_file():
-            msg = f"there is no file {path}"
-            raise ValueError(msg)
-        return path
-
-
-Source = Annotated[
-    HttpSource | SynapseSource | HuggingFaceSource | GitSource, Field(discriminator="kind")
-]
-
-
-class _Layout(_Facts):
-    archives: tuple[str, ...] = ()
-    roots: Names
-
-
-class DecathlonLayout(_Layout):
-    """Images and labels are listed in a `dataset.json` at the root.
-
-    Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
-        index: The list's name.
-    """
-
-    kind: Literal["decathlon"]
-    index: str = "dataset.json"
-
-
-class _NamedLayout(_Layout):
-    """A layout in which files are found by their names; `{case}` stands for the case.
-
-    Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
-        case: Regular expression of a case's name.
-        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
-            is taken.
-        labels: Where a label may lie, likewise.
-    """
-
-    case: str
-    images: Names
-    labels: Names
-
-    @field_validator("images", "labels")
-    @classmethod
-    def _name_the_case(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        if bad := [p for p in patterns if "{case}" not in p]:
-            msg = f"{bad[0]!r} does not contain {{case}}"
-            raise ValueError(msg)
-        return patterns
-
-
-class PairsLayout(_NamedLayout):
-    """An image file and a label file for each case."""
-
-    kind: Literal["pairs"]
-
-
-class MasksLayout(_NamedLayout):
-    """As with pairs, but a label is a folder with one mask file per structure.
-
-    The recipe's `masks` names the files; its `values` follow from them.
-    """
-
-    kind: Literal["masks"]
-
-
-Layout = Annotated[DecathlonLayout | PairsLayout | MasksLayout, Field(discriminator="kind")]
-
-
-class Remark(_Facts):
+class Remark(Facts):
     """Something known of the dataset, or of some of its cases."""
 
     text: str
     cases: tuple[str, ...] = ()
 
 
-class Recipe(_Facts):
+class Recipe(Facts):
     """One source dataset.
 
     Attributes:
         name: The dataset's name in manifests and on the command line.
         version: Changes when the recipe would give other cases.
         values: What each label value covers, as a set of structures; 0 is what nothing covers.
+            Values of the same set are read as one.
         masks: What each mask file covers, likewise, in a dataset with one mask file per structure;
             its values are their numbers from 1 on. Where masks overlap, the first listed counts.
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
@@ -219,7 +62,12 @@ class Recipe(_Facts):
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The sets of structures that one label value covers."""
-        return as_blocks(self.values.values())
+        return as_blocks({frozenset(structures) for structures in self.values.values()})
+
+    @property
+    def covered(self) -> dict[int | str, tuple[str, ...]]:
+        """What each label value, or each mask file, covers."""
+        return {**self.masks} if self.masks else {**self.values}
 
     @model_validator(mode="before")
     @classmethod
@@ -245,11 +93,16 @@ class Recipe(_Facts):
         return ["masks: expected a [masks] table with the layout kind 'masks', and only with it"]
 
     def _naming_problems(self) -> list[str]:
-        used = [s for block in self.values.values() for s in block]
+        blocks = {frozenset(block) for block in self.values.values()}
+        used = [s for block in sorted(blocks, key=sorted) for s in block]
         twice = sorted({s for s in used if used.count(s) > 1})
         return [
             *unknown_structures([*used, *self.unlabelled], self.structures),
-            *(f"structure {s!r} is covered by two values" for s in twice),
+            *(
+                f"structure {s!r} is covered by two values that cover different things: expected "
+                f"it in one value, or in values of the same list"
+                for s in twice
+            ),
         ]
 
     def _part_problems(self) -> list[str]:

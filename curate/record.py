@@ -18,7 +18,7 @@ from manifests.content_hash import files_of, sha256_of
 NAME = "case.json"
 VOLUMES = ("image.nii", "label.nii")
 # Changes when the same input and settings give other voxels or another row.
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 # What a recipe tells people, and where its files are: none of it changes a voxel.
 TOLD = {
     *("title", "licence", "commercial_use", "citation", "homepage", "remarks"),
@@ -71,6 +71,7 @@ def settings_key(target: Target) -> str:
             "method": METHOD_VERSION,
             "label_space": target.label_space.model_dump(mode="json"),
             "spacing_mm": [float(mm) for mm in target.spacing_mm],
+            "interpolation": target.interpolation,
         }
     )
 

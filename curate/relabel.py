@@ -27,9 +27,11 @@ class BlockMap:
     @classmethod
     def of(cls, label: sitk.Image, values: Mapping[int, Sequence[str]]) -> Self:
         """Number the blocks of a label volume that holds only 0 and the keys of `values`."""
+        blocks = tuple(dict.fromkeys(frozenset(v) for v in values.values()))
         table = np.zeros(max(values) + 1, np.uint8)
-        table[list(values)] = np.arange(1, len(values) + 1)
-        return cls(look_up(label, table), tuple(frozenset(v) for v in values.values()))
+        for value, structures in values.items():
+            table[value] = blocks.index(frozenset(structures)) + 1
+        return cls(look_up(label, table), blocks)
 
     def two_sided(self) -> sitk.Image:
         """uint8 volume: 1 where a block holds structures of both sides of the body."""
@@ -57,7 +59,10 @@ class BlockMap:
                 blocks.append(block)
                 table[number] = len(blocks)
         old, side = map(sitk.GetArrayViewFromImage, (self.volume, sides))
-        return BlockMap(_on_grid_of(self.volume, table[old, side]), tuple(blocks))
+        parted = _looked_up(old, table[:, 0])
+        where = np.flatnonzero(side)
+        parted.reshape(-1)[where] = table[old.reshape(-1)[where], side.reshape(-1)[where]]
+        return BlockMap(_on_grid_of(self.volume, parted), tuple(blocks))
 
     def to_classes(self, space: LabelSpace, merged: Merged) -> sitk.Image:
         """The uint8 volume of representatives."""
@@ -71,8 +76,24 @@ def sided(side: str) -> frozenset[str]:
 
 
 def look_up(volume: sitk.Image, table: np.ndarray) -> sitk.Image:
-    """`table[volume]`, on the same grid."""
-    return _on_grid_of(volume, table[sitk.GetArrayViewFromImage(volume)])
+    """`table[volume]` (uint8), on the same grid."""
+    return _on_grid_of(volume, _looked_up(sitk.GetArrayViewFromImage(volume), table))
+
+
+def _looked_up(voxels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """`table[voxels]`, layer by layer: an array that serves as an index takes eight times as much.
+
+    Up to 256 entries, the translation of bytes is ten times as fast.
+    """
+    found = np.empty(voxels.shape, np.uint8)
+    every = bytes(table).ljust(256, b"\0")
+    for old, new in zip(voxels, found, strict=True):
+        if len(table) > 256:
+            new[...] = table[old]
+        else:
+            translated = old.astype(np.uint8).tobytes().translate(every)
+            new[...] = np.frombuffer(translated, np.uint8).reshape(new.shape)
+    return found
 
 
 def _on_grid_of(volume: sitk.Image, voxels: np.ndarray) -> sitk.Image:

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 
 from curate.patience import Patience
-from curate.recipe import SynapseSource
 from curate.remote_file import RemoteFile, Transfer, Watch, unwatched
+from curate.sources import SynapseSource
 from manifests.errors import SourceError
 
 LOOK_SECONDS = 0.5

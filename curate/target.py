@@ -5,6 +5,7 @@ from pathlib import Path
 
 from curate.discover import SourceCase
 from manifests.label_space import LabelSpace
+from manifests.separable import Interpolation
 
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
 
@@ -17,11 +18,13 @@ class Target:
         label_space: The classes.
         spacing_mm: Along x, y, z.
         folder: The folder of the manifest.
+        interpolation: Of images; labels keep the volumes of their structures.
     """
 
     label_space: LabelSpace
     spacing_mm: tuple[float, float, float]
     folder: Path
+    interpolation: Interpolation = "linear"
 
     def case_folder(self, case: SourceCase) -> Path:
         """Where the files of one case go."""

@@ -8,7 +8,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from manifests.grid import Grid, resample_image
+from manifests.grid import Grid
+from manifests.resampling import resample_image
 
 STEP_MM = 4.0
 VOXEL_ML = STEP_MM**3 / 1000
@@ -81,7 +82,8 @@ class Torso:
         large = np.bincount(parts.ravel()) * VOXEL_ML >= LUNG_ML
         ids = [i for i in np.unique(core) if i > 0 and large[i]]
         limit_hu = np.median(self.hu[~self.body]) + LUNG_ABOVE_AIR_HU
-        core_hu = np.atleast_1d(ndimage.median(self.hu, core, ids)) if ids else []
+        inside = core > 0  # the rest would be sorted, too
+        core_hu = np.atleast_1d(ndimage.median(self.hu[inside], core[inside], ids)) if ids else []
         return np.isin(parts, [i for i, hu in zip(ids, core_hu, strict=True) if hu > limit_hu])
 
     @cached_property

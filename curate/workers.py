@@ -13,6 +13,13 @@ from typing import Protocol, TypeVar
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+# Of what numpy may be built with: OpenBLAS, MKL, Accelerate.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 START_METHOD = "spawn"  # a fork would copy the threads' locks, held or not
 
 
@@ -108,6 +115,8 @@ def _outcome(future: Future[Result]) -> Result | Exception:
 
 def _begin(threads: int) -> None:
     """What each worker does first."""
+    # read when the libraries are loaded, so before the import that loads them
+    os.environ |= dict.fromkeys(THREADS, str(threads))
     import SimpleITK as sitk
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent says that it was interrupted

@@ -5,6 +5,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from manifests.errors import MarginaliaError
@@ -29,7 +30,7 @@ def check_cluster(address: str) -> None:
         ClusterError: There is none, or Dask is not installed.
     """
     if address == HERE:
-        _import_distributed()
+        _require_distributed()
         return
     with connected(address):
         pass
@@ -46,7 +47,7 @@ def connected(address: str, *, workers: int = 1) -> "Generator[Client]":
     Raises:
         ClusterError: There is no cluster at the address, or Dask is not installed.
     """
-    _import_distributed()
+    _require_distributed()
     from distributed import Client, LocalCluster  # pyright: ignore[reportMissingImports]
 
     if address == HERE:
@@ -73,9 +74,7 @@ def connected(address: str, *, workers: int = 1) -> "Generator[Client]":
         yield client
 
 
-def _import_distributed() -> None:
-    try:
-        import distributed  # pyright: ignore[reportMissingImports] # noqa: F401
-    except ImportError as error:
+def _require_distributed() -> None:
+    if find_spec("distributed") is None:
         msg = "--dask needs the package distributed: install marginalia[dask]"
-        raise ClusterError(msg) from error
+        raise ClusterError(msg)

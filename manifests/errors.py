@@ -42,6 +42,17 @@ class CheckpointError(TrainingError):
     """A checkpoint is damaged, or belongs to something else."""
 
 
+# What pydantic says of values in its own words, in the file's.
+PLAIN = {
+    "missing": "is missing",
+    "extra_forbidden": "no such key; compare its spelling",
+    "tuple_type": 'expected a list, as in ["one", "two"]',
+    "dict_type": "expected a table",
+    "string_type": 'expected text in quotes, as in "1"',
+}
+LONGEST = 100  # characters of what came
+
+
 def explain(error: ValidationError, what: str) -> str:
     """Say which keys of a file or of settings are wrong, one line each.
 
@@ -50,8 +61,13 @@ def explain(error: ValidationError, what: str) -> str:
         what: The thing and its file, as in `"recipe /data/mine.toml"`.
     """
     lines = [
-        f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}"
-        + (f" (got {e['input']!r})" if e["type"] != "missing" and e["loc"] else "")
+        f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {PLAIN.get(e['type'], e['msg'])}"
+        + (f" (got {_short(e['input'])})" if e["type"] != "missing" and e["loc"] else "")
         for e in error.errors()
     ]
     return "\n".join([f"{what} is not well formed:", *lines])
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -6,15 +6,14 @@ the qform where nibabel takes the sform, and does not look at a compressed file'
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
-import gzip
 import math
-import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from manifests.findings import Finding, SetAsideError
@@ -55,7 +54,8 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
     except EOFError as error:
         reason = f"{path} is cut off: {error}; get the file again"
         raise SetAsideError(Finding("truncated", reason)) from error
-    except (OSError, zlib.error) as error:
+    # the library's stub takes its exception for an instance
+    except (OSError, isal_zlib.error) as error:  # pyright: ignore[reportGeneralTypeIssues]
         reason = f"{path}: {error}; get the file again"
         raise SetAsideError(Finding("unreadable", reason)) from error
 
@@ -75,7 +75,7 @@ def _opened(path: Path) -> Generator[IO[bytes]]:
         if not _is_gzip(path):
             yield file
             return
-        with gzip.GzipFile(fileobj=file) as stream:
+        with igzip.IGzipFile(fileobj=file) as stream:
             yield stream  # type: ignore[misc]
 
 
@@ -109,15 +109,22 @@ def _read_voxels(stream: IO[bytes], header: NiftiHeader) -> NDArray[Any]:
     stream.seek(header.offset)
     as_it_is = header.scaling is None and header.stored.kind != "f"
     voxels = np.empty((z, y, x), header.stored.newbyteorder("=") if as_it_is else np.float32)
-    depth = max(1, SLAB_BYTES // (x * y * header.stored.itemsize))
-    slab = np.empty((min(depth, z), y, x), header.stored)
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found as infinite
-        for start in range(0, z, depth):
-            part = slab[: min(depth, z - start)]
-            _fill(stream, part)
-            voxels[start : start + depth] = _scaled(part, header.scaling)
+    if as_it_is and header.stored.isnative:
+        _fill(stream, voxels)
+    else:
+        _fill_converted(stream, voxels, header)
     _check_end(stream)
     return voxels
+
+
+def _fill_converted(stream: IO[bytes], voxels: NDArray[Any], header: NiftiHeader) -> None:
+    depth = max(1, SLAB_BYTES // (voxels[0].size * header.stored.itemsize))
+    slab = np.empty((min(depth, len(voxels)), *voxels.shape[1:]), header.stored)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found as infinite
+        for start in range(0, len(voxels), depth):
+            part = slab[: min(depth, len(voxels) - start)]
+            _fill(stream, part)
+            voxels[start : start + depth] = _scaled(part, header.scaling)
 
 
 def _fill(stream: IO[bytes], part: NDArray[Any]) -> None:
@@ -140,5 +147,5 @@ def _scaled(part: NDArray[Any], scaling: tuple[float, float] | None) -> NDArray[
 
 def _check_end(stream: IO[bytes]) -> None:
     """Read on to the end of a compressed file, where its checksum is, unless it goes on far."""
-    if isinstance(stream, gzip.GzipFile):
+    if isinstance(stream, igzip.IGzipFile):
         stream.read(SLAB_BYTES)

@@ -11,7 +11,8 @@ import SimpleITK as sitk
 from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.errors import TrainingError
-from manifests.grid import Grid, resample_label
+from manifests.grid import Grid
+from manifests.resampling import resample_label
 from manifests.volume import read_volume
 from train.label_values import LabelValues
 from train.scan import is_image, scan_name

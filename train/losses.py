@@ -172,6 +172,7 @@ class MarginalExclusionLoss(nn.Module):
         target: Target,
         merged: Merged,
         *,
+        marginal_of_sample: PerSample | None = None,
         exclusion_of_sample: PerSample | None = None,
     ) -> dict[Term, Tensor]:
         """Return each term by its function's name, not weighted; terms of weight 0 are left out.
@@ -180,17 +181,19 @@ class MarginalExclusionLoss(nn.Module):
             logits: Of any floating type; worked out in float32 or better, under autocast too.
             target: Representatives.
             merged: Each class's representative.
-            exclusion_of_sample: What each sample's exclusion terms are multiplied by; 1 by default.
+            marginal_of_sample: What each sample's marginal terms are multiplied by; 1 by default.
+            exclusion_of_sample: Likewise of the exclusion terms.
 
         Raises:
             TrainingError: If the shapes, types or devices do not fit together.
         """
         tensors = logits, target, merged
         terms = _terms(self.wanted, tensors, self.options, self.implementation)
-        if exclusion_of_sample is not None:
-            for name in terms:
-                if _family(name) == "exclusion":
-                    terms[name] = terms[name] * exclusion_of_sample
+        factors = {"marginal": marginal_of_sample, "exclusion": exclusion_of_sample}
+        for name in terms:
+            factor = factors[_family(name)]
+            if factor is not None:
+                terms[name] = terms[name] * factor
         return {name: values.mean() for name, values in terms.items()}
 
     def total(self, terms: Mapping[Term, Tensor]) -> Scalar:

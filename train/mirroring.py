@@ -5,7 +5,6 @@ from itertools import combinations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from manifests.errors import TrainingError
 from train.laterality import mirrored_classes
@@ -41,6 +40,8 @@ def mirror_axes(model: Model, mirror: Mirror) -> tuple[int, ...]:
 def mirrored_mean(model: Model, axes: Sequence[int]) -> Predictor:
     """Make a function from windows to probabilities, the mean over all mirror images.
 
+    What it returns may be overwritten by its next call.
+
     In a mirror image along x, which is left and right, the left kidney looks like a right one: the
     channels of left and right classes are swapped back.
 
@@ -48,18 +49,35 @@ def mirrored_mean(model: Model, axes: Sequence[int]) -> Predictor:
         model: The network, in evaluation mode.
         axes: 0 for z, 1 for y, 2 for x; k axes take 2^k times the time.
     """
+    # the image itself comes first
     flips = [f for n in range(len(axes) + 1) for f in combinations(axes, n)]
     swapped = list(mirrored_classes(model.label_space)) if X in axes else []
+    softmax = _Softmax()
 
     def probabilities(windows: Images) -> Logits:
-        total: Tensor | None = None
-        for flip in flips:
+        likely = softmax(model.network(windows))
+        if len(flips) == 1:
+            return likely
+        total = likely.clone()
+        for flip in flips[1:]:
             dims = [_FIRST_SPACE + axis for axis in flip]
-            seen = model.network(windows.flip(dims) if dims else windows).float().softmax(1)
-            seen = seen.flip(dims) if dims else seen
-            seen = seen[:, swapped] if X in flip else seen
-            total = seen if total is None else total.add_(seen)
-        assert total is not None  # there always is the image itself
-        return total if len(flips) == 1 else torch.div(total, len(flips))
+            seen = softmax(model.network(windows.flip(dims))).flip(dims)
+            total += seen[:, swapped] if X in flip else seen
+        return total / len(flips)
 
     return probabilities
+
+
+class _Softmax:
+    """Softmax in float32, always in the same memory: touching new memory took twice the time."""
+
+    def __init__(self) -> None:
+        self.room = torch.empty(0)
+
+    def __call__(self, logits: Logits) -> Logits:
+        """The result holds until the next call; contiguous, whatever the network's layout."""
+        if self.room.shape != logits.shape or self.room.device != logits.device:
+            self.room = torch.empty(logits.shape, device=logits.device)
+        if logits.is_contiguous() and logits.dtype == self.room.dtype:
+            return torch.softmax(logits, 1, out=self.room)
+        return torch.softmax(self.room.copy_(logits), 1, out=self.room)

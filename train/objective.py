@@ -15,6 +15,8 @@ from train.sampler import Batch
 from train.settings import TrainSettings
 from train.shapes import Scalar
 
+REGULAR_WEIGHT = 1.0  # of a fully labelled patch where the marginal losses have none
+
 
 def batch_loss(
     logits: Tensor | Sequence[Tensor], batch: Batch, settings: TrainSettings
@@ -27,6 +29,7 @@ def batch_loss(
     Fully labelled patches have the regular losses, the others marginal and exclusion losses. With
     nothing merged, the marginal losses are the regular ones; so all that a fully labelled
     patch needs is that its exclusion losses do not count. Every loss is a mean over patches.
+    Without a marginal weight, regular losses are left to the fully labelled patches alone.
 
     Source: section 4.4.
     """
@@ -34,7 +37,7 @@ def batch_loss(
     told = itself.expand_as(batch.merged) if settings.method == "regular" else batch.merged
     partial = (told != itself).any(1)
     loss = MarginalExclusionLoss(
-        marginal_weight=settings.marginal_weight,
+        marginal_weight=settings.marginal_weight or REGULAR_WEIGHT,
         exclusion_weight=settings.exclusion_weight if partial.any() else 0.0,
         terms=settings.terms,
         class_reduction=settings.class_reduction,
@@ -46,10 +49,13 @@ def batch_loss(
     device = levels[0].device
     target, merged = (t.to(device) for t in (batch.target, told))
     exclusion = partial.to(device, torch.float32)
+    marginal = None if settings.marginal_weight else 1 - exclusion
     of_levels: list[dict[Term, Tensor]] = []
 
     def loss_of(logits: Tensor, target: Tensor) -> Tensor:
-        terms = loss.terms(logits, target, merged, exclusion_of_sample=exclusion)
+        terms = loss.terms(
+            logits, target, merged, marginal_of_sample=marginal, exclusion_of_sample=exclusion
+        )
         of_levels.append(terms)
         return loss.total(terms)
 

@@ -159,7 +159,14 @@ def _require_cases(
         )
         raise TrainingError(msg)
     first, second = settings.stage_epochs
-    if first and not any(is_full(c.merged) for c in training):
+    none_full = not any(is_full(c.merged) for c in training)
+    if none_full and not settings.marginal_weight and settings.method == "marginal":
+        msg = (
+            f"marginal_weight is 0 and none of {len(training)} training cases is fully labelled: "
+            f"exclusion alone teaches no class; give the marginal losses a weight"
+        )
+        raise TrainingError(msg)
+    if first and none_full:
         msg = (
             f"the first stage has {first} epochs, but none of {len(training)} training cases is "
             f"fully labelled; leave the stage out with --set stage_epochs=0,{first + second}"

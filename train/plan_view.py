@@ -56,13 +56,18 @@ def expected_time(plan: TrainingPlan, device: torch.device) -> str:
     """
     settings = plan.settings
     rate = seconds_per_flop(plan.network, len(plan.label_space), device, settings.precision)
-    step = _footprint(plan).flops * rate * settings.accumulation
+    step = seconds_of_batch(plan, rate)
     epochs = [n * step * plan.steps(s) for s, n in zip((1, 2), settings.stage_epochs, strict=True)]
     first, second = (step * plan.steps(1), step * plan.steps(2))
     return (
-        f"time on {device}: about {step:.2g} s a batch; {_duration(first)} an epoch of the first "
-        f"stage, {_duration(second)} of the second; {_duration(sum(epochs))} in all"
+        f"time on {device}: about {step:.2g} s a batch; {duration(first)} an epoch of the first "
+        f"stage, {duration(second)} of the second; {duration(sum(epochs))} in all"
     )
+
+
+def seconds_of_batch(plan: TrainingPlan, rate: float) -> float:
+    """How long the network takes for a batch, at so many seconds per floating-point operation."""
+    return _footprint(plan).flops * rate * plan.settings.accumulation
 
 
 def _footprint(plan: TrainingPlan) -> Footprint:
@@ -76,7 +81,8 @@ def _footprint(plan: TrainingPlan) -> Footprint:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the unit in which it is a small number."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

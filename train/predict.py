@@ -13,7 +13,8 @@ from manifests.atomic import whole_file
 from manifests.content_hash import sha256_of
 from manifests.errors import MarginaliaError, TrainingError
 from manifests.findings import Finding
-from manifests.grid import Grid, harmonised_grid, resample_image
+from manifests.grid import Grid, harmonised_grid
+from manifests.resampling import resample_image
 from train.cleanup import keep_largest_components
 from train.colour_tables import write_colour_tables
 from train.dicom_seg import check_dicom_seg, write_dicom_seg

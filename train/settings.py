@@ -61,7 +61,8 @@ class TrainSettings(BaseModel):
         method: `marginal` knows what a case leaves out; `regular` takes it for background, as
             ordinary trainers do, and is there to be compared with, as are the methods of other
             papers, of which docs/rivals.md tells.
-        marginal_weight: Weight of the marginal losses; regular ones on a fully labelled case.
+        marginal_weight: Weight of the marginal losses, which are the regular ones on a fully
+            labelled case; of 0, that case keeps its regular losses, and the others have none.
         exclusion_weight: Weight of the exclusion losses, which only partial labels have.
         terms: The losses: marginal and exclusion, cross-entropy and Dice, or some of them.
         class_reduction: Losses are summed over classes, as in the paper, or averaged.
@@ -136,8 +137,8 @@ class TrainSettings(BaseModel):
         if not self.epochs:
             msg = "stage_epochs must hold at least one epoch"
             raise ValueError(msg)
-        if not self.marginal_weight:
-            msg = "marginal_weight must be above 0: exclusion alone teaches no class"
+        if not self.marginal_weight and not self.exclusion_weight:
+            msg = "marginal_weight and exclusion_weight must not both be 0"
             raise ValueError(msg)
         if not any(term.startswith("marginal") for term in self.terms):
             msg = "terms must name a marginal loss: exclusion alone teaches no class"

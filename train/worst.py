@@ -77,7 +77,7 @@ def draw_worst(
     for one in worst:
         case_id, name, n = one.first.case_id, one.first.class_name, one.first.class_id
         picture = overlay_path(folder, f"{case_id}_{name}")
-        problem = _draw(case_id, runs, manifest, picture, title=f"{case_id}: {name}", focus=n)
+        problem = draw_case(case_id, runs, manifest, picture, title=f"{case_id}: {name}", focus=n)
         yield problem or str(picture)
 
 
@@ -85,11 +85,11 @@ def draw_kept(run: Run, manifest: Manifest) -> Iterator[str]:
     """Draw each case that a run has kept, and say for which of them it failed."""
     for case_id in run.scores.predictions:
         picture = overlay_path(run.folder / "overlays", case_id)
-        if problem := _draw(case_id, [run], manifest, picture):
+        if problem := draw_case(case_id, [run], manifest, picture):
             yield problem
 
 
-def _draw(
+def draw_case(
     case_id: str,
     runs: Sequence[Run],
     manifest: Manifest,

@@ -19,7 +19,9 @@ import SimpleITK as sitk
 from rich.console import Console
 from rich.table import Table
 
-from manifests.grid import Grid, _share, harmonised_grid, resample_label
+from manifests.grid import Grid, harmonised_grid
+from manifests.oblique import oblique_share
+from manifests.resampling import resample_label
 
 TARGET_MM = (1.5, 1.5, 3.0)
 SOURCES_MM = ((0.8, 0.8, 1.0), (0.8, 0.8, 5.0), (3.0, 3.0, 3.0))
@@ -51,7 +53,7 @@ def _itk(interpolator: int) -> Callable[[sitk.Image, Grid], sitk.Image]:
 def _largest_share(label: sitk.Image, grid: Grid) -> sitk.Image:
     shares = {0: np.zeros(grid.size_xyz[::-1], np.float32)}
     for value, box in _boxes(label):
-        where, share = _share(label, value, box, grid)
+        where, share = oblique_share(label, value, box, grid)
         shares[value] = np.zeros_like(shares[0])
         shares[value][where] = share
     shares[0] = 1 - sum(shares.values())

@@ -203,6 +203,7 @@ def main() -> None:
             f"device={options.device}",
             f"residence={options.residence}",
             f"precision={options.precision}",
+            "deep_supervision=false",  # as the peer is told
         ],
     )
     cases, plan = draw_cases(options.volume, 4), plan_of(settings)

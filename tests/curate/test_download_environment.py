@@ -127,7 +127,7 @@ def test_a_bundle_of_certificates_is_taken_from_the_environment(
 
 
 @pytest.mark.network
-def test_the_decathlon_server_resumes_and_has_the_recipes_sizes():
+def test_the_servers_resume_and_have_the_recipes_sizes():
     from curate.recipe import load_recipe, shipped_recipes
 
     sources = [s for name in shipped_recipes() for s in load_recipe(name).sources]
@@ -137,4 +137,5 @@ def test_the_decathlon_server_resumes_and_has_the_recipes_sizes():
             with client.stream("GET", source.url, headers=head) as response:
                 assert response.status_code == 206
                 total = int(response.headers["content-range"].rpartition("/")[2])
-            assert total == (source.bytes or pytest.approx(source.about_bytes, rel=0.02))
+            if source.bytes or source.about_bytes:
+                assert total == (source.bytes or pytest.approx(source.about_bytes, rel=0.02))

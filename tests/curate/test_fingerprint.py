@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from curate import keypoints
+from curate import blobs, keypoints
 from curate.fingerprint import Fingerprint
 from curate.keypoints import BORDER, FRAMES, find_keypoints
 from curate.matching import find_matches
@@ -120,12 +120,54 @@ def test_the_thinnest_volume_that_can_have_some():
     assert set(found.position[:, 0]) == {BORDER}
 
 
-def test_chunks_are_no_matter(hu, monkeypatch):
+@pytest.fixture
+def _large(monkeypatch):
+    """Search every array as if it were large."""
+    monkeypatch.setattr(keypoints, "SMALL_VOXELS", 0)
+
+
+def as_rows(found):
+    return {tuple(row) for row in np.column_stack([found.position, found.code])}
+
+
+@pytest.mark.parametrize("small", [0, 1 << 22])
+def test_chunks_are_no_matter(hu, monkeypatch, small):
+    monkeypatch.setattr(keypoints, "SMALL_VOXELS", small)
     whole = find_keypoints(hu, most=64)
-    monkeypatch.setattr(keypoints, "CHUNK_VOXELS", 3 * 52 * 56)
+    for module in (keypoints, blobs):
+        monkeypatch.setattr(module, "CHUNK_VOXELS", 3 * 26 * 28)
+    monkeypatch.setattr(keypoints, "PATCHES_AT_A_TIME", 7)
     parts = find_keypoints(hu, most=64)
+    assert len(whole.code) == 64
     for name in ("position", "frame", "code"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_what_is_found_in_a_large_array_is_there_in_a_small_one(monkeypatch):
+    hu = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(60, 71, 90)), 2.5)
+    hu = np.rint(hu / hu.std() * 300).astype(np.int16)
+    every = as_rows(find_keypoints(hu, most=10**6))
+    monkeypatch.setattr(keypoints, "SMALL_VOXELS", 0)
+    found = as_rows(find_keypoints(hu, most=10**6))
+    assert found <= every
+    assert len(found) > 0.6 * len(every)
+
+
+@pytest.mark.usefixtures("_large")
+@pytest.mark.parametrize("number", [0, 5, 23, 40])
+def test_a_large_array_turned_and_cropped_oddly_is_found(number):
+    hu = draw(7, (61, 80, 91))
+    match = match_of(hu, turned(hu[7:58, 3:, 1:], FRAMES[number]))
+    assert match.votes >= 20
+    assert match.turn == tuple(map(tuple, FRAMES[number].tolist()))
+
+
+@pytest.mark.usefixtures("_large")
+@pytest.mark.parametrize("size", [(2 * BORDER + 1, 80, 80), (2 * BORDER + 4, 80, 13)])
+def test_a_large_array_may_be_thin(size):
+    found = find_keypoints(draw(0, size), most=128)
+    assert len(found.code) > 0
+    assert ((found.position >= BORDER) & (found.position < np.array(size) - BORDER)).all()
 
 
 def test_codes_never_change():

@@ -93,3 +93,32 @@ def test_btcv_ids_are_those_of_the_labels(tmp_path):
         touch(root / "Training" / "label" / f"label{name}.nii.gz")
     touch(root / "Testing" / "img" / "img0061.nii.gz")
     assert [c.name for c in discover(load_recipe("btcv"), root)] == ["0001", "0021"]
+
+
+def test_a_star_stands_for_any_one_name(tmp_path):
+    (tmp_path / "bids.toml").write_text(
+        """
+name = "bids"
+title = "Sessions"
+version = "1"
+licence = "none"
+commercial_use = false
+citation = "none"
+[layout]
+kind = "pairs"
+roots = ["study"]
+case = 'sub-\\w+?_ses-\\w+?'
+images = ["sub-*/ses-*/{case}_ct.nii.gz"]
+labels = ["derivatives/*/*/{case}_dseg.nii.gz"]
+[values]
+1 = ["spleen"]
+"""
+    )
+    root = tmp_path / "study"
+    for at in ("sub-a/ses-1/sub-a_ses-1", "sub-a/ses-2/sub-a_ses-2"):
+        touch(root / f"{at}_ct.nii.gz")
+        touch(root / "derivatives" / f"{at}_dseg.nii.gz")
+    touch(root / "derivatives" / "deep" / "sub-b" / "ses-1" / "sub-b_ses-1_dseg.nii.gz")
+    cases = discover(load_recipe(tmp_path / "bids.toml"), root)
+    assert [c.name for c in cases] == ["sub-a_ses-1", "sub-a_ses-2"]
+    assert cases[1].image == root / "sub-a" / "ses-2" / "sub-a_ses-2_ct.nii.gz"

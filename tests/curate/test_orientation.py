@@ -18,7 +18,7 @@ from curate.orientation import CODES, audit_orientation, orientation_findings
 from curate.phantom import STRUCTURES, TumourChance, draw_patient, render
 from curate.phantom_archives import write_phantom_archives
 from curate.prepare import Request, prepare
-from curate.recipe import load_recipe, shipped_recipes
+from curate.recipe import PAPER, load_recipe
 from curate.relabel import BlockMap
 from curate.unpack import unpack
 from manifests.grid import Grid
@@ -229,7 +229,7 @@ def test_intensities_that_are_not_hounsfield_units_say_nothing():
 def report(tmp_path_factory):
     """Phantoms of every recipe; one of BTCV's lies upside down in its file."""
     raw, out = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("out")
-    cases = dict.fromkeys(shipped_recipes(), 1) | {"btcv": 2}
+    cases = dict.fromkeys(PAPER, 1) | {"btcv": 2}
     write_phantom_archives(raw, seed=4, cases=cases, in_plane_mm=6.0, slice_mm=6.0)
     recipe = load_recipe("btcv")
     unpack(locate(recipe, raw, raw / "btcv").path, raw / "btcv")

@@ -13,7 +13,7 @@ import curate.commands
 from curate.phantom_archives import write_phantom_archives
 from curate.prepare import prepare
 from curate.prepare_plan import Request, plan
-from curate.recipe import load_recipe, shipped_recipes
+from curate.recipe import PAPER, load_recipe, shipped_recipes
 from curate.target import Target
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
@@ -21,7 +21,7 @@ from manifests.splits import SplitRequest, assign_splits
 from manifests.validate import validate
 
 SPACING_MM = (6.0, 6.0, 6.0)
-ALL = shipped_recipes()
+ALL = PAPER
 CASES = {"btcv": 2, "msd_liver": 3, "msd_pancreas": 2, "msd_spleen": 2, "kits19": 2}
 COARSE = {"in_plane_mm": 6.0, "slice_mm": 6.0}
 
@@ -132,6 +132,20 @@ def test_another_spacing_or_label_space_makes_every_case_again(raw, tmp_path):
     assert next(made.manifest.cases()).merged == tuple(range(14))
 
 
+def test_another_interpolation_makes_every_case_again_and_is_told(raw, tmp_path):
+    request = request_for(raw, tmp_path, names=("btcv",))
+    request = replace(request, target=replace(request.target, spacing_mm=(7.0, 7.0, 7.0)))
+    linear = prepare(request, workers=1)
+    cubic = replace(request, target=replace(request.target, interpolation="cubic"))
+    report = prepare(cubic, workers=1)
+    assert (linear.made, report.made, prepare(cubic, workers=1).made) == (2, 2, 0)
+    told = [r.manifest.settings["prepare"]["interpolation"] for r in (linear, report)]
+    assert told == ["linear", "cubic"]
+    for old, new in zip(linear.manifest.cases(), report.manifest.cases(), strict=True):
+        assert old.image_sha256 != new.image_sha256
+        assert old.label_sha256 == new.label_sha256
+
+
 def test_datasets_can_be_added_one_by_one(raw, tmp_path):
     prepare(request_for(raw, tmp_path, names=("btcv",)), workers=1)
     both = prepare(request_for(raw, tmp_path, names=("msd_spleen",)), workers=1)
@@ -196,9 +210,7 @@ def test_dry_run_writes_nothing(raw, tmp_path):
 
 def test_plan_counts_what_is_there_and_what_is_not(raw, report):
     planned = plan(request_for(raw, report.path.parent))
-    assert [(len(p.done), len(p.open)) for p in planned] == [
-        (CASES[name], 0) for name in shipped_recipes()
-    ]
+    assert [(len(p.done), len(p.open)) for p in planned] == [(CASES[name], 0) for name in PAPER]
 
 
 def test_one_ct_under_two_names_is_noted(raw, tmp_path):

@@ -42,7 +42,7 @@ def test_a_good_case_is_read_as_it_is(tmp_path):
     assert findings == []
     assert np.array_equal(hu, ct())
     assert np.array_equal(ids, label())
-    assert ids.dtype == np.uint16
+    assert ids.dtype == np.uint8
 
 
 # --- image and label --------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 import tomllib
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from curate.recipe import FOLDER, load_recipe, shipped_recipes
+from curate.relabel import BlockMap
 from manifests.errors import RecipeError
 from manifests.label_space import load_label_space, shipped_label_spaces
 from manifests.merged import annotated_classes, is_merged, merged_classes
@@ -77,6 +80,12 @@ def test_labelled_cases_add_up_to_the_datasets_own_counts():
         "msd_pancreas": 281,
         "msd_spleen": 41,
         "kits19": 210,
+        "amos22": 300,
+        "flare22": 50,
+        "kits23": 489,
+        "msd_colon": 126,
+        "msd_hepatic_vessel": 303,
+        "totalsegmentator": 1228,
     }
 
 
@@ -89,13 +98,18 @@ def test_users_recipe_is_taken_by_path(tmp_path):
     [
         ('1 = ["spleen"]', '1 = ["splen"]', "did you mean 'spleen'"),
         ('1 = ["spleen"]', '1 = ["liver"]', "'liver_tumour' is a part of 'liver'"),
-        ('1 = ["spleen"]', '1 = ["spleen"]\n2 = ["spleen"]', "covered by two values"),
+        ('1 = ["spleen"]', '1 = ["spleen"]\n2 = ["spleen", "aorta"]', "covered by two values"),
         ('1 = ["spleen"]', '0 = ["spleen"]', "values.0"),
         ("commercial_use = true", 'commercial_use = "perhaps"', "commercial_use"),
         ('title = "Mine"', 'title = "Mine"\ncolour = "red"', "colour"),
         ('"{case}/label.nii.gz"', '"label.nii.gz"', "does not contain {case}"),
         ('kind = "pairs"', 'kind = "heap"', "layout"),
         ('name = "mine"', "name = ", "cannot be read"),
+        ('licence = "CC0-1.0"\n', "", "licence: is missing"),
+        ('1 = ["spleen"]', '1 = "spleen"', "values.1: expected a list"),
+        ('version = "1"', "version = 1", "version: expected text in quotes"),
+        ("case = '\\d+'", "case = '(\\d+'", "is no regular expression"),
+        ("[values]", "[value]", "value: no such key"),
     ],
 )
 def test_error_names_file_and_key(tmp_path, old, new, complaint):
@@ -117,6 +131,24 @@ def test_a_part_may_be_declared_unlabelled(tmp_path):
 def test_own_structures_can_be_declared(tmp_path):
     text = MINIMAL.replace('1 = ["spleen"]', '1 = ["spleen"]\n2 = ["duodenum"]')
     assert load_recipe(write(tmp_path, text + "\n[structures.duodenum]\n")).structures
+
+
+def test_values_of_the_same_structures_are_one_block(tmp_path):
+    text = MINIMAL.replace('1 = ["spleen"]', '1 = ["aorta"]\n2 = ["spleen"]\n7 = ["aorta"]')
+    recipe = load_recipe(write(tmp_path, text))
+    assert recipe.blocks == (frozenset({"aorta"}), frozenset({"spleen"}))
+    label = sitk.GetImageFromArray(np.array([[[0, 1, 2, 7]]], np.uint16))
+    block_map = BlockMap.of(label, recipe.values)
+    assert block_map.blocks == (frozenset({"aorta"}), frozenset({"spleen"}))
+    assert sitk.GetArrayFromImage(block_map.volume).ravel().tolist() == [0, 1, 2, 1]
+
+
+def test_a_download_without_a_checksum_is_refused(tmp_path):
+    source = '[[sources]]\nkind = "http"\nfile = "a.zip"\nurl = "https://example.org/a.zip"\n'
+    with pytest.raises(RecipeError, match="md5 or sha256"):
+        load_recipe(write(tmp_path, MINIMAL + source))
+    for checksum in (f'md5 = "{"0" * 32}"', f'sha256 = "{"0" * 64}"'):
+        assert load_recipe(write(tmp_path, f"{MINIMAL}{source}{checksum}\n")).sources
 
 
 def test_unknown_name_lists_the_known_ones():

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from curate.recipe import load_recipe
-from curate.relabel import BlockMap, sided
+from curate.relabel import BlockMap, look_up, sided
 from manifests.label_space import load_label_space
 from manifests.merged import merged_classes
 
@@ -83,3 +83,19 @@ def test_one_sided_blocks_are_not_parted():
 @pytest.mark.parametrize(("side", "other"), [("left", "right"), ("right", "left")])
 def test_the_vocabulary_is_symmetric(side, other):
     assert {name.replace(side, other) for name in sided(side)} == sided(other)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_looking_up_is_indexing(dtype):
+    rng = np.random.default_rng(0)
+    voxels = rng.integers(0, 200, (5, 7, 9)).astype(dtype)
+    for size in (200, 256, 70000):
+        table = rng.integers(0, 256, size).astype(np.uint8)
+        found = sitk.GetArrayFromImage(look_up(sitk.GetImageFromArray(voxels), table))
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, table[voxels])
+
+
+def test_great_label_values_are_looked_up_too():
+    block_map = BlockMap.of(volume([0, 300, 65535]), {300: ["liver"], 65535: ["spleen"]})
+    assert values_of(block_map.volume) == [0, 1, 2]

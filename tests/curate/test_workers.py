@@ -3,7 +3,10 @@
 import os
 from contextlib import closing
 
-from curate.workers import WorkerDiedError, run_all
+import pytest
+import SimpleITK as sitk
+
+from curate.workers import THREADS, WorkerDiedError, run_all
 
 
 def job(number):
@@ -20,6 +23,17 @@ def test_a_dead_worker_costs_one_job_and_an_exception_none():
     assert isinstance(outcomes.pop(3), WorkerDiedError)
     assert isinstance(outcomes.pop(5), ValueError)
     assert outcomes == {n: n * n for n in (0, 1, 2, 4, 6, 7)}
+
+
+def threads(_):
+    return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), {os.environ[n] for n in THREADS}
+
+
+@pytest.mark.parametrize(("workers", "each"), [(1, 8), (3, 2), (8, 1), (20, 1)])
+def test_the_threads_of_all_workers_are_as_many_as_cores(monkeypatch, workers, each):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    (found,) = dict(run_all(threads, [0], workers=workers)).values()
+    assert found == (each, {str(each)})
 
 
 def touch(path):

@@ -1,5 +1,7 @@
 """Folders of DICOM slices, made slice by slice."""
 
+import locale
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -38,7 +40,9 @@ def write_slice(path, pixels, number, **tags):
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path))
+    before = locale.setlocale(locale.LC_ALL)
     writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # GDCM leaves the process with that of C
 
 
 def write_series(folder, *, numbers=range(SHAPE[0]), prefix="s", pixels=None, **tags):

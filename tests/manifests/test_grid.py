@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial import KDTree
 
 from manifests.errors import GeometryError
-from manifests.grid import (
-    Grid,
-    harmonised_grid,
-    orientation_code,
-    resample_image,
-    resample_label,
-    resample_linear,
-)
+from manifests.grid import Grid, harmonised_grid, orientation_code
+from manifests.resampling import resample_image, resample_label, resample_linear
 
 CODES = [
     "".join(letters) for pairs in permutations(("LR", "PA", "SI")) for letters in product(*pairs)
@@ -373,10 +367,10 @@ def test_a_grid_elsewhere_gets_nothing():
 
 
 def test_large_structures_are_measured_in_slabs(monkeypatch):
-    labels = random_labels(Grid((20, 20, 20), (1.0, 1.0, 1.0)))
+    labels = random_labels(oblique())
     grid = harmonised_grid(labels, TARGET_MM)
     whole = sitk.GetArrayFromImage(resample_label(labels, grid))
-    monkeypatch.setattr("manifests.grid.SLAB_VOXELS", 1)
+    monkeypatch.setattr("manifests.oblique.SLAB_VOXELS", 1)
     assert np.array_equal(sitk.GetArrayFromImage(resample_label(labels, grid)), whole)
 
 

@@ -40,9 +40,15 @@ def test_papers_label_space_has_its_five_organs_with_their_tumours(abdomen5):
     assert abdomen5.class_of["pancreas_tumour"] == abdomen5.class_of["pancreas"] == 3
 
 
-def test_there_are_three_shipped_label_spaces():
-    assert shipped_label_spaces() == ("abdomen13", "abdomen5", "pancreas_tumour")
-    assert [len(load_label_space(name)) for name in shipped_label_spaces()] == [14, 6, 3]
+def test_there_are_five_shipped_label_spaces():
+    sizes = {name: len(load_label_space(name)) for name in shipped_label_spaces()}
+    assert sizes == {
+        "abdomen13": 14,
+        "abdomen15": 16,
+        "abdomen5": 6,
+        "pancreas_tumour": 3,
+        "tumours5": 6,
+    }
 
 
 @pytest.mark.parametrize("name", shipped_label_spaces())
@@ -83,7 +89,7 @@ def test_json_gives_the_same_label_space():
 
 
 def test_unknown_name_tells_the_known_ones():
-    with pytest.raises(LabelSpaceError, match=r"'abdomen6'.*abdomen13, abdomen5.*TOML file"):
+    with pytest.raises(LabelSpaceError, match=r"'abdomen6'.*abdomen13, abdomen15, .*TOML file"):
         load_label_space("abdomen6")
 
 

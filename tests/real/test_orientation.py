@@ -10,7 +10,8 @@ import SimpleITK as sitk
 
 from curate.orientation import audit_orientation
 from curate.relabel import BlockMap
-from manifests.grid import Grid, harmonised_grid, resample_image
+from manifests.grid import Grid, harmonised_grid
+from manifests.resampling import resample_image
 from manifests.structures import vocabulary
 
 TURNS = [axes for count in range(4) for axes in combinations(range(3), count)]

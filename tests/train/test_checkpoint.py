@@ -180,7 +180,7 @@ def forge(path, *, header=None, tensors=None):
     ("change", "words"),
     [
         (lambda _: {"step": "many"}, "step: Input should be a valid integer"),
-        (lambda _: {"surprise": 1}, "surprise: Extra inputs"),
+        (lambda _: {"surprise": 1}, "surprise: no such key"),
         (lambda v: {"settings": v["settings"] | {"batch_size": 0}}, "settings.batch_size"),
         (lambda v: {"normalisation": v["normalisation"] | {"std_hu": 0}}, "std_hu above 0"),
         (lambda _: {"spacing_mm": [0, 1, 1]}, "spacing_mm.0"),

@@ -89,3 +89,16 @@ def test_the_regular_method_takes_what_is_not_labelled_for_background():
     torch.testing.assert_close(batch_loss(logits, batch, regular)[0], expected)
     marginal = batch_loss(logits, batch, resolve("paper"))[0]
     assert not torch.isclose(expected, marginal)
+
+
+def test_without_a_marginal_weight_only_fully_labelled_patches_have_regular_losses():
+    """Exclusion alone: the ratio 0:1 of Table 5."""
+    alone = MarginalExclusionLoss(marginal_weight=0.0, exclusion_weight=2.0)
+    logits, batch = make(FULL, LIVER_ONLY)
+    full, partial = loss_of(REGULAR, logits, batch, [0]), loss_of(alone, logits, batch, [1])
+    settings = resolve("paper", ["marginal_weight=0"])
+    torch.testing.assert_close(batch_loss(logits, batch, settings)[0], (full + partial) / 2)
+    logits, batch = make(FULL)
+    torch.testing.assert_close(
+        batch_loss(logits, batch, settings)[0], REGULAR(logits, batch.target, batch.merged)
+    )

@@ -36,6 +36,13 @@ def test_a_case_whose_labels_were_merged_is_fully_labelled_no_more(manifest, set
     assert plan.remarks == ("no training case annotates spleen: the network will not learn it",)
 
 
+def test_exclusion_alone_needs_a_fully_labelled_case(manifest):
+    alone = ["stage_epochs=0,4", "marginal_weight=0"]
+    assert plan_training(manifest, resolve("tiny", alone)).training
+    with pytest.raises(TrainingError, match="exclusion alone teaches no class"):
+        plan_training(manifest, resolve("tiny", [*alone, "datasets=liver_only"]))
+
+
 def test_datasets_restrict_training_and_validation(manifest):
     plan = plan_training(manifest, resolve("tiny", ["datasets=both"]))
     assert {c.dataset for c in (*plan.training, *plan.validation)} == {"both"}

@@ -5,7 +5,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from manifests.grid import Grid, harmonised_grid, resample_linear
+from manifests.grid import Grid, harmonised_grid
+from manifests.resampling import resample_linear
 from train import native_grid
 from train.metrics import dice
 from train.native_grid import most_probable

@@ -70,13 +70,17 @@ def test_the_paper_names_no_augmentation_and_tiny_leaves_shapes_as_they_are():
         ("augmentation.blur=2,0.5,1", "augmentation.blur.0"),
         ("augmentation.blur=often", "augmentation.blur"),
         ("residence=moon", "'device', 'host'"),
-        ("marginal_weight=0", "marginal_weight must be above 0"),
         ("filters=" + "[" * 10_000, "filters"),
     ],
 )
 def test_a_bad_override_is_explained(override, words):
     with pytest.raises(TrainingError, match=words.replace("[", r"\[")):
         resolve("tiny", [override])
+
+
+def test_some_loss_must_have_a_weight():
+    with pytest.raises(TrainingError, match="must not both be 0"):
+        resolve("tiny", ["marginal_weight=0", "exclusion_weight=0"])
 
 
 def test_an_unknown_preset_is_explained():

@@ -1,0 +1,120 @@
+"""Which structures a name means that somebody gave to a label."""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from manifests.structures import vocabulary
+
+FILE = Path(__file__).with_name("structure_names.toml")
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+Structures = tuple[str, ...]
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The file's content, by word and by normalised name."""
+
+    words: dict[str, frozenset[str]]
+    organs: dict[tuple[str, ...], str]
+    short: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a name says: words of organs, and what it says beside them."""
+
+    organ: tuple[str, ...]
+    sides: frozenset[str]
+    tumour: bool
+
+
+def structures_named(name: str) -> Structures:
+    """The structures that a name means, as in `Kidney (left)`; none if that is not known.
+
+    A name without a side means both sides; a name of several organs means all of them.
+    """
+    if name in vocabulary():
+        return (name,)
+    if short := _names().short.get(name.lower()):
+        return (short,)
+    heard = _hear(name)
+    organs = _organs(heard.organ)
+    return tuple(s for organ in organs for s in _structures(organ, heard))
+
+
+def meanings_of(names: Mapping[Key, str]) -> dict[Key, Structures]:
+    """The structures that the names of one data set mean, as far as they are known.
+
+    A name that only says tumour means that of the data set's one organ that can have one. No
+    structure is given to two names that mean different things.
+    """
+    found = {key: structures_named(name) for key, name in names.items()}
+    grown = {f"{_bare(s)}_tumour" for structures in found.values() for s in structures}
+    tumours = {t for t in grown if _structures_of(t)}
+    for key, name in names.items():
+        heard = _hear(name)
+        if heard.tumour and not heard.organ and len(tumours) == 1:
+            found[key] = _structures_of(next(iter(tumours)))
+    different = {frozenset(structures) for structures in found.values()}
+    named = Counter(s for structures in different for s in structures)
+    return {k: v for k, v in found.items() if v and all(named[s] == 1 for s in v)}
+
+
+def _hear(name: str) -> _Heard:
+    names = _names()
+    words = [w.lower() for w in WORD.findall(name)]
+    kinds = names.words
+    sides = frozenset(side for side in ("left", "right") if kinds[side] & set(words))
+    told = kinds["left"] | kinds["right"] | kinds["tumour"] | kinds["cyst"] | kinds["silent"]
+    organ = tuple(w for w in words if w not in told)
+    return _Heard(organ, sides, bool(kinds["tumour"] & set(words)))
+
+
+def _organs(words: tuple[str, ...]) -> tuple[str, ...]:
+    """One organ of these words, or one for each of them."""
+    organs = _names().organs
+    if words in organs:
+        return (organs[words],)
+    each = tuple(organs.get((word,), "") for word in words)
+    return each if all(each) else ()
+
+
+def _structures(organ: str, heard: _Heard) -> Structures:
+    wanted = f"{organ}_tumour" if heard.tumour else organ
+    sides = {s.laterality for n, s in vocabulary().items() if _bare(n) == wanted}
+    if heard.sides and None in sides:
+        return ()  # a side of what has none
+    return tuple(
+        n for n in _structures_of(wanted) if not heard.sides or n.partition("_")[0] in heard.sides
+    )
+
+
+def _structures_of(bare: str) -> Structures:
+    return tuple(n for n in vocabulary() if _bare(n) == bare)
+
+
+def _bare(name: str) -> str:
+    """A structure's name without its side."""
+    laterality = vocabulary()[name].laterality if name in vocabulary() else None
+    return name.removeprefix(f"{laterality}_") if laterality else name
+
+
+@cache
+def _names() -> _Names:
+    facts = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    words = {kind: frozenset(found) for kind, found in facts["words"].items()}
+    organs = {
+        tuple(w for w in name.split() if w not in words["silent"]): organ
+        for organ, names in facts["names"].items()
+        for name in (organ.replace("_", " "), *names)
+    }
+    short = {name: structure for structure, names in facts["short"].items() for name in names}
+    return _Names(words, organs, short)

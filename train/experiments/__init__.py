@@ -1,0 +1,1 @@
+"""The experiments of the paper: what they are, how they run, and the tables they come to."""

@@ -1,0 +1,186 @@
+"""The command: reproduce."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from train.experiments.grid import GridTable
+    from train.experiments.planned_run import PlannedRun, Request
+    from train.experiments.runner import Outcome
+
+app = typer.Typer()
+console = Console()
+
+SOME_FAILED_EXIT_CODE = 3
+PREEMPTED_EXIT_CODE = 75  # run it again, as for `train`
+
+
+class _SeveralSeeds(TyperCommand):
+    """Takes `--seeds 0 1 2` for `--seeds 0 --seeds 1 --seeds 2`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Repeat the option before each number that follows it."""
+        spelled: list[str] = []
+        after = False
+        for word in args:
+            if after and word.isdigit() and spelled[-1] != "--seeds":
+                spelled.append("--seeds")
+            after = word == "--seeds" or (after and word.isdigit())
+            spelled.append(word)
+        return super().parse_args(ctx, spelled)
+
+
+@app.command("reproduce", cls=_SeveralSeeds)
+def reproduce_command(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="As in table3 or table5.")],
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="A manifest, or the folder that holds manifest.parquet."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for runs, which tables share, and tables.")
+    ],
+    *,
+    preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting.")
+    ] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(min=0, metavar="N...", help="One run of each for each.")
+    ] = None,
+    budget: Annotated[
+        Literal["patches", "epochs"],
+        typer.Option(help="What all trainings have the same number of."),
+    ] = "patches",
+    experiments: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file of experiments of your own.")
+    ] = None,
+    select_on: Annotated[
+        Literal["validation", "test"],
+        typer.Option(help="Cases that choose the best checkpoint; test is what the paper did."),
+    ] = "validation",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRAINING", help="Do the runs of this one only, and make no table."),
+    ] = None,
+    slurm: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a SLURM array script, run nothing.")
+    ] = None,
+    dask: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Spread the runs over a Dask cluster's workers.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List runs, times and commands only.")
+    ] = False,
+) -> None:
+    """Do again an experiment of the paper: all runs of a table, and the table.
+
+    Runs that are done are not repeated, and those that were stopped go on.
+    """
+    from manifests.manifest import manifest_file, read_manifest
+    from train.experiments.catalogue import load_catalogue
+    from train.experiments.planned_run import Request, plan_runs
+
+    catalogue = load_catalogue(experiments)
+    names = catalogue.table(table).trainings
+    if unknown := set(only or ()) - set(names):
+        msg = f"no training {', '.join(sorted(unknown))}; expected some of {', '.join(names)}"
+        raise typer.BadParameter(msg, param_hint="'--only'")
+    request = Request(
+        catalogue,
+        read_manifest(manifest),
+        manifest_file(manifest),
+        out,
+        preset=preset,
+        overrides=tuple(override or ()),
+        seeds=tuple(dict.fromkeys(seeds or (0,))),
+        budget=budget,
+        select_on=select_on,
+    )
+    runs = plan_runs(request, [name for name in names if not only or name in only])
+    if slurm is not None:
+        _write_slurm(slurm, runs)
+    elif dry_run:
+        _list(runs, request)
+    else:
+        outcomes = _outcomes(runs, dask)
+        if not only:
+            _make_table(outcomes, request, table)
+        if failed := sum(bool(outcome.failure) for outcome in outcomes):
+            _say(f"{failed} of {len(runs)} runs failed")
+            raise typer.Exit(SOME_FAILED_EXIT_CODE)
+
+
+def _list(runs: "list[PlannedRun]", request: "Request") -> None:
+    """Each run with its time and its commands, and the time of all."""
+    from train.experiments.costs import expected_seconds, total
+    from train.experiments.plain_commands import run_commands
+    from train.plan_view import duration
+
+    seconds = expected_seconds(runs)
+    for run in runs:
+        _say(f"# {run.title}: {run.problem or duration(seconds[run])}")
+        for line in run_commands(run, request):
+            _say(line)
+    _say(f"# {len({run.folder for run in seconds})} runs, {duration(total(seconds))} in all")
+
+
+def _write_slurm(path: Path, runs: "list[PlannedRun]") -> None:
+    import sys
+
+    from manifests.atomic import write_text
+    from train.experiments.plain_commands import same_command, slurm_script, write_manifests
+
+    write_manifests(runs)
+    write_text(path, slurm_script(runs, same_command(sys.argv[1:])))
+    _say(f"sbatch {path}")
+
+
+def _make_table(outcomes: "list[Outcome]", request: "Request", name: str) -> None:
+    """Show and write the table of what is done."""
+    from train.experiments.reproduce import table_of, write_all
+
+    done = {outcome.run: outcome.scores for outcome in outcomes if outcome.scores}
+    table = request.catalogue.table(name)
+    grid = table_of(name, table, request, done)
+    if grid is not None:
+        _show(grid)
+        for line in write_all(grid, table, request, done):
+            _say(line)
+
+
+def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":
+    from contextlib import nullcontext
+
+    from train.experiments.progress import drawn
+    from train.experiments.reproduce import on_cluster
+    from train.experiments.runner import run_all
+
+    outcomes = []
+    with drawn(console, len(runs)) as drawing:
+        here = nullcontext(run_all(runs, on_event=drawing.on_event))
+        with on_cluster(runs, address) if address else here as results:
+            for outcome in results:
+                drawing.one_done(outcome)
+                outcomes.append(outcome)
+    if any(outcome.preempted for outcome in outcomes):
+        raise typer.Exit(PREEMPTED_EXIT_CODE)
+    return outcomes
+
+
+def _show(grid: "GridTable") -> None:
+    from train.experiments.grid_view import grid_view
+
+    for metric in ("dice", "hausdorff_mm"):
+        console.print(grid_view(grid, metric))
+
+
+def _say(text: str) -> None:
+    """Print words of others, which may look like markup, as they are."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,62 @@
+"""Progress of many runs: how many are done, and where the one at work is."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import TimeRemainingColumn as Remaining
+
+from train.events import EpochDone, Event, StepDone
+from train.experiments.planned_run import PlannedRun
+from train.experiments.runner import Outcome
+
+
+@final
+@dataclass(frozen=True)
+class Drawing:
+    """Draws the events of runs as two bars."""
+
+    progress: Progress
+    runs: TaskID
+    current: TaskID
+
+    def on_event(self, run: PlannedRun, event: Event) -> None:
+        """Show where a run is."""
+        if isinstance(event, StepDone) and run.prepared is not None:
+            self.progress.update(
+                self.current,
+                description=f"{run.title}: loss {event.loss:.3f}",
+                completed=100 * (event.epoch - 1) + 100 * event.step // event.steps,
+                total=100 * run.prepared.settings.epochs,
+            )
+        elif isinstance(event, EpochDone) and event.record.validation_dice is not None:
+            self.say(
+                f"{run.title}, epoch {event.record.epoch}: "
+                f"validation Dice {event.record.validation_dice:.3f}"
+            )
+
+    def one_done(self, outcome: Outcome) -> None:
+        """Count a run, and say what became of it."""
+        if outcome.scores is not None:
+            there = ", which was there" if outcome.was_there else ""
+            words = f"test Dice {outcome.scores.mean_dice:.3f}{there}"
+        else:
+            words = outcome.failure or "stopped by a signal; the same command goes on"
+        self.say(f"{outcome.run.title}: {words}")
+        self.progress.advance(self.runs)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def drawn(console: Console, total: int) -> Generator[Drawing]:
+    """Draw the progress of so many runs within the block."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=console) as progress:
+        runs = progress.add_task("runs", total=total)
+        yield Drawing(progress, runs, progress.add_task("", total=None))

@@ -1,0 +1,74 @@
+"""Reproduction: the table and the pictures that runs come to, and runs on a cluster."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from manifests.atomic import write_text
+from manifests.dask_cluster import connected
+from train.experiments.catalogue import Table
+from train.experiments.grid import GridTable, build_table, labelled_cells
+from train.experiments.grid_files import write_table
+from train.experiments.pictures import draw_table, drawable_runs
+from train.experiments.planned_run import PlannedRun, Request
+from train.experiments.rows import row_scores
+from train.experiments.runner import Outcome, run_spread
+from train.scores import Scores
+
+TABLES, PICTURES = "tables", "overlays"
+ON_TEST = (
+    "checkpoints were selected on the TEST split, as the paper did: the numbers are too good, and "
+    "comparable to no others"
+)
+
+
+def table_of(
+    name: str, table: Table, request: Request, done: Mapping[PlannedRun, Scores]
+) -> GridTable | None:
+    """The table of the runs that are done; none if no row is whole."""
+    scores = {(run.training, run.seed): found for run, found in done.items()}
+    rows = row_scores(table, request.catalogue, scores)
+    if not rows:
+        return None
+    labelled = {
+        cell
+        for run in done
+        if run.prepared
+        for cell in labelled_cells(run.prepared.tested.manifest)
+    }
+    notes = [ON_TEST] if request.select_on == "test" else []
+    return build_table(name, table, rows, request.catalogue, labelled, notes=notes)
+
+
+def write_all(
+    grid: GridTable, table: Table, request: Request, done: Mapping[PlannedRun, Scores]
+) -> Iterator[str]:
+    """Write a table's files and draw its pictures; says what could not be drawn, and where."""
+    folder = table_folder(request, grid.name)
+    write_table(grid, folder)
+    runs = drawable_runs(table, done)
+    tested = next((run.prepared.tested.path for run in done if run.prepared), None)
+    if runs and tested:
+        for line in draw_table(runs, tested, folder / PICTURES):
+            if not Path(line).is_file():
+                yield line
+    if request.select_on == "test":
+        write_text(folder / "SELECTED_ON_TEST.txt", f"{ON_TEST}\n")
+    yield f"table.md, table.csv, table.tex and overlays in {folder}"
+
+
+def table_folder(request: Request, name: str) -> Path:
+    """Where a table's files go; apart from others if checkpoints were selected on test cases."""
+    suffix = "-selected-on-test" if request.select_on == "test" else ""
+    return request.out / TABLES / f"{name}{suffix}"
+
+
+@contextmanager
+def on_cluster(runs: Iterable[PlannedRun], address: str) -> Iterator[Iterator[Outcome]]:
+    """The outcomes of runs on the workers of a Dask cluster, which see the same folders.
+
+    Raises:
+        ClusterError: Dask is not installed, or there is no cluster at the address.
+    """
+    with connected(address) as client:
+        yield run_spread(runs, client.get_executor(pure=False))

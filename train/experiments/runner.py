@@ -1,0 +1,168 @@
+"""The runner: trains and evaluates planned runs, each once, and goes on where it was stopped."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from manifests.atomic import write_text
+from manifests.errors import MarginaliaError, TrainingError
+from manifests.manifest import Manifest, write_manifest
+from train.evaluate import gather, scores_folder, truth_settings
+from train.evaluation import of_network, with_manifest
+from train.events import Event
+from train.experiments.planned_run import Cases, PlannedRun, PreparedRun
+from train.log import read_log
+from train.loop import train
+from train.metrics import TOLERANCE_MM
+from train.scan import reason_of
+from train.scores import Scores, read_scores, write_scores
+from train.sliding_window import OVERLAP
+
+TEST = "test"
+ABOUT, LOCK = "run.json", ".lock"
+
+OnEvent = Callable[[PlannedRun, Event], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        run: The run.
+        scores: On the test split; none if it failed or was stopped.
+        was_there: It had been done before.
+        failure: Why it failed.
+        preempted: A signal stopped it; the same call goes on.
+    """
+
+    run: PlannedRun
+    scores: Scores | None = None
+    was_there: bool = False
+    failure: str = ""
+    preempted: bool = False
+
+
+def run_all(
+    runs: Iterable[PlannedRun], *, on_event: OnEvent = lambda _run, _event: None
+) -> Iterator[Outcome]:
+    """Do all runs one after the other; a run that fails does not end the others.
+
+    A run that another process is doing is left for the end, and then waited for.
+
+    Returns:
+        An iterator that does one run with each step, and ends early if a signal stopped one.
+    """
+    left: list[PlannedRun] = []
+    for run in runs:
+        try:
+            outcome = run_once(run, on_event=on_event, wait=False)
+        except Timeout:
+            left.append(run)
+            continue
+        yield outcome
+        if outcome.preempted:
+            return
+    for run in left:
+        outcome = run_once(run, on_event=on_event)
+        yield outcome
+        if outcome.preempted:
+            return
+
+
+def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[Outcome]:
+    """Do runs on an executor's workers, which must see the same folders; yields what is done."""
+    futures = {workers.submit(run_once, run): run for run in runs}
+    for future in as_completed(futures):
+        # whatever befell a worker, the others go on
+        try:
+            yield future.result()
+        except Exception as error:
+            yield Outcome(futures[future], failure=f"its worker failed: {error}")
+
+
+def run_once(
+    run: PlannedRun,
+    *,
+    on_event: OnEvent = lambda _run, _event: None,
+    wait: bool = True,
+) -> Outcome:
+    """Train and evaluate one run, as far as that has not been done.
+
+    Raises:
+        Timeout: Another process is doing it, and is not to be waited for.
+    """
+    if run.prepared is None:
+        return Outcome(run, failure=run.problem)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(run.folder / LOCK, timeout=-1 if wait else 0):
+            return _do(run, run.prepared, on_event)
+    except Timeout:
+        raise
+    except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
+        return Outcome(run, failure=reason_of(error))
+
+
+def kept_scores(run: PlannedRun) -> Scores | None:
+    """The test scores of a run that is finished; none if it is not."""
+    if run.prepared is None or len(read_log(run.folder)) < run.prepared.settings.epochs:
+        return None
+    try:
+        scores = read_scores(scores_folder(run.folder, TEST))
+    except TrainingError:
+        return None
+    expected = _truth(run.prepared.tested.manifest)
+    found = {key: scores.settings.get(key) for key in expected}
+    return scores if found == expected else None
+
+
+def write_cases(cases: Cases) -> None:
+    """Write a manifest that is not there yet."""
+    if not cases.path.exists():
+        write_manifest(cases.manifest, cases.path)
+
+
+def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> Outcome:
+    if scores := kept_scores(run):
+        return Outcome(run, scores, was_there=True)
+    _write_about(run, prepared)
+    told, settings = prepared.told.manifest, prepared.settings
+    result = train(told, run.folder, settings, on_event=lambda event: on_event(run, event))
+    if result.preempted:
+        return Outcome(run, preempted=True)
+    write_cases(prepared.tested)
+    evaluation = of_network(
+        run.folder,
+        prepared.tested.path,
+        split=TEST,
+        checkpoint="best",
+        device=settings.device,
+        overlap=OVERLAP,
+        tolerance_mm=TOLERANCE_MM,
+    )
+    about = with_manifest(evaluation.settings, prepared.tested.path)
+    scores = gather(evaluation.results, about)
+    write_scores(scores, evaluation.folder)
+    return Outcome(run, scores)
+
+
+def _truth(manifest: Manifest) -> dict[str, Any]:
+    # as it comes back from a file
+    return json.loads(json.dumps(truth_settings(manifest, split=TEST, tolerance_mm=TOLERANCE_MM)))
+
+
+def _write_about(run: PlannedRun, prepared: PreparedRun) -> None:
+    """Say for people what the folder holds, whose name is a hash."""
+    about = {
+        "training": run.training,
+        "seed": run.seed,
+        "changed": dict(prepared.changed),
+        "edits": [edit.model_dump() for edit in prepared.edits],
+        "tested_on": str(prepared.tested.path),
+    }
+    write_text(run.folder / ABOUT, json.dumps(about, indent=2) + "\n")
