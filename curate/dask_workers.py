@@ -116,24 +116,17 @@ def _outcome(future: "Future") -> Any | Exception:  # noqa: ANN401
     """
     from distributed import KilledWorker  # pyright: ignore[reportMissingImports]
 
-    error = None if future.status == "finished" else _error(future)
-    if error is None:
+    try:
         return future.result()
-    if isinstance(error, KilledWorker):
+    except KilledWorker:
         return WorkerDiedError("every process that tried it died")
-    if isinstance(error, CancelledError):
+    except CancelledError as error:
         msg = "the Dask scheduler is gone: what was made is kept; run the same command again"
         raise ClusterError(msg) from error
-    if isinstance(error, UnfitWorkerError | ImportError):
+    except (UnfitWorkerError, ImportError) as error:
         msg = f"the Dask cluster cannot do the work: {error}"
         raise ClusterError(msg) from error
-    return error
-
-
-def _error(future: "Future") -> Exception | None:
-    try:
-        return future.exception()
-    except CancelledError as error:
+    except Exception as error:  # the job's own
         return error
 
 
