@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from curate.download_plan import PlannedSource
     from curate.prepare_plan import Request
     from curate.recipe import Recipe
+    from curate.workers import Executor
 
 app = typer.Typer()
 app.add_typer(recipe_commands.app, name="recipe")
@@ -63,6 +65,14 @@ def prepare(
     jobs: Annotated[
         int, typer.Option(min=1, help="Number of processes; one per core if left out.")
     ] = os.cpu_count() or 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Make the cases on the workers of this Dask cluster, which see the same folders; "
+            "`local` starts one here.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="At most so many cases of each dataset."),
@@ -100,6 +110,8 @@ def prepare(
     from manifests.errors import MarginaliaError
     from manifests.label_space import load_label_space
 
+    if dask:
+        raw, out = raw.absolute(), out.absolute()  # workers stand in other folders
     target = Target(load_label_space(label_space), spacing, out, interpolation)
     decided = load_overrides(overrides) if overrides else {}
     request = Request(
@@ -116,11 +128,12 @@ def prepare(
         console.print(plan_view(plan(request), raw))
         return
     check_overrides(request)  # before hours of downloads
+    executor = _executor(dask, out)
     options = _options(offline, accept_licence, synapse_token, console)
     with alone(out):
         absent = _fetch_missing(request, options, console)
         with shown(console) as notify:
-            report = run(request, workers=jobs, notify=notify, absent=absent)
+            report = run(request, workers=jobs, executor=executor, notify=notify, absent=absent)
     console.print(report_table(report))
     console.print(f"{report.made} cases made; manifest: {report.path}")
     if report.remark:
@@ -131,6 +144,19 @@ def prepare(
         raise MarginaliaError("\n".join(report.problems))
     if any(r.finding.code != "skipped" for r in report.rejected):
         raise typer.Exit(SET_ASIDE_EXIT_CODE)
+
+
+def _executor(dask: str | None, out: Path) -> "Executor":
+    """Where the cases are made."""
+    from curate.dask_workers import run_on_dask
+    from curate.output_folder import WORKSHOPS
+    from curate.workers import run_all
+    from manifests.dask_cluster import check_cluster
+
+    if not dask:
+        return run_all
+    check_cluster(dask)
+    return partial(run_on_dask, address=dask, shared=out / WORKSHOPS)
 
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":

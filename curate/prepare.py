@@ -16,6 +16,7 @@ from curate.rejected import NAME as REJECTED_NAME
 from curate.rejected import Rejected, write_rejected
 from curate.tally import Notify, Tally, make_all
 from curate.unpack import unpack
+from curate.workers import Executor, run_all
 from manifests.case import Case
 from manifests.dataset_facts import DatasetFacts, as_settings
 from manifests.errors import ManifestError, MarginaliaError, SourceError
@@ -51,6 +52,7 @@ def prepare(
     request: Request,
     *,
     workers: int,
+    executor: Executor = run_all,
     notify: Notify = lambda *_: None,
     absent: Mapping[str, str] | None = None,
 ) -> Report:
@@ -62,6 +64,7 @@ def prepare(
     Args:
         request: What is asked.
         workers: Number of processes.
+        executor: Where they run.
         notify: Told how far it is.
         absent: Why datasets are not to be looked for, by name.
 
@@ -83,7 +86,7 @@ def prepare(
         for p in ready:
             forget_all_but(p.names, folder / "cases" / p.recipe.name)
         jobs = _jobs(ready, request, bench)
-        tally = make_all(jobs, workers=workers, notify=notify)
+        tally = make_all(jobs, executor, workers=workers, notify=notify)
         told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
         told += tally.disk_problem(folder)
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from curate.making import NOT_WRITTEN, Job, Outcome, make
 from curate.record import adopt, forget
 from curate.rejected import Rejected
-from curate.workers import WorkerDiedError, run_all
+from curate.workers import Executor, WorkerDiedError
 from manifests.case import Case
 from manifests.findings import Finding
 
@@ -66,10 +66,10 @@ class Tally:
         ]
 
 
-def make_all(jobs: Sequence[Job], *, workers: int, notify: Notify) -> Tally:
+def make_all(jobs: Sequence[Job], executor: Executor, *, workers: int, notify: Notify) -> Tally:
     """Make all cases, or those that there is room for."""
     tally = Tally(len(jobs))
-    with closing(run_all(make, jobs, workers=workers)) as outcomes:
+    with closing(executor(make, jobs, workers=workers)) as outcomes:
         for number, (job, outcome) in enumerate(outcomes, start=1):
             tally.take(job, _settled(job, outcome))
             shutil.rmtree(job.workshop, ignore_errors=True)

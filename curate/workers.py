@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,6 +25,16 @@ START_METHOD = "spawn"  # a fork would copy the threads' locks, held or not
 
 class WorkerDiedError(Exception):
     """The process that ran a job is gone, most often for want of memory."""
+
+
+class Executor(Protocol):
+    """Decides where jobs run: as `run_all` here, or elsewhere."""
+
+    def __call__(
+        self, function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
+    ) -> Generator[tuple[Job, Result | Exception]]:
+        """Yield each job with its result, or with the exception that ended it."""
+        ...
 
 
 def run_all(

@@ -1,9 +1,13 @@
 """The commands of this package: inspect, validate, split, edit and diff."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from manifests.case import Case
+    from manifests.label_space import LabelSpace
 
 app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
 
@@ -32,20 +36,16 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
-    from manifests.case_view import case_json, case_view
-    from manifests.manifest import read_manifest
-    from manifests.query import filter_cases
-    from manifests.summary import summarise
+    from manifests.stored import on_disk
+    from manifests.summary import summary_of
     from manifests.tables import summary_view
 
-    read = read_manifest(manifest)
-    chosen = read if where is None else filter_cases(read, where)
-    space = read.label_space
-    if case is not None:
-        found = chosen.case(case)
-        _show(case_json(found, space) if as_json else case_view(found, space))
-        return
-    summary = summarise(chosen)
+    with on_disk(manifest, where) as cases:
+        space = cases.head.label_space
+        if case is not None:
+            _show_case(cases.case(case), space, as_json=as_json)
+            return
+        summary = summary_of(cases)
     _show(summary.to_json() if as_json else summary_view(summary, space))
 
 
@@ -148,6 +148,12 @@ def diff(
 
     found = compare(read_manifest(old), read_manifest(new))
     _show(found.to_json() if as_json else diff_view(found))
+
+
+def _show_case(case: "Case", space: "LabelSpace", *, as_json: bool) -> None:
+    from manifests.case_view import case_json, case_view
+
+    _show(case_json(case, space) if as_json else case_view(case, space))
 
 
 def _show(view: object) -> None:

@@ -2,14 +2,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.atomic import whole_file
@@ -20,6 +20,7 @@ from manifests.label_space import LabelSpace
 SCHEMA_VERSION = 2
 SUFFIX = ".parquet"
 FILE_NAME = "manifest.parquet"
+ROWS_IN_GROUP = 20_000  # as much as is read to show one case
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Manifest:
 
     def datasets(self) -> tuple[str, ...]:
         """Names of the datasets, sorted."""
-        names: list[Any] = pc.unique(self.table["dataset"]).to_pylist()
+        names: list[Any] = self.table["dataset"].unique().to_pylist()
         return tuple(sorted(names))
 
     def case(self, case_id: str) -> Case:
@@ -73,12 +74,12 @@ class Manifest:
         Raises:
             ManifestError: There is none.
         """
-        rows = self.table.filter(pc.field("case_id") == case_id).to_pylist()
-        if not rows:
+        row: int = self.table["case_id"].index(case_id).as_py()
+        if row < 0:
             known = self.table["case_id"].to_pylist()
             msg = f"no case {case_id!r} among {len(known)}; the first is {known[:1]}"
             raise ManifestError(msg)
-        return _as_case(rows[0])
+        return _as_case(self.table.slice(row, 1).to_pylist()[0])
 
     def path(self, relative: str) -> Path:
         """Where a row's `image` or `label` lies.
@@ -120,14 +121,46 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
     """
     path = manifest_file(path)
+    with _opened(path) as file:
+        return _as_manifest(file.read(), path)
+
+
+def read_head(path: Path) -> Manifest:
+    """Read a manifest without its rows: only the end of the file.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    path = manifest_file(path)
+    with _opened(path) as file:
+        # not `empty_table`, which imports pandas
+        return _as_manifest(pa.Table.from_batches([], file.schema_arrow), path)
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether the rows of a file are in `SCHEMA` as they lie there."""
+    with _opened(manifest_file(path)) as file:
+        stored = file.schema_arrow
+    return all(
+        name in stored.names and stored.field(name).equals(SCHEMA.field(name))
+        for name in SCHEMA.names
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[pq.ParquetFile]:
     if not path.is_file():
         msg = f"no manifest at {path}; `marginalia prepare` writes one"
         raise ManifestError(msg)
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            yield file
     except (OSError, pa.ArrowException) as error:
         msg = f"{path} is no manifest that can be read: {error}"
         raise ManifestError(msg) from error
+
+
+def _as_manifest(table: pa.Table, path: Path) -> Manifest:
     metadata = _metadata(table, path)
     return Manifest(
         _as_schema(table, path),
@@ -156,7 +189,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "marginalia.settings": json.dumps(moved.settings, sort_keys=True),
     }
     with whole_file(path) as temporary:
-        pq.write_table(moved.table.replace_schema_metadata(metadata), temporary)
+        table = moved.table.replace_schema_metadata(metadata)
+        pq.write_table(table, temporary, row_group_size=ROWS_IN_GROUP)
 
 
 def _relative_to(manifest: Manifest, folder: Path) -> Manifest:
@@ -203,8 +237,11 @@ def _as_schema(table: pa.Table, path: Path) -> pa.Table:
     if missing := [n for n in SCHEMA.names if n not in table.column_names]:
         msg = f"{path}: columns are missing: {', '.join(missing)}"
         raise ManifestError(msg)
+    selected = table.select(SCHEMA.names)
+    if selected.schema.equals(SCHEMA):
+        return pa.Table.from_arrays(selected.columns, schema=SCHEMA)
     try:
-        return table.select(SCHEMA.names).cast(SCHEMA)
+        return selected.cast(SCHEMA)
     except (pa.ArrowException, ValueError) as error:
         msg = f"{path}: columns are not of the manifest's schema: {error}"
         raise ManifestError(msg) from error

@@ -15,7 +15,7 @@ from manifests.findings import MEANINGS
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
 from manifests.plain_json import plain_json
-from manifests.query import CONFIG
+from manifests.stored import StoredCases, in_memory
 
 UNASSIGNED = "unassigned"
 RANGES = ("source_spacing_mm", "spacing_mm", "source_size", "size")
@@ -126,22 +126,26 @@ class Summary:
 
 def summarise(manifest: Manifest) -> Summary:
     """Count what a manifest holds, column by column."""
-    space = manifest.label_space
-    facts = facts_of(manifest.settings)
-    with duckdb.connect(":memory:", config=CONFIG) as connection:
-        connection.register("cases", manifest.table)
-        rows = _fetch(connection, _datasets_query())
-        counts = {row["dataset"]: row for row in _fetch(connection, _classes_query(space))}
-        found = _fetch(connection, FINDINGS_QUERY)
+    with in_memory(manifest) as cases:
+        return summary_of(cases)
+
+
+def summary_of(cases: StoredCases) -> Summary:
+    """Count what some cases hold."""
+    space = cases.head.label_space
+    facts = facts_of(cases.head.settings)
+    rows = _fetch(cases.connection, _datasets_query())
+    counts = {row["dataset"]: row for row in _fetch(cases.connection, _classes_query(space))}
+    found = _fetch(cases.connection, FINDINGS_QUERY)
     return Summary(
         label_space=space.name,
         classes=space.names[1:],
-        cases=len(manifest),
+        cases=sum(row["cases"] for row in rows),
         datasets=tuple(
             _dataset(row | counts[row["dataset"]], space, facts.get(row["dataset"])) for row in rows
         ),
         findings=tuple(_findings(found)),
-        software_version=manifest.software_version,
+        software_version=cases.head.software_version,
     )
 
 

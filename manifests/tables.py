@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,7 +14,9 @@ from manifests.cells import DASH, NONE, TIMES, new_table, number, plain, short
 from manifests.label_space import LabelSpace
 from manifests.splits import HELD_OUT, SplitRequest
 from manifests.summary import UNASSIGNED, ClassCount, DatasetSummary, Range, Summary
-from manifests.validate import Problem
+
+if TYPE_CHECKING:
+    from manifests.validate import Problem  # which reads volumes, and is slow to import
 
 CLASSES_PER_TABLE = 7  # so that a table fits a terminal of 100 columns
 
@@ -72,7 +75,7 @@ def _use(commercial: bool | None) -> Text:
     return Text("yes", "dim") if commercial else Text("NO", "bold red")
 
 
-def problems_table(problems: Sequence[Problem]) -> Table:
+def problems_table(problems: "Sequence[Problem]") -> Table:
     """What does not hold, row by row."""
     table = new_table(f"Problems: {len(problems)}")
     for name in ("case", "column", "expected", "got"):

@@ -7,6 +7,7 @@ import pytest
 from curate.http_client import new_client
 from curate.http_download import Line
 from curate.patience import Patience
+from curate.prepare import prepare
 from curate.remote_file import RemoteFile
 from tests.curate.fetching import CONTENT, STALL_SECONDS
 from tests.curate.loopback import serving
@@ -66,4 +67,4 @@ def _in_this_process(monkeypatch):
             except Exception as error:
                 yield job, error
 
-    monkeypatch.setattr("curate.tally.run_all", run_all)
+    monkeypatch.setitem(prepare.__kwdefaults__, "executor", run_all)

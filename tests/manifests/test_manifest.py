@@ -76,7 +76,7 @@ def test_row_gives_the_case_back(make_case):
 def test_write_that_fails_half_way_leaves_the_old_file(written, path, monkeypatch):
     before = path.read_bytes()
 
-    def write_half(_, where):
+    def write_half(_, where, **_options):
         where.write_bytes(before[: len(before) // 2])
         msg = "no space left on device"
         raise OSError(msg)

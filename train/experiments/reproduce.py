@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from manifests.atomic import write_text
-from manifests.errors import TrainingError
+from manifests.dask_cluster import connected
 from train.experiments.catalogue import Table
 from train.experiments.grid import GridTable, build_table, labelled_cells
 from train.experiments.grid_files import write_table
@@ -68,17 +68,7 @@ def on_cluster(runs: Iterable[PlannedRun], address: str) -> Iterator[Iterator[Ou
     """The outcomes of runs on the workers of a Dask cluster, which see the same folders.
 
     Raises:
-        TrainingError: Dask is not installed, or there is no cluster at the address.
+        ClusterError: Dask is not installed, or there is no cluster at the address.
     """
-    try:
-        from distributed import Client  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        msg = "--dask needs the package distributed: install marginalia[dask]"
-        raise TrainingError(msg) from error
-    try:
-        client = Client(address)
-    except (OSError, ValueError) as error:
-        msg = f"no Dask scheduler at {address}: {error}; give an address as in tcp://host:8786"
-        raise TrainingError(msg) from error
-    with client:
+    with connected(address) as client:
         yield run_spread(runs, client.get_executor(pure=False))
