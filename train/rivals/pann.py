@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from manifests.case import Case
 from manifests.errors import TrainingError
 from manifests.merged import is_full
-from train.device import arithmetic
+from train.device import Precision, arithmetic
 from train.label_set_losses import inside
 from train.losses import marginal_cross_entropy
 from train.method import Method, Network, Objective
@@ -51,7 +51,7 @@ class PannObjective(Objective):
     def __init__(self, settings: TrainSettings, cases: Sequence[Case], network: nn.Module) -> None:
         """Begin with duals that suit q, and with the network itself as its teacher."""
         super().__init__()
-        self.precision = settings.precision
+        self.precision: Precision = settings.precision
         q = class_frequencies(cases)
         self.frequencies: Tensor
         self.register_buffer("frequencies", torch.stack([q, 1 - q]))
