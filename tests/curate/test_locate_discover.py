@@ -122,3 +122,15 @@ labels = ["derivatives/*/*/{case}_dseg.nii.gz"]
     cases = discover(load_recipe(tmp_path / "bids.toml"), root)
     assert [c.name for c in cases] == ["sub-a_ses-1", "sub-a_ses-2"]
     assert cases[1].image == root / "sub-a" / "ses-2" / "sub-a_ses-2_ct.nii.gz"
+
+
+@pytest.mark.parametrize("raw", ["", "{}"])
+@pytest.mark.parametrize(("name", "below"), [("kits19", "data"), ("kits23", "dataset")])
+def test_kits_is_found_as_it_is_downloaded(tmp_path, name, below, raw):
+    root = tmp_path / name
+    touch(root / below / "case_00000" / "segmentation.nii.gz")
+    image = touch(root / "images" / "case_00000.nii.gz")
+    recipe = load_recipe(name)
+    found = locate(recipe, tmp_path / raw.format(name), tmp_path / "unpacked")
+    (case,) = discover(recipe, found.path)
+    assert case.image == image
