@@ -116,9 +116,9 @@ def trial_table(trial: Trial) -> Table:
     listed = trial.recipe.covered
     for value in (*listed, *trial.unlisted):
         covers = " + ".join(listed[value]) if value in listed else "not listed"
-        volumes = sorted(trial.values.volumes_ml.get(value, ()))
-        median = f"{volumes[len(volumes) // 2]:,.3g}" if volumes else ""
-        table.add_row(plain(value), plain(covers), number(len(volumes)), median)
+        labels, median_ml = trial.values.labels(value), trial.values.median_ml(value)
+        told = "" if median_ml is None else f"{median_ml:,.3g}"
+        table.add_row(plain(value), plain(covers), number(labels), told)
     return table
 
 
