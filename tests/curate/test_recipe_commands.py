@@ -239,7 +239,7 @@ def test_labels_are_read_from_the_whole_dataset():
 
 def test_an_even_number_of_volumes_has_its_middle_as_median():
     values = LabelValues(3, {1: (10.0, 30.0)}, ())
-    trial = Trial(load_recipe("btcv"), Path(), 3, (), (), values)
+    trial = Trial(load_recipe("btcv"), Path(), 3, (), (), (), values)
     console = Console(width=100)
     with console.capture() as shown:
         console.print(trial_table(trial))
