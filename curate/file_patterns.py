@@ -98,6 +98,12 @@ def case_expression(cases: Iterable[str]) -> str:
     return "|".join(shapes) if len(shapes) <= SHAPES else "[^/]+?"
 
 
+def names_in(pattern: str) -> frozenset[str]:
+    """Words and numbers of a pattern that say neither which case it is, nor image or label."""
+    pieces = PIECE.findall(SUFFIX.sub("", pattern.replace(CASE, "/")))
+    return frozenset(p.lower() for p in pieces if p.isalnum()) - IMAGE_WORDS - LABEL_WORDS
+
+
 def says(path: str, words: frozenset[str]) -> bool:
     """Whether a path has one of these words."""
     return not words.isdisjoint(p.lower() for p in PIECE.findall(SUFFIX.sub("", path)))
@@ -106,7 +112,8 @@ def says(path: str, words: frozenset[str]) -> bool:
 def _read(path: PurePosixPath, *, fixed_name: bool) -> Patterned | None:
     stem = SUFFIX.sub("", path.name)
     folder = _naming_folder(path)
-    by_folder = bool(folder) and (fixed_name or bool(structures_named(stem)))
+    same_name = fixed_name and not BIDS_CASE.match(stem)  # BIDS names the subject in the file
+    by_folder = bool(folder) and (same_name or bool(structures_named(stem)))
     before, case, after = ("", "", "") if by_folder else _around_case(stem)
     name = f"{before}{CASE}{after}{path.name[len(stem) :]}" if case else path.name
     if not case and folder:

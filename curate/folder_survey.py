@@ -3,12 +3,12 @@
 import glob
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from curate.discover import published
+from curate.discover import Published, published
 from curate.file_patterns import (
     CASE,
     LABEL_WORDS,
@@ -19,6 +19,7 @@ from curate.file_patterns import (
     patterned,
     says,
 )
+from curate.kinship import check_pairs
 from curate.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
 from manifests.errors import SourceError
 
@@ -37,7 +38,7 @@ class Survey:
         folder: The folder.
         kind: How its files lie; `nnunet`, `bids` and `pairs` are all pairs of files.
         layout: The same as a recipe says it.
-        cases: Name, image and label of each labelled case.
+        cases: The labelled cases.
         masks: Names of the mask files, if a label is a folder of them.
         names: What `dataset.json` calls each label value.
         told: What it says of the data set: `title`, `licence`, `citation`.
@@ -46,7 +47,7 @@ class Survey:
     folder: Path
     kind: Kind
     layout: Layout
-    cases: tuple[tuple[str, Path, Path], ...]
+    cases: tuple[Published, ...]
     masks: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     told: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +57,8 @@ def survey(folder: Path) -> Survey:
     """Look at a folder: which files are images and labels, and which belong together.
 
     Raises:
-        SourceError: No image with a label was found, or `dataset.json` is damaged.
+        SourceError: No image with a label was found, names do not say which belong together, or
+            `dataset.json` is damaged.
     """
     if not folder.is_dir():
         msg = f"{folder} is no folder: expected the folder of a data set, unpacked"
@@ -65,9 +67,12 @@ def survey(folder: Path) -> Survey:
     layout = _listed(folder, index)
     masks: tuple[str, ...] = ()
     kind: Kind = "decathlon"
+    files: list[Patterned] = []
     if layout is None:
-        kind, layout, masks = _paired(folder)
+        files = patterned(_volumes(folder))
+        kind, layout, masks = _paired(folder, files)
     cases = tuple(published(layout, folder))
+    check_pairs(cases, files, folder)
     if not cases:
         raise SourceError(_nothing(folder, ()))
     return Survey(folder, kind, layout, cases, masks, _names(index), _told(index))
@@ -89,14 +94,13 @@ def _listed(folder: Path, index: Mapping[str, Any]) -> DecathlonLayout | None:
     """The Decathlon's layout, if the list names files that are there."""
     layout = DecathlonLayout(kind="decathlon", roots=_roots(folder))
     try:
-        _, image, label = next(published(layout, folder))
+        first = next(published(layout, folder))
     except (SourceError, StopIteration):
         return None
-    return layout if index and image.is_file() and label.is_file() else None
+    return layout if index and first.image.is_file() and first.label.is_file() else None
 
 
-def _paired(folder: Path) -> tuple[Kind, Layout, tuple[str, ...]]:
-    found = patterned(_volumes(folder))
+def _paired(folder: Path, found: list[Patterned]) -> tuple[Kind, Layout, tuple[str, ...]]:
     images = [f for f in found if f.role == "image"]
     labels = [f for f in found if f.role == "label"]
     both = {f.case for f in images} & {f.case for f in labels}
@@ -139,7 +143,7 @@ def _volumes(folder: Path) -> Iterator[str]:
         yield from ((at / f).as_posix() for f in files if not f.startswith("."))
 
 
-def _nothing(folder: Path, found: tuple[Patterned, ...] | list[Patterned]) -> str:
+def _nothing(folder: Path, found: Sequence[Patterned]) -> str:
     images = [f for f in found if f.role == "image"]
     labels = [f for f in found if f.role == "label"]
     some = "".join(f"\n  {f.role} of {f.case!r}: {f.path}" for f in [*images[:2], *labels[:2]])

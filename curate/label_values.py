@@ -30,9 +30,18 @@ class LabelValues:
 
     def told(self, value: int | str) -> str:
         """In how many cases a value is, and how much of it, in words."""
-        volumes = self.volumes_ml.get(value, ())
-        size = f", {np.median(volumes):,.3g} mL" if volumes else ""
-        return f"in {len(volumes)} of {self.cases} labels{size}"
+        median_ml = self.median_ml(value)
+        size = "" if median_ml is None else f", {median_ml:,.3g} mL"
+        return f"in {self.labels(value)} of {self.cases} labels{size}"
+
+    def labels(self, value: int | str) -> int:
+        """In how many labels a value is."""
+        return len(self.volumes_ml.get(value, ()))
+
+    def median_ml(self, value: int | str) -> float | None:
+        """The median volume in the labels that have it."""
+        volumes = self.volumes_ml.get(value)
+        return float(np.median(volumes)) if volumes else None
 
 
 def some_of(cases: Sequence[SourceCase], most: int) -> list[SourceCase]:

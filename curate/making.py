@@ -67,6 +67,8 @@ def make(job: Job) -> Outcome | Finding:
 
     if job.override and job.override.skip:
         return Finding("skipped", job.override.reason)
+    if job.case.finding:
+        return job.case.finding
     origin = Origin.of(job.case, job.recipe, job.target, job.override)
     try:
         if row := same_content(job.folder, job.case, origin, verify=job.verify):

@@ -119,7 +119,7 @@ def plan_cases(recipe: Recipe, request: Request) -> Planned:
 
 
 def _standing(case: SourceCase, recipe: Recipe, request: Request) -> Case | None:
-    if request.verify:
+    if request.verify or case.finding:
         return None
     folder = request.target.case_folder(case)
     override = request.overrides.get(case.case_id)

@@ -100,7 +100,7 @@ def new(
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
     path = out or Path(f"{chosen}.toml")
     check_new(path, force=force)  # before the labels are read
-    cases = [SourceCase(chosen, *paths, masks=found.masks) for paths in found.cases]
+    cases = [SourceCase(chosen, c.name, c.image, c.label, found.masks) for c in found.cases]
     values = read_label_values(some_of(cases, read))
     for problem in values.problems:
         _say(problem)

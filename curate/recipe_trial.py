@@ -27,6 +27,7 @@ class Trial:
         whole: Cases whose image and label are there.
         no_image: Names of cases without an image.
         no_label: Names of images, or list entries, without a label.
+        ambiguous: Why it cannot be told which files are some cases'.
         values: What the labels hold that were read.
     """
 
@@ -35,6 +36,7 @@ class Trial:
     whole: int
     no_image: tuple[str, ...]
     no_label: tuple[str, ...]
+    ambiguous: tuple[str, ...]
     values: LabelValues
 
     @property
@@ -51,6 +53,11 @@ class Trial:
             found.append(
                 f"{len(self.no_image)} labels have no image ({_some(self.no_image)}): expected it "
                 f"at {_places(self.recipe)}; correct `images` in [layout]"
+            )
+        if self.ambiguous:
+            found.append(
+                f"{len(self.ambiguous)} cases have several images, or labels, and prepare sets "
+                f"them aside: {'; '.join(self.ambiguous[:NAMED])}"
             )
         if self.unlisted:
             found.append(
@@ -83,7 +90,7 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
         msg = f"{found.path} is an archive: expected a folder; unpack it, or let prepare do so"
         raise SourceError(msg)
     cases = discover(recipe, found.path)
-    whole = [c for c in cases if c.image.exists() and c.label.exists()]
+    whole = [c for c in cases if c.image.exists() and c.label.exists() and not c.finding]
     return Trial(
         recipe=recipe,
         root=found.path,
@@ -93,6 +100,7 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
             *(c.name for c in cases if not c.label.exists()),
             *_lone_images(recipe, found.path, cases),
         ),
+        ambiguous=tuple(f"{c.name}: {c.finding.reason}" for c in cases if c.finding),
         values=read_label_values(some_of(whole, most) if whole else []),
     )
 
@@ -116,9 +124,9 @@ def trial_table(trial: Trial) -> Table:
     listed = trial.recipe.covered
     for value in (*listed, *trial.unlisted):
         covers = " + ".join(listed[value]) if value in listed else "not listed"
-        volumes = sorted(trial.values.volumes_ml.get(value, ()))
-        median = f"{volumes[len(volumes) // 2]:,.3g}" if volumes else ""
-        table.add_row(plain(value), plain(covers), number(len(volumes)), median)
+        labels, median_ml = trial.values.labels(value), trial.values.median_ml(value)
+        told = "" if median_ml is None else f"{median_ml:,.3g}"
+        table.add_row(plain(value), plain(covers), number(labels), told)
     return table
 
 

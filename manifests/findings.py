@@ -54,6 +54,7 @@ MEANINGS = MappingProxyType(
         "header_implausible": "a header claims more than its file can hold, or than can be used",
         "several_volumes": "a file holds several volumes, or several values per voxel",
         "file_missing": "the image or the label is not there",
+        "files_ambiguous": "several images, or several labels, of the case fit one pattern",
         "intensity_invalid": "many NaN or infinite intensities, within the body",
         "not_hounsfield": "the intensities are no Hounsfield units: grey levels, or one value only",
         "value_unlisted": "the label holds values that the recipe does not list",

@@ -119,10 +119,10 @@ def test_pairs_are_found(tmp_path, name):
     found = survey(root)
     assert found.kind == (name.split()[0] if name.split()[0] in ("nnunet", "bids") else "pairs")
     assert {"images": found.layout.images, "labels": found.layout.labels} == patterns
-    assert sorted(case for case, _, _ in found.cases) == cases
-    for _, image, label in found.cases:
-        assert image.is_file()
-        assert label.is_file()
+    assert sorted(case.name for case in found.cases) == cases
+    for case in found.cases:
+        assert case.image.is_file()
+        assert case.label.is_file()
     assert found.layout.roots == ("mine",)
 
 
@@ -138,7 +138,7 @@ def test_a_folder_of_masks_is_found(tmp_path, image, folder, cases):
     assert found.layout.images == (f"{{case}}/{image}",)
     assert found.layout.labels == (f"{{case}}/{folder}".rstrip("/"),)
     assert found.masks == names
-    assert sorted(case for case, _, _ in found.cases) == cases
+    assert sorted(case.name for case in found.cases) == cases
 
 
 def test_decathlon_is_read_from_its_list(tmp_path):
@@ -155,7 +155,7 @@ def test_decathlon_is_read_from_its_list(tmp_path):
     assert found.kind == found.layout.kind == "decathlon"
     assert found.names == {1: "liver", 2: "cancer"}
     assert found.told == {"title": "Liver", "licence": "CC-BY-SA 4.0", "citation": "Some paper"}
-    assert [case for case, _, _ in found.cases] == ["liver_0"]
+    assert [case.name for case in found.cases] == ["liver_0"]
 
 
 def test_nnunets_labels_are_read_whichever_way_they_stand(tmp_path):
@@ -176,6 +176,63 @@ def test_a_folder_without_pairs_says_what_was_looked_for(tmp_path, paths):
     assert "no image was found that has a label" in str(error.value)
     assert "docs/recipes.md" in str(error.value)
     assert all(path in str(error.value) for path in paths if path.endswith(".gz"))
+
+
+MIXED_UP = {
+    "a subject's name in several sessions": (
+        [f"sub-0{n}/ses-{m}/sub-0{n}_ct.nii.gz" for n in (1, 2) for m in (1, 2)]
+        + [f"sub-0{n}/ses-{m}/sub-0{n}_seg.nii.gz" for n, m in ((1, 2), (2, 1), (2, 2))],
+        "sub-01/ses-1/sub-01_ct.nii.gz, sub-01/ses-2/sub-01_ct.nii.gz",
+    ),
+    "visits of several patients": (
+        [
+            f"patient_0{n}/visit_{m}/{w}.nii.gz"
+            for n in (1, 2)
+            for m in (1, 2)
+            for w in ("ct", "seg")
+        ],
+        "patient_02/visit_1/seg.nii.gz belongs to patient_02/visit_1/ct.nii.gz",
+    ),
+    "a visit of one patient labelled": (
+        ["anna/visit_1/ct.nii.gz", "bernd/visit_1/ct.nii.gz", "bernd/visit_1/seg.nii.gz"],
+        "bernd/visit_1/seg.nii.gz belongs to bernd/visit_1/ct.nii.gz",
+    ),
+    "visits in the files' names": (
+        [f"p{n}/{w}.nii.gz" for n in (1, 2) for w in ("pre_ct", "post_ct", "post_seg")],
+        "p1/post_seg.nii.gz belongs to p1/post_ct.nii.gz",
+    ),
+    "two labels for one image": (
+        [f"p{n}/{w}.nii.gz" for n in (1, 2) for w in ("late_ct", "seg", "late_seg")],
+        "p1/late_ct.nii.gz belongs to p1/late_seg.nii.gz",
+    ),
+    "an image of one patient and a label of another": (
+        ["patient_01/visit_1/ct.nii.gz", "patient_02/visit_1/seg.nii.gz"],
+        "lie in folders of different numbers",
+    ),
+    "masks of several patients": (
+        [
+            f"patient_0{n}/visit_1/{w}.nii.gz"
+            for n in (1, 2)
+            for w in ("ct", "seg/liver", "seg/spleen")
+        ],
+        "patient_02/visit_1/seg/liver.nii.gz belongs to patient_02/visit_1/ct.nii.gz",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED_UP)
+def test_what_would_be_mixed_up_is_refused(tmp_path, name):
+    paths, complaint = MIXED_UP[name]
+    with pytest.raises(SourceError, match="which image and label belong together") as error:
+        survey(make(tmp_path / "mine", *paths))
+    assert complaint in str(error.value)
+    assert "docs/recipes.md" in str(error.value)
+
+
+def test_a_subject_of_one_session_is_named_by_the_subject(tmp_path):
+    at = ["sub-01/ses-1/sub-01", "sub-02/ses-2/sub-02"]
+    found = survey(make(tmp_path / "mine", *(f"{a}_{w}.nii.gz" for a in at for w in ("ct", "seg"))))
+    assert sorted(case.name for case in found.cases) == ["sub-01", "sub-02"]
 
 
 def test_what_is_no_folder_or_no_list_is_named(tmp_path):

@@ -6,8 +6,13 @@ import pytest
 
 from curate.discover import discover
 from curate.locate import locate
+from curate.making import Job, make
+from curate.prepare_plan import Request, plan_cases
 from curate.recipe import load_recipe
+from curate.recipe_trial import try_recipe
+from curate.target import Target
 from manifests.errors import SourceError
+from manifests.label_space import load_label_space
 
 
 def touch(path):
@@ -95,9 +100,7 @@ def test_btcv_ids_are_those_of_the_labels(tmp_path):
     assert [c.name for c in discover(load_recipe("btcv"), root)] == ["0001", "0021"]
 
 
-def test_a_star_stands_for_any_one_name(tmp_path):
-    (tmp_path / "bids.toml").write_text(
-        """
+SESSIONS = """
 name = "bids"
 title = "Sessions"
 version = "1"
@@ -113,7 +116,10 @@ labels = ["derivatives/*/*/{case}_dseg.nii.gz"]
 [values]
 1 = ["spleen"]
 """
-    )
+
+
+def test_a_star_stands_for_any_one_name(tmp_path):
+    (tmp_path / "bids.toml").write_text(SESSIONS)
     root = tmp_path / "study"
     for at in ("sub-a/ses-1/sub-a_ses-1", "sub-a/ses-2/sub-a_ses-2"):
         touch(root / f"{at}_ct.nii.gz")
@@ -122,3 +128,49 @@ labels = ["derivatives/*/*/{case}_dseg.nii.gz"]
     cases = discover(load_recipe(tmp_path / "bids.toml"), root)
     assert [c.name for c in cases] == ["sub-a_ses-1", "sub-a_ses-2"]
     assert cases[1].image == root / "sub-a" / "ses-2" / "sub-a_ses-2_ct.nii.gz"
+
+
+ONE_EACH = ["sub-{}/ses-1/sub-{}_ct.nii.gz", "derivatives/sub-{}/ses-1/sub-{}_dseg.nii.gz"]
+
+
+@pytest.mark.parametrize("second", range(2))
+def test_a_case_of_several_images_or_labels_is_set_aside_alone(tmp_path, second):
+    recipe = tmp_path / "bids.toml"
+    recipe.write_text(SESSIONS.replace("?_ses-\\w+?", "?"))
+    for subject in "ab":
+        for path in ONE_EACH:
+            touch(tmp_path / "study" / path.format(subject, subject))
+    touch(tmp_path / "study" / ONE_EACH[second].format("a", "a").replace("ses-1", "ses-2"))
+    several, good = discover(load_recipe(recipe), tmp_path / "study")
+    assert good.finding is None
+    assert several.finding.code == "files_ambiguous"
+    assert ONE_EACH[second].format("a", "a") in several.finding.reason
+    trial = try_recipe(load_recipe(recipe), tmp_path, most=1)
+    assert trial.whole == 1
+    assert "1 cases have several images, or labels" in trial.problems[0]
+    target = Target(load_label_space("abdomen5"), (3.0, 3.0, 3.0), tmp_path / "out")
+    planned = plan_cases(load_recipe(recipe), Request((load_recipe(recipe),), tmp_path, target))
+    assert planned.open == (several, good)
+    job = Job(several, load_recipe(recipe), target, tmp_path / "bench")
+    assert make(job) == several.finding
+
+
+def test_of_two_patterns_the_first_that_finds_a_label_counts(tmp_path):
+    root = tmp_path / "kits19"
+    for at in ("data/case_00001", "case_00001"):
+        touch(root / at / "segmentation.nii.gz")
+    (case,) = discover(load_recipe("kits19"), root)
+    assert case.finding is None
+    assert case.label == root / "data" / "case_00001" / "segmentation.nii.gz"
+
+
+@pytest.mark.parametrize("raw", ["", "{}"])
+@pytest.mark.parametrize(("name", "below"), [("kits19", "data"), ("kits23", "dataset")])
+def test_kits_is_found_as_it_is_downloaded(tmp_path, name, below, raw):
+    root = tmp_path / name
+    touch(root / below / "case_00000" / "segmentation.nii.gz")
+    image = touch(root / "images" / "case_00000.nii.gz")
+    recipe = load_recipe(name)
+    found = locate(recipe, tmp_path / raw.format(name), tmp_path / "unpacked")
+    (case,) = discover(recipe, found.path)
+    assert case.image == image

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from rich.console import Console
 from typer.testing import CliRunner
 
 import curate.commands
-from curate.label_values import some_of
+from curate.label_values import LabelValues, some_of
 from curate.recipe import load_recipe
+from curate.recipe_trial import Trial, trial_table
 from manifests.errors import MarginaliaError
 from manifests.manifest import read_manifest
 from tests.curate import published
@@ -232,6 +235,16 @@ def test_check_wants_an_unpacked_folder(tmp_path):
 def test_labels_are_read_from_the_whole_dataset():
     assert some_of(list(range(100)), 3) == [0, 49, 99]
     assert some_of([1, 2], 5) == [1, 2]
+
+
+def test_an_even_number_of_volumes_has_its_middle_as_median():
+    values = LabelValues(3, {1: (10.0, 30.0)}, ())
+    trial = Trial(load_recipe("btcv"), Path(), 3, (), (), (), values)
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(trial_table(trial))
+    assert re.search(r"1 .*spleen.* 2 .* 20 ", shown.get())
+    assert values.told(1) == "in 2 of 3 labels, 20 mL"
 
 
 def test_the_proposed_name_is_no_shipped_one(tmp_path):
