@@ -6,15 +6,17 @@ validation alone. So a network learns from what it would have had, and every org
 can be scored.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from pathlib import Path
 from types import MappingProxyType
 
 from curate.phantom import STRUCTURES
 from curate.phantom_archives import write_phantom_archives
-from curate.prepare import prepare
+from curate.prepare import Report, prepare
 from curate.prepare_plan import Request
 from curate.recipe import Recipe, load_recipe
 from curate.tally import Notify
@@ -74,15 +76,20 @@ def make_benchmark(
 ) -> Manifest:
     """Draw, prepare, split and annotate the benchmark, unless it is there.
 
+    The whole cases have a folder and a manifest of their own: the folder's manifest is the
+    benchmark's from the first, and the same call goes on with one that was interrupted.
+
     Args:
-        target: Label space, spacing and folder; the archives go to `raw` beneath it.
+        target: Label space, spacing and folder; the archives go to `raw` beneath it, the cases to
+            a folder that is called by what is asked for.
         seed: Of the patients, the scans and the split.
         share: Of the paper's training cases.
         workers: Number of processes.
         notify: Told how far it is.
 
     Raises:
-        MarginaliaError: The folder holds other cases, or the share asks for more than can be drawn.
+        MarginaliaError: The folder holds other cases, the share asks for more than can be drawn,
+            or a case could not be made.
     """
     sizes = benchmark_sizes(share)
     wanted = {
@@ -99,12 +106,14 @@ def make_benchmark(
     counts = {name: size.total for name, size in sizes.items()}
     write_phantom_archives(raw, seed=seed, cases=counts, whole=True)
     recipes = tuple(whole_recipe(load_recipe(name)) for name in sizes)
-    manifest = prepare(Request(recipes, raw, target), workers=workers, notify=notify).manifest
-    manifest = assign_splits(manifest, _split(sizes, seed))
+    apart = replace(target, folder=target.folder / _whole_folder(wanted))
+    report = prepare(Request(recipes, raw, apart), workers=workers, notify=notify)
+    _require_all(report)
+    manifest = assign_splits(report.manifest, _split(sizes, seed))
     published = forget_unpublished(manifest, map(load_recipe, sizes))
     published = published.with_table(published.table, **{SETTINGS: wanted})
     write_manifest(published, path)
-    return published
+    return read_manifest(path)
 
 
 def whole_recipe(recipe: Recipe) -> Recipe:
@@ -145,6 +154,23 @@ def _split(sizes: Mapping[str, Sizes], seed: int) -> SplitRequest:
         validation_by_dataset={name: size.validation for name, size in sizes.items()},
         seed=seed,
     )
+
+
+def _whole_folder(wanted: Mapping[str, object]) -> str:
+    """A name that is equal for equal benchmarks: nothing of another one is taken for this one's."""
+    text = json.dumps(wanted, sort_keys=True)
+    return f"whole-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _require_all(report: Report) -> None:
+    """Refuse to freeze a benchmark in which cases are missing."""
+    rejected = [f"{r.case.dataset}/{r.case.name}: {r.finding.reason}" for r in report.rejected]
+    if missing := [*report.problems, *rejected]:
+        msg = (
+            f"the phantom benchmark is not whole, and was not written: {'; '.join(missing)}; run "
+            f"the same command again once it is mended"
+        )
+        raise ManifestError(msg)
 
 
 def _standing(path: Path, wanted: Mapping[str, object]) -> Manifest:

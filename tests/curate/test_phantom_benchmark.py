@@ -1,9 +1,14 @@
 """The phantom benchmark: what is forgotten is what the published labels never said."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from curate import phantom_benchmark
+from curate.discover import SourceCase
 from curate.phantom_archives import write_phantom_archives
 from curate.phantom_benchmark import (
     PAPER_TRAINING_CASES,
@@ -16,9 +21,12 @@ from curate.phantom_benchmark import (
 from curate.prepare import prepare
 from curate.prepare_plan import Request
 from curate.recipe import load_recipe
+from curate.rejected import Rejected
 from curate.target import Target
 from manifests.errors import ManifestError, SourceError
+from manifests.findings import Finding
 from manifests.label_space import load_label_space
+from manifests.manifest import FILE_NAME
 from manifests.splits import SplitRequest, assign_splits
 
 COARSE = {"in_plane_mm": 10.0, "slice_mm": 10.0}
@@ -68,15 +76,20 @@ def test_sizes_are_in_the_papers_proportion():
     assert all(size.train == PAPER_TRAINING_CASES[n] for n, size in benchmark_sizes(1).items())
 
 
-def test_the_same_command_finds_it_and_another_is_refused(tmp_path, monkeypatch):
-    # what is drawn is tested above: here, few cases, and coarse
+@pytest.fixture
+def target(tmp_path, monkeypatch):
+    """Few cases, and coarse: what is drawn is tested above."""
     few = {"btcv": Sizes(1, 1, 1), "msd_spleen": Sizes(1, 1, 1)}
-    monkeypatch.setattr("curate.phantom_benchmark.benchmark_sizes", lambda _: few)
+    monkeypatch.setattr(phantom_benchmark, "benchmark_sizes", lambda _: few)
     monkeypatch.setattr(
-        "curate.phantom_benchmark.write_phantom_archives",
+        phantom_benchmark,
+        "write_phantom_archives",
         lambda *args, **kwargs: write_phantom_archives(*args, **kwargs, **COARSE),
     )
-    target = Target(load_label_space("abdomen5"), SPACING_MM, tmp_path)
+    return Target(load_label_space("abdomen5"), SPACING_MM, tmp_path)
+
+
+def test_the_same_command_finds_it_and_another_is_refused(target):
     manifest = make_benchmark(target)
     annotated = {(c.dataset, c.split): len(c.annotated) for c in manifest.cases()}
     assert annotated == {
@@ -88,6 +101,47 @@ def test_the_same_command_finds_it_and_another_is_refused(tmp_path, monkeypatch)
     assert again.table.equals(manifest.table)
     with pytest.raises(ManifestError, match="choose another folder"):
         make_benchmark(target, seed=1)
+
+
+def test_one_that_was_interrupted_is_gone_on_with_and_never_taken_for_whole(target, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(phantom_benchmark, "assign_splits", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_benchmark(target)
+    assert not (target.folder / FILE_NAME).exists()
+    # another seed takes nothing of what was begun
+    other = make_benchmark(target, seed=1)
+    (target.folder / FILE_NAME).unlink()
+    manifest = make_benchmark(target)
+    hashes = [{c.voxels_sha256 for c in m.cases()} for m in (manifest, other)]
+    assert len(hashes[0]) == 6
+    assert not hashes[0] & hashes[1]
+    assert all(manifest.path(c.image).is_file() for c in manifest.cases())
+
+
+@pytest.mark.parametrize("what", ["problems", "rejected"])
+def test_one_in_which_cases_are_missing_is_not_written(target, monkeypatch, what):
+    missing = {
+        "problems": ("the disk is full",),
+        "rejected": (
+            Rejected(
+                SourceCase("btcv", "0007", Path("image"), Path("label")),
+                Finding("forms_disagree", "no voxel is labelled"),
+            ),
+        ),
+    }
+
+    def incomplete(*args, **kwargs):
+        return replace(prepare(*args, **kwargs), **{what: missing[what]})
+
+    monkeypatch.setattr(phantom_benchmark, "prepare", incomplete)
+    said = {"problems": "the disk is full", "rejected": "btcv/0007: no voxel is labelled"}[what]
+    with pytest.raises(ManifestError, match=f"is not whole.*{said}"):
+        make_benchmark(target)
+    assert not (target.folder / FILE_NAME).exists()
 
 
 def test_more_cases_than_can_be_drawn_are_refused(tmp_path):

@@ -26,6 +26,8 @@ def with_budget(
 
     Source: section 4.4; that all networks see as many patches is ours.
     """
+    if not cases:  # the plan will say why
+        return settings
     first, second = settings.stage_epochs
     if budget == "epochs":
         epochs = (first, second) if _full(cases) else (0, first + second)

@@ -174,6 +174,8 @@ class Catalogue(_Facts):
         for name, training in self.trainings.items():
             if training.parts and training.parts not in self.parts:
                 problems.append(f"training {name} names parts that there are not: {training.parts}")
+            if "seed" in training.set:
+                problems.append(f"training {name} sets a seed: seeds come from --seeds")
         if problems:
             raise ValueError("; ".join(problems))
         return self

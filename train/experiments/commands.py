@@ -17,6 +17,7 @@ console = Console()
 
 SOME_FAILED_EXIT_CODE = 3
 PREEMPTED_EXIT_CODE = 75  # run it again, as for `train`
+_ANY_WIDTH = 10_000  # of a table that is measured: else it says that what there is will do
 
 
 class _SeveralSeeds(TyperCommand):
@@ -85,6 +86,7 @@ def reproduce_command(
     """
     from manifests.manifest import manifest_file, read_manifest
     from train.experiments.catalogue import load_catalogue
+    from train.experiments.plain_commands import same_command
     from train.experiments.planned_run import Request, plan_runs
 
     catalogue = load_catalogue(experiments)
@@ -105,7 +107,7 @@ def reproduce_command(
     )
     runs = plan_runs(request, [name for name in names if not only or name in only])
     if slurm is not None:
-        _write_slurm(slurm, runs)
+        _write_slurm(slurm, runs, same_command(table, request, experiments))
     elif dry_run:
         _list(runs, request)
     else:
@@ -131,15 +133,21 @@ def _list(runs: "list[PlannedRun]", request: "Request") -> None:
     _say(f"# {len({run.folder for run in seconds})} runs, {duration(total(seconds))} in all")
 
 
-def _write_slurm(path: Path, runs: "list[PlannedRun]") -> None:
-    import sys
-
+def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None:
+    """Write an array of the runs that can be planned, and say of the others why they cannot."""
     from manifests.atomic import write_text
-    from train.experiments.plain_commands import same_command, slurm_script, write_manifests
+    from train.experiments.plain_commands import slurm_script, write_manifests
 
-    write_manifests(runs)
-    write_text(path, slurm_script(runs, same_command(sys.argv[1:])))
-    _say(f"sbatch {path}")
+    unplanned = [run for run in runs if run.prepared is None]
+    for run in unplanned:
+        _say(f"{run.title}: {run.problem}")
+    if len(unplanned) < len(runs):
+        write_manifests(runs)
+        write_text(path, slurm_script(runs, again))
+        _say(f"sbatch {path}")
+    if unplanned:
+        _say(f"{len(unplanned)} of {len(runs)} runs cannot be planned, and were left out")
+        raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
 def _make_table(outcomes: "list[Outcome]", request: "Request", name: str) -> None:
@@ -175,10 +183,14 @@ def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":
 
 
 def _show(grid: "GridTable") -> None:
+    """Two metrics; their means alone where the screen is too narrow for all columns."""
     from train.experiments.grid_view import grid_view
 
     for metric in ("dice", "hausdorff_mm"):
-        console.print(grid_view(grid, metric))
+        view = grid_view(grid, metric)
+        needed = console.measure(view, options=console.options.update(width=_ANY_WIDTH)).maximum
+        fits = needed <= console.width
+        console.print(view if fits else grid_view(grid, metric, means_only=True))
 
 
 def _say(text: str) -> None:

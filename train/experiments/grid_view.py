@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from train.experiments.grid import Grid, GridCell, GridTable
+from train.comparison import ALL
+from train.experiments.grid import EVERYTHING, Grid, GridCell, GridTable
 from train.metrics import SCALES, Metric
 from train.tables import NOTHING, number
 
@@ -20,8 +21,13 @@ def shown_columns(grid: Grid) -> tuple[str, ...]:
     return tuple(column for column in grid.columns if column not in grid.unlabelled)
 
 
-def grid_view(table: GridTable, metric: Metric) -> Table:
+def grid_view(table: GridTable, metric: Metric, *, means_only: bool = False) -> Table:
     """One metric of a table.
+
+    Args:
+        table: The table.
+        metric: The metric.
+        means_only: Leave out the single cells, for a narrow screen, and say so.
 
     Source: Shi et al. 2021, Tables 3 to 8, 10 and 11.
     """
@@ -35,13 +41,16 @@ def grid_view(table: GridTable, metric: Metric) -> Table:
         pad_edge=False,
         show_lines=False,
     )
+    columns, notes = shown_columns(grid), notes_of(table)
+    if means_only:
+        columns = tuple(column for column in columns if column in (ALL, EVERYTHING))
+        notes = ["means only: table.md has every column, as has a wider screen", *notes]
     view.add_column("", overflow="fold")
-    columns = shown_columns(grid)
-    for column in columns:
-        view.add_column(escape(column.replace("_", " ")), justify="right", overflow="fold")
+    for heading in headings(columns):
+        view.add_column(escape(heading.replace(" in ", "\nin ")), justify="right", overflow="fold")
     for title in table.rows:
         view.add_row(escape(title), *(_cell(metric, grid.cells[title, c]) for c in columns))
-    view.caption = "\n".join(notes_of(table))
+    view.caption = "\n".join(notes)
     return view
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ SLURM_HEAD = """\
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
 #SBATCH --output=%x-%A_%a.log
-# Afterwards, and at any time for what is done by then:
+# Afterwards, for the table:
 #   {again}
 cd {folder}
 commands=(
@@ -32,7 +32,6 @@ wait "$child"; wait "$child"; code=$?
 [ "$code" -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"
 exit "$code"
 """
-_CHOOSING = frozenset({"--slurm", "--only", "--seeds", "--dask", "--dry-run"})
 
 
 def run_commands(run: PlannedRun, request: Request) -> list[str]:
@@ -64,33 +63,36 @@ def write_manifests(runs: Sequence[PlannedRun]) -> None:
 
 
 def slurm_script(runs: Sequence[PlannedRun], again: Sequence[str]) -> str:
-    """A SLURM array of all runs that can be planned, one task each.
+    """A SLURM array of all runs that can be planned, one task each; one at least can be.
 
     Args:
         runs: Planned runs.
         again: The command that the runs come from; a task does one of its runs.
     """
     planned = [run for run in runs if run.prepared]
-    lines = [f"  {shlex.quote(shlex.join([*again, *_only(run)]))}\n" for run in planned]
+    tasks = [[*again, "--only", run.training, *_seeds([run])] for run in planned]
+    lines = [f"  {shlex.quote(shlex.join(task))}\n" for task in tasks]
     head = SLURM_HEAD.format(
-        last=len(planned) - 1, again=shlex.join(again), folder=shlex.quote(str(Path.cwd()))
+        last=len(planned) - 1,
+        again=shlex.join([*again, *_seeds(runs)]),
+        folder=shlex.quote(str(Path.cwd())),
     )
     return head + "".join(lines) + SLURM_TAIL
 
 
-def same_command(arguments: Sequence[str]) -> list[str]:
-    """The command that is running, without what chooses runs or says where they are done."""
-    kept: list[str] = ["marginalia"]
-    option = ""
-    for word in arguments:
-        option = word.partition("=")[0] if word.startswith("--") else option
-        if option not in _CHOOSING:
-            kept.append(word)
-    return kept
+def same_command(table: str, request: Request, experiments: Path | None) -> list[str]:
+    """The command of a request, without what chooses its runs or says where they are done."""
+    return [
+        *("marginalia", "reproduce", table, str(request.manifest_path)),
+        *("--out", str(request.out), "--preset", request.preset),
+        *(word for override in request.overrides for word in ("--set", override)),
+        *("--budget", request.budget, "--select-on", request.select_on),
+        *(("--experiments", str(experiments)) if experiments else ()),
+    ]
 
 
-def _only(run: PlannedRun) -> list[str]:
-    return ["--only", run.training, "--seeds", str(run.seed)]
+def _seeds(runs: Iterable[PlannedRun]) -> list[str]:
+    return ["--seeds", *dict.fromkeys(str(run.seed) for run in runs)]
 
 
 def _edits(prepared: PreparedRun) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manifests.case import Case
-from manifests.errors import MarginaliaError
+from manifests.errors import MarginaliaError, TrainingError
 from manifests.manifest import Manifest
 from train.experiments.availability import apply_edits, training_edits
 from train.experiments.budget import Budget, with_budget
@@ -114,7 +114,13 @@ def plan_runs(request: Request, names: Iterable[str]) -> list[PlannedRun]:
 
     The first seed of all of them comes before the second, so that a table is soon there in part.
     Of trainings that come to the same, the first does it for all.
+
+    Raises:
+        TrainingError: The settings name a seed.
     """
+    if any(override.startswith("seed=") for override in request.overrides):
+        msg = "--set seed=... has no effect here: name the seeds with --seeds, as in --seeds 0 1 2"
+        raise TrainingError(msg)
     planned = [_plan(request, name) for name in names]
     return [_with_seed(run, seed) for seed in request.seeds for run in planned]
 

@@ -93,10 +93,9 @@ def selected_on_test(manifest: Manifest) -> Manifest:
 
 
 def manifest_name(manifest: Manifest) -> str:
-    """A file name that is equal for equal cases, splits, datasets and annotations."""
-    columns = ("case_id", "dataset", "split", "merged", "label_sha256")
-    rows = manifest.table.select(columns).to_pylist()
-    text = json.dumps([manifest.label_space.name, rows], sort_keys=True)
+    """A file name that is equal for equal rows and label spaces: a file of that name says them."""
+    rows = manifest.table.to_pylist()
+    text = json.dumps([manifest.label_space.model_dump(), rows], sort_keys=True)
     return f"reproduce-{hashlib.sha256(text.encode()).hexdigest()[:12]}.parquet"
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from train.experiments.catalogue import Catalogue, Table
-from train.experiments.planned_run import PlannedRun
 from train.metrics import METRICS, SCALES, Metric
 from train.scores import CellName, Score, Scores
 
@@ -68,11 +67,6 @@ def row_scores(
         if found:
             rows.append(RowScores(row.title, tuple(found), tuple(found.values())))
     return rows
-
-
-def scores_by_run(outcomes: Iterable[tuple[PlannedRun, Scores]]) -> dict[tuple[str, int], Scores]:
-    """Scores by training and seed."""
-    return {(run.training, run.seed): scores for run, scores in outcomes}
 
 
 def mean_of_seeds(seeds: Sequence[Scores]) -> Scores:

@@ -1,9 +1,10 @@
 """The runner: trains and evaluates planned runs, each once, and goes on where it was stopped."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -16,10 +17,11 @@ from train.evaluation import of_network, with_manifest
 from train.events import Event
 from train.experiments.planned_run import Cases, PlannedRun, PreparedRun
 from train.log import read_log
-from train.loop import train
+from train.loop import SETTINGS, train
 from train.metrics import TOLERANCE_MM
 from train.scan import reason_of
 from train.scores import Scores, read_scores, write_scores
+from train.settings import WHERE
 from train.sliding_window import OVERLAP
 
 TEST = "test"
@@ -109,16 +111,25 @@ def run_once(
 
 
 def kept_scores(run: PlannedRun) -> Scores | None:
-    """The test scores of a run that is finished; none if it is not."""
+    """The test scores of a run that is finished; none if it is not.
+
+    Raises:
+        TrainingError: It was trained with other settings: its preset has changed since then.
+    """
     if run.prepared is None or len(read_log(run.folder)) < run.prepared.settings.epochs:
         return None
     try:
         scores = read_scores(scores_folder(run.folder, TEST))
-    except TrainingError:
+        was = json.loads((run.folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
+    except (TrainingError, OSError, ValueError, LookupError):
         return None
     expected = _truth(run.prepared.tested.manifest)
     found = {key: scores.settings.get(key) for key in expected}
-    return scores if found == expected else None
+    if found != expected:
+        return None
+    now = run.prepared.plan.settings.model_dump(mode="json")
+    _require_same_settings(run.folder, _flat(was), _flat(now))
+    return scores
 
 
 def write_cases(cases: Cases) -> None:
@@ -149,6 +160,29 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> Outcome:
     scores = gather(evaluation.results, about)
     write_scores(scores, evaluation.folder)
     return Outcome(run, scores)
+
+
+def _require_same_settings(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse a run whose preset was another: the folder's name tells only what differs from it.
+
+    Settings that only one of the two knows do not count: they came or went with a version.
+    """
+    counted = sorted((was.keys() & now.keys()) - WHERE - {"seed"})
+    if differences := [f"{k} was {was[k]}, is {now[k]}" for k in counted if was[k] != now[k]]:
+        msg = (
+            f"{folder} holds a run that was trained when its preset was another: "
+            f"{'; '.join(differences)}; choose another --out, or the marginalia that trained it"
+        )
+        raise TrainingError(msg)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by key, as in `batch_size` and `augmentation.rotation`."""
+    flat = dict(settings)
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{part}": v for part, v in flat.pop(key).items()}
+    return flat
 
 
 def _truth(manifest: Manifest) -> dict[str, Any]:

@@ -30,6 +30,7 @@ CATALOGUE = {
         "spleen": {"datasets": ["P2"], "keep": ["spleen"], "set": {"method": "regular"}},
         "single": {"datasets": ["F"], "single_organ": [1, 2]},
         "other": {"another_split": {"dataset": "F", "seed": 1}},
+        "absent": {"datasets": ["P9"]},
         "broken": {"set": {"method": "none_such"}},
     },
     "tables": {

@@ -1,8 +1,11 @@
 """Availability and other casts: edits of a manifest with known answers."""
 
+from dataclasses import replace
+
 import pytest
 
 from manifests.errors import MarginaliaError, TrainingError
+from manifests.manifest import Manifest
 from train.experiments.availability import apply_edits, keep_only, single_organ
 from train.experiments.catalogue import AnotherSplit, Parts
 from train.experiments.plain_commands import run_commands
@@ -94,6 +97,17 @@ def test_a_manifests_name_follows_from_what_it_says(manifest, catalogue):
     split = [AnotherSplit(dataset="F", seed=seed) for seed in (1, 1, 2)]
     names = [manifest_name(with_another_split(manifest, s, catalogue)) for s in split]
     assert names[0] == names[1] != names[2]
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_sha256": "0" * 64}, {"foreground_hu_mean": 1.25}, {"image": "else.nii"}]
+)
+def test_a_case_that_was_prepared_anew_gives_a_manifest_another_name(manifest, change):
+    """Else the file of that name, written before, would stay."""
+    first, *rest = manifest.cases()
+    cases = [replace(first, **change), *rest]
+    anew = Manifest.of(cases, manifest.label_space, folder=manifest.folder)
+    assert manifest_name(anew) != manifest_name(manifest)
 
 
 def test_the_plain_commands_edit_train_and_evaluate(request_):

@@ -1,5 +1,6 @@
 """Tables from scores that are made up: means, spreads, ranks, and the paper's numbers beside."""
 
+import io
 import math
 
 import pandas as pd
@@ -7,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from tests.train.made_scores import scores
+from train.experiments import commands
 from train.experiments.catalogue import Catalogue
 from train.experiments.grid import build_table
 from train.experiments.grid_files import write_table
-from train.experiments.grid_view import grid_view
 from train.experiments.rows import RowScores, mean_of_seeds, row_scores
 
 CATALOGUE = Catalogue.model_validate(
@@ -172,9 +173,24 @@ def test_the_files_have_ours_and_the_papers_with_marks(written):
     assert rows[rows.row == "first & 1"]["std_over_seeds"].dropna().eq(0).all()
 
 
-def test_the_screen_shows_mean_deviation_and_the_papers(written):
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    console.print(grid_view(written[0], "dice"))
-    text = console.export_text()
-    for words in ("liver in F", "0.750", "±0.354", "paper 0.960", "not run yet: one by one"):
+def printed(table, width, monkeypatch):
+    console = Console(width=width, file=io.StringIO())
+    monkeypatch.setattr(commands, "console", console)
+    commands._show(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 50, 80])
+def test_a_narrow_screen_has_fewer_columns_and_no_broken_word(written, monkeypatch, width):
+    text = printed(written[0], width, monkeypatch)
+    expected = {"all", "everything", "0.500", "first", "second"}
+    assert expected <= set(text.split())
+    few = "means only: table.md has every" in " ".join(text.split())
+    assert few == (width < 80)
+    assert few != ("liver" in text and "±0.354" in text)
+
+
+def test_the_screen_shows_mean_deviation_and_the_papers(written, monkeypatch):
+    text = printed(written[0], 160, monkeypatch)
+    for words in ("liver", "0.750", "±0.354", "in F", "paper 0.960", "not run yet: one by one"):
         assert words in text, words

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
+from manifests.errors import TrainingError
 from train.experiments.budget import with_budget
+from train.experiments.catalogue import Catalogue
 from train.experiments.costs import batches
 from train.experiments.planned_run import plan_runs, run_key
 from train.settings import resolve
@@ -18,7 +21,7 @@ def test_trainings_that_come_to_the_same_share_a_folder(request_):
     union, same, full = plan(request_, "union", "same", "F")
     assert union.folder == same.folder != full.folder
     # the very value of the preset, and where it is computed, change nothing
-    overrides = (*request_.overrides, "batch_size=2", "device=cpu", "workers=1", "seed=5")
+    overrides = (*request_.overrides, "batch_size=2", "device=cpu", "workers=1")
     assert plan(request_, "union", overrides=overrides)[0].folder == union.folder
     overrides = (*request_.overrides, "batch_size=4")
     assert plan(request_, "union", overrides=overrides)[0].folder != union.folder
@@ -47,6 +50,21 @@ def test_what_cannot_be_planned_says_why_and_the_others_are_planned(request_):
     assert "none_such" in broken.problem
     assert broken.prepared is None
     assert union.prepared is not None
+
+
+@pytest.mark.parametrize("budget", ["patches", "epochs"])
+def test_a_dataset_that_is_not_there_is_named_and_the_others_are_planned(request_, budget):
+    absent, union = plan(request_, "absent", "union", budget=budget)
+    assert "datasets names P9" in absent.problem
+    assert "expected some of full, livers, spleens" in absent.problem
+    assert union.prepared is not None
+
+
+def test_a_seed_among_the_settings_is_refused(request_):
+    with pytest.raises(TrainingError, match="name the seeds with --seeds"):
+        plan(request_, "union", overrides=(*request_.overrides, "seed=7"))
+    with pytest.raises(ValidationError, match="training mine sets a seed"):
+        Catalogue.model_validate({"trainings": {"mine": {"set": {"seed": 7}}}})
 
 
 def test_all_trainings_learn_from_as_many_patches(request_):

@@ -1,17 +1,22 @@
 """Running: each run once, failures on their own, and the table at the end."""
 
+import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from manifests.edits import drop_structures
+from manifests.errors import TrainingError
 from tests.train.experiments.conftest import QUICK
 from train.experiments import runner
 from train.experiments.commands import app
 from train.experiments.planned_run import plan_runs
+from train.experiments.reproduce import on_cluster
 from train.experiments.runner import kept_scores, run_all, run_once, run_spread
 
 MINE = """
@@ -71,6 +76,33 @@ def test_a_run_is_scored_again_if_the_truth_is_another(request_):
     assert kept_scores(other) is None
 
 
+def test_a_run_of_another_preset_of_that_name_is_not_taken_for_this_one(request_):
+    (run,) = plan_runs(request_, ["F"])
+    run_once(run)
+    path = run.folder / "settings.json"
+    whole = path.read_text(encoding="utf-8")
+
+    def rewrite(change):
+        saved = json.loads(whole)
+        change(saved["settings"])
+        path.write_text(json.dumps(saved), encoding="utf-8")
+
+    rewrite(lambda s: s.update(learning_rate=0.5, augmentation={"noise": [0.5, 0.1, 0.2]}))
+    failure = run_once(run).failure
+    assert (
+        "augmentation.noise was [0.5, 0.1, 0.2], is [0.0, 1.0, 1.0]; learning_rate was 0.5, is"
+        in failure
+    )
+    assert "choose another --out" in failure
+    # where it was computed, and what a version added or took away, does not count
+    rewrite(lambda s: (s.pop("momentum"), s.update(device="cuda", gone=1)))
+    assert run_once(run).was_there
+    path.unlink()
+    again = run_once(run)
+    assert again.scores is not None
+    assert not again.was_there  # the checkpoint, too, tells its settings
+
+
 def test_a_run_that_stopped_before_its_last_epoch_is_not_done(request_, monkeypatch):
     (run,) = plan_runs(request_, ["F"])
 
@@ -119,6 +151,45 @@ def test_workers_do_runs_and_one_that_dies_does_not_end_the_others(request_, mon
     assert outcomes["spleen"].scores is not None
 
 
+def test_dask_that_is_not_installed_is_named(request_, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    runs = plan_runs(request_, ["F"])
+    with (
+        pytest.raises(TrainingError, match=r"install marginalia\[dask\]"),
+        on_cluster(runs, "tcp://127.0.0.1:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError, TimeoutError, ValueError])
+def test_a_dask_scheduler_that_is_not_there_is_named(request_, monkeypatch, error):
+    def client(address):
+        msg = f"cannot connect to {address}"
+        raise error(msg)
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=client))
+    runs = plan_runs(request_, ["F"])
+    with (
+        pytest.raises(TrainingError, match=r"no Dask scheduler at nil:1: .*tcp://host:8786"),
+        on_cluster(runs, "nil:1"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address"])
+def test_dask_itself_tells_that_no_scheduler_is_there(request_, address):
+    pytest.importorskip("distributed")
+    import dask
+
+    runs = plan_runs(request_, ["F"])
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "200ms"}),
+        pytest.raises(TrainingError, match="no Dask scheduler at"),
+        on_cluster(runs, address),
+    ):
+        pass
+
+
 def test_the_command_makes_the_table_and_its_pictures(marginalia, command, tmp_path):
     result = marginalia(*command, "--seeds", 0, 1)
     assert result.exit_code == 0, result.output
@@ -141,20 +212,45 @@ def test_a_dry_run_lists_times_and_commands_and_writes_nothing(marginalia, comma
     assert set(path.parent.rglob("*")) == before
 
 
-def test_a_slurm_array_has_a_task_for_each_run(marginalia, command, tmp_path, monkeypatch, path):
+@pytest.mark.parametrize("first", [True, False])
+def test_a_slurm_array_has_a_task_for_each_run(marginalia, command, tmp_path, path, first):
+    """Wherever the options that choose runs stand."""
     script = tmp_path / "array.sh"
-    words = [str(w) for w in (*command, "--seeds", 0, 1, "--slurm", script)]
-    monkeypatch.setattr("sys.argv", ["marginalia", *words])
+    name, *rest = command
+    options = ("--seeds", 0, "--seeds", 1, "--slurm", script)
+    words = (name, *options, *rest) if first else (*command, *options)
     result = marginalia(*words)
     assert result.exit_code == 0, result.output
     text = script.read_text(encoding="utf-8")
     assert "#SBATCH --array=0-3" in text
-    tasks = [line for line in text.splitlines() if line.startswith("  'marginalia reproduce small")]
+    tasks = [line for line in text.splitlines() if line.startswith("  'marginalia reproduce ")]
+    experiments = tmp_path / "mine.toml"
+    for again in (*tasks, text.partition("#   ")[2].splitlines()[0]):
+        assert f"marginalia reproduce small {path} --out {tmp_path / 'out'} --preset tiny" in again
+        assert all(f"--set {setting}" in again for setting in QUICK)
+        assert f"--experiments {experiments}" in again
+    assert f"--experiments {experiments} --seeds 0 1\n" in text  # the table's
     assert [line.split("--only ")[1] for line in tasks] == [
         *("F --seeds 0'", "liver --seeds 0'", "F --seeds 1'", "liver --seeds 1'")
     ]
     assert "--slurm" not in text
     assert list(path.parent.glob("reproduce-*.parquet"))
+
+
+def test_what_cannot_be_planned_is_no_task_and_is_named(marginalia, command, tmp_path):
+    script, mine = tmp_path / "array.sh", tmp_path / "mine.toml"
+    mine.write_text(MINE.replace('F = { datasets = ["F"] }', 'F = { datasets = ["P9"] }'))
+    result = marginalia(*command, "--slurm", script)
+    assert result.exit_code == 3
+    assert "F, seed 0: datasets names P9" in result.output
+    assert "1 of 2 runs cannot be planned" in result.output
+    assert "#SBATCH --array=0-0" in script.read_text(encoding="utf-8")
+    script.unlink()
+    result = marginalia(*command, "--slurm", script, "--only", "F")
+    assert result.exit_code == 3
+    assert "F, seed 0: datasets names P9" in result.output
+    assert "sbatch" not in result.output
+    assert not script.exists()
 
 
 def test_one_training_alone_makes_no_table(marginalia, command, tmp_path):
