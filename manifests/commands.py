@@ -125,10 +125,18 @@ def edit(
 ) -> None:
     """Make annotations coarser: no label file is changed or copied."""
     from manifests.edits import edit as coarsen
-    from manifests.manifest import read_manifest, write_manifest
+    from manifests.errors import ManifestError
+    from manifests.manifest import manifest_file, read_manifest, write_manifest
     from manifests.summary import summarise
     from manifests.tables import summary_view
 
+    source = manifest_file(manifest)
+    if out.resolve() == source.resolve():
+        msg = (
+            f"{out} is the manifest to be edited, and what is dropped would be lost; choose "
+            f"another name in its folder, as {source.with_name('edited.parquet')}"
+        )
+        raise ManifestError(msg)
     groups = [[name.strip() for name in group.split(",")] for group in merge or ()]
     edited = coarsen(read_manifest(manifest), drop=drop or (), merge=groups, where=where)
     write_manifest(edited, out)

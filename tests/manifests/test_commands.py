@@ -290,6 +290,12 @@ def test_diff_shows_added_and_removed_cases(folder):
 
 def test_edit_goes_to_a_new_file(folder):
     assert "--out" in call("edit", folder, "--drop", "spleen", status=2)
+    source = folder / "manifest.parquet"
+    before = source.read_bytes()
+    for out in (source, folder / "." / "manifest.parquet"):
+        with pytest.raises(ManifestError, match="is the manifest to be edited"):
+            call("edit", folder, "--out", out, "--drop", "spleen", status=None)
+    assert source.read_bytes() == before
 
 
 # All of them
