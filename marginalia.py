@@ -15,7 +15,7 @@ import train.experiments.commands
 from manifests.errors import MarginaliaError
 
 if TYPE_CHECKING:
-    from curate.tally import Notify
+    from curate.preparation.tally import Notify
     from manifests.manifest import Manifest
     from train.evaluate import Evaluated
     from train.scores import Scores
@@ -88,11 +88,11 @@ def demo(
 
 def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     """From phantom archives in the five real layouts to a manifest."""
-    from curate.phantom_archives import write_phantom_archives
-    from curate.prepare import prepare
-    from curate.prepare_plan import Request
-    from curate.recipe import PAPER, load_recipe
-    from curate.target import Target
+    from curate.cases.target import Target
+    from curate.phantom.archives import write_phantom_archives
+    from curate.preparation.plan import Request
+    from curate.preparation.prepare import prepare
+    from curate.recipes.recipe import PAPER, load_recipe
     from manifests.label_space import load_label_space
 
     write_phantom_archives(out / "raw", seed=seed)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from curate import recipe_commands
+from curate.drafts import commands as recipe_commands
 
 if TYPE_CHECKING:
-    from curate.download import Options
-    from curate.download_plan import PlannedSource
-    from curate.prepare_plan import Request
-    from curate.recipe import Recipe
-    from curate.workers import Executor
+    from curate.download.download import Options
+    from curate.download.plan import PlannedSource
+    from curate.preparation.plan import Request
+    from curate.preparation.workers import Executor
+    from curate.recipes.recipe import Recipe
 
 app = typer.Typer()
 app.add_typer(recipe_commands.app, name="recipe")
@@ -100,13 +100,13 @@ def prepare(
 
     Killed, or stopped by a full disk or a network that is gone: run it again to do the rest.
     """
-    from curate.output_folder import alone
-    from curate.overrides import load_overrides
-    from curate.prepare import prepare as run
-    from curate.prepare_plan import Request, check_overrides, plan
+    from curate.cases.overrides import load_overrides
+    from curate.cases.target import Target
+    from curate.preparation.output_folder import alone
+    from curate.preparation.plan import Request, check_overrides, plan
+    from curate.preparation.prepare import prepare as run
+    from curate.preparation.tables import plan_view, report_table
     from curate.progress import shown
-    from curate.tables import plan_view, report_table
-    from curate.target import Target
     from manifests.errors import MarginaliaError
     from manifests.label_space import load_label_space
 
@@ -148,9 +148,9 @@ def prepare(
 
 def _executor(dask: str | None, out: Path) -> "Executor":
     """Where the cases are made."""
-    from curate.dask_workers import run_on_dask
-    from curate.output_folder import WORKSHOPS
-    from curate.workers import run_all
+    from curate.preparation.dask_workers import run_on_dask
+    from curate.preparation.output_folder import WORKSHOPS
+    from curate.preparation.workers import run_all
     from manifests.dask_cluster import check_cluster
 
     if not dask:
@@ -160,7 +160,7 @@ def _executor(dask: str | None, out: Path) -> "Executor":
 
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
-    from curate.recipe import PAPER, load_recipe
+    from curate.recipes.recipe import PAPER, load_recipe
 
     recipes = [load_recipe(d) for d in datasets or PAPER]
     return tuple({r.name: r for r in recipes}.values())
@@ -169,7 +169,7 @@ def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
 def _options(
     offline: bool, accept_licence: list[str] | None, synapse_token: str | None, console: Console
 ) -> "Options":
-    from curate.download import Options
+    from curate.download.download import Options
 
     ask = _accepts if console.is_terminal and sys.stdin.isatty() else None
     accepted = tuple(accept_licence or ())
@@ -178,8 +178,8 @@ def _options(
 
 def _fetch_missing(request: "Request", options: "Options", console: Console) -> "dict[str, str]":
     """Download what is not there; why some datasets could not be, by name."""
-    from curate.download import plan_missing
-    from curate.download_error import DownloadError
+    from curate.download.download import plan_missing
+    from curate.download.error import DownloadError
 
     sources = plan_missing(request.recipes, request.raw, unpacked=request.unpacked)
     try:
@@ -195,8 +195,8 @@ def _fetch(
     sources: "list[PlannedSource]", raw: Path, options: "Options", console: Console
 ) -> "list[PlannedSource]":
     """Settle the licences, which may ask, before the progress is drawn; then download."""
-    from curate.download import download as run
-    from curate.licence import settle_licences
+    from curate.download.download import download as run
+    from curate.download.licence import settle_licences
     from curate.progress import shown_bytes
 
     missing = [s for s in sources if s.to_fetch]
@@ -223,8 +223,8 @@ def download(
     jobs: Annotated[int, typer.Option(min=1, help="So many files at a time.")] = 4,
 ) -> None:
     """Download datasets; run again to go on where it stopped."""
-    from curate.download_plan import plan_download
-    from curate.download_table import download_view, outdated_names
+    from curate.download.plan import plan_download
+    from curate.download.table import download_view, outdated_names
 
     console = Console()
     sources = [s for recipe in _recipes(datasets) for s in plan_download(recipe, raw)]
@@ -257,9 +257,9 @@ def phantom(
     ] = os.cpu_count() or 1,
 ) -> None:
     """Make the phantom benchmark: partly labelled to learn from, wholly labelled to test on."""
-    from curate.phantom_benchmark import make_benchmark
+    from curate.cases.target import Target
+    from curate.phantom.benchmark import make_benchmark
     from curate.progress import shown
-    from curate.target import Target
     from manifests.label_space import load_label_space
     from manifests.summary import summarise
     from manifests.tables import summary_view
@@ -273,6 +273,6 @@ def phantom(
 
 
 def _accepts(recipe: "Recipe") -> bool:
-    from curate.licence import terms
+    from curate.download.licence import terms
 
     return typer.confirm(f"{recipe.name}: {terms(recipe)}. Do you accept this licence?")

@@ -15,7 +15,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from curate.remote_file import Transfer, Watch
+from curate.download.remote_file import Transfer, Watch
 
 
 @contextmanager

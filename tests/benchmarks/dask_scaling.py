@@ -23,13 +23,13 @@ from distributed import Client
 from rich.console import Console
 from rich.table import Table
 
-from curate.dask_workers import run_on_dask
-from curate.phantom_archives import write_phantom_archives
-from curate.prepare import prepare
-from curate.prepare_plan import Request
-from curate.recipe import load_recipe
-from curate.target import Target
-from curate.unpack import unpack
+from curate.cases.target import Target
+from curate.datasets.unpack import unpack
+from curate.phantom.archives import write_phantom_archives
+from curate.preparation.dask_workers import run_on_dask
+from curate.preparation.plan import Request
+from curate.preparation.prepare import prepare
+from curate.recipes.recipe import load_recipe
 from manifests.dask_cluster import connected
 from manifests.label_space import load_label_space
 

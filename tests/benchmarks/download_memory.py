@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from curate.http_client import new_client
-from curate.http_download import Line, fetch
-from curate.patience import Patience
-from curate.remote_file import RemoteFile
+from curate.download.http import Line, fetch
+from curate.download.http_client import new_client
+from curate.download.patience import Patience
+from curate.download.remote_file import RemoteFile
 
 SMALL_BYTES = 64 << 20
 DROP_BYTES = 512 << 20

@@ -14,13 +14,13 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from curate.fingerprint import Fingerprint
-from curate.keypoints import find_keypoints
-from curate.matching import LEAST_VOTES, find_matches
-from curate.phantom import draw_patient, render
-from curate.phantom_appearance import acquire, plan_scan
+from curate.duplicates.fingerprint import Fingerprint
+from curate.duplicates.keypoints import find_keypoints
+from curate.duplicates.matching import LEAST_VOTES, find_matches
+from curate.phantom.appearance import acquire, plan_scan
+from curate.phantom.patient import draw_patient, render
 from tests.conftest import SHARED_DATA
-from tests.curate.simulated_fingerprints import simulated
+from tests.curate.duplicates.simulated_fingerprints import simulated
 
 DATA = SHARED_DATA / "totalsegmentator"
 REAL = ("example_ct", "example_ct_dicom")

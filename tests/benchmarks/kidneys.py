@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from curate.kidneys import split_kidneys
+from curate.kidneys.split import split_kidneys
 from manifests.grid import Grid
 
 KITS = Path(__file__).parents[3] / "shared" / "data" / "kits19"

@@ -29,7 +29,7 @@ from rich.table import Table
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from curate.phantom import STRUCTURES, draw_patient, render
+from curate.phantom.patient import STRUCTURES, draw_patient, render
 from manifests.case import Case
 from manifests.grid import Grid
 from manifests.label_space import load_label_space

@@ -42,9 +42,9 @@ def write_case(folder: Path, *, long: bool) -> None:
     """Draw the phantom's scan and write `image.nii.gz` and `label.nii.gz`, axes LAS as BTCV's."""
     import nibabel as nib
 
-    from curate.phantom import STRUCTURES, draw_patient, render
-    from curate.phantom_appearance import acquire, plan_scan
-    from curate.recipe import load_recipe
+    from curate.phantom.appearance import acquire, plan_scan
+    from curate.phantom.patient import STRUCTURES, draw_patient, render
+    from curate.recipes.recipe import load_recipe
     from manifests.grid import Grid
 
     rng = np.random.default_rng(0)
@@ -72,10 +72,10 @@ def write_case(folder: Path, *, long: bool) -> None:
 
 def ours(folder: Path, interpolation: str = "linear") -> Step:
     """Everything that `prepare` does for one case."""
-    from curate.discover import SourceCase
-    from curate.making import Job, make
-    from curate.recipe import load_recipe
-    from curate.target import Target
+    from curate.cases.making import Job, make
+    from curate.cases.target import Target
+    from curate.datasets.discover import SourceCase
+    from curate.recipes.recipe import load_recipe
     from manifests.label_space import load_label_space
 
     case = SourceCase(RECIPE, "one", folder / "image.nii.gz", folder / "label.nii.gz")

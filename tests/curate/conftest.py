@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
-from curate.http_client import new_client
-from curate.http_download import Line
-from curate.patience import Patience
-from curate.prepare import prepare
-from curate.remote_file import RemoteFile
+from curate.download.http import Line
+from curate.download.http_client import new_client
+from curate.download.patience import Patience
+from curate.download.remote_file import RemoteFile
+from curate.preparation.prepare import prepare
 from tests.curate.fetching import CONTENT, STALL_SECONDS
 from tests.curate.loopback import serving
 

@@ -5,7 +5,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 
-from curate.discover import SourceCase
+from curate.datasets.discover import SourceCase
 
 SHAPE = (12, 20, 24)  # z, y, x
 SPACING_MM = (0.8, 0.8, 2.5)

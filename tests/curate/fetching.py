@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from curate.http_download import fetch
-from curate.remote_file import RemoteFile
+from curate.download.http import fetch
+from curate.download.remote_file import RemoteFile
 from manifests.errors import SourceError
 from tests.curate.loopback import answer, drop_after
 

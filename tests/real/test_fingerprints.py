@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.fingerprint import Fingerprint
-from curate.matching import LEAST_VOTES, find_matches
+from curate.duplicates.fingerprint import Fingerprint
+from curate.duplicates.matching import LEAST_VOTES, find_matches
 
 PATIENTS = ("example_ct", "example_ct_dicom")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.orientation import audit_orientation
-from curate.relabel import BlockMap
+from curate.labels.relabel import BlockMap
+from curate.orientation.audit import audit_orientation
 from manifests.grid import Grid, harmonised_grid
 from manifests.resampling import resample_image
 from manifests.structures import vocabulary

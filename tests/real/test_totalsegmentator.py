@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.prepare import prepare
-from curate.prepare_plan import Request
-from curate.recipe import load_recipe
-from curate.target import Target
+from curate.cases.target import Target
+from curate.preparation.plan import Request
+from curate.preparation.prepare import prepare
+from curate.recipes.recipe import load_recipe
 from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.splits import SplitRequest, assign_splits

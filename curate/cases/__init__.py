@@ -1,0 +1,1 @@
+"""Cases: one published case made into a harmonised one, with the record that it is whole."""

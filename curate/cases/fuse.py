@@ -1,0 +1,191 @@
+"""Fusion: cases of one image become one case that annotates what any of them annotates."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from curate.cases import record
+from curate.cases.harmonise import (
+    MM3_PER_ML,
+    absences,
+    intensities,
+    write_volume,
+)
+from curate.cases.target import FUSED, Target
+from curate.duplicates.relations import Relation
+from curate.labels.joined import Annotation, Joined, join
+from manifests.atomic import whole_file
+from manifests.case import Case
+from manifests.content_hash import sha256_of
+from manifests.findings import Finding
+from manifests.merged import annotated_classes, as_blocks
+
+MOST_CONFLICTS = 0.25  # of a class, beyond which two annotations are not of one thing
+ROUNDING_HU = 1
+OF_CLASSES = ("class_absent", "nothing_annotated")
+
+
+def fuse_duplicates(
+    cases: Sequence[Case], relations: Sequence[Relation], target: Target, *, verify: bool = False
+) -> tuple[list[Case], list[Relation]]:
+    """The cases, those that show the same voxels on the same grid made into one; their relations.
+
+    The cases that are fused stay in their folders, so that they need not be made again; what is
+    fused goes to a folder of its own, and is made again if any of them is.
+
+    Args:
+        cases: As they were made.
+        relations: Among them.
+        target: What they were made into, and where.
+        verify: Whether fused cases that stand are read whole before they are kept.
+    """
+    fused: list[Case] = []
+    now: dict[str, str] = {}
+    for group in _groups(cases, relations, target):
+        case = group[0] if len(group) == 1 else _fuse(group, target, verify=verify)
+        now |= {member.case_id: case.case_id for member in group}
+        fused.append(case)
+    _forget_all_but(fused, target)
+    renamed = {
+        frozenset((a, b)): Relation(a, b, r.code, r.reason)
+        for r in relations
+        if (a := now[r.first]) != (b := now[r.second])
+    }
+    return fused, list(renamed.values())
+
+
+def _groups(
+    cases: Sequence[Case], relations: Sequence[Relation], target: Target
+) -> list[list[Case]]:
+    """Cases of one image, those that annotate most first, as long as their labels agree."""
+    copies = {frozenset((r.first, r.second)) for r in relations if r.code == "duplicate_image"}
+    groups: list[list[Case]] = []
+    for case in sorted(cases, key=lambda c: (-len(c.annotated), c.case_id)):
+        refused: list[Finding] = []
+        for group in groups:
+            if frozenset((group[0].case_id, case.case_id)) not in copies:
+                continue
+            if not _same_image(group[0], case, target):
+                continue
+            complaint = _complaint([*group, case], target)
+            if complaint is None:
+                group.append(case)
+                break
+            refused.append(complaint)
+        else:
+            groups.append([replace(case, findings=(*case.findings, *refused))])
+    return groups
+
+
+def _same_image(first: Case, second: Case, target: Target) -> bool:
+    if (first.size, first.spacing_mm) != (second.size, second.spacing_mm):
+        return False
+    if first.voxels_sha256 == second.voxels_sha256:
+        return True
+    one, other = (_voxels(case.image, target).astype(np.int32) for case in (first, second))
+    return bool(np.abs(one - other).max() <= ROUNDING_HU)
+
+
+def _complaint(group: Sequence[Case], target: Target) -> Finding | None:
+    """Why the last case cannot be fused with those before it."""
+    joined = _join(group, target)
+    if joined is not None and joined.worst <= MOST_CONFLICTS:
+        return None
+    seen = "a class is told apart by both together only" if joined is None else _percent(joined)
+    return Finding("labels_conflict", f"not fused with {group[0].case_id}: {seen}")
+
+
+def _percent(joined: Joined) -> str:
+    return f"{joined.conflicts} voxels, {joined.worst:.1%} of a class, are labelled differently"
+
+
+def _join(group: Sequence[Case], target: Target) -> Joined | None:
+    """The annotations of cases as one, from the first to the last."""
+    first, *others = (_annotation(case, target) for case in group)
+    joined = Joined(first, 0, 0.0)
+    for other in others:
+        step = join(joined.annotation, other, target.label_space)
+        if step is None:
+            return None
+        worst = max(joined.worst, step.worst)
+        joined = Joined(step.annotation, joined.conflicts + step.conflicts, worst)
+    return joined
+
+
+def _annotation(case: Case, target: Target) -> Annotation:
+    return Annotation(as_blocks(case.blocks), case.merged, _voxels(case.label, target))
+
+
+def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
+    """The case of a group, made if it does not stand yet."""
+    name = "+".join([_name(group[0]), *(c.case_id.replace("/", ".") for c in group[1:])])
+    folder = target.folder / FUSED / group[0].dataset / name
+    origin = record.Origin.of_fused(group, target)
+    row = record.standing_case(folder, origin)
+    if row is None or (verify and not record.is_undamaged(folder, row)):
+        record.forget(folder)
+        row = _make(group, f"{group[0].dataset}/{name}", folder, target)
+        record.write_record(folder, row, origin)
+    return row
+
+
+def _forget_all_but(cases: Sequence[Case], target: Target) -> None:
+    """Remove fused cases that nothing is fused into any more."""
+    wanted = {(target.folder / case.image).parent for case in cases}
+    for folder in [f for f in (target.folder / FUSED).glob("*/*") if f not in wanted]:
+        record.forget(folder)
+
+
+def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> Case:
+    first, space = group[0], target.label_space
+    joined = _join(group, target)
+    assert joined is not None  # the group was formed by joining it
+    image_path, label_path = folder / "image.nii", folder / "label.nii"
+    with whole_file(image_path) as temporary:
+        shutil.copyfile(target.folder / first.image, temporary)
+    label = sitk.GetImageFromArray(joined.annotation.ids)
+    label.CopyInformation(sitk.ReadImage(str(target.folder / first.label)))
+    write_volume(label, label_path)
+    voxels = np.bincount(joined.annotation.ids.ravel(), minlength=len(space))
+    hu = _voxels(first.image, target)
+    annotated = annotated_classes(joined.annotation.merged)
+    return replace(
+        first,
+        case_id=case_id,
+        subject_id=min(case.subject_id for case in group),
+        image=image_path.relative_to(target.folder).as_posix(),
+        label=label_path.relative_to(target.folder).as_posix(),
+        blocks=tuple(tuple(sorted(block)) for block in joined.annotation.blocks),
+        merged=joined.annotation.merged,
+        annotated=tuple(space.names[n] for n in annotated),
+        voxels=tuple(voxels.tolist()),
+        volume_ml=tuple((voxels * np.prod(first.spacing_mm) / MM3_PER_ML).tolist()),
+        image_sha256=sha256_of(image_path),
+        label_sha256=sha256_of(label_path),
+        **intensities(hu, hu[joined.annotation.ids > 0]),
+        findings=(*_findings(group, joined), *absences(space, annotated, voxels)),
+        recipe="+".join(dict.fromkeys(case.recipe for case in group)),
+        recipe_version="+".join(dict.fromkeys(case.recipe_version for case in group)),
+        licence=" AND ".join(dict.fromkeys(case.licence for case in group)),
+    )
+
+
+def _findings(group: Sequence[Case], joined: Joined) -> list[Finding]:
+    kept = [f for c in group for f in c.findings if f.code not in OF_CLASSES]
+    made = [Finding("fused", f"made of {' and '.join(case.case_id for case in group)}")]
+    if joined.conflicts:
+        reason = f"{_percent(joined)}; {group[0].case_id} was believed"
+        made.append(Finding("labels_conflict", reason))
+    return [*dict.fromkeys(kept), *made]
+
+
+def _name(case: Case) -> str:
+    return case.case_id.partition("/")[2]
+
+
+def _voxels(path: str, target: Target) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(target.folder / path)))

@@ -1,0 +1,90 @@
+"""Making one case in a worker: it is kept if it stands, and made beside its place if not."""
+
+import errno
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from curate.cases.overrides import Override
+from curate.cases.record import Origin, same_content, write_record
+from curate.cases.target import Target
+from curate.datasets.discover import SourceCase
+from curate.recipes.recipe import Recipe
+from manifests.case import Case
+from manifests.errors import GeometryError, OverrideError
+from manifests.findings import Finding, SetAsideError
+
+NOT_WRITTEN = "not_written"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to be made.
+
+    Attributes:
+        case: The source files.
+        recipe: The dataset.
+        target: What it is made into.
+        workshop: Folder where it is made; whoever holds the output folder moves it to its place.
+        verify: Whether a case that is there is read whole before it is kept.
+        override: What a person decided on it.
+    """
+
+    case: SourceCase
+    recipe: Recipe
+    target: Target
+    workshop: Path
+    verify: bool = False
+    override: Override | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The case's place."""
+        return self.target.case_folder(self.case)
+
+    @property
+    def made(self) -> Path:
+        """Where the case's files are until they are moved to their place."""
+        return replace(self.target, folder=self.workshop).case_folder(self.case)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case.
+
+    Attributes:
+        row: The case.
+        anew: Whether it was made, rather than kept.
+    """
+
+    row: Case
+    anew: bool
+
+
+def make(job: Job) -> Outcome | Finding:
+    """Keep or make one case; nothing outside the workshop is written."""
+    from curate.cases.harmonise import harmonise
+
+    if job.override and job.override.skip:
+        return Finding("skipped", job.override.reason)
+    if job.case.finding:
+        return job.case.finding
+    origin = Origin.of(job.case, job.recipe, job.target, job.override)
+    try:
+        if row := same_content(job.folder, job.case, origin, verify=job.verify):
+            write_record(job.made, row, origin, volumes=job.folder)
+            return Outcome(row, anew=False)
+        target = replace(job.target, folder=job.workshop)
+        row = harmonise(job.case, job.recipe, target, job.override)
+        write_record(job.made, row, origin)
+    except SetAsideError as error:
+        return error.finding
+    except GeometryError as error:
+        return Finding("geometry_invalid", str(error))
+    except OverrideError as error:
+        return Finding("override_impossible", str(error))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return Finding(NOT_WRITTEN, error.strerror or str(error))
+    return Outcome(row, anew=True)

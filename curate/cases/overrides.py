@@ -1,0 +1,105 @@
+"""Overrides: what a person decided on single cases, as one TOML file.
+
+["kits19/case_00005"]
+kidneys = "merged"
+reason = "crossed fused; seen in the image"
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, model_validator
+
+from curate.datasets.discover import SourceCase
+from curate.kidneys.split import Decision
+from curate.recipes.recipe import Recipe
+from manifests.errors import OverrideError
+from manifests.toml_file import read_toml
+
+
+class Override(BaseModel):
+    """What a person decided on one case; one decision, with its reason.
+
+    Attributes:
+        reason: Why; it is kept in the manifest or in `rejected.csv`.
+        kidneys: `left` or `right`: all of it is that kidney. `pair`: the two largest components are
+            the kidneys. `merged`: keep it as one group. `swap`: the other way round than found.
+        cut_x_mm: Part the kidneys at this sagittal plane (LPS x, mm): beyond it is the left one.
+        skip: Leave the case out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reason: Annotated[str, Field(min_length=1)]
+    kidneys: Literal["left", "right", "pair", "merged", "swap"] | None = None
+    cut_x_mm: FiniteFloat | None = None
+    skip: bool = False
+
+    @property
+    def kidney_decision(self) -> Decision | None:
+        """What to do with the kidneys, if that is what was decided on."""
+        return self.kidneys if self.cut_x_mm is None else self.cut_x_mm
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = [self.kidneys is not None, self.cut_x_mm is not None, self.skip]
+        if sum(given) != 1:
+            msg = f"expected one of kidneys, cut_x_mm and skip = true; got {sum(given)} of them"
+            raise ValueError(msg)
+        return self
+
+
+CaseId = Annotated[str, Field(pattern=r"^[^/]+/.+$")]
+
+
+class _File(RootModel[dict[CaseId, Override]]):
+    pass
+
+
+def load_overrides(path: Path) -> dict[str, Override]:
+    """Read a file of overrides: case ids, as in a manifest, and what was decided.
+
+    Raises:
+        OverrideError: The file cannot be read, or is not well formed.
+    """
+    return read_toml(path, _File, what="overrides", error=OverrideError).root
+
+
+def check_datasets(overrides: Mapping[str, Override], known: set[str]) -> None:
+    """Refuse overrides for datasets that nobody knows; those of known ones may wait for their run.
+
+    Raises:
+        OverrideError: A case id begins with none of `known`.
+    """
+    if odd := sorted(c for c in overrides if c.split("/")[0] not in known):
+        msg = (
+            f"overrides: no dataset of {', '.join(map(repr, odd))}; expected ids as "
+            f"dataset/case, of the datasets {', '.join(sorted(known))}"
+        )
+        raise OverrideError(msg)
+
+
+def check_cases(
+    overrides: Mapping[str, Override], recipe: Recipe, cases: Sequence[SourceCase]
+) -> None:
+    """Refuse overrides of a dataset that fit none of its cases.
+
+    Raises:
+        OverrideError: There is no such case, or its kidneys are told apart already.
+    """
+    ids = {case.case_id for case in cases}
+    ours = {c: o for c, o in overrides.items() if c.split("/")[0] == recipe.name}
+    if odd := sorted(set(ours) - ids):
+        msg = (
+            f"overrides: {recipe.name} has no case {', '.join(map(repr, odd))}; it has "
+            f"{len(ids)}, such as {cases[0].case_id!r}: mend the id, or remove it"
+        )
+        raise OverrideError(msg)
+    decided = sorted(c for c, o in ours.items() if o.kidney_decision is not None)
+    if decided and not recipe.split_kidneys:
+        msg = (
+            f"overrides: {', '.join(map(repr, decided))}: recipe {recipe.name} does not split "
+            f"kidneys, so there is nothing to decide on them: remove these"
+        )
+        raise OverrideError(msg)

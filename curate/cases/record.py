@@ -1,0 +1,198 @@
+"""The record beside a harmonised case: that it is whole, and what it was made from."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from curate.cases.overrides import Override
+from curate.cases.target import Target
+from curate.datasets.discover import SourceCase
+from curate.recipes.recipe import Recipe
+from manifests.atomic import write_text
+from manifests.case import Case
+from manifests.content_hash import files_of, sha256_of
+
+NAME = "case.json"
+VOLUMES = ("image.nii", "label.nii")
+# Changes when the same input and settings give other voxels or another row.
+METHOD_VERSION = 3
+# What a recipe tells people, and where its files are: none of it changes a voxel.
+TOLD = {
+    *("title", "licence", "commercial_use", "citation", "homepage", "remarks"),
+    *("labelled_cases", "sources", "layout"),
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What one case is made from and into.
+
+    Attributes:
+        settings: What `settings_key` says.
+        recipe: Names what the recipe says of voxels.
+        override: Names what a person decided on the case; empty if nothing.
+        files: Name, bytes and time of change of each source file, by `image` and `label`.
+    """
+
+    settings: str
+    recipe: str
+    override: str
+    files: dict[str, list[Any]]
+
+    @classmethod
+    def of(
+        cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
+    ) -> "Origin":
+        """As the files lie there now."""
+        facts = recipe.model_dump(mode="json", exclude=TOLD)
+        files = {"image": _state(case.image), "label": _state(case.label)}
+        decided = "" if override is None else _hash(override.model_dump(mode="json"))
+        return cls(settings_key(target), _hash(facts), decided, files)
+
+    @classmethod
+    def of_fused(cls, cases: Iterable[Case], target: Target) -> "Origin":
+        """Of a case that is made from the files of other cases."""
+        told = [[c.case_id, c.image_sha256, c.label_sha256, c.blocks, c.licence] for c in cases]
+        return cls(settings_key(target), _hash(told), "", {})
+
+    @property
+    def decided(self) -> tuple[str, str, str]:
+        """All of it but the files."""
+        return self.settings, self.recipe, self.override
+
+
+def settings_key(target: Target) -> str:
+    """Names the settings that every case in a manifest has in common."""
+    return _hash(
+        {
+            "method": METHOD_VERSION,
+            "label_space": target.label_space.model_dump(mode="json"),
+            "spacing_mm": [float(mm) for mm in target.spacing_mm],
+            "interpolation": target.interpolation,
+        }
+    )
+
+
+def write_record(folder: Path, row: Case, origin: Origin, *, volumes: Path | None = None) -> None:
+    """Say of a case that it is whole, and what it was made from.
+
+    Args:
+        folder: Where the record goes.
+        row: The case.
+        origin: What it was made from.
+        volumes: Where its volumes lie, if not beside the record.
+    """
+    sizes = {name: ((volumes or folder) / name).stat().st_size for name in VOLUMES}
+    body = {**vars(origin), "bytes": sizes, "row": row.to_row()}
+    write_text(folder / NAME, json.dumps({**body, "check": _hash(body)}, indent=1))
+
+
+def read_record(folder: Path, settings: str) -> Case | None:
+    """The row of a case that was made with these settings, whatever from, and is whole.
+
+    Args:
+        folder: The case's folder.
+        settings: What `settings_key` says.
+    """
+    record = _read(folder)
+    return _row(record) if record and record["settings"] == settings else None
+
+
+def standing_case(folder: Path, origin: Origin) -> Case | None:
+    """The row of a case that was made from this and is whole, as far as sizes and times tell."""
+    record = _read(folder)
+    return _row(record) if record and _origin(record) == origin else None
+
+
+def same_content(folder: Path, case: SourceCase, origin: Origin, *, verify: bool) -> Case | None:
+    """The same, by what the source files hold: they may have been copied or unpacked again.
+
+    Args:
+        folder: The case's folder.
+        case: Where the source files lie.
+        origin: What it would be made from now.
+        verify: Whether to compare what the harmonised volumes hold as well.
+    """
+    record = _read(folder)
+    if not record or _origin(record).decided != origin.decided:
+        return None
+    row = _row(record)
+    if record["files"] != origin.files and not (
+        _holds(case.image, row.source_image_sha256) and _holds(case.label, row.source_label_sha256)
+    ):
+        return None
+    return row if not verify or is_undamaged(folder, row) else None
+
+
+def is_undamaged(folder: Path, row: Case) -> bool:
+    """Whether a case's volumes hold what was written."""
+    hashes = (row.image_sha256, row.label_sha256)
+    return all(_holds(folder / name, h) for name, h in zip(VOLUMES, hashes, strict=True))
+
+
+def adopt(made: Path, folder: Path) -> None:
+    """Move what was made of a case into its folder, the record last.
+
+    Whatever moment the process is killed at, a record stands beside the volumes it tells of.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any((made / name).exists() for name in VOLUMES):
+        (folder / NAME).unlink(missing_ok=True)
+    for name in (*VOLUMES, NAME):
+        if (made / name).exists():
+            (made / name).replace(folder / name)
+
+
+def forget(folder: Path) -> None:
+    """Remove a case, and its folder unless somebody else's files lie there."""
+    for name in (NAME, *VOLUMES):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a case, or what is left of one."""
+    return any((folder / name).is_file() for name in (NAME, *VOLUMES))
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """The record of a case whose volumes have the sizes they had; None if it is damaged."""
+    try:
+        record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if record.pop("check") != _hash(record):
+            return None
+        _origin(record)
+        whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
+        _row(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # the case is made again
+    return record if whole else None
+
+
+def _origin(record: dict[str, Any]) -> Origin:
+    return Origin(**{f.name: record[f.name] for f in fields(Origin)})
+
+
+def _row(record: dict[str, Any]) -> Case:
+    return Case.from_row(record["row"])
+
+
+def _state(path: Path) -> list[Any]:
+    files = [p for p in files_of(path) if p.exists()]
+    stats = [(p.relative_to(path.parent).as_posix(), p.stat()) for p in files]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except OSError:
+        return False
+
+
+def _hash(value: Any) -> str:  # noqa: ANN401
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

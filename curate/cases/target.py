@@ -1,0 +1,31 @@
+"""What every case is made into, and where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.datasets.discover import SourceCase
+from manifests.label_space import LabelSpace
+from manifests.separable import Interpolation
+
+FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
+
+
+@dataclass(frozen=True)
+class Target:
+    """What every case is made into.
+
+    Attributes:
+        label_space: The classes.
+        spacing_mm: Along x, y, z.
+        folder: The folder of the manifest.
+        interpolation: Of images; labels keep the volumes of their structures.
+    """
+
+    label_space: LabelSpace
+    spacing_mm: tuple[float, float, float]
+    folder: Path
+    interpolation: Interpolation = "linear"
+
+    def case_folder(self, case: SourceCase) -> Path:
+        """Where the files of one case go."""
+        return self.folder / "cases" / case.dataset / case.name

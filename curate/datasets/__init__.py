@@ -1,0 +1,1 @@
+"""Published datasets on disk: unpacked, located, and the labelled cases that they hold."""

@@ -1,0 +1,146 @@
+"""Which labelled cases a dataset's folder holds."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
+from curate.recipes.recipe import Recipe
+from manifests.errors import SourceError
+from manifests.findings import Finding
+
+
+@dataclass(frozen=True)
+class Published:
+    """Name, image and label of one labelled case, and why these may be the wrong ones."""
+
+    name: str
+    image: Path
+    label: Path
+    finding: Finding | None = None
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One labelled case as it was published; the files need not exist.
+
+    Attributes:
+        dataset: The recipe's name.
+        name: The case's own name, as in `liver_0`.
+        image: The image file, or a DICOM folder.
+        label: The label file, or the folder of the masks.
+        masks: File names of the masks in the order of their values; none if there is one label.
+        finding: Why the case cannot be used, if its files' places say so already.
+    """
+
+    dataset: str
+    name: str
+    image: Path
+    label: Path
+    masks: tuple[str, ...] = ()
+    finding: Finding | None = None
+
+    @property
+    def case_id(self) -> str:
+        """Unique over all datasets."""
+        return f"{self.dataset}/{self.name}"
+
+
+def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
+    """The labelled cases below a dataset's root, numbers in their names in numeric order.
+
+    Raises:
+        SourceError: The dataset's list is damaged, or there is no case.
+    """
+    found = published(recipe.layout, root)
+    masks = tuple(recipe.masks)
+    cases = [SourceCase(recipe.name, p.name, p.image, p.label, masks, p.finding) for p in found]
+    if not cases:
+        msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
+        raise SourceError(msg)
+    return sorted(cases, key=lambda c: _natural(c.name))
+
+
+def published(layout: Layout, root: Path) -> Iterator[Published]:
+    """Each labelled case; the image need not exist.
+
+    Raises:
+        SourceError: The dataset's list is damaged.
+    """
+    return _listed(root, layout) if isinstance(layout, DecathlonLayout) else _paired(root, layout)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [
+        (int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)
+    ]
+
+
+def _listed(root: Path, layout: DecathlonLayout) -> Iterator[Published]:
+    index = root / layout.index
+    try:
+        entries = json.loads(index.read_text(encoding="utf-8"))["training"]
+        pairs = [(str(e["image"]), str(e["label"])) for e in entries]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{index} is no list of cases: {type(error).__name__}: {error}"
+        raise SourceError(msg) from error
+    for image, label in pairs:
+        yield Published(_stem(image), _below(root, image, index), _below(root, label, index))
+
+
+def _stem(path: str) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name)
+
+
+def _below(root: Path, relative: str, index: Path) -> Path:
+    path = root / relative
+    if not path.resolve().is_relative_to(root.resolve()):
+        msg = f"{index} names {relative!r}, which leaves {root}: refused"
+        raise SourceError(msg)
+    return path
+
+
+def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[Published]:
+    for name, labels in _labels(root, layout).items():
+        images = _images(root, layout, name)
+        finding = _several("images", images, root) or _several("labels", labels, root)
+        yield Published(name, images[0], labels[0], finding)
+
+
+def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Path]]:
+    """What the first pattern that finds a label of a case finds of it, by case."""
+    labels: dict[str, list[Path]] = {}
+    for pattern in layout.labels:
+        found = defaultdict[str, list[Path]](list)
+        for path in sorted(files_like(root, pattern)):
+            match = _matcher(pattern, layout.case).fullmatch(path.relative_to(root).as_posix())
+            if match:
+                found[match["case"]].append(path)
+        labels |= {name: paths for name, paths in found.items() if name not in labels}
+    return labels
+
+
+def _images(root: Path, layout: PairsLayout | MasksLayout, name: str) -> list[Path]:
+    """What the first pattern that finds an image finds, or where it was expected."""
+    found = (sorted(files_like(root, pattern, name)) for pattern in layout.images)
+    return next(filter(None, found), [root / layout.images[0].replace("{case}", name)])
+
+
+def _several(what: str, paths: Sequence[Path], root: Path) -> Finding | None:
+    if len(paths) == 1:
+        return None
+    some = ", ".join(path.relative_to(root).as_posix() for path in paths[:3])
+    return Finding(
+        "files_ambiguous",
+        f"expected one file where the recipe's {what} have `*`, got {len(paths)}: {some}; "
+        f"move the others away, or name the case by all that tells these apart",
+    )
+
+
+def _matcher(pattern: str, case: str) -> re.Pattern[Any]:
+    head, *tails = (re.escape(p).replace(r"\*", "[^/]*") for p in pattern.split("{case}"))
+    return re.compile(f"{head}(?P<case>{case}){'(?P=case)'.join(tails)}")

@@ -1,0 +1,100 @@
+"""Where a dataset lies below the folder that a user points at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from curate.recipes.layouts import DecathlonLayout, files_like
+from curate.recipes.recipe import Recipe
+from curate.recipes.sources import HttpSource, SynapseSource
+from manifests.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a dataset was found.
+
+    Attributes:
+        kind: An unpacked `folder`, the dataset's root; or an `archive` still to be unpacked.
+        path: The folder or the archive.
+    """
+
+    kind: Literal["folder", "archive"]
+    path: Path
+
+
+def locate(recipe: Recipe, raw: Path, unpacked: Path) -> Location:
+    """Find a dataset: unpacked earlier, as a folder, or as an archive, in this order.
+
+    Args:
+        recipe: Names the folders and archives to look for.
+        raw: The user's folder; looked at itself, and in its subfolder of the dataset's name.
+        unpacked: Where an archive of this dataset is unpacked to.
+
+    Raises:
+        SourceError: It is nowhere there.
+    """
+    places = [unpacked, raw, raw / recipe.name]
+    for root in (r for place in places for r in _roots(recipe, place)):
+        return Location("folder", root)
+    for archive in (a for place in places[1:] for a in _archives(recipe, place)):
+        return Location("archive", archive)
+    raise SourceError(_not_found(recipe, raw))
+
+
+def root_of(recipe: Recipe, folder: Path) -> Path:
+    """The dataset's root in the folder that an archive was unpacked to.
+
+    Raises:
+        SourceError: The archive does not hold the dataset.
+    """
+    for root in _roots(recipe, folder):
+        return root
+    found = sorted(p.name for p in folder.iterdir())[:5]
+    msg = (
+        f"{recipe.name}: the archive unpacked to {folder} does not hold the dataset: expected "
+        f"{_expected(recipe)} below one of {', '.join(recipe.layout.roots)}; got {found}"
+    )
+    raise SourceError(msg)
+
+
+def _roots(recipe: Recipe, place: Path) -> Iterator[Path]:
+    named = (p for pattern in recipe.layout.roots for p in sorted(place.glob(pattern)))
+    yield from (p for p in (*named, place) if p.is_dir() and _holds(recipe, p))
+
+
+def _holds(recipe: Recipe, root: Path) -> bool:
+    layout = recipe.layout
+    if isinstance(layout, DecathlonLayout):
+        return (root / layout.index).is_file()
+    return any(any(files_like(root, p)) for p in layout.labels)
+
+
+def _archives(recipe: Recipe, place: Path) -> Iterator[Path]:
+    for pattern in recipe.layout.archives:
+        yield from (p for p in sorted(place.glob(pattern)) if p.is_file())
+
+
+def _expected(recipe: Recipe) -> str:
+    layout = recipe.layout
+    return layout.index if isinstance(layout, DecathlonLayout) else " or ".join(layout.labels)
+
+
+def _not_found(recipe: Recipe, raw: Path) -> str:
+    archives = ", ".join(recipe.layout.archives) or "(none)"
+    return (
+        f"{recipe.name}: not found under {raw} or {raw / recipe.name}: expected an archive named "
+        f"like {archives}, or a folder named like {', '.join(recipe.layout.roots)} that holds "
+        f"{_expected(recipe)}. {where_to_get(recipe)}"
+    )
+
+
+def where_to_get(recipe: Recipe) -> str:
+    """Where people get a dataset without us."""
+    for source in recipe.sources:
+        if isinstance(source, HttpSource):
+            return f"Get it at {source.url}"
+        if isinstance(source, SynapseSource):
+            return f"Get {source.file} at Synapse ({source.synapse_id}, project {source.project})"
+    return f"See {recipe.homepage}" if recipe.homepage else ""

@@ -1,0 +1,140 @@
+"""Where the files of a pinned revision of a Hugging Face data set are, with their checksums.
+
+The bytes come over `curate.download.http`: `hf_hub_download` starts over after every kill since
+huggingface_hub 1.18, and compares sizes only.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+import httpx2
+from huggingface_hub import HfApi, get_token, hf_hub_url, is_offline_mode, set_client_factory
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from curate.download.http_answer import PASSING
+from curate.download.http_client import certificate_problem, new_client
+from curate.download.patience import BrokenOffError, Patience, asked_seconds, patiently
+from curate.download.remote_file import RemoteFile
+from curate.recipes.sources import HuggingFaceSource
+from manifests.errors import SourceError
+
+BATCH = 500  # the server takes a thousand paths at a time
+
+Wanted = tuple[str, RemoteFile]  # where it lies in the repository, and what is to become of it
+
+
+def addressed(
+    source: HuggingFaceSource, wanted: Sequence[Wanted], patience: Patience
+) -> list[RemoteFile]:
+    """The files with their addresses, sizes and checksums, as the repository lists them.
+
+    `HF_ENDPOINT` and `HF_TOKEN`, or a token that `hf auth login` left, are heeded.
+
+    Raises:
+        SourceError: There is no such repository, revision or file, or we may not have it.
+    """
+    set_client_factory(new_client)  # its own would wait for ever
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    paths = [path for path, _ in wanted]
+    listed: dict[str, RepoFile] = {}
+    for first in range(0, len(paths), BATCH):
+        action = partial(_look_up, source, paths[first : first + BATCH], endpoint)
+        listed |= patiently(action, patience, what=f"the files of {source.repository}")
+    if missing := [path for path in paths if path not in listed]:
+        msg = (
+            f"{source.repository} at revision {source.revision[:12]} lacks {len(missing)} of "
+            f"{len(paths)} files, the first: {missing[0]}; correct files, first and last in the "
+            f"recipe"
+        )
+        raise SourceError(msg)
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return [
+        _with_facts(source, listed[path], replace(file, headers=headers), endpoint)
+        for path, file in wanted
+    ]
+
+
+def _with_facts(
+    source: HuggingFaceSource, entry: RepoFile, file: RemoteFile, endpoint: str | None
+) -> RemoteFile:
+    url = hf_hub_url(
+        source.repository,
+        entry.path,
+        repo_type="dataset",
+        revision=source.revision,
+        endpoint=endpoint,
+    )
+    sha256 = entry.lfs.sha256 if entry.lfs else None
+    return replace(file, url=url, size_bytes=entry.size, sha256=sha256)
+
+
+def _look_up(
+    source: HuggingFaceSource, paths: list[str], endpoint: str | None
+) -> dict[str, RepoFile]:
+    """Ask once for what there is of these files.
+
+    Raises:
+        BrokenOffError: It may go well when it is tried again.
+        SourceError: It never will.
+    """
+    where = f"{source.repository} at revision {source.revision[:12]}"
+    if is_offline_mode():
+        msg = f"{where} cannot be listed: HF_HUB_OFFLINE is set; unset it, or use --offline"
+        raise SourceError(msg)
+    try:
+        entries = HfApi(endpoint=endpoint).get_paths_info(
+            source.repository, paths, revision=source.revision, repo_type="dataset"
+        )
+        return {e.path: e for e in entries if isinstance(e, RepoFile)}
+    except GatedRepoError as error:
+        msg = (
+            f"{where} wants its terms to be accepted: do so at https://huggingface.co/datasets/"
+            f"{source.repository}, then run `hf auth login` or set HF_TOKEN"
+        )
+        raise SourceError(msg) from error
+    except RevisionNotFoundError as error:
+        msg = f"there is no {where}: correct the revision in the recipe"
+        raise SourceError(msg) from error
+    except RepositoryNotFoundError as error:
+        raise SourceError(_unseen(source)) from error
+    except HfHubHTTPError as error:
+        raise _judged(error, source) from error
+    except json.JSONDecodeError as error:
+        reason = "something else than a list came: does this network want a log-in?"
+        raise BrokenOffError(reason) from error
+    except httpx2.TransportError as error:
+        if problem := certificate_problem(error):
+            msg = f"{where} cannot be listed: {problem}"
+            raise SourceError(msg) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise BrokenOffError(reason) from error
+
+
+def _judged(error: HfHubHTTPError, source: HuggingFaceSource) -> BrokenOffError | SourceError:
+    status = error.response.status_code
+    said = f"the server answered {status}"
+    if status in PASSING or status >= 500:
+        wish = asked_seconds(error.response.headers.get("retry-after"), datetime.now(UTC))
+        return BrokenOffError(said, wish)
+    if status == 401:
+        return SourceError(_unseen(source))
+    return SourceError(f"{source.repository} cannot be listed: {said}: {error}")
+
+
+def _unseen(source: HuggingFaceSource) -> str:
+    return (
+        f"there is no data set {source.repository} that we may see: if a token is set, see that it "
+        f"is still valid (`hf auth whoami`); if the data set is private, run `hf auth login` or "
+        f"set HF_TOKEN; if HF_ENDPOINT is set, see whether it has the data set"
+    )

@@ -1,0 +1,84 @@
+"""The user's word that a dataset's licence is accepted, kept beside what is downloaded."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from curate.recipes.recipe import Recipe, shipped_recipes
+from manifests.atomic import write_text
+from manifests.dataset_facts import Acceptance
+from manifests.errors import SourceError
+
+NAME = "licence.json"
+ALL = "all"
+
+Ask = Callable[[Recipe], bool]  # asks a person whether the licence is accepted
+
+
+def read_acceptance(recipe: Recipe, raw: Path) -> Acceptance | None:
+    """The acceptance of the licence that the recipe names today, if there is one."""
+    try:
+        found = Acceptance.model_validate_json((raw / recipe.name / NAME).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if (found.dataset, found.licence) == (recipe.name, recipe.licence) else None
+
+
+def settle_licences(
+    recipes: Sequence[Recipe], raw: Path, accepted: Collection[str], ask: Ask | None
+) -> None:
+    """Have the licence of every dataset accepted, by an option or by asking, once for all.
+
+    Args:
+        recipes: What is to be downloaded.
+        raw: Where to.
+        accepted: Names of datasets, or `all`, as an option gave them.
+        ask: Asks a person; None where nobody is there to answer.
+
+    Raises:
+        SourceError: A licence was not accepted, or an option names no dataset.
+    """
+    _refuse_unknown(recipes, accepted)
+    by_name = {r.name: r for r in recipes}
+    open_ = [r for r in by_name.values() if read_acceptance(r, raw) is None]
+    refused = [r for r in open_ if not _accept(r, raw, accepted, ask)]
+    if refused:
+        lines = [f"  {r.name}: {terms(r)}" for r in refused]
+        names = " ".join(f"--accept-licence {r.name}" for r in refused)
+        first = "not downloaded, since the licence was not accepted:"
+        last = f"read it, and if you accept it, say {names}"
+        raise SourceError("\n".join([first, *lines, last]))
+
+
+def terms(recipe: Recipe) -> str:
+    """A dataset's licence in one line."""
+    use = "" if recipe.commercial_use else ", no commercial use"
+    where = f" (see {recipe.homepage})" if recipe.homepage else ""
+    return f"{recipe.licence}{use}{where}"
+
+
+def _accept(recipe: Recipe, raw: Path, accepted: Collection[str], ask: Ask | None) -> bool:
+    named = next((n for n in (recipe.name, ALL) if n in accepted), None)
+    if named is None and not (ask and ask(recipe)):
+        return False
+    how = f"--accept-licence {named}" if named else "asked on the terminal"
+    told = Acceptance(
+        dataset=recipe.name,
+        licence=recipe.licence,
+        accepted_at=datetime.now(UTC),
+        accepted_by=how,
+    )
+    write_text(raw / recipe.name / NAME, told.model_dump_json(indent=2) + "\n")
+    return True
+
+
+def _refuse_unknown(recipes: Sequence[Recipe], accepted: Collection[str]) -> None:
+    known = {ALL, *shipped_recipes(), *(r.name for r in recipes)}
+    if unknown := sorted(set(accepted) - known):
+        msg = (
+            f"--accept-licence names {', '.join(unknown)}, expected some of "
+            f"{', '.join(sorted(known))}"
+        )
+        raise SourceError(msg)

@@ -1,0 +1,184 @@
+"""A file on its way: what has come of it lies in a part, beside a note that says of which file."""
+
+import hashlib
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Self, final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from curate.download.remote_file import RemoteFile
+from manifests.atomic import write_text
+
+CHUNK_BYTES = 1 << 20
+
+
+class Note(BaseModel):
+    """Which file a part belongs to, kept as `NAME.part.json`.
+
+    Attributes:
+        url: Where it comes from.
+        md5: What it is to have.
+        sha256: Likewise.
+        total_bytes: Its size as the server says.
+        etag: The server's name for this state of the file, if it has a strong one.
+        last_modified: When the file was changed, in the server's own words.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    md5: str | None
+    sha256: str | None
+    total_bytes: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @classmethod
+    def of(cls, file: RemoteFile) -> Self:
+        """The note of a file of which no server has said anything yet."""
+        return cls(url=file.url, md5=file.md5, sha256=file.sha256, total_bytes=file.size_bytes)
+
+    def is_of(self, file: RemoteFile) -> bool:
+        """Whether a part with this note belongs to the file that is wanted now."""
+        wanted = Note.of(file)
+        return (self.url, self.md5, self.sha256) == (wanted.url, wanted.md5, wanted.sha256)
+
+    @property
+    def validator(self) -> str | None:
+        """What to send as `If-Range`."""
+        return self.etag or self.last_modified
+
+
+@final
+class PartFile:
+    """The part of one file, open for writing, with the checksums of what it holds.
+
+    Attributes:
+        file: What it will be.
+        note: What the server said of it.
+        offset: Bytes it holds.
+        doubtful: Whether wrong checksums may be the way's fault: it came in pieces, or nobody
+            said how long it is.
+    """
+
+    def __init__(self, file: RemoteFile, note: Note, stream: FileIO) -> None:
+        """Start with nothing; `opened` is what to call."""
+        self.file = file
+        self.note = note
+        self.offset = 0
+        self.doubtful = False
+        self._stream = stream
+        self._hashes = _hashes(file)
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How many it will hold, if anybody has said so."""
+        return self.file.size_bytes if self.file.size_bytes is not None else self.note.total_bytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing; what it holds may still be wrong."""
+        return self.offset == self.total_bytes
+
+    def restart(self, note: Note) -> None:
+        """Hold nothing, and belong to what this note says."""
+        self._stream.seek(0)
+        self._stream.truncate(0)
+        self._hashes = _hashes(self.file)
+        self.offset, self.doubtful, self.note = 0, False, note
+        write_text(_note_path(self.file), note.model_dump_json(indent=2))
+
+    def append(self, data: bytes) -> None:
+        """Take the next bytes."""
+        rest = memoryview(data)
+        while rest:
+            written = self._stream.write(rest)
+            self._count(rest[:written])
+            rest = rest[written:]
+
+    def end_here(self) -> None:
+        """Take what there is as all of it, the server having said no size."""
+        self.note = self.note.model_copy(update={"total_bytes": self.offset})
+        self.doubtful = True
+
+    def problem(self) -> str | None:
+        """What is wrong with the whole file, as expected and got; None if nothing is."""
+        facts: dict[str, tuple[object, object]] = {"bytes": (self.file.size_bytes, self.offset)}
+        for name, value in self._hashes.items():
+            facts[name] = (getattr(self.file, name), value.hexdigest())
+        wrong = {n: f for n, f in facts.items() if f[0] is not None and f[0] != f[1]}
+        words = [f"expected {n} {expected}, got {got}" for n, (expected, got) in wrong.items()]
+        return "; ".join(words) or None
+
+    def finish(self) -> None:
+        """Take the target's place."""
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self.file.target.parent.mkdir(parents=True, exist_ok=True)
+        self.file.part.replace(self.file.target)
+        _note_path(self.file).unlink(missing_ok=True)
+
+    def read_again(self, watch: Callable[[int], None]) -> None:
+        """Count what an earlier run left."""
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        while size := self._stream.readinto(buffer):
+            self._count(buffer[:size])
+            watch(self.offset)
+        self.doubtful = self.offset > 0
+
+    def _count(self, data: memoryview) -> None:
+        for value in self._hashes.values():
+            value.update(data)
+        self.offset += len(data)
+
+
+@contextmanager
+def opened(
+    file: RemoteFile, watch: Callable[[int], None] = lambda _done: None
+) -> Generator[PartFile]:
+    """Open the part of a file, with what an earlier run left if it belongs to the same file.
+
+    Args:
+        file: What is wanted.
+        watch: Called with the bytes of an earlier run that were read again.
+    """
+    note = _read_note(file)
+    kept = note is not None and _is_usable(file)
+    file.part.parent.mkdir(parents=True, exist_ok=True)
+    with file.part.open("r+b" if kept else "w+b", buffering=0) as stream:
+        part = PartFile(file, note if kept and note else Note.of(file), stream)
+        part.read_again(watch)
+        yield part
+
+
+def part_bytes(file: RemoteFile) -> int:
+    """What an earlier run left of a file."""
+    if _read_note(file) is None or not _is_usable(file):
+        return 0
+    return file.part.stat().st_size
+
+
+def _is_usable(file: RemoteFile) -> bool:
+    if not file.part.is_file():
+        return False
+    return file.size_bytes is None or file.part.stat().st_size <= file.size_bytes
+
+
+def _read_note(file: RemoteFile) -> Note | None:
+    try:
+        note = Note.model_validate_json(_note_path(file).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return note if note.is_of(file) else None
+
+
+def _note_path(file: RemoteFile) -> Path:
+    return file.part.with_name(file.part.name + ".json")
+
+
+def _hashes(file: RemoteFile) -> "dict[str, hashlib._Hash]":
+    return {name: hashlib.new(name) for name in ("md5", "sha256") if getattr(file, name)}

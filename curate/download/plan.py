@@ -1,0 +1,203 @@
+"""What is to be downloaded for which dataset, and what of it is there; nothing is fetched here."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from curate.datasets.locate import Location, locate
+from curate.download.part_file import part_bytes
+from curate.download.remote_file import RemoteFile
+from curate.recipes.checksums import Checksum, read_checksums
+from curate.recipes.layouts import PairsLayout
+from curate.recipes.recipe import Recipe
+from curate.recipes.sources import GitSource, HttpSource, HuggingFaceSource, Source, SynapseSource
+from manifests.errors import SourceError
+
+PARTIAL = "partial"  # the folder where files grow; it is there while a download is under way
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """One file of a source.
+
+    Attributes:
+        file: Where it comes from and where it is to lie.
+        path: Where it lies in its repository, or its name.
+        state: Whether it is `there`, was published `outdated`, or is `missing`.
+        part_bytes: What an earlier run left of it.
+    """
+
+    file: RemoteFile
+    path: str
+    state: Literal["there", "outdated", "missing"]
+    part_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class PlannedSource:
+    """One source of a dataset.
+
+    Attributes:
+        recipe: The dataset.
+        source: One of its sources.
+        root: The dataset's folder.
+        files: All of the source's files.
+    """
+
+    recipe: Recipe
+    source: Source
+    root: Path
+    files: tuple[PlannedFile, ...]
+
+    @cached_property
+    def to_fetch(self) -> tuple[PlannedFile, ...]:
+        """The files that are not there as they are to be."""
+        return tuple(f for f in self.files if f.state != "there")
+
+    @property
+    def size_bytes(self) -> int | None:
+        """All of the source, exactly or about, if the recipe says so."""
+        sizes = [f.file.size_bytes for f in self.files]
+        if None not in sizes:
+            return sum(filter(None, sizes))
+        return None if isinstance(self.source, GitSource) else self.source.about_bytes
+
+    @property
+    def to_fetch_bytes(self) -> int | None:
+        """What is to come over the network, exactly or about."""
+        sizes = [f.file.size_bytes for f in self.to_fetch]
+        kept = sum(f.part_bytes for f in self.to_fetch)
+        if None not in sizes:
+            return sum(filter(None, sizes)) - kept
+        if self.size_bytes is None:
+            return None
+        return max(0, self.size_bytes * len(self.to_fetch) // len(self.files) - kept)
+
+
+def plan_download(
+    recipe: Recipe, raw: Path, *, unpacked: Path | None = None
+) -> list[PlannedSource]:
+    """What a dataset's sources have, and what of it is there.
+
+    Args:
+        recipe: The dataset.
+        raw: Where datasets are downloaded to, each into a folder of its name.
+        unpacked: Where an archive of the dataset may have been unpacked to.
+
+    Raises:
+        RecipeError: A source's table of checksums is not well formed.
+    """
+    found = find(recipe, raw, unpacked=unpacked)
+    root = found.path if found and found.kind == "folder" else raw / recipe.name
+    return [
+        PlannedSource(recipe, source, root, tuple(_files(recipe, source, root, found)))
+        for source in recipe.sources
+    ]
+
+
+def find(recipe: Recipe, raw: Path, *, unpacked: Path | None = None) -> Location | None:
+    """Where a dataset lies, if it does; a repository that is on its way may lie there in part."""
+    try:
+        return locate(recipe, raw, unpacked or raw)
+    except SourceError:
+        return None
+
+
+def _files(
+    recipe: Recipe, source: Source, root: Path, found: Location | None
+) -> Iterator[PlannedFile]:
+    if isinstance(source, HttpSource | SynapseSource):
+        yield _archive(recipe, source, root, found)
+        return
+    if isinstance(source, HuggingFaceSource):
+        wanted = [(path, None) for path in source.paths]
+    else:
+        wanted = [(row.path, row) for row in read_checksums(source)]
+    for path, checksum in wanted:
+        yield _repository_file(recipe, source, root, (path, checksum), found)
+
+
+def _archive(
+    recipe: Recipe, source: HttpSource | SynapseSource, root: Path, found: Location | None
+) -> PlannedFile:
+    is_http = isinstance(source, HttpSource)
+    file = RemoteFile(
+        name=f"{recipe.name}/{source.file}",
+        url=source.url if is_http else f"synapse:{source.synapse_id}",
+        target=root / source.file,
+        part=_part(root, source.file),
+        size_bytes=source.bytes if is_http else None,
+        md5=source.md5,
+        sha256=source.sha256 if is_http else None,
+        homepage=recipe.homepage,
+    )
+    if found:
+        return PlannedFile(file, source.file, "there")
+    return PlannedFile(file, source.file, "missing", part_bytes(file))
+
+
+def _repository_file(
+    recipe: Recipe,
+    source: HuggingFaceSource | GitSource,
+    root: Path,
+    wanted: tuple[str, Checksum | None],
+    found: Location | None,
+) -> PlannedFile:
+    path, checksum = wanted
+    here = _existing(recipe, source, root, path)
+    file = RemoteFile(
+        name=f"{recipe.name}/{path}",
+        url=_url(source, path),
+        target=here or root / path,
+        part=_part(root, path),
+        size_bytes=checksum.size_bytes if checksum else None,
+        md5=checksum.md5 if checksum else None,
+        homepage=recipe.homepage,
+    )
+    if found and found.kind == "archive":  # whose content shows when it is unpacked
+        return PlannedFile(file, path, "there")
+    if here is None:
+        return PlannedFile(file, path, "missing", _left(file, checksum))
+    if checksum and not checksum.fits(here):
+        return PlannedFile(file, path, "outdated", _left(file, checksum))
+    return PlannedFile(file, path, "there")
+
+
+def _left(file: RemoteFile, checksum: Checksum | None) -> int:
+    """What an earlier run left; whether it is of use shows when the file is looked up."""
+    if checksum:
+        return part_bytes(file)
+    return file.part.stat().st_size if file.part.is_file() else 0
+
+
+def _url(source: HuggingFaceSource | GitSource, path: str) -> str:
+    if isinstance(source, GitSource):
+        return source.url.replace("{revision}", source.revision).replace("{path}", path)
+    return f"hf://datasets/{source.repository}@{source.revision}/{path}"  # until it is looked up
+
+
+def _part(root: Path, path: str) -> Path:
+    return root / PARTIAL / f"{path}.part"
+
+
+def _existing(
+    recipe: Recipe, source: HuggingFaceSource | GitSource, root: Path, path: str
+) -> Path | None:
+    """Where the file lies: as in the repository, or elsewhere as the layout allows."""
+    places = [path, *_other_places(recipe, source, path)]
+    return next((root / place for place in places if (root / place).is_file()), None)
+
+
+def _other_places(
+    recipe: Recipe, source: HuggingFaceSource | GitSource, path: str
+) -> Iterator[str]:
+    layout = recipe.layout
+    case = re.fullmatch(re.escape(source.files).replace(r"\{case\}", "(.+)"), path)
+    if case is None or not isinstance(layout, PairsLayout):
+        return
+    for patterns in (layout.images, layout.labels):
+        if source.files in patterns:
+            yield from (p.replace("{case}", case[1]) for p in patterns)

@@ -1,0 +1,1 @@
+"""Drafts: a recipe for somebody's own folder, guessed from names, asked for, and tried."""

@@ -1,0 +1,170 @@
+"""The commands on recipes: parse, ask, call one function, print."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from curate.drafts.folder_survey import Survey
+    from curate.drafts.label_values import LabelValues
+    from curate.drafts.value_meanings import Meanings
+    from curate.recipes.recipe import Recipe
+
+app = typer.Typer(help="Recipes: what is known of each source dataset.", no_args_is_help=True)
+
+READ = 5  # labels; enough to see the common values, and few enough to wait for
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with marginalia."""
+    from curate.recipes.recipe import load_recipe, shipped_recipes
+    from curate.recipes.table import recipe_table
+
+    Console().print(recipe_table([load_recipe(name) for name in shipped_recipes()]))
+
+
+@app.command()
+def check(
+    recipe: Annotated[str, typer.Argument(help="Recipe, by name or as a TOML file.")],
+    label_space: Annotated[str, typer.Option(help="Label space to read it for.")] = "abdomen5",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data set, to try the recipe on.")
+    ] = None,
+    read: Annotated[
+        int, typer.Option(min=1, help="With --data: read so many labels, spread over all.")
+    ] = READ,
+) -> None:
+    """Check a recipe, say which classes its cases would tell apart, and try it on a folder."""
+    from curate.recipes.recipe import load_recipe
+    from manifests.label_space import load_label_space
+    from manifests.merged import describe, merged_classes
+
+    loaded, space = load_recipe(recipe), load_label_space(label_space)
+    _say(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
+    _say(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
+    if loaded.split_kidneys:
+        _say("the kidneys are split into left and right, case by case")
+    if data is not None:
+        _try_on(loaded, data, read)
+
+
+def _try_on(recipe: "Recipe", data: Path, read: int) -> None:
+    from curate.drafts.trial import trial_table, trial_words, try_recipe
+    from manifests.errors import RecipeError
+
+    trial = try_recipe(recipe, data, most=read)
+    for line in trial_words(trial):
+        _say(line)
+    Console().print(trial_table(trial))
+    if trial.problems:
+        raise RecipeError("\n".join([f"{recipe.name} does not fit {trial.root}:", *trial.problems]))
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(help="Folder of a data set of your own, unpacked.")],
+    name: Annotated[str | None, typer.Option(help="Its name: small letters, digits and _.")] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What a label value or a mask file covers, as in `1=liver` or "
+            "`2=left_kidney+right_kidney`; may be given again."
+        ),
+    ] = None,
+    declare: Annotated[
+        list[str] | None,
+        typer.Option(help="A structure that marginalia does not know; may be given again."),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Its licence.")] = "",
+    commercial_use: Annotated[
+        bool, typer.Option("--commercial-use", help="The licence allows commercial use.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="File to write; NAME.toml if left out.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
+    read: Annotated[int, typer.Option(min=1, help="Read so many labels, spread over all.")] = READ,
+) -> None:
+    """Look at a folder, and write a recipe for it; what cannot be guessed is asked for."""
+    from curate.datasets.discover import SourceCase
+    from curate.drafts.draft import Draft, check_new, write_draft
+    from curate.drafts.folder_survey import survey
+    from curate.drafts.label_values import read_label_values, some_of
+
+    asking, found = is_terminal(), survey(folder)
+    _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
+    chosen = name or _proposed(folder)
+    chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
+    path = out or Path(f"{chosen}.toml")
+    check_new(path, force=force)  # before the labels are read
+    cases = [SourceCase(chosen, c.name, c.image, c.label, found.masks) for c in found.cases]
+    values = read_label_values(some_of(cases, read))
+    for problem in values.problems:
+        _say(problem)
+    meanings = _meanings(found, values, (value or [], declare or []), asking=asking)
+    draft = Draft(chosen, found, values, meanings, licence, commercial_use)
+    recipe = write_draft(draft, path, force=force)
+    for key, structures in recipe.covered.items():
+        _say(f"  {key} = {' + '.join(structures)}")
+    _say(f"written: {path}")
+    _say(f"next: marginalia recipe check {path} --data {folder}")
+
+
+def _say(text: str) -> None:
+    """Print a line that can be copied, whatever a file is called that it names."""
+    from manifests.cells import plain
+
+    Console().print(plain(text), soft_wrap=True)
+
+
+def is_terminal() -> bool:
+    """Whether a person is there to answer."""
+    return sys.stdin.isatty()
+
+
+def _proposed(folder: Path) -> str:
+    """A name made from the folder's, and not that of a shipped recipe."""
+    from curate.recipes.recipe import shipped_recipes
+
+    plain = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
+    good = re.match(r"[a-z]", plain) and plain not in shipped_recipes()
+    return plain if good else f"my_{plain}".rstrip("_")
+
+
+def _meanings(
+    found: "Survey", values: "LabelValues", told: tuple[list[str], list[str]], *, asking: bool
+) -> "Meanings":
+    """What each value covers: as it was told, as its name says, or as the user answers."""
+    from curate.drafts.value_meanings import (
+        all_said,
+        called,
+        guessed_meanings,
+        parse_told,
+        values_there,
+    )
+
+    given, declared = told
+    said = parse_told(given, found, declared)
+    guessed = guessed_meanings(found, values)
+    if not asking or found.masks:
+        return all_said(found, values, {**guessed, **said})
+    for key in (v for v in values_there(found, values) if v not in said):
+        said[key] = typer.prompt(
+            f"value {key}{called(found, key)}, {values.told(key)}: covers",
+            default=" + ".join(guessed.get(key, ())) or None,
+            value_proc=lambda text: _answer(text, declared),
+        )
+    return all_said(found, values, said)
+
+
+def _answer(text: str, declared: list[str]) -> tuple[str, ...]:
+    from curate.drafts.value_meanings import parse_structures
+    from manifests.errors import RecipeError
+
+    try:
+        return parse_structures(text, declared)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error)) from error  # asks again

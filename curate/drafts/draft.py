@@ -1,0 +1,170 @@
+"""A recipe for somebody's own folder, as far as looking and asking can write it."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.drafts.folder_survey import Survey
+from curate.drafts.label_values import LabelValues
+from curate.drafts.value_meanings import Meanings, called, with_parts
+from curate.recipes.layouts import DecathlonLayout
+from curate.recipes.recipe import Recipe, load_recipe
+from manifests.atomic import whole_file
+from manifests.errors import RecipeError
+from manifests.structures import vocabulary
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is to be written.
+
+    Attributes:
+        name: The data set's name.
+        survey: What its folder holds.
+        values: What its labels hold.
+        meanings: The structures that each label value, or mask file, covers.
+        licence: As the user says; empty if unknown.
+        commercial_use: Whether the licence allows it.
+    """
+
+    name: str
+    survey: Survey
+    values: LabelValues
+    meanings: Meanings
+    licence: str = ""
+    commercial_use: bool = False
+
+
+def write_draft(draft: Draft, path: Path, *, force: bool = False) -> Recipe:
+    """Write a recipe that `prepare` takes; a file that stands there is kept unless told otherwise.
+
+    Raises:
+        RecipeError: There is a file, or what the user said makes no recipe.
+    """
+    check_new(path, force=force)
+    with whole_file(path) as temporary:
+        temporary.write_text(draft_toml(draft), encoding="utf-8")
+        try:
+            return load_recipe(temporary)
+        except RecipeError as error:
+            raise RecipeError(str(error).replace(str(temporary), str(path))) from error
+
+
+def check_new(path: Path, *, force: bool) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        RecipeError: There is one, and it is not to be written over.
+    """
+    if path.exists() and not force:
+        msg = (
+            f"{path} exists and is left as it is: expected a new file; choose another with --out, "
+            f"or write over it with --force"
+        )
+        raise RecipeError(msg)
+
+
+def draft_toml(draft: Draft) -> str:
+    """The recipe's text, with comments on what was guessed and what is to be filled in."""
+    meanings = with_parts(draft.meanings)
+    head, values = _head(draft, meanings), _values(draft, meanings)
+    return "\n".join(s for s in (head, _layout(draft), values, _declared(meanings)) if s)
+
+
+def _head(draft: Draft, meanings: Meanings) -> str:
+    told = draft.survey.told
+    licence = draft.licence or told.get("licence", "")
+    sides = {"left_kidney", "right_kidney"}
+    split = any(sides <= set(structures) for structures in meanings.values())
+    folder = _comment(str(draft.survey.folder))
+    lines = [
+        f"# Written by `marginalia recipe new {folder}`. Correct what is wrong in it, and try",
+        "# it after every change: `marginalia recipe check` with this file and with --data.",
+        "",
+        f"name = {_quoted(draft.name)}",
+        f"title = {_quoted(told.get('title') or draft.name)}",
+        'version = "1" # another version makes the cases anew',
+        f"labelled_cases = {len(draft.survey.cases)}",
+        f"licence = {_quoted(licence or 'unknown')}{'' if licence else ' # fill in'}",
+        f"commercial_use = {json.dumps(draft.commercial_use)}",
+        f"citation = {_quoted(told.get('citation') or 'none')}",
+        'homepage = "" # where others can get it',
+    ]
+    if split:
+        lines.append("split_kidneys = true # one value for both: told apart by where they lie")
+    return "\n".join([*lines, ""])
+
+
+def _layout(draft: Draft) -> str:
+    layout = draft.survey.layout
+    lines = [
+        "[layout]",
+        f"kind = {_quoted(layout.kind)} # {len(draft.survey.cases)} cases were found so",
+        f"roots = {_listed(layout.roots)} # folders below --raw; it may be --raw itself, too",
+        '# archives = ["mine*.zip"] # tar or zip, if it is to be unpacked by prepare',
+    ]
+    if isinstance(layout, DecathlonLayout):
+        lines.append(f"index = {_quoted(layout.index)}")
+    else:
+        lines += [
+            f"case = {_literal(layout.case)} # regular expression of a case's name",
+            f"images = {_listed(layout.images)}",
+            f"labels = {_listed(layout.labels)}",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _values(draft: Draft, meanings: Meanings) -> str:
+    masks = bool(draft.survey.masks)
+    lines = [
+        "# What each mask file covers; where masks overlap, the first one counts."
+        if masks
+        else "# What each label value covers; 0 is what nothing covers.",
+        "# A tumour that no value has for itself stands with its organ: take it out, and into",
+        "# `unlabelled = [...]` above [layout], if the labels leave tumours out of the organ.",
+        "[masks]" if masks else "[values]",
+    ]
+    for key, structures in meanings.items():
+        lines.append(f"{_key(key)} = {_listed(structures)} # {_comment(_seen(draft, key))}")
+    rest = [key for key in draft.survey.masks if key not in meanings]
+    if rest:
+        lines.append("# Not read; to be added with structures that [structures.NAME] declares:")
+        lines += [f"# {_key(key)} = [{_quoted(_plain(key))}]" for key in rest]
+    return "\n".join([*lines, ""])
+
+
+def _seen(draft: Draft, key: int | str) -> str:
+    return f"{draft.values.told(key)}{called(draft.survey, key)}"
+
+
+def _comment(text: str) -> str:
+    """Text that cannot leave its comment."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _declared(meanings: Meanings) -> str:
+    new = sorted({s for structures in meanings.values() for s in structures} - {*vocabulary()})
+    return "\n".join(f'[structures.{name}]\ncode = "" # SNOMED CT, if it has one\n' for name in new)
+
+
+def _plain(file: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", file.lower().partition(".")[0]).strip("_") or "name"
+
+
+def _key(key: int | str) -> str:
+    return str(key) if isinstance(key, int) else _quoted(key)
+
+
+def _listed(items: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quoted, items))}]"
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML, whose escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _literal(text: str) -> str:
+    return f"'{text}'" if "'" not in text and text.isprintable() else _quoted(text)

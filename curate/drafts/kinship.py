@@ -1,0 +1,74 @@
+"""Kinship of files: whether their names say that an image belongs to another label."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from curate.datasets.discover import Published
+from curate.drafts.file_patterns import CASE, Patterned, names_in
+from manifests.errors import SourceError
+
+
+def check_pairs(cases: Sequence[Published], files: Sequence[Patterned], folder: Path) -> None:
+    """Refuse cases that join the image of one patient, or visit, to the label of another.
+
+    A label belongs to the image of its case that shares the most names with it. Where that is not
+    the image that the case has, its name does not tell patients apart: pairs would be mixed up or
+    left out.
+
+    Args:
+        cases: As the layout that was found gives them.
+        files: All images and labels below the folder.
+        folder: Where they lie.
+
+    Raises:
+        SourceError: There is such a case, or one that has several images or labels.
+    """
+    of_case = defaultdict[str, list[Patterned]](list)
+    for f in files:
+        of_case[f.case].append(f)
+    for case in cases:
+        doubts = _doubts(case, of_case[case.name], folder)
+        doubt = case.finding.reason if case.finding else next(doubts, "")
+        if doubt:
+            msg = (
+                f"{folder}: the files' names do not say which image and label belong together: "
+                f"case {case.name!r}: {doubt}\n"
+                f"expected a name for each case that no other patient or visit has: rename the "
+                f"files, as in patient_01_visit_2_ct.nii.gz, or write the recipe by hand: "
+                f"docs/recipes.md shows one"
+            )
+            raise SourceError(msg)
+
+
+def _doubts(case: Published, files: Sequence[Patterned], folder: Path) -> Iterator[str]:
+    at, label_at = (PurePosixPath(p.relative_to(folder)) for p in (case.image, case.label))
+    images = [f for f in files if f.role == "image"]
+    labels = [f for f in files if f.role == "label"]
+    own = [f for f in labels if PurePosixPath(f.path).is_relative_to(label_at)]  # masks, or one
+    for image in (f for f in images if PurePosixPath(f.path) == at):
+        for label in labels:
+            akin = max(images, key=lambda f, to=label: _kinship(f, to))
+            if _kinship(akin, label) > _kinship(image, label):
+                yield f"{label.path} belongs to {akin.path}, and {image.path} was found"
+        akin = max(labels, key=lambda f, to=image: _kinship(f, to))
+        if _kinship(akin, image) > max(_kinship(f, image) for f in own):
+            yield f"{image.path} belongs to {akin.path}, and {case.label.name} was found"
+        if any(_numbered_apart(image, f) for f in own):
+            yield f"{image.path} and {label_at} lie in folders of different numbers"
+
+
+def _kinship(one: Patterned, other: Patterned) -> int:
+    return len(names_in(one.pattern) & names_in(other.pattern))
+
+
+def _numbered_apart(one: Patterned, other: Patterned) -> bool:
+    """Whether the folders above the case's are alike but for their numbers."""
+    mine, theirs = (_folders_above(f) for f in (one, other))
+    alike = {re.sub(r"\d+", "#", name) for name in mine - theirs}
+    return any(re.sub(r"\d+", "#", name) in alike for name in theirs - mine)
+
+
+def _folders_above(file: Patterned) -> set[str]:
+    return set(file.pattern.partition(CASE)[0].split("/")[:-1])

@@ -1,0 +1,148 @@
+"""A recipe tried on the folder that it is for: which cases pair up, and which values they hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from curate.datasets.discover import SourceCase, discover
+from curate.datasets.locate import locate
+from curate.drafts.label_values import LabelValues, read_label_values, some_of
+from curate.recipes.layouts import DecathlonLayout, files_like
+from curate.recipes.recipe import Recipe
+from manifests.cells import new_table, number, plain
+from manifests.errors import SourceError
+
+NAMED = 3  # so many cases of a kind are named
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a recipe on a folder.
+
+    Attributes:
+        recipe: The recipe.
+        root: Where the data set was found.
+        whole: Cases whose image and label are there.
+        no_image: Names of cases without an image.
+        no_label: Names of images, or list entries, without a label.
+        ambiguous: Why it cannot be told which files are some cases'.
+        values: What the labels hold that were read.
+    """
+
+    recipe: Recipe
+    root: Path
+    whole: int
+    no_image: tuple[str, ...]
+    no_label: tuple[str, ...]
+    ambiguous: tuple[str, ...]
+    values: LabelValues
+
+    @property
+    def unlisted(self) -> tuple[int, ...]:
+        """Values of the labels that the recipe does not list."""
+        found = (v for v in self.values.volumes_ml if isinstance(v, int))
+        return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.values)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, each with what to do; nothing if the recipe fits the folder."""
+        found = []
+        if self.no_image:
+            found.append(
+                f"{len(self.no_image)} labels have no image ({_some(self.no_image)}): expected it "
+                f"at {_places(self.recipe)}; correct `images` in [layout]"
+            )
+        if self.ambiguous:
+            found.append(
+                f"{len(self.ambiguous)} cases have several images, or labels, and prepare sets "
+                f"them aside: {'; '.join(self.ambiguous[:NAMED])}"
+            )
+        if self.unlisted:
+            found.append(
+                f"the labels hold values that the recipe does not list: "
+                f"{', '.join(f'{v} ({self.values.told(v)})' for v in self.unlisted)}; expected "
+                f"{', '.join(map(str, self.recipe.values))}; add them to [values], or prepare "
+                f"sets these cases aside"
+            )
+        if self.values.problems:
+            found.append(
+                f"{len(self.values.problems)} labels cannot be used, and prepare sets them aside: "
+                + "; ".join(self.values.problems[:NAMED])
+            )
+        return found
+
+
+def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
+    """Try a recipe on a folder.
+
+    Args:
+        recipe: The recipe.
+        folder: The data set's folder or the one above it, as `prepare --raw`.
+        most: So many labels are read, spread over all.
+
+    Raises:
+        SourceError: The data set is not there, or still an archive.
+    """
+    found = locate(recipe, folder, folder)
+    if found.kind == "archive":
+        msg = f"{found.path} is an archive: expected a folder; unpack it, or let prepare do so"
+        raise SourceError(msg)
+    cases = discover(recipe, found.path)
+    whole = [c for c in cases if c.image.exists() and c.label.exists() and not c.finding]
+    return Trial(
+        recipe=recipe,
+        root=found.path,
+        whole=len(whole),
+        no_image=tuple(c.name for c in cases if not c.image.exists()),
+        no_label=(
+            *(c.name for c in cases if not c.label.exists()),
+            *_lone_images(recipe, found.path, cases),
+        ),
+        ambiguous=tuple(f"{c.name}: {c.finding.reason}" for c in cases if c.finding),
+        values=read_label_values(some_of(whole, most) if whole else []),
+    )
+
+
+def _lone_images(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> list[str]:
+    """Images that the layout's patterns find and that no case has."""
+    if isinstance(recipe.layout, DecathlonLayout):
+        return []
+    taken = {c.image for c in cases}
+    found = {path for p in recipe.layout.images for path in files_like(root, p)} - taken
+    return sorted(p.relative_to(root).as_posix() for p in found)
+
+
+def trial_table(trial: Trial) -> Table:
+    """One line per value: what it covers, in how many labels it is, and how large."""
+    table = new_table(f"Values in {trial.values.cases} labels")
+    table.add_column("value")
+    table.add_column("covers", overflow="fold")
+    table.add_column("labels", justify="right")
+    table.add_column("median mL", justify="right")
+    listed = trial.recipe.covered
+    for value in (*listed, *trial.unlisted):
+        covers = " + ".join(listed[value]) if value in listed else "not listed"
+        labels, median_ml = trial.values.labels(value), trial.values.median_ml(value)
+        told = "" if median_ml is None else f"{median_ml:,.3g}"
+        table.add_row(plain(value), plain(covers), number(labels), told)
+    return table
+
+
+def trial_words(trial: Trial) -> list[str]:
+    """How many cases there are, and what else a user may want to know."""
+    lines = [f"{trial.root}: {trial.whole} cases with image and label"]
+    if trial.no_label:
+        lines.append(f"{len(trial.no_label)} images have no label: {_some(trial.no_label)}")
+    return lines
+
+
+def _places(recipe: Recipe) -> str:
+    layout = recipe.layout
+    return layout.index if isinstance(layout, DecathlonLayout) else " or ".join(layout.images)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -1,0 +1,116 @@
+"""What the label values of a user's own data set cover: guessed by name, told, or still unknown."""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from curate.drafts.file_patterns import SUFFIX
+from curate.drafts.folder_survey import INDEX, Survey
+from curate.drafts.label_values import LabelValues
+from curate.drafts.structure_names import meanings_of, structures_named
+from manifests.errors import RecipeError
+from manifests.structures import vocabulary
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+LIKE = 0.8  # a name that is as much like a known one is taken for a slip
+
+Structures = tuple[str, ...]
+Meanings = Mapping[int | str, Structures]
+Meant = dict[int | str, Structures]
+
+
+def parse_structures(text: str, declared: Collection[str]) -> Structures:
+    """The structures that a user names, as in `left_kidney + right_kidney` or `Left Kidney`.
+
+    Args:
+        text: Names with `+` or `,` between them.
+        declared: New names that the user declares.
+
+    Raises:
+        RecipeError: A name is neither known nor declared.
+    """
+    found: list[str] = []
+    for name in (part.strip() for part in re.split(r"[+,]", text)):
+        known = (name,) if name in declared else structures_named(name)
+        if not known:
+            raise RecipeError(_unknown(name, declared))
+        found += known
+    return tuple(dict.fromkeys(found))
+
+
+def parse_told(given: Iterable[str], survey: Survey, declared: Collection[str]) -> Meant:
+    """What a user told of values, as in `1=liver` or `spleen.nii.gz=spleen`.
+
+    Raises:
+        RecipeError: It does not say so, or a structure is neither known nor declared.
+    """
+    if bad := [name for name in declared if not NAME.fullmatch(name)]:
+        msg = f"--declare {bad[0]!r}: expected small letters, digits and _, a letter first"
+        raise RecipeError(msg)
+    found: Meant = {}
+    for text in given:
+        key, equals, structures = text.partition("=")
+        key = key.strip()
+        if not equals or not (key in survey.masks if survey.masks else key.isdigit()):
+            expected = f"one of {', '.join(survey.masks)}" if survey.masks else "a label value"
+            msg = f"--value {text!r}: expected {expected}, =, and structures, as in 1=liver"
+            raise RecipeError(msg)
+        found[key if survey.masks else int(key)] = parse_structures(structures, declared)
+    return found
+
+
+def guessed_meanings(survey: Survey, values: LabelValues) -> Meant:
+    """What values and masks seem to cover, by their names."""
+    names: dict[int | str, str] = {m: SUFFIX.sub("", m) for m in survey.masks}
+    names |= {v: n for v, n in survey.names.items() if not survey.masks}
+    seen = names if survey.masks else {*values.volumes_ml, *survey.names}
+    return {key: found for key, found in meanings_of(names).items() if key in seen}
+
+
+def all_said(survey: Survey, values: LabelValues, said: Meant) -> Meant:
+    """What is known of every value that there is; masks of which nothing is known are not read.
+
+    Raises:
+        RecipeError: Of a value, or of every mask, it is not known what it covers.
+    """
+    if survey.masks:
+        if said:
+            return said
+        msg = f"{survey.folder}: no mask's name is known: say --value {survey.masks[0]}=STRUCTURE"
+        raise RecipeError(msg)
+    if unknown := [v for v in values_there(survey, values) if v not in said]:
+        lines = [f"  value {v}{called(survey, v)}, {values.told(v)}" for v in unknown]
+        flags = " ".join(f"--value {v}=STRUCTURE" for v in unknown)
+        first = f"{survey.folder}: it is not known what these label values cover:"
+        raise RecipeError("\n".join([first, *lines, f"say {flags}"]))
+    return dict(sorted(said.items(), key=lambda item: int(item[0])))
+
+
+def values_there(survey: Survey, values: LabelValues) -> list[int]:
+    """The values that labels hold, or that `dataset.json` names, in their order."""
+    return sorted(v for v in {*values.volumes_ml, *survey.names} if isinstance(v, int))
+
+
+def called(survey: Survey, key: int | str) -> str:
+    """What `dataset.json` calls a value, in brackets; nothing if it does not."""
+    name = survey.names.get(key) if isinstance(key, int) else None
+    return f" ({name!r} in {INDEX})" if name else ""
+
+
+def _unknown(name: str, declared: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, [*vocabulary(), *declared], n=1, cutoff=LIKE)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return (
+        f"unknown structure {name!r}{hint}: expected one of {', '.join(vocabulary())}; if it is "
+        f"none of them, declare it: --declare NAME, of small letters, digits and _"
+    )
+
+
+def with_parts(meanings: Meanings) -> dict[int | str, Structures]:
+    """Meanings with parts that nothing covers, as a liver's tumour, in what covers the whole."""
+    used = {s for structures in meanings.values() for s in structures}
+    loose = {p: s.part_of for p, s in vocabulary().items() if s.part_of in used and p not in used}
+    return {
+        key: (*structures, *(p for p, whole in loose.items() if whole in structures))
+        for key, structures in meanings.items()
+    }

@@ -1,0 +1,1 @@
+"""Duplicates: cases that show one image or one patient, known by fingerprints and by word."""

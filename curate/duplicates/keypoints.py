@@ -1,0 +1,209 @@
+"""Keypoints of a CT: places that every copy of it shows again, whichever way its axes run.
+
+A keypoint is a voxel that is brighter, or darker, than all its neighbours. What surrounds it gives
+it a frame, one of the 48 turns and flips that send the axes of an array to each other, and, seen in
+that frame, a code of 64 bits. Both look at few voxels: no part of the image beyond them matters.
+
+Source: the frame is that of ORB (Rublee et al. 2011, section 3.2) taken to three dimensions and
+to whole turns; the bits are those of Charikar 2002; keypoints are spread as by Brown et al. 2005.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cache
+from hashlib import sha256
+from itertools import permutations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.duplicates.blobs import CHUNK_VOXELS, cells_of, find_blobs
+from curate.duplicates.extrema import DIRECTIONS, Positions, binomial_sums, standing_out, values_at
+
+Samples = NDArray[np.float32]  # [n, 52]
+
+SMOOTHED = 2  # voxels at each edge that smoothing takes away
+REACH = 3  # voxels from a keypoint to the farthest that is looked at
+BORDER = SMOOTHED + REACH
+BITS = 64
+LEAST_CONTRAST_HU = 30.0
+# A frame is sure if the asymmetries that order its axes are so far apart, and from none:
+LEAST_MARGIN = 0.1  # of the greatest of them
+LEAST_MARGIN_TO_CONTRAST = 0.2
+CLEARLY = 0.9  # a neighbour is stronger if even so much of its contrast is
+SMALL_VOXELS = 1 << 22  # of an array that is searched whole
+PATCH = 4 + 2 * BORDER  # voxels along each axis around a blob; a keypoint may be in its middle four
+BEFORE_BLOB = 6  # of these
+PATCHES_AT_A_TIME = 64  # as much as a processor keeps at hand
+WEIGHT = 16.0**3  # of the smoothing, whose sums stay whole numbers
+
+_UNIT = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
+OFFSETS = np.concatenate([np.rint(_UNIT * radius).astype(int) for radius in (2, REACH)])
+FRAMES = np.array(
+    [
+        np.eye(3, dtype=int)[list(order)] * np.array(signs)[:, None]
+        for order in permutations(range(3))
+        for signs in product((1, -1), repeat=3)
+    ]
+)  # [48, 3, 3]: row j is the array's direction that is axis j of the frame
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Keypoints of one array of voxels.
+
+    Attributes:
+        size: Of the array.
+        position: Where they are.
+        frame: Their places in `FRAMES` [n].
+        code: What surrounds them [n], uint64.
+    """
+
+    size: tuple[int, ...]
+    position: Positions
+    frame: NDArray[np.uint8]
+    code: NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class _Found:
+    position: Positions
+    contrast: NDArray[np.float32]
+    samples: Samples
+
+
+def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
+    """The keypoints of a CT that are spread most evenly over it.
+
+    In a large array they are looked for around blobs only. Turning, flipping and cropping the array
+    changes few of those that are found; adding a constant changes nothing, and so does what is less
+    than half a Hounsfield unit.
+
+    Args:
+        hu: Hounsfield units, up to a constant, in an array of three axes.
+        most: Return no more than so many.
+    """
+    small = hu.size <= SMALL_VOXELS or min(hu.shape) <= 2 * BORDER
+    found = _found_on_all(hu) if small else _found_around_blobs(hu)
+    frame, margin, greatest = _frames(found.samples)
+    limit = np.maximum(LEAST_MARGIN * greatest, LEAST_MARGIN_TO_CONTRAST * found.contrast)
+    chosen = np.flatnonzero(margin >= limit)
+    spread = _spread(found.position[chosen], found.contrast[chosen], hu.shape)
+    chosen = chosen[spread[:most]]
+    return Keypoints(
+        hu.shape,
+        found.position[chosen],
+        frame[chosen],
+        _codes(found.samples[chosen], frame[chosen]),
+    )
+
+
+def _found_on_all(hu: NDArray[np.generic]) -> _Found:
+    """All keypoints of a small array."""
+    depth = max(1, CHUNK_VOXELS // hu[0].size)
+    starts = range(0, len(hu) - 2 * BORDER, depth) if min(hu.shape) > 2 * BORDER else ()
+    return _together(
+        _found_in_patches(hu[None, start : start + depth + 2 * BORDER], np.array([[start, 0, 0]]))
+        for start in starts
+    )
+
+
+def _found_around_blobs(hu: NDArray[np.generic]) -> _Found:
+    """All keypoints around what stands out on voxels of twice the size."""
+    blobs = find_blobs(hu)
+    size = np.minimum(PATCH, hu.shape)
+    corner = np.clip(blobs - BEFORE_BLOB, 0, np.array(hu.shape) - size)
+    patches = np.lib.stride_tricks.sliding_window_view(hu, tuple(size))
+    found = _together(
+        _found_in_patches(patches[tuple(some.T)], some)
+        for some in np.array_split(corner, len(corner) // PATCHES_AT_A_TIME + 1)
+        if len(some)
+    )
+    once = np.unique(found.position, axis=0, return_index=True)[1]
+    return _Found(found.position[once], found.contrast[once], found.samples[once])
+
+
+def _together(parts: Iterable[_Found]) -> _Found:
+    none = _Found(
+        np.zeros((0, 3), np.int64),
+        np.zeros(0, np.float32),
+        np.zeros((0, len(OFFSETS)), np.float32),
+    )
+    every = [none, *parts]
+    return _Found(*(np.concatenate([getattr(p, f.name) for p in every]) for f in fields(_Found)))
+
+
+def _found_in_patches(patches: NDArray[np.generic], corner: Positions) -> _Found:
+    """All keypoints in patches [n, z, y, x] of an array, by the positions of their corners."""
+    # the patches side by side on the last axis, where sums over long rows are fast
+    part = np.moveaxis(patches, 0, -1)
+    smooth = binomial_sums(np.ascontiguousarray(np.rint(part), np.float32), times=SMOOTHED * 2)
+    place, contrast = standing_out(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
+    position = corner[place[:, 3]] + place[:, :3] + SMOOTHED
+    return _Found(position, contrast / WEIGHT, values_at(smooth, place, OFFSETS))
+
+
+def _frames(
+    samples: Samples,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
+    """Frames, how far each is from a tie, and its greatest asymmetry.
+
+    The axes of a frame follow the asymmetry of the surroundings: each points to where it is
+    brighter, the most asymmetric first. So a thing that runs along an axis unchanged, such as the
+    table or the edge of the field of view, has no sure frame.
+    """
+    tilt = samples.astype(np.float64) @ np.tile(_UNIT, (2, 1)) / WEIGHT
+    order = np.argsort(-np.abs(tilt), axis=1, kind="stable")
+    size = np.take_along_axis(np.abs(tilt), order, axis=1)
+    margin = np.minimum(size[:, :2] - size[:, 1:], size[:, 2:]).min(axis=1)
+    down = np.take_along_axis(tilt, order, axis=1) < 0
+    places = np.array(list(permutations(range(3))))
+    number = (order[:, None] == places).all(axis=2).argmax(axis=1)
+    return (number * 8 + down @ (4, 2, 1)).astype(np.uint8), margin, size[:, 0]
+
+
+def _codes(samples: Samples, frame: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    seen = np.take_along_axis(samples, _sample_orders()[frame], axis=1)
+    bits = seen.astype(np.float64) @ _projections() > 0
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+@cache
+def _sample_orders() -> NDArray[np.int64]:
+    """For each frame, which sample stands where the frame has its own [48, 52]."""
+    turned = OFFSETS @ FRAMES  # [48, 52, 3]
+    return (turned[:, :, None] == OFFSETS).all(axis=3).argmax(axis=2)
+
+
+@cache
+def _projections() -> NDArray[np.float64]:
+    """Random sums of the samples [52, 64], blind to what depends on the distance alone.
+
+    The signs come from a hash: they must never change, since codes are kept.
+    """
+    count = len(OFFSETS) * BITS
+    noise = b"".join(sha256(b"%d" % n).digest() for n in range(-(-count // 256)))
+    signs = np.unpackbits(np.frombuffer(noise, np.uint8))[:count].astype(np.float64) * 2 - 1
+    sums = signs.reshape(len(OFFSETS), BITS)
+    distance = (OFFSETS**2).sum(axis=1)
+    for alike in (distance == d for d in np.unique(distance)):
+        sums[alike] -= sums[alike].mean(axis=0)
+    return sums
+
+
+def _spread(
+    position: Positions, contrast: NDArray[np.float32], size: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Order keypoints by how far the nearest one of clearly greater contrast is, farthest first.
+
+    Only the strongest of each cell is looked at.
+    """
+    order = np.argsort(-contrast, kind="stable")
+    order = order[np.sort(np.unique(cells_of(position[order], size), return_index=True)[1])]
+    place = position[order].astype(np.float32)
+    stronger = np.searchsorted(-contrast[order], -contrast[order] / CLEARLY)
+    radius = np.full(len(order), np.inf, np.float32)
+    for i, n in enumerate(stronger):
+        if n:
+            radius[i] = ((place[:n] - place[i]) ** 2).sum(axis=1).min()
+    return order[np.argsort(-radius, kind="stable")]

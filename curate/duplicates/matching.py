@@ -1,0 +1,164 @@
+"""Matching: which of many CTs show the same image, whole or in part.
+
+Keypoints with the same code propose how one array lies in the other: a turn or flip, from their
+frames, and a shift. Where several propose the same, the images are the same there. The codes are
+sorted, so that no two CTs are compared which have none in common.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.duplicates.fingerprint import Fingerprint
+from curate.duplicates.keypoints import BORDER, FRAMES, Keypoints
+
+LEAST_VOTES = 4
+MOST_ALIKE = 256  # a code that more keypoints have says nothing
+SHIFT_TOLERANCE = 1  # voxels
+WHOLE = 0.98  # of an image, from which on it is all of it;
+WHOLE_RESAMPLED = 0.9  # likewise where grids differ, and so do their outermost points
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two CTs that show the same image, at least in part.
+
+    Attributes:
+        first: Number of the one.
+        second: Number of the other, greater.
+        votes: Codes of keypoints that agree on how the one lies in the other.
+        candidates: The fewer of the keypoints that either has in the common part.
+        common: Share of the first, and of the second, that is in the common part.
+        turn: 3 x 3; sends steps along the first array's axes (z, y, x) to the second's.
+        shift: To be added after the turn.
+        resampled: Whether they agree in space only, not voxel by voxel.
+    """
+
+    first: int
+    second: int
+    votes: int
+    candidates: int
+    common: tuple[float, float]
+    turn: tuple[tuple[int, ...], ...]
+    shift: tuple[int, ...]
+    resampled: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether each shows all that the other shows."""
+        return min(self.common) >= (WHOLE_RESAMPLED if self.resampled else WHOLE)
+
+
+def find_matches(fingerprints: Sequence[Fingerprint]) -> list[Match]:
+    """All matches among CTs, for each two the one with the most votes, ordered by their numbers."""
+    best: dict[tuple[int, int], Match] = {}
+    views = ([f.on_voxels for f in fingerprints], [f.on_lattice for f in fingerprints])
+    for resampled, view in enumerate(views):
+        for match in _in_view(view, resampled=bool(resampled)):
+            pair = match.first, match.second
+            if pair not in best or best[pair].votes < match.votes:
+                best[pair] = match
+    return [best[pair] for pair in sorted(best)]
+
+
+def _in_view(view: Sequence[Keypoints], *, resampled: bool) -> Iterator[Match]:
+    case = np.repeat(np.arange(len(view)), [len(k.code) for k in view])
+    if not len(case):
+        return
+    code, frame, position = (
+        np.concatenate([getattr(k, name) for k in view]) for name in ("code", "frame", "position")
+    )
+    one, other = _same_code(code, case)
+    turn = _turns()[frame[one], frame[other]]
+    for agreeing in _groups((case[one] * len(view) + case[other]) * len(FRAMES) + turn):
+        i, j = one[agreeing], other[agreeing]
+        matrix = FRAMES[turn[agreeing[0]]]
+        shift = position[j] - position[i] @ matrix.T
+        votes, centre = _most_agreeing(shift, code[i])
+        if votes >= LEAST_VOTES:
+            numbers = int(case[i[0]]), int(case[j[0]])
+            pair = (view[numbers[0]], view[numbers[1]])
+            yield _match(numbers, pair, votes, matrix, centre, resampled=resampled)
+
+
+def _same_code(code: NDArray[np.uint64], case: Ints) -> tuple[Ints, Ints]:
+    """Keypoints of two cases with one code; the first of each two is of the earlier case."""
+    order = np.argsort(code, kind="stable")  # within a code by case
+    stops = np.append(np.flatnonzero(np.diff(code[order])) + 1, len(order))
+    length = np.diff(stops, prepend=0)
+    kept = order[np.repeat(length <= MOST_ALIKE, length)]
+    pairs = [(kept[:0], kept[:0])]
+    for step in range(1, min(MOST_ALIKE, len(kept))):
+        same = np.flatnonzero(code[kept[step:]] == code[kept[:-step]])
+        if not len(same):
+            break
+        pairs.append((kept[same], kept[same + step]))
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    apart = case[one] != case[other]
+    return one[apart], other[apart]
+
+
+def _groups(key: Ints) -> list[Ints]:
+    """Places of each key that stands at least `LEAST_VOTES` times."""
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+    stops = np.append(starts[1:], len(key))
+    often = stops - starts >= LEAST_VOTES
+    return [order[a:b] for a, b in zip(starts[often], stops[often], strict=True)]
+
+
+def _most_agreeing(shift: Ints, code: NDArray[np.uint64]) -> tuple[int, Ints]:
+    """The number of codes that agree on the most popular shift, and that shift.
+
+    Codes count, not keypoints: what repeats itself, such as a table, has many of one code.
+    """
+    best = 0, shift[0]
+    for candidate in np.unique(shift, axis=0):
+        near = np.abs(shift - candidate).max(axis=1) <= SHIFT_TOLERANCE
+        votes = len(np.unique(code[near]))
+        if votes > best[0]:
+            best = votes, candidate
+    return best
+
+
+def _match(
+    numbers: tuple[int, int],
+    pair: tuple[Keypoints, Keypoints],
+    votes: int,
+    turn: Ints,
+    shift: Ints,
+    *,
+    resampled: bool,
+) -> Match:
+    first, second = pair
+    corners = np.array(list(product(*((0, n - 1) for n in first.size)))) @ turn.T + shift
+    low = np.maximum(corners.min(axis=0), 0)
+    high = np.minimum(corners.max(axis=0), np.array(second.size) - 1)
+    common = np.prod(np.maximum(high - low + 1, 0), dtype=float)
+    inside = [
+        int(((at >= low + BORDER) & (at <= high - BORDER)).all(axis=1).sum())
+        for at in (first.position @ turn.T + shift, second.position)
+    ]
+    return Match(
+        *numbers,
+        votes,
+        max(min(inside), votes),
+        (float(common / math.prod(first.size)), float(common / math.prod(second.size))),
+        tuple(tuple(row) for row in turn.tolist()),
+        tuple(shift.tolist()),
+        resampled,
+    )
+
+
+@cache
+def _turns() -> Ints:
+    """The frame number of the turn from one frame to another [48, 48]."""
+    turned = np.einsum("bji,ajk->abik", FRAMES, FRAMES)
+    return (turned[:, :, None] == FRAMES).all(axis=(3, 4)).argmax(axis=2)

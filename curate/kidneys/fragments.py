@@ -1,0 +1,70 @@
+"""Fragments: the small components of a mask, which join the nearest kidney."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from curate.kidneys.runs import Bool, Floats, Runs
+from manifests.findings import Finding
+
+Sides = NDArray[np.uint8]
+
+SLAB_VOXELS = 2**22
+
+
+def join_fragments(
+    runs: Runs, piece: NDArray[np.integer], side: Sides
+) -> tuple[Sides, tuple[Finding, ...]]:
+    """Give each piece without a side that of the named voxel nearest to any of its voxels.
+
+    Args:
+        runs: All runs of a mask.
+        piece: The component that each belongs to.
+        side: The side of each run; 0 is none, for all runs of a component.
+
+    Returns:
+        The sides, with none missing, and what was done.
+    """
+    loose = side == 0
+    if not loose.any():
+        return side, ()
+    parts = list(_surface(runs[~loose], side[~loose]))
+    tree = KDTree(np.concatenate([position_mm for position_mm, _ in parts]))
+    named = np.concatenate([sides for _, sides in parts])
+    position_mm, run = runs[loose].voxels()
+    gap_mm, nearest = map(np.asarray, tree.query(position_mm))
+    owner = piece[loose][run]
+    order = np.lexsort((gap_mm, owner))
+    fragments, first = np.unique(owner[order], return_index=True)
+    closest = order[first]
+    joined = side.copy()
+    joined[loose] = named[nearest[closest]][np.searchsorted(fragments, piece[loose])]
+    reason = (
+        f"{len(fragments)} of {runs[loose].volume_ml:.2g} mL in all, "
+        f"the farthest {gap_mm[closest].max():.1f} mm away"
+    )
+    return joined, (Finding("kidney_fragments", reason),)
+
+
+def _surface(runs: Runs, side: Sides) -> Iterator[tuple[Floats, Sides]]:
+    """Positions and sides of the voxels that touch the outside by a face, slab by slab."""
+    low, high = runs.box_xyz
+    depth = max(1, SLAB_VOXELS // int(np.prod((high - low)[:2])))
+    for z in range(low[2], high[2], depth):
+        first, last = np.array([*low[:2], z]), np.array([*high[:2], min(z + depth, high[2])])
+        painted = runs.paint(side, first - 1, last + 1)
+        shell = _shell(painted > 0)
+        index = np.argwhere(shell)[:, ::-1] + first
+        yield runs.grid.position_mm(index), painted[1:-1, 1:-1, 1:-1][shell]
+
+
+def _shell(mask: Bool) -> Bool:
+    """Tell which voxels of a mask touch its outside by a face; without the outermost layer."""
+    core = (slice(1, -1),) * 3
+    inner = np.ones_like(mask[core])
+    for axis in range(3):
+        for there in (slice(None, -2), slice(2, None)):
+            inner &= mask[*core[:axis], there, *core[axis + 1 :]]
+    return mask[core] & ~inner

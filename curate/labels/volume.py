@@ -1,0 +1,147 @@
+"""The label of a case as values of its recipe: one map, or one mask file per structure."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.labels.alignment import on_grid_of
+from manifests.findings import Finding, SetAsideError
+from manifests.grid import Grid
+from manifests.volume import read_volume
+
+GREATEST = np.iinfo(np.uint16).max
+NEAR_INTEGER = 1e-3
+SLAB_VOXELS = 1 << 22
+
+Values = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[Values, list[Finding]]:
+    """Read a label map onto an image's grid.
+
+    Args:
+        path: One file.
+        grid: Of the image.
+        values: The values that the recipe lists.
+
+    Returns:
+        Only 0 and `values`, [z, y, x], and what was noticed.
+
+    Raises:
+        SetAsideError: The label cannot be used.
+    """
+    label = read_volume(path)
+    voxels, aligned = on_grid_of(grid, label, path)
+    whole, rounded = whole_numbers(voxels, path)
+    _check_listed(whole, values, path)
+    return whole, [*label.findings, *aligned, *rounded]
+
+
+def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[Values, list[Finding]]:
+    """Read one mask file per value onto an image's grid; value 1 is the first file's.
+
+    Where masks overlap, the voxel goes to the one that is listed first.
+
+    Args:
+        folder: Holds the files.
+        names: File names; a missing one does not mean an absent structure.
+        grid: Of the image.
+
+    Returns:
+        Values from 0 to the number of names, [z, y, x], and what was noticed.
+
+    Raises:
+        SetAsideError: A mask is missing or cannot be used.
+    """
+    painted = np.zeros(grid.size_xyz[::-1], np.uint16)
+    findings: dict[tuple[str, str], Finding] = {}
+    overlaps: list[str] = []
+    for value, name in enumerate(names, start=1):
+        mask, found = _read_mask(folder / name, grid)
+        findings |= {(f.code, f.reason): f for f in found}
+        taken = np.bincount(painted[mask], minlength=value)
+        overlaps += [f"{n:,} of {name} in {names[v - 1]}" for v, n in enumerate(taken) if v and n]
+        painted[mask & (painted == 0)] = value
+    if overlaps:
+        finding = Finding("masks_overlap", f"voxels: {'; '.join(overlaps)}")
+        return painted, [*findings.values(), finding]
+    return painted, list(findings.values())
+
+
+def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]]:
+    label = read_volume(path)
+    voxels, aligned = on_grid_of(grid, label, path)
+    whole, rounded = whole_numbers(voxels, path)
+    inside = np.unique(whole[whole > 0]).tolist()
+    if len(inside) > 1:
+        reason = f"{path}: expected a mask, of 0 and one other value; got {inside[:10]}"
+        raise SetAsideError(Finding("value_unlisted", reason))
+    return whole > 0, [*label.findings, *aligned, *rounded]
+
+
+def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[Values, list[Finding]]:
+    """Label values as unsigned 8-bit or 16-bit numbers; those off by a trifle are rounded.
+
+    Raises:
+        SetAsideError: They are not whole, negative, or too large.
+    """
+    if voxels.dtype == np.uint8:
+        return voxels, []
+    values, furthest = np.empty(voxels.shape, np.uint16), 0.0
+    for start, stop in _slabs(voxels):
+        slab = voxels[start:stop]
+        whole = np.rint(slab) if slab.dtype.kind == "f" else slab
+        if whole is not slab:
+            furthest = max(furthest, _furthest(slab, whole, path))
+        _check_range(whole, path)
+        values[start:stop] = whole
+    if not furthest:
+        return values, []
+    return values, [Finding("label_rounded", f"{path.name}: by up to {furthest:.2g}")]
+
+
+def _furthest(slab: NDArray[Any], whole: NDArray[Any], path: Path) -> float:
+    off = np.abs(slab - whole)
+    furthest = float(off.max())
+    if not furthest <= NEAR_INTEGER:  # NaN is not
+        odd = slab[~(off <= NEAR_INTEGER)].flat[0]
+        reason = f"{path}: expected whole numbers; got {odd} among others"
+        raise SetAsideError(Finding("label_not_integer", reason))
+    return furthest
+
+
+def _check_range(whole: NDArray[Any], path: Path) -> None:
+    least, greatest = whole.min(), whole.max()
+    if least < 0:
+        reason = f"{path}: expected values of at least 0; got {least} among others"
+        raise SetAsideError(Finding("label_negative", reason))
+    if greatest > GREATEST:
+        reason = f"{path}: expected values of at most {GREATEST}; got {greatest} among others"
+        raise SetAsideError(Finding("value_unlisted", reason))
+
+
+def _check_listed(voxels: Values, values: Collection[int], path: Path) -> None:
+    listed = np.zeros(GREATEST + 1, np.bool_)
+    listed[[0, *values]] = True
+    present = np.flatnonzero(_present(voxels))
+    odd = present[~listed[present]].tolist()
+    if odd:
+        reason = f"{path}: the recipe lists the values {sorted(values)}; got also {odd[:20]}"
+        raise SetAsideError(Finding("value_unlisted", reason))
+
+
+def _present(voxels: Values) -> NDArray[np.bool_]:
+    present = np.zeros(GREATEST + 1, np.bool_)
+    for start, stop in _slabs(voxels):  # labels are the same over long runs
+        flat = voxels[start:stop].reshape(-1)
+        present[flat[0]] = True
+        present[flat[1:][flat[1:] != flat[:-1]]] = True
+    return present
+
+
+def _slabs(voxels: NDArray[Any]) -> Iterator[tuple[int, int]]:
+    depth = max(1, SLAB_VOXELS // max(1, voxels[:1].size))
+    return ((start, start + depth) for start in range(0, len(voxels), depth))

@@ -1,0 +1,1 @@
+"""Orientation: whether a header's axes are what the anatomy says."""

@@ -1,0 +1,1 @@
+"""The phantom: drawn patients, published in the layouts of the five real datasets."""

@@ -1,0 +1,139 @@
+"""The phantom's tubes: gut and great vessels, as analytic solids in anatomical coordinates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from curate.phantom.organs import draw_pose, posed
+from curate.phantom.shapes import Capsule, Part, Solid, Vector, as_vector, ellipsoid, tube
+
+JEJUNUM = (np.array([18.0, -108.0, -60.0]), np.array([92.0, -50.0, 32.0]))
+ILEUM = (np.array([-78.0, -112.0, -150.0]), np.array([84.0, -48.0, -22.0]))
+FAR_MM = 1500.0  # a ball this large is a plane
+
+
+def draw_stomach(rng: np.random.Generator) -> tuple[Part, ...]:
+    """Draw a stomach: wall, food, fluid or oral contrast, and gas that floats to the front."""
+    fill = float(rng.uniform(0.75, 1.15))
+    knots = [(62, -14, 86), (64, -52, 76), (56, -92, 48), (24, -108, 22), (-14, -100, 14)]
+    radii = [fill * r for r in (26.0, 30.0, 26.0, 19.0)] + [13.0]
+    wall = tube(_jittered(rng, knots, 4.0), radii)
+    inside = tuple(piece.shrunk(6.0) for piece in wall)
+    content = "stomach_contrast" if rng.random() < 0.3 else "stomach_fluid"
+    parts = [Part("stomach", wall), Part(content, inside, over=("stomach",))]
+    if rng.random() < 0.8:
+        floor = _below(float(rng.uniform(-95.0, -60.0)))
+        parts.append(Part("stomach_gas", inside, cuts=(floor,), over=(content,)))
+    pose = draw_pose(rng, (45.0, -60.0, 50.0), shift_mm=4.0, stretch=0.06, turn_deg=4.0)
+    return posed(parts, pose)
+
+
+def draw_colon(rng: np.random.Generator) -> tuple[Part, ...]:
+    """Draw a colon: up the right side, across the front, down the left side."""
+    sag = float(rng.uniform(-50.0, 5.0))
+    knots = [
+        (-98, -40, -140), (-104, -40, -85), (-96, -72, -36), (-50, -112, -22 + 0.5 * sag),
+        (10, -122, -20 + sag), (64, -114, -4 + 0.5 * sag), (106, -60, 30), (112, -14, -24),
+        (110, -18, -80), (104, -34, -140),
+    ]  # fmt: skip
+    radii = list(rng.uniform(16.0, 23.0, 3)) + list(rng.uniform(13.0, 21.0, 7))
+    wall = tube(_jittered(rng, knots, 4.0), radii, pieces=5)
+    return (Part("bowel_wall", wall), *_fillings(rng, wall, floor_mm=6.0))
+
+
+def draw_small_bowel(rng: np.random.Generator) -> tuple[Part, ...]:
+    """Draw loops of small bowel that wander about the lower abdomen."""
+    parts: list[Part] = []
+    for loop in range(rng.integers(9, 14)):
+        # The first four are jejunum, which reaches up to the stomach on the left.
+        low, high = JEJUNUM if loop < 4 else ILEUM
+        steps = rng.normal(0.0, (26.0, 16.0, 20.0), (6, 3)).cumsum(axis=0)
+        path = rng.uniform(low, high) + steps - steps.mean(axis=0)
+        knots = [as_vector(knot) for knot in np.clip(path, low, high)]
+        wall = tube(knots, list(rng.uniform(9.0, 14.0, 6)), pieces=3)
+        parts.append(Part("bowel_wall", wall))
+        inside = tuple(piece.shrunk(4.0) for piece in wall)
+        content = str(
+            rng.choice(["bowel_wall", "bowel_fluid", "bowel_contrast"], p=[0.5, 0.3, 0.2])
+        )
+        parts.append(Part(content, inside, over=("bowel_wall",)))
+    return (*parts, *_mesentery(rng))
+
+
+def draw_vessels(rng: np.random.Generator) -> tuple[Part, ...]:
+    """Draw aorta and inferior vena cava in front of the spine, with the renal vessels."""
+    wide = float(np.exp(rng.normal(0.0, 0.10)))
+    aorta = [
+        (-2, -44, -150),
+        (9, -42, -90),
+        (11, -42, -30),
+        (10, -38, 25),
+        (8, -26, 75),
+        (9, 6, 150),
+    ]
+    cava = [(-24, -36, -150), (-22, -42, -80), (-20, -45, -10), (-20, -40, 45), (-19, -34, 95)]
+    flat = float(rng.uniform(8.0, 11.5))
+    renal = (
+        *tube([(-20, -44, 0), (-38, -32, -4), (-54, -10, -8)], [5.0, 4.5, 4.0], pieces=2),
+        *tube([(-16, -52, 4), (16, -56, 6), (40, -34, 6), (54, -10, 7)], [5.0, 4.5, 4.5, 4.0]),
+    )
+    parts = (
+        Part("blood", renal, over=("fat",)),
+        Part(
+            "vena_cava",
+            (
+                *tube(cava, [8.5, flat, flat, 10.5, 11.5]),
+                *tube([cava[-1], (-14, -56, 132)], [11.5, 11.5]),
+            ),
+        ),
+        Part(
+            "aorta",
+            tube(_jittered(rng, aorta, 1.5), [wide * r for r in (8, 9, 9.5, 10.5, 11.5, 12)]),
+        ),
+    )
+    pose = draw_pose(rng, (0.0, -40.0, 0.0), shift_mm=1.5, stretch=0.03, turn_deg=1.5)
+    return posed(parts, pose)
+
+
+def draw_esophagus(rng: np.random.Generator) -> tuple[Part, ...]:
+    """Draw the end of the esophagus, from behind the heart into the stomach."""
+    knots = [(4, -10, 160), (9, -22, 122), (20, -34, 98), (42, -28, 86)]
+    return (Part("esophagus", tube(_jittered(rng, knots, 2.0), [8.0, 8.5, 8.5, 8.0])),)
+
+
+def _mesentery(rng: np.random.Generator) -> tuple[Part, ...]:
+    """Draw thin vessels that fan out from the root of the mesentery: dots in the fat."""
+    root = np.array([0.0, -75.0, -10.0])
+    twigs: list[Solid] = []
+    for _ in range(14):
+        end = rng.uniform((-85.0, -112.0, -130.0), (90.0, -60.0, 10.0))
+        bend = (root + end) / 2.0 + rng.normal(0.0, 10.0, 3)
+        twigs += tube([as_vector(root), as_vector(bend), as_vector(end)], [3.0, 2.4, 1.6], pieces=2)
+    return (Part("blood", tuple(twigs), over=("fat",)),)
+
+
+def _fillings(
+    rng: np.random.Generator, wall: tuple[Capsule, ...], *, floor_mm: float
+) -> tuple[Part, ...]:
+    """Fill a tube, a few pieces at a time, with stool, gas over stool, or fluid."""
+    parts: list[Part] = []
+    for start in range(0, len(wall), 5):
+        inside = tuple(piece.shrunk(3.0) for piece in wall[start : start + 5])
+        content = str(rng.choice(["stool", "bowel_fluid"], p=[0.75, 0.25]))
+        parts.append(Part(content, inside, over=("bowel_wall",)))
+        if rng.random() < 0.55:
+            middle = float(np.mean([piece.start_mm[1] for piece in inside]))
+            floor = _below(middle + float(rng.uniform(-floor_mm, floor_mm)))
+            parts.append(Part("bowel_gas", inside, cuts=(floor,), over=(content,)))
+    return tuple(parts)
+
+
+def _below(y_mm: float) -> Solid:
+    """Return all that lies behind a height, as gas floats to the front of a lying patient."""
+    return ellipsoid((0.0, y_mm + FAR_MM, 0.0), (FAR_MM, FAR_MM, FAR_MM))
+
+
+def _jittered(
+    rng: np.random.Generator, knots: Sequence[Vector], deviation_mm: float
+) -> list[Vector]:
+    return [as_vector(np.array(knot) + rng.normal(0.0, deviation_mm, 3)) for knot in knots]

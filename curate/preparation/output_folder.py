@@ -1,0 +1,99 @@
+"""The folder that `prepare` writes to: one run at a time, and nothing left of those that died."""
+
+import shutil
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from curate.cases.record import forget, is_ours
+from curate.cases.target import FUSED
+from curate.preparation.dataset_record import NAME as DATASET_NAME
+from curate.preparation.rejected import NAME as REJECTED_NAME
+from manifests.errors import MarginaliaError
+from manifests.manifest import FILE_NAME
+
+LOCK = ".prepare.lock"
+WORKSHOPS = ".partial"  # where cases are while they are made
+
+
+class InUseError(MarginaliaError):
+    """Another run is writing to the folder."""
+
+
+@contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """Keep other runs out of a folder; a run that dies, however, gives it free.
+
+    Raises:
+        InUseError: Another run is at work there.
+        MarginaliaError: Nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
+        lock.acquire()
+    except Timeout as error:
+        msg = (
+            f"another `marginalia prepare` is at work in {folder}: wait until it has ended, or "
+            f"choose another folder with --out"
+        )
+        raise InUseError(msg) from error
+    except OSError as error:
+        msg = f"nothing can be written to {folder}: {error}; choose another folder with --out"
+        raise MarginaliaError(msg) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def workshop(folder: Path) -> Generator[Path]:
+    """A place of this run's own; what dead runs left behind is removed first.
+
+    Workers whose parent was killed may live a moment longer: they write to the workshop of their
+    own run, never to this one.
+    """
+    clear_leftovers(folder)
+    try:
+        yield folder / WORKSHOPS / uuid4().hex
+    finally:
+        shutil.rmtree(folder / WORKSHOPS, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed runs were writing."""
+    shutil.rmtree(folder / WORKSHOPS, ignore_errors=True)
+    for half in (folder / "unpacked").glob("*.partial"):
+        shutil.rmtree(half, ignore_errors=True)
+    names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", f"{FUSED}/*/*/*")
+    for half in chain.from_iterable(folder.glob(_temporary(name)) for name in names):
+        half.unlink(missing_ok=True)
+
+
+def forget_all_but(known: Collection[str], dataset: Path) -> None:
+    """Remove the cases that a dataset has no more.
+
+    Args:
+        known: Names of those that it has.
+        dataset: The folder of its harmonised cases; files that we did not write are left.
+    """
+    gone = (f for f in dataset.glob("*") if f.name not in known and is_ours(f))
+    for folder in list(gone):
+        forget(folder)
+
+
+def cases_folders(folder: Path, but: Collection[str]) -> list[Path]:
+    """The folders of all cases, except those of some datasets."""
+    found = (folder / "cases").glob("*/*")
+    return [f for f in found if f.parent.name not in but and is_ours(f)]
+
+
+def _temporary(path: str) -> str:
+    """Pattern of the names that a file has while it is written."""
+    *folders, name = path.split("/")
+    return "/".join([*folders, f".*.partial.{name}"])

@@ -1,0 +1,126 @@
+"""What is to be done to prepare datasets: found by looking, nothing is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curate.cases.overrides import Override, check_cases, check_datasets
+from curate.cases.record import Origin, standing_case
+from curate.cases.target import Target
+from curate.datasets.discover import SourceCase, discover
+from curate.datasets.locate import Location, locate
+from curate.download.download import plan_missing
+from curate.download.plan import PlannedSource
+from curate.recipes.recipe import Recipe, shipped_recipes
+from manifests.case import Case
+from manifests.errors import SourceError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        recipes: The datasets, each once.
+        raw: The folder with their archives or unpacked folders.
+        target: What every case is made into, and where.
+        limit: At most so many cases of each dataset; None for all.
+        verify: Whether cases that are there are read whole, and made again if they are damaged.
+        overrides: What a person decided on single cases, by their ids.
+        fuse_duplicates: Whether cases of one image become one case.
+    """
+
+    recipes: tuple[Recipe, ...]
+    raw: Path
+    target: Target
+    limit: int | None = None
+    verify: bool = False
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    fuse_duplicates: bool = False
+
+    @property
+    def unpacked(self) -> Path:
+        """Where archives are unpacked, each into a folder of its dataset's name."""
+        return self.target.folder / "unpacked"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is to be done for one dataset.
+
+    Attributes:
+        recipe: The dataset.
+        location: Where it was found, if it was.
+        sources: What of it is to be downloaded.
+        problem: Why it cannot be prepared; empty if it can.
+        names: Names of all its cases; empty while it is not unpacked.
+        done: Cases that stand from an earlier run, likewise.
+        open: Cases to be made, or to be looked at more closely, likewise.
+    """
+
+    recipe: Recipe
+    location: Location | None = None
+    sources: tuple[PlannedSource, ...] = ()
+    problem: str = ""
+    names: frozenset[str] = frozenset()
+    done: tuple[Case, ...] = ()
+    open: tuple[SourceCase, ...] = ()
+
+
+def plan(request: Request) -> list[Planned]:
+    """What is there of every dataset, and what is still to be done.
+
+    Raises:
+        OverrideError: An override is for a dataset or a case that is not there.
+    """
+    check_overrides(request)
+    return [_to_download(r, request) or plan_cases(r, request) for r in request.recipes]
+
+
+def check_overrides(request: Request) -> None:
+    """Refuse overrides for datasets that are neither asked for, nor shipped, nor in the folder.
+
+    Raises:
+        OverrideError: There is one.
+    """
+    made = {p.name for p in (request.target.folder / "cases").glob("*")}
+    asked = {recipe.name for recipe in request.recipes}
+    check_datasets(request.overrides, {*shipped_recipes(), *asked, *made})
+
+
+def _to_download(recipe: Recipe, request: Request) -> Planned | None:
+    missing = plan_missing([recipe], request.raw, unpacked=request.unpacked)
+    sources = tuple(s for s in missing if s.to_fetch)
+    return Planned(recipe, sources=sources) if sources else None
+
+
+def plan_cases(recipe: Recipe, request: Request) -> Planned:
+    """The cases of a dataset that is there.
+
+    Raises:
+        OverrideError: An override is for a case that is not there.
+    """
+    try:
+        location = locate(recipe, request.raw, request.unpacked / recipe.name)
+        if location.kind == "archive":
+            return Planned(recipe, location)
+        cases = discover(recipe, location.path)
+    except SourceError as error:
+        return Planned(recipe, problem=str(error))
+    check_cases(request.overrides, recipe, cases)
+    wanted = {case: _standing(case, recipe, request) for case in cases[: request.limit]}
+    return Planned(
+        recipe,
+        location,
+        names=frozenset(case.name for case in cases),
+        done=tuple(row for row in wanted.values() if row),
+        open=tuple(case for case, row in wanted.items() if not row),
+    )
+
+
+def _standing(case: SourceCase, recipe: Recipe, request: Request) -> Case | None:
+    if request.verify or case.finding:
+        return None
+    folder = request.target.case_folder(case)
+    override = request.overrides.get(case.case_id)
+    return standing_case(folder, Origin.of(case, recipe, request.target, override))

@@ -1,0 +1,204 @@
+"""Preparation: from the archives of several datasets to harmonised cases and one manifest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from curate.cases.making import Job
+from curate.datasets.locate import root_of
+from curate.datasets.unpack import unpack
+from curate.preparation.assemble import assemble, cases_of_other_datasets
+from curate.preparation.dataset_record import facts_now, read_facts, write_facts
+from curate.preparation.output_folder import alone, cases_folders, forget_all_but, workshop
+from curate.preparation.plan import Planned, Request, check_overrides, plan_cases
+from curate.preparation.rejected import NAME as REJECTED_NAME
+from curate.preparation.rejected import Rejected, write_rejected
+from curate.preparation.tally import Notify, Tally, make_all
+from curate.preparation.workers import Executor, run_all
+from manifests.case import Case
+from manifests.dataset_facts import DatasetFacts, as_settings
+from manifests.errors import ManifestError, MarginaliaError, SourceError
+from manifests.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
+
+
+class NothingMadeError(MarginaliaError):
+    """No case at all could be made."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run of `prepare` came to.
+
+    Attributes:
+        manifest: As it was written.
+        made: Number of cases that this run made.
+        rejected: Cases that were set aside.
+        path: Where the manifest lies.
+        remark: What else a user should know; empty if nothing.
+        problems: Datasets that could not be prepared, or a full disk: run again once it is mended.
+    """
+
+    manifest: Manifest
+    made: int
+    rejected: tuple[Rejected, ...]
+    path: Path
+    remark: str = ""
+    problems: tuple[str, ...] = ()
+
+
+def prepare(
+    request: Request,
+    *,
+    workers: int,
+    executor: Executor = run_all,
+    notify: Notify = lambda *_: None,
+    absent: Mapping[str, str] | None = None,
+) -> Report:
+    """Make every case that is not there yet, and write the manifest and `rejected.csv`.
+
+    A dataset that is missing or damaged does not keep the others from being prepared; what an
+    earlier run made of it stays in the manifest.
+
+    Args:
+        request: What is asked.
+        workers: Number of processes.
+        executor: Where they run.
+        notify: Told how far it is.
+        absent: Why datasets are not to be looked for, by name.
+
+    Raises:
+        InUseError: Another run is writing to the folder.
+        OverrideError: An override is for a dataset or a case that is not there.
+        MarginaliaError: No dataset is there, no case at all could be made, or the disk is full.
+    """
+    check_overrides(request)
+    folder = request.target.folder
+    problems = dict(absent or {})
+    with alone(folder), workshop(folder) as bench:
+        planned = [plan_cases(r, request) for r in request.recipes if r.name not in problems]
+        planned = [_unpacked(p, request, notify) for p in planned]
+        problems |= {p.recipe.name: p.problem for p in planned if p.problem}
+        ready = [p for p in planned if not p.problem]
+        if not ready:
+            raise SourceError("\n".join(problems.values()))
+        for p in ready:
+            forget_all_but(p.names, folder / "cases" / p.recipe.name)
+        jobs = _jobs(ready, request, bench)
+        tally = make_all(jobs, executor, workers=workers, notify=notify)
+        told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
+        told += tally.disk_problem(folder)
+        try:
+            report = _written(ready, tally, request)
+        except NothingMadeError as error:
+            raise MarginaliaError("\n".join([str(error), *told])) from error
+        except OSError as error:
+            raise MarginaliaError(_unwritable(folder, error)) from error
+    return replace(report, problems=tuple(told))
+
+
+def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
+    if not planned.location or planned.location.kind == "folder":
+        return planned
+    recipe, folder = planned.recipe, request.unpacked / planned.recipe.name
+    try:
+        unpack(planned.location.path, folder, notify=partial(notify, f"unpack {recipe.name}"))
+        root_of(recipe, folder)
+    except SourceError as error:
+        return replace(planned, problem=str(error))
+    return plan_cases(recipe, request)
+
+
+def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[Job]:
+    wanted = [(case, p.recipe) for p in ready for case in p.open]
+    return [
+        Job(
+            case,
+            recipe,
+            request.target,
+            bench / str(number),
+            verify=request.verify,
+            override=request.overrides.get(case.case_id),
+        )
+        for number, (case, recipe) in enumerate(wanted)
+    ]
+
+
+def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report:
+    """Write what the run came to."""
+    target, names = request.target, {p.recipe.name for p in ready}
+    write_rejected(tally.rejected, target.folder, datasets=names)
+    others = cases_of_other_datasets(names, target)
+    cases = [*chain.from_iterable(p.done for p in ready), *tally.rows, *others]
+    if not cases:
+        path = target.folder / REJECTED_NAME
+        msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
+        raise NothingMadeError(msg)
+    path = target.folder / FILE_NAME
+    remarks = _damage(path)
+    facts = _facts(ready, {c.dataset for c in cases}, request)
+    manifest, remark = assemble(
+        [_with_facts(c, facts) for c in cases],
+        target,
+        fuse=request.fuse_duplicates,
+        verify=request.verify,
+    )
+    manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
+    write_manifest(manifest, path)
+    left_out = len(cases_folders(target.folder, names)) - len(others)
+    remarks += [remark, _left_out(left_out)]
+    return Report(
+        manifest, tally.made, tuple(tally.rejected), path, "\n".join(filter(None, remarks))
+    )
+
+
+def _facts(
+    ready: Sequence[Planned], datasets: set[str], request: Request
+) -> dict[str, DatasetFacts]:
+    """What is told of each dataset that has a case, and kept beside its cases."""
+    recipes = {p.recipe.name: p.recipe for p in ready}
+    facts: dict[str, DatasetFacts] = {}
+    for name in sorted(datasets):
+        folder = request.target.folder / "cases" / name
+        known = now = read_facts(folder)
+        if name in recipes:
+            now = facts_now(recipes[name], request.raw, known)
+        if now and now != known:
+            write_facts(folder, now)
+        if now:
+            facts[name] = now
+    return facts
+
+
+def _with_facts(case: Case, facts: Mapping[str, DatasetFacts]) -> Case:
+    """The case with the licence as it is told today: no voxel depends on it."""
+    known = facts.get(case.dataset)
+    return replace(case, licence=known.licence) if known else case
+
+
+def _damage(manifest: Path) -> list[str]:
+    """What is lost with a manifest that cannot be read."""
+    try:
+        read_manifest(manifest)
+    except ManifestError as error:
+        if manifest.exists():
+            return [f"{error}: it was written anew, and a split that you had chosen is lost"]
+    return []
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return ""
+    return (
+        f"{count} cases of other datasets in the folder were made with another label space, "
+        f"spacing, interpolation or marginalia, and are not in the manifest: prepare them again "
+        f"with these"
+    )
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return (
+        f"the manifest cannot be written to {folder}: {error}; the cases that were made are kept: "
+        f"make room there, and run the same command again"
+    )

@@ -1,0 +1,54 @@
+"""Cases that were set aside, and the list of them that a user reads."""
+
+import csv
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.datasets.discover import SourceCase
+from manifests.atomic import write_text
+from manifests.findings import Finding
+
+NAME = "rejected.csv"
+HEADING = ["dataset", "case", "code", "reason", "image", "label"]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A case that was set aside, and why."""
+
+    case: SourceCase
+    finding: Finding
+
+
+def write_rejected(
+    rejected: Sequence[Rejected], folder: Path, *, datasets: Collection[str]
+) -> None:
+    """Write `rejected.csv`: one line per case, with its reason; only a heading if there is none.
+
+    Args:
+        rejected: The cases.
+        folder: Where the list goes.
+        datasets: Those that were looked at now; the lines of others stay.
+    """
+    lines = [_line(r) for r in rejected]
+    lines += [line for line in _read(folder / NAME) if line[0] not in datasets]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerows([HEADING, *sorted(lines)])
+    write_text(folder / NAME, text.getvalue())
+
+
+def _line(rejected: Rejected) -> list[str]:
+    case, finding = rejected.case, rejected.finding
+    names = (case.dataset, case.name, finding.code, finding.reason)
+    return [*names, str(case.image), str(case.label)]
+
+
+def _read(path: Path) -> list[list[str]]:
+    try:
+        heading, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, csv.Error):
+        return []  # it was not there, or somebody changed it
+    return [line for line in lines if len(line) == len(HEADING)] if heading == HEADING else []

@@ -1,0 +1,103 @@
+"""Making many cases, and counting what became of them."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curate.cases.making import NOT_WRITTEN, Job, Outcome, make
+from curate.cases.record import adopt, forget
+from curate.preparation.rejected import Rejected
+from curate.preparation.workers import Executor, WorkerDiedError
+from manifests.case import Case
+from manifests.findings import Finding
+
+Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+HOPELESS = 3  # so many cases that cannot be written, with none written between them: no room
+# Findings that say nothing of the case itself: what an earlier run made of it stays.
+PASSING = (NOT_WRITTEN, "worker_died")
+
+
+@dataclass
+class Tally:
+    """What became of the cases so far.
+
+    Attributes:
+        asked: So many were to be made.
+        rows: Those that were made or kept.
+        made: Number of those that were made.
+        rejected: Those that were set aside.
+    """
+
+    asked: int
+    rows: list[Case] = field(default_factory=list)
+    made: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    _unwritten_in_a_row: int = 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether there is no room for any more cases."""
+        return self._unwritten_in_a_row >= HOPELESS
+
+    def take(self, job: Job, outcome: Outcome | Finding) -> None:
+        """Count one more."""
+        if isinstance(outcome, Outcome):
+            self.rows.append(outcome.row)
+            self.made += outcome.anew
+            self._unwritten_in_a_row = 0
+        else:
+            self.rejected.append(Rejected(job.case, outcome))
+            self._unwritten_in_a_row += outcome.code == NOT_WRITTEN
+
+    def disk_problem(self, folder: Path) -> list[str]:
+        """What to do about a disk that took no more; nothing if it took all."""
+        unwritten = [r.finding.reason for r in self.rejected if r.finding.code == NOT_WRITTEN]
+        if not unwritten:
+            return []
+        unbegun = self.asked - len(self.rows) - len(self.rejected)
+        free = shutil.disk_usage(folder).free
+        return [
+            f"{len(unwritten)} cases could not be written ({unwritten[0]}), and {unbegun} were not "
+            f"begun; {folder} has {free:,} bytes free: what was made is kept; make room, and run "
+            f"the same command again"
+        ]
+
+
+def make_all(jobs: Sequence[Job], executor: Executor, *, workers: int, notify: Notify) -> Tally:
+    """Make all cases, or those that there is room for."""
+    tally = Tally(len(jobs))
+    with closing(executor(make, jobs, workers=workers)) as outcomes:
+        for number, (job, outcome) in enumerate(outcomes, start=1):
+            tally.take(job, _settled(job, outcome))
+            shutil.rmtree(job.workshop, ignore_errors=True)
+            notify("prepare cases", number, len(jobs))
+            if tally.is_hopeless:
+                break
+    tally.rejected.sort(key=lambda r: r.case.case_id)
+    return tally
+
+
+def _settled(job: Job, outcome: Outcome | Finding | Exception) -> Outcome | Finding:
+    """Move what was made to its place; what an earlier run made of a bad case goes."""
+    if isinstance(outcome, Outcome):
+        return _adopted(job, outcome)
+    finding = outcome if isinstance(outcome, Finding) else _as_finding(outcome)
+    if finding.code not in PASSING:
+        forget(job.folder)
+    return finding
+
+
+def _adopted(job: Job, outcome: Outcome) -> Outcome | Finding:
+    try:
+        adopt(job.made, job.folder)
+    except OSError as error:
+        return Finding(NOT_WRITTEN, error.strerror or str(error))
+    return outcome
+
+
+def _as_finding(error: Exception) -> Finding:
+    code = "worker_died" if isinstance(error, WorkerDiedError) else "failed"
+    return Finding(code, f"{type(error).__name__}: {error}")

@@ -1,0 +1,92 @@
+"""Layouts: where a case's image and label lie below a dataset's folder."""
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from curate.recipes.facts import Facts
+
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _Layout(Facts):
+    archives: tuple[str, ...] = ()
+    roots: Names
+
+
+class DecathlonLayout(_Layout):
+    """Images and labels are listed in a `dataset.json` at the root.
+
+    Attributes:
+        archives: Patterns of the names that an archive of the dataset may have.
+        roots: Patterns of the folder that holds the dataset.
+        index: The list's name.
+    """
+
+    kind: Literal["decathlon"]
+    index: str = "dataset.json"
+
+
+class _NamedLayout(_Layout):
+    """A layout in which files are found by their names; `{case}` stands for the case.
+
+    `*` stands for anything within one name, as in `sub-*/*/{case}_ct.nii.gz`.
+
+    Attributes:
+        archives: Patterns of the names that an archive of the dataset may have.
+        roots: Patterns of the folder that holds the dataset.
+        case: Regular expression of a case's name.
+        images: Where an image, or its DICOM folder, may lie below the root; the first that exists
+            is taken.
+        labels: Where a label may lie, likewise.
+    """
+
+    case: str
+    images: Names
+    labels: Names
+
+    @field_validator("case")
+    @classmethod
+    def _is_expression(cls, case: str) -> str:
+        try:
+            re.compile(f"(?P<case>{case})")
+        except re.error as error:
+            msg = f"{case!r} is no regular expression: {error}"
+            raise ValueError(msg) from error
+        return case
+
+    @field_validator("images", "labels")
+    @classmethod
+    def _name_the_case(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        if bad := [p for p in patterns if "{case}" not in p]:
+            msg = f"{bad[0]!r} does not contain {{case}}"
+            raise ValueError(msg)
+        return patterns
+
+
+class PairsLayout(_NamedLayout):
+    """An image file and a label file for each case."""
+
+    kind: Literal["pairs"]
+
+
+class MasksLayout(_NamedLayout):
+    """As with pairs, but a label is a folder with one mask file per structure.
+
+    The recipe's `masks` names the files; its `values` follow from them.
+    """
+
+    kind: Literal["masks"]
+
+
+def files_like(root: Path, pattern: str, case: str | None = None) -> Iterator[Path]:
+    """Files below a folder like a pattern of a layout, of one case or of any, in no order."""
+    name = "*" if case is None else glob.escape(case)
+    return root.glob(glob.escape(pattern).replace("[*]", "*").replace("{case}", name))
+
+
+Layout = Annotated[DecathlonLayout | PairsLayout | MasksLayout, Field(discriminator="kind")]

@@ -1,0 +1,142 @@
+"""Recipes: all there is to know of one source dataset, as one TOML file."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from curate.recipes.facts import Facts
+from curate.recipes.layouts import Layout, MasksLayout, Names
+from curate.recipes.sources import FOLDER, Source
+from manifests.errors import RecipeError
+from manifests.label_space import Name
+from manifests.merged import Block, as_blocks
+from manifests.structures import Structure, unknown_structures, vocabulary
+from manifests.toml_file import read_toml
+
+# The datasets of Shi et al. 2021, section 4.1, which a command means when it is told none.
+PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
+
+FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
+
+
+class Remark(Facts):
+    """Something known of the dataset, or of some of its cases."""
+
+    text: str
+    cases: tuple[str, ...] = ()
+
+
+class Recipe(Facts):
+    """One source dataset.
+
+    Attributes:
+        name: The dataset's name in manifests and on the command line.
+        version: Changes when the recipe would give other cases.
+        values: What each label value covers, as a set of structures; 0 is what nothing covers.
+            Values of the same set are read as one.
+        masks: What each mask file covers, likewise, in a dataset with one mask file per structure;
+            its values are their numbers from 1 on. Where masks overlap, the first listed counts.
+        unlabelled: Parts of a labelled organ that no value covers, on purpose.
+        split_kidneys: Whether a value that covers both kidneys is to be split into sides.
+        structures: Structures that this file declares beside the vocabulary.
+    """
+
+    name: Name
+    title: str
+    version: str
+    labelled_cases: int | None = None
+    licence: str
+    commercial_use: bool
+    citation: str
+    homepage: str = ""
+    split_kidneys: bool = False
+    sources: tuple[Source, ...] = ()
+    layout: Layout
+    values: Annotated[dict[Annotated[int, Field(ge=1, le=65535)], Names], Field(min_length=1)]
+    masks: dict[FileName, Names] = Field(default_factory=dict)
+    unlabelled: tuple[str, ...] = ()
+    structures: dict[Name, Structure] = Field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The sets of structures that one label value covers."""
+        return as_blocks({frozenset(structures) for structures in self.values.values()})
+
+    @property
+    def covered(self) -> dict[int | str, tuple[str, ...]]:
+        """What each label value, or each mask file, covers."""
+        return {**self.masks} if self.masks else {**self.values}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_the_masks(cls, facts: Any) -> Any:  # noqa: ANN401
+        if not isinstance(facts, dict) or not isinstance(facts.get("masks"), dict):
+            return facts
+        values = dict(enumerate(facts["masks"].values(), start=1))
+        if facts.get("values", values) != values:
+            msg = "masks and values: expected one of the two; the values follow from the masks"
+            raise ValueError(msg)
+        return {**facts, "values": values}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [*self._mask_problems(), *self._naming_problems(), *self._part_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _mask_problems(self) -> list[str]:
+        if isinstance(self.layout, MasksLayout) == bool(self.masks):
+            return []
+        return ["masks: expected a [masks] table with the layout kind 'masks', and only with it"]
+
+    def _naming_problems(self) -> list[str]:
+        blocks = {frozenset(block) for block in self.values.values()}
+        used = [s for block in sorted(blocks, key=sorted) for s in block]
+        twice = sorted({s for s in used if used.count(s) > 1})
+        return [
+            *unknown_structures([*used, *self.unlabelled], self.structures),
+            *(
+                f"structure {s!r} is covered by two values that cover different things: expected "
+                f"it in one value, or in values of the same list"
+                for s in twice
+            ),
+        ]
+
+    def _part_problems(self) -> list[str]:
+        used = {s for block in self.values.values() for s in block}
+        known = {**vocabulary(), **self.structures}
+        return [
+            f"{part!r} is a part of {s.part_of!r}: add it to the value that covers it, or to "
+            f"unlabelled if no value does"
+            for part, s in known.items()
+            if s.part_of in used and part not in used and part not in self.unlabelled
+        ]
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with marginalia."""
+    return tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Load a recipe by its name, or from a TOML file of the user's own.
+
+    Raises:
+        RecipeError: There is no such recipe, or the file is not well formed.
+    """
+    return read_toml(_find(name_or_path), Recipe, what="recipe", error=RecipeError)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    if str(name_or_path) in shipped_recipes():
+        return FOLDER / f"{name_or_path}.toml"
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    msg = (
+        f"no recipe {str(name_or_path)!r}: expected one of {', '.join(shipped_recipes())}, or "
+        f"the path of a TOML file"
+    )
+    raise RecipeError(msg)

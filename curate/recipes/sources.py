@@ -1,0 +1,110 @@
+"""Sources: where the files of a dataset can be had."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from curate.recipes.facts import Facts
+
+FOLDER = Path(__file__).parent
+
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class HttpSource(Facts):
+    """One file behind a plain URL; at least one of its checksums is known."""
+
+    kind: Literal["http"]
+    file: str
+    url: Annotated[str, Field(pattern=r"^https://")]
+    md5: Hex32 | None = None
+    sha256: Hex64 | None = None
+    bytes: int | None = None
+    about_bytes: int | None = None
+
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> Self:
+        if self.md5 or self.sha256:
+            return self
+        msg = "expected md5 or sha256, or both: nothing else tells a whole file from a damaged one"
+        raise ValueError(msg)
+
+
+class SynapseSource(Facts):
+    """One file in a Synapse project whose terms the user has to accept."""
+
+    kind: Literal["synapse"]
+    file: str
+    synapse_id: str
+    project: str
+    md5: Hex32
+    about_bytes: int | None = None
+
+
+class HuggingFaceSource(Facts):
+    """One file per case in a pinned revision of a Hugging Face data set.
+
+    Attributes:
+        repository: As in `owner/name`.
+        revision: A commit.
+        files: Where a case's file lies in the repository; `{case}` stands for the case.
+        case: A case's name, made from its number.
+        first: The first case's number.
+        last: The last case's number; the repository may hold more.
+        gaps: First and last of the numbers in between that are no case.
+        about_bytes: All of the files together.
+    """
+
+    kind: Literal["huggingface"]
+    repository: str
+    revision: Hex40
+    files: str
+    case: str
+    first: int
+    last: int
+    gaps: tuple[tuple[int, int], ...] = ()
+    about_bytes: int | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the files lie in the repository."""
+        none = {n for first, last in self.gaps for n in range(first, last + 1)}
+        numbers = (n for n in range(self.first, self.last + 1) if n not in none)
+        return tuple(self.files.replace("{case}", self.case.format(n)) for n in numbers)
+
+
+class GitSource(Facts):
+    """Files in a pinned commit of a git repository whose host serves single files.
+
+    Attributes:
+        repository: What is cloned.
+        revision: A commit.
+        url: Where the host serves a file; `{revision}` and `{path}` stand for what they say.
+        files: Where a case's file lies in the repository; `{case}` stands for the case.
+        checksums: Table of the files to be had, with the columns path, bytes and md5; it lies
+            beside the recipe.
+    """
+
+    kind: Literal["git"]
+    repository: str
+    revision: Hex40
+    url: Annotated[str, Field(pattern=r"^https://.*\{revision\}.*\{path\}")]
+    files: str
+    checksums: Path
+
+    @field_validator("checksums")
+    @classmethod
+    def _find_beside_the_recipe(cls, path: Path, info: ValidationInfo) -> Path:
+        path = ((info.context or {}).get("folder", FOLDER) / path).resolve()
+        if not path.is_file():
+            msg = f"there is no file {path}"
+            raise ValueError(msg)
+        return path
+
+
+Source = Annotated[
+    HttpSource | SynapseSource | HuggingFaceSource | GitSource, Field(discriminator="kind")
+]

@@ -1,0 +1,216 @@
+"""Fusion: one CT under two names, walked from the files to the manifest."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy import ndimage
+
+from curate.cases.target import Target
+from curate.preparation.plan import Request
+from curate.preparation.prepare import prepare
+from curate.recipes.recipe import load_recipe
+from manifests.label_space import load_label_space
+from manifests.manifest import read_manifest
+from manifests.validate import validate
+
+ABDOMEN5 = load_label_space("abdomen5")
+SPACING_MM = (2.0, 2.0, 3.0)
+RECIPE = """
+name = "{name}"
+title = "A test"
+version = "1"
+licence = "{licence}"
+commercial_use = true
+citation = "none"
+[layout]
+kind = "pairs"
+roots = ["{name}"]
+case = '\\w+'
+images = ["{{case}}/image.nii"]
+labels = ["{{case}}/label.nii"]
+[values]
+{values}
+"""
+LIVERS = '1 = ["liver", "liver_tumour"]'
+SPLEENS = '7 = ["spleen"]'
+LIVER_BOX, SPLEEN_BOX = np.s_[4:12, 5:20, 5:18], np.s_[6:11, 8:18, 30:38]
+
+
+def draw(seed):
+    noise = np.random.default_rng(seed).normal(size=(24, 44, 48))
+    smooth = ndimage.gaussian_filter(noise, 1.5)
+    return np.rint(smooth / smooth.std() * 200).clip(-1024).astype(np.int16)
+
+
+def label(box, value):
+    ids = np.zeros((24, 44, 48), np.uint8)
+    ids[box] = value
+    return ids
+
+
+def write(folder, hu, ids, origin=(0.0, 0.0, 0.0)):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, voxels in (("image", hu), ("label", ids)):
+        image = sitk.GetImageFromArray(voxels)
+        image.SetSpacing(SPACING_MM)
+        image.SetOrigin(origin)
+        sitk.WriteImage(image, str(folder / f"{name}.nii"))
+
+
+@pytest.fixture
+def raw(prepared, tmp_path):
+    """A copy for each test, in which only what the test changes has to be made again."""
+    shutil.copytree(prepared.parent, tmp_path / "copy")
+    return tmp_path / "copy" / "raw"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """One CT with its liver and, elsewhere, with its spleen; and another patient in each."""
+    raw = tmp_path_factory.mktemp("prepared") / "raw"
+    write(raw / "livers" / "a", draw(0), label(LIVER_BOX, 1))
+    write(raw / "livers" / "b", draw(1), label(LIVER_BOX, 1))
+    write(raw / "spleens" / "x", draw(0), label(SPLEEN_BOX, 7), origin=(9.0, 9.0, 90.0))
+    write(raw / "spleens" / "y", draw(2), label(SPLEEN_BOX, 7))
+    for name, values in (("livers", LIVERS), ("spleens", SPLEENS)):
+        text = RECIPE.format(name=name, values=values, licence=f"{name}-1.0")
+        (raw / f"{name}.toml").write_text(text)
+    run(raw, fuse=False)
+    return raw
+
+
+def run(raw, *, fuse=True):
+    recipes = tuple(load_recipe(raw / f"{name}.toml") for name in ("livers", "spleens"))
+    target = Target(ABDOMEN5, SPACING_MM, raw.parent / "out")
+    report = prepare(Request(recipes, raw, target, fuse_duplicates=fuse), workers=1)
+    assert validate(read_manifest(report.path), hashes=True) == []
+    return report
+
+
+def voxels_of(report, path):
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(report.manifest.path(path))))
+
+
+FUSED = "livers/a+spleens.x"
+
+
+def test_without_the_option_both_stay_as_one_subject(raw):
+    cases = {c.case_id: c for c in run(raw, fuse=False).manifest.cases()}
+    assert list(cases) == ["livers/a", "livers/b", "spleens/x", "spleens/y"]
+    assert cases["livers/a"].subject_id == cases["spleens/x"].subject_id == "livers/a"
+    assert cases["livers/a"].related == ("spleens/x",)
+    assert cases["livers/a"].split == cases["spleens/x"].split
+    (finding,) = cases["spleens/x"].findings
+    assert (finding.code, finding.reason) == ("duplicate_image", "livers/a: the same voxels")
+
+
+def test_the_fused_case_says_what_both_said(raw):
+    report = run(raw)
+    assert report.made == 0
+    cases = {c.case_id: c for c in report.manifest.cases()}
+    assert list(cases) == [FUSED, "livers/b", "spleens/y"]
+    fused = cases[FUSED]
+    assert fused.merged == (0, 1, 2, 0, 0, 0)
+    assert fused.annotated == ("liver", "spleen")
+    assert (fused.dataset, fused.subject_id, fused.related) == ("livers", "livers/a", ())
+    assert fused.licence == "livers-1.0 AND spleens-1.0"
+    expected = np.maximum(label(LIVER_BOX, 1), label(SPLEEN_BOX, 2))
+    np.testing.assert_array_equal(voxels_of(report, fused.label), expected)
+    np.testing.assert_array_equal(voxels_of(report, fused.image), draw(0))
+    assert [(f.code, f.reason) for f in fused.findings] == [
+        ("fused", "made of livers/a and spleens/x")
+    ]
+
+
+def test_running_again_makes_nothing_and_the_option_can_be_taken_back(raw):
+    first = run(raw)
+    before = first.path.read_bytes()
+    stamp = first.manifest.path(first.manifest.case(FUSED).label).stat().st_mtime_ns
+    again = run(raw)
+    assert (again.made, again.path.read_bytes()) == (0, before)
+    assert again.manifest.path(again.manifest.case(FUSED).label).stat().st_mtime_ns == stamp
+    apart = run(raw, fuse=False)
+    assert (apart.made, len(apart.manifest)) == (0, 4)
+    assert run(raw).path.read_bytes() == before
+
+
+def test_what_is_fused_is_made_again_when_a_part_of_it_changes_or_it_is_damaged(raw):
+    run(raw)
+    larger = np.s_[6:11, 8:18, 30:40]
+    write(raw / "spleens" / "x", draw(0), label(larger, 7), origin=(9.0, 9.0, 90.0))
+    again = run(raw)
+    assert again.made == 1
+    path = again.manifest.path(again.manifest.case(FUSED).label)
+    assert (voxels_of(again, again.manifest.case(FUSED).label)[larger] == 2).all()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert run(raw).made == 0
+    assert path.read_bytes() == whole
+
+
+def test_rounding_is_no_matter_and_what_is_kept_is_the_first_ones(raw):
+    other = draw(0)
+    other[5, 5, 5] += 1
+    write(raw / "spleens" / "x", other, label(SPLEEN_BOX, 7))
+    assert FUSED in [c.case_id for c in run(raw).manifest.cases()]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [draw(0)[:, :, ::-1], draw(0) + 3, draw(0)[:20]],
+    ids=["flipped", "shifted", "cropped"],
+)
+def test_copies_that_are_not_voxel_for_voxel_stay_apart_but_related(raw, other):
+    write(raw / "spleens" / "x", other, label(SPLEEN_BOX, 7)[: len(other)])
+    cases = {c.case_id: c for c in run(raw).manifest.cases()}
+    assert len(cases) == 4
+    assert cases["livers/a"].related == ("spleens/x",)
+    assert cases["livers/a"].split == cases["spleens/x"].split
+    code = "related_image" if len(other) < 24 else "duplicate_image"
+    assert [f.code for f in cases["spleens/x"].findings] == [code]
+
+
+def test_a_few_conflicts_are_counted_and_many_keep_the_cases_apart(raw):
+    touching = np.s_[6:11, 8:18, 17:38]  # one column of 50 in common with the liver
+    write(raw / "spleens" / "x", draw(0), label(touching, 7))
+    report = run(raw)
+    fused = report.manifest.case(FUSED)
+    assert (voxels_of(report, fused.label)[6:11, 8:18, 17] == 1).all()
+    (conflict,) = [f for f in fused.findings if f.code == "labels_conflict"]
+    share = max(50 / (8 * 15 * 13), 50 / (5 * 10 * 21))
+    assert conflict.reason.startswith(
+        f"50 voxels, {share:.1%} of a class, are labelled differently"
+    )
+    write(raw / "spleens" / "x", draw(0), label(LIVER_BOX, 7))
+    apart = {c.case_id: c for c in run(raw).manifest.cases()}
+    assert len(apart) == 4
+    reasons = [f.reason for f in apart["spleens/x"].findings if f.code == "labels_conflict"]
+    assert reasons[0].startswith("not fused with livers/a: 1560 voxels, 100.0%")
+
+
+def test_three_copies_become_one(raw):
+    write(raw / "spleens" / "z", draw(0), label(SPLEEN_BOX, 7))
+    fused = run(raw).manifest.case("livers/a+spleens.x+spleens.z")
+    assert fused.annotated == ("liver", "spleen")
+
+
+def test_others_of_the_same_patient_stay_with_the_fused_case(raw):
+    write(raw / "spleens" / "z", draw(0)[:14], label(SPLEEN_BOX, 7)[:14])
+    cases = {c.case_id: c for c in run(raw).manifest.cases()}
+    assert cases[FUSED].related == ("spleens/z",)
+    assert cases["spleens/z"].related == (FUSED,)
+    assert cases["spleens/z"].subject_id == cases[FUSED].subject_id
+    assert cases["spleens/z"].split == cases[FUSED].split
+
+
+def test_a_fused_case_is_no_case_of_another_dataset(raw):
+    run(raw)
+    recipes = (load_recipe(raw / "spleens.toml"),)
+    target = Target(ABDOMEN5, SPACING_MM, raw.parent / "out")
+    request = Request(recipes, raw, target)
+    assert len(prepare(request, workers=1).manifest) == 4
+    fused = prepare(replace(request, fuse_duplicates=True), workers=1)
+    assert len(fused.manifest) == 3

@@ -1,0 +1,270 @@
+"""What a second run does anew, and what it leaves as it is."""
+
+import csv
+import errno
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from curate.cases.target import Target
+from curate.datasets.unpack import unpack
+from curate.phantom.archives import write_phantom_archives
+from curate.preparation.plan import Request, plan
+from curate.preparation.prepare import prepare
+from curate.recipes.recipe import load_recipe
+from manifests.dataset_facts import facts_of
+from manifests.errors import SourceError
+from manifests.label_space import load_label_space
+from manifests.manifest import read_manifest
+from manifests.validate import validate
+
+pytestmark = pytest.mark.usefixtures("_in_this_process")
+SPACING_MM = (10.0, 10.0, 10.0)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    cases = {"btcv": 1, "msd_spleen": 2}
+    write_phantom_archives(folder, seed=5, cases=cases, in_plane_mm=10.0, slice_mm=10.0)
+    for archive in ("RawData.zip", "Task09_Spleen.tar"):
+        unpack(folder / archive, folder / archive.partition(".")[0])
+        (folder / archive).unlink()
+    (folder / "RawData").rename(folder / "btcv")
+    (folder / "Task09_Spleen").rename(folder / "msd_spleen")
+    return folder
+
+
+@pytest.fixture
+def request_(raw, tmp_path):
+    recipes = tuple(map(load_recipe, ("btcv", "msd_spleen")))
+    target = Target(load_label_space("abdomen5"), SPACING_MM, tmp_path / "out")
+    return Request(recipes, raw, target)
+
+
+@pytest.fixture
+def own_raw(raw, tmp_path, request_):
+    """The same request of source files that a test may change."""
+    shutil.copytree(raw, tmp_path / "raw")
+    return replace(request_, raw=tmp_path / "raw")
+
+
+def run(request):
+    return prepare(request, workers=1)
+
+
+def states(request):
+    """What tells whether a file was written anew."""
+    volumes = request.target.folder.glob("cases/*/*/*.nii")
+    return {
+        p.relative_to(request.target.folder / "cases").as_posix(): (
+            p.stat().st_ino,
+            p.stat().st_mtime_ns,
+        )
+        for p in volumes
+    }
+
+
+def anew(before, request):
+    """The cases whose volumes were written since."""
+    after = states(request)
+    return sorted({p.rpartition("/")[0] for p in after if after[p] != before.get(p)})
+
+
+def with_recipe(request, name, **facts):
+    """The same request with other facts of one dataset."""
+    recipes = [r.model_copy(update=facts) if r.name == name else r for r in request.recipes]
+    return replace(request, recipes=tuple(recipes))
+
+
+CASES = ["btcv/0001", "msd_spleen/spleen_10", "msd_spleen/spleen_2"]
+
+
+def test_nothing_is_written_anew_when_nothing_changed(request_):
+    assert run(request_).made == 3
+    before = states(request_)
+    assert run(request_).made == 0
+    assert anew(before, request_) == []
+    assert anew({}, request_) == CASES
+
+
+def test_what_a_recipe_tells_people_shows_and_makes_no_case_anew(request_):
+    run(request_)
+    before = states(request_)
+    remarks = load_recipe("btcv").remarks
+    told = {
+        "title": "Spleens", "licence": "CC0-1.0", "commercial_use": False,
+        "citation": "Anon, 2030", "homepage": "https://example.org", "remarks": remarks,
+        "labelled_cases": 7,
+    }  # fmt: skip
+    report = run(with_recipe(request_, "msd_spleen", **told))
+    assert report.made == 0
+    assert anew(before, request_) == []
+    manifest = read_manifest(report.path)
+    assert [c.licence for c in manifest.cases()][1:] == ["CC0-1.0"] * 2
+    facts = facts_of(manifest.settings)["msd_spleen"]
+    assert facts.remarks == tuple(r.text for r in remarks)
+    for name in ("title", "licence", "commercial_use", "citation", "homepage"):
+        assert getattr(facts, name) == told[name]
+
+
+@pytest.mark.parametrize(
+    "facts", [{"version": "2"}, {"values": {1: ("liver", "liver_tumour")}, "unlabelled": ()}]
+)
+def test_another_recipe_makes_its_own_cases_anew(request_, facts):
+    run(request_)
+    before = states(request_)
+    report = run(with_recipe(request_, "msd_spleen", **facts))
+    assert report.made == 2
+    assert anew(before, request_) == CASES[1:]
+
+
+def test_source_files_that_were_copied_are_read_and_not_made_again(own_raw):
+    report = run(own_raw)
+    before, manifest = states(own_raw), report.path.read_bytes()
+    for path in own_raw.raw.rglob("*.nii.gz"):
+        os.utime(path, (1, 1))
+    assert [len(p.open) for p in plan(own_raw)] == [1, 2]
+    again = run(own_raw)
+    assert again.made == 0
+    assert anew(before, own_raw) == []
+    assert report.path.read_bytes() == manifest
+    assert [len(p.open) for p in plan(own_raw)] == [0, 0]
+
+
+def test_a_source_file_of_other_content_makes_its_case_anew(own_raw):
+    run(own_raw)
+    before = states(own_raw)
+    for path in own_raw.raw.rglob("*Tr/spleen_2.nii.gz"):
+        shutil.copy(path.with_name("spleen_10.nii.gz"), path)
+    report = run(own_raw)
+    assert report.made == 1
+    assert anew(before, own_raw) == CASES[2:]
+
+
+def test_a_flipped_bit_is_found_and_the_case_made_again(request_):
+    report = run(request_)
+    whole, before = report.path.read_bytes(), states(request_)
+    label = request_.target.folder / "cases" / CASES[1] / "label.nii"
+    content = label.read_bytes()
+    label.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    problems = validate(read_manifest(report.path), hashes=True)
+    assert [(p.case_id, p.column) for p in problems] == [(CASES[1], "label_sha256")]
+    assert run(request_).made == 0  # sizes and times tell nothing
+    verified = run(replace(request_, verify=True))
+    assert verified.made == 1
+    assert anew(before, request_) == [CASES[1]]
+    assert label.read_bytes() == content
+    assert report.path.read_bytes() == whole
+    assert validate(read_manifest(report.path), hashes=True) == []
+
+
+def test_a_manifest_that_was_damaged_is_told_since_it_held_the_split(request_):
+    report = run(request_)
+    whole = report.path.read_bytes()
+    report.path.write_bytes(whole[:1000])
+    again = run(request_)
+    assert "a split that you had chosen is lost" in again.remark
+    assert again.path.read_bytes() == whole
+    assert run(request_).remark == ""
+
+
+def test_a_record_that_was_changed_is_not_believed(request_):
+    report = run(request_)
+    whole = report.path.read_bytes()
+    record = request_.target.folder / "cases" / CASES[0] / "case.json"
+    record.write_text(record.read_text().replace('"hu_max": ', '"hu_max": 1'))
+    assert run(request_).made == 1
+    assert report.path.read_bytes() == whole
+
+
+def test_a_case_that_is_no_more_goes_and_what_others_put_there_stays(own_raw):
+    run(own_raw)
+    index = own_raw.raw / "msd_spleen" / "Task09_Spleen" / "dataset.json"
+    listed = json.loads(index.read_text())
+    listed["training"] = [e for e in listed["training"] if "spleen_2." in e["image"]]
+    index.write_text(json.dumps(listed))
+    gone = own_raw.target.folder / "cases" / CASES[1]
+    (gone / "notes.txt").write_text("mine")
+    assert len(run(own_raw).manifest) == 2
+    assert [p.name for p in gone.iterdir()] == ["notes.txt"]
+
+
+def test_a_limit_removes_no_case(request_):
+    run(request_)
+    limited = run(replace(request_, limit=1))
+    assert len(limited.manifest) == 2
+    assert run(request_).made == 0
+
+
+def test_a_case_that_is_set_aside_leaves_no_older_one(own_raw):
+    run(own_raw)
+    image = next(own_raw.raw.rglob("imagesTr/spleen_2.nii.gz"))
+    image.write_bytes(b"no image")
+    report = run(own_raw)
+    assert [r.finding.code for r in report.rejected] == ["unreadable"]
+    assert not (own_raw.target.folder / "cases" / CASES[2]).exists()
+
+
+def test_what_was_set_aside_of_other_datasets_stays_listed(own_raw):
+    for name in ("img0001", "spleen_2"):
+        next(own_raw.raw.rglob(f"{name}.nii.gz")).write_bytes(b"no image")
+    spleen = replace(own_raw, recipes=own_raw.recipes[1:])
+    run(spleen)
+    with pytest.raises(Exception, match="none of 1 cases"):
+        run(replace(own_raw, recipes=own_raw.recipes[:1], target=elsewhere(own_raw)))
+    for _ in range(2):
+        run(own_raw)
+        assert listed(own_raw) == ["btcv", "msd_spleen"]
+        run(spleen)
+        assert listed(own_raw) == ["btcv", "msd_spleen"]
+
+
+def elsewhere(request):
+    return replace(request.target, folder=request.target.folder.with_name("elsewhere"))
+
+
+def listed(request):
+    with (request.target.folder / "rejected.csv").open(newline="") as file:
+        return [row["dataset"] for row in csv.DictReader(file)]
+
+
+def test_a_damaged_dataset_does_not_keep_the_others(own_raw):
+    whole = run(own_raw)
+    index = own_raw.raw / "msd_spleen" / "Task09_Spleen" / "dataset.json"
+    content = index.read_text()
+    index.write_text("{")
+    report = run(own_raw)
+    assert [p.partition(":")[0] for p in report.problems] == ["msd_spleen was not prepared"]
+    assert report.path.read_bytes() == whole.path.read_bytes()  # what was made of it stays
+    with pytest.raises(SourceError, match="no list of cases"):
+        run(replace(own_raw, recipes=own_raw.recipes[1:]))
+    index.write_text(content)
+    assert run(own_raw).problems == ()
+
+
+def test_cases_of_other_datasets_made_otherwise_are_told(request_):
+    run(request_)
+    target = replace(request_.target, spacing_mm=(12.0, 12.0, 12.0))
+    report = run(replace(request_, recipes=request_.recipes[:1], target=target))
+    assert report.remark.startswith("2 cases of other datasets")
+
+
+def test_a_full_disk_ends_the_run_early(request_, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(with_recipe(request_, "btcv"))
+    whole = request_.target.folder / "manifest.parquet"
+    content, before = whole.read_bytes(), states(request_)
+    other = replace(request_, target=replace(request_.target, spacing_mm=(9.0, 9.0, 9.0)))
+    monkeypatch.setattr("curate.cases.harmonise.harmonise", full)
+    monkeypatch.setattr("curate.preparation.tally.HOPELESS", 2)
+    with pytest.raises(Exception, match=r"(?s)none of 2.*No space left.*1 were not begun"):
+        run(other)
+    assert anew(before, request_) == []
+    assert run(request_).made == 0  # what was there is there
+    assert whole.read_bytes() == content

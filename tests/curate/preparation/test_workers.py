@@ -1,0 +1,62 @@
+"""A pool that outlives its workers."""
+
+import os
+from contextlib import closing
+
+import pytest
+import SimpleITK as sitk
+
+from curate.preparation.workers import THREADS, WorkerDiedError, run_all
+
+
+def job(number):
+    if number == 3:
+        os._exit(1)
+    if number == 5:
+        msg = "five"
+        raise ValueError(msg)
+    return number * number
+
+
+def test_a_dead_worker_costs_one_job_and_an_exception_none():
+    outcomes = dict(run_all(job, range(8), workers=2))
+    assert isinstance(outcomes.pop(3), WorkerDiedError)
+    assert isinstance(outcomes.pop(5), ValueError)
+    assert outcomes == {n: n * n for n in (0, 1, 2, 4, 6, 7)}
+
+
+def threads(_):
+    return sitk.ProcessObject.GetGlobalDefaultNumberOfThreads(), {os.environ[n] for n in THREADS}
+
+
+@pytest.mark.parametrize(("workers", "each"), [(1, 8), (3, 2), (8, 1), (20, 1)])
+def test_the_threads_of_all_workers_are_as_many_as_cores(monkeypatch, workers, each):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    (found,) = dict(run_all(threads, [0], workers=workers)).values()
+    assert found == (each, {str(each)})
+
+
+def touch(path):
+    path.touch()
+
+
+def test_closing_gives_up_what_is_not_begun(tmp_path):
+    paths = [tmp_path / str(number) for number in range(50)]
+    with closing(run_all(touch, paths, workers=2)) as outcomes:
+        next(outcomes)
+    assert 1 <= len(list(tmp_path.iterdir())) <= 4
+
+
+def test_the_jobs_after_a_death_run_in_a_new_pool(tmp_path):
+    paths = [tmp_path / str(number) for number in range(20)]
+    outcomes = dict(run_all(die_or_touch, [*paths[:3], tmp_path / "die", *paths[3:]], workers=2))
+    assert isinstance(outcomes.pop(tmp_path / "die"), WorkerDiedError)
+    assert set(outcomes.values()) == {None}
+    processes = {path.read_text() for path in paths}
+    assert len(processes) <= 6  # of two pools, and of the two jobs that were under way
+
+
+def die_or_touch(path):
+    if path.name == "die":
+        os._exit(1)
+    path.write_text(str(os.getpid()))
