@@ -55,12 +55,12 @@ def train_command(
     """
     from manifests.manifest import read_manifest
     from train.device import pick_device
-    from train.loop import train
-    from train.plan import plan_training
-    from train.plan_view import expected_time, plan_facts, plan_tables
-    from train.processes import Processes, is_first
-    from train.progress import drawn
+    from train.planning.plan import plan_training
+    from train.planning.view import expected_time, plan_facts, plan_tables
     from train.settings import resolve
+    from train.training.loop import train
+    from train.training.processes import Processes, is_first
+    from train.training.progress import drawn
 
     settings = resolve(preset, override or [])
     cases = read_manifest(manifest)
@@ -125,10 +125,10 @@ def predict_command(
     ] = False,
 ) -> None:
     """Segment scans, each on its own grid; run again to do what is missing."""
-    from train.checkpoint import load_model
+    from train.checkpoints.checkpoint import load_model
     from train.device import pick_device
-    from train.mirroring import mirror_axes
-    from train.predict import plan_outputs, predict_files
+    from train.prediction.mirroring import mirror_axes
+    from train.prediction.predict import plan_outputs, predict_files
 
     model = load_model(run, which=checkpoint)
     axes = mirror_axes(model, mirror)
@@ -208,12 +208,12 @@ def evaluate_command(
     """Score a network, or any program's label maps: Dice, distances, NSD by class and dataset."""
     import os
 
-    from train.evaluate import gather
-    from train.evaluation import of_label_maps, of_network, with_manifest
-    from train.runs import Run
-    from train.scores import write_scores
-    from train.tables import scores_table
-    from train.worst import draw_kept
+    from train.comparison.tables import scores_table
+    from train.comparison.worst import draw_kept
+    from train.scoring.evaluate import gather
+    from train.scoring.evaluation import of_label_maps, of_network, with_manifest
+    from train.scoring.runs import Run
+    from train.scoring.scores import write_scores
 
     if len(paths) != (2 if predictions is None else 1):
         msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
@@ -273,12 +273,12 @@ def compare_command(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
 ) -> None:
     """Compare evaluated runs: tables as in the paper, intervals, p-values and the worst cases."""
-    from train.comparison import compare
-    from train.comparison_files import write_comparison
-    from train.metrics import METRICS
-    from train.runs import open_runs
-    from train.tables import comparison_table, worst_table
-    from train.worst import draw_worst, worst_cases
+    from train.comparison.comparison import compare
+    from train.comparison.files import write_comparison
+    from train.comparison.tables import comparison_table, worst_table
+    from train.comparison.worst import draw_worst, worst_cases
+    from train.scoring.metrics import METRICS
+    from train.scoring.runs import open_runs
 
     shown = metric or ["dice", "hausdorff_mm"]
     if unknown := set(shown) - set(METRICS):

@@ -123,7 +123,7 @@ def _list(runs: "list[PlannedRun]", request: "Request") -> None:
     """Each run with its time and its commands, and the time of all."""
     from train.experiments.costs import expected_seconds, total
     from train.experiments.plain_commands import run_commands
-    from train.plan_view import duration
+    from train.planning.view import duration
 
     seconds = expected_seconds(runs)
     for run in runs:
