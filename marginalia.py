@@ -106,7 +106,7 @@ def _demo_network(
     name: str, manifest: "Manifest", out: Path, seed: int, notify: "Notify"
 ) -> "list[Evaluated]":
     """Train one of the two networks and predict the test cases of every dataset with it."""
-    from train.checkpoints.checkpoint import load_model
+    from train.checkpoints.restoration import load_model
     from train.device import pick_device
     from train.scoring.evaluate import cases_of, evaluate_cases
     from train.settings import resolve
@@ -133,7 +133,7 @@ def _demo_network(
 def _demo_scores(
     name: str, manifest: "Manifest", out: Path, results: "list[Evaluated]"
 ) -> "Scores":
-    from train.checkpoints.checkpoint import load_model
+    from train.checkpoints.restoration import load_model
     from train.scoring.evaluate import gather, scores_folder, settings_of
     from train.scoring.scores import write_scores
 

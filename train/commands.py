@@ -125,7 +125,7 @@ def predict_command(
     ] = False,
 ) -> None:
     """Segment scans, each on its own grid; run again to do what is missing."""
-    from train.checkpoints.checkpoint import load_model
+    from train.checkpoints.restoration import load_model
     from train.device import pick_device
     from train.prediction.mirroring import mirror_axes
     from train.prediction.predict import plan_outputs, predict_files

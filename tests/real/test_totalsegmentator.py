@@ -15,7 +15,7 @@ from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.splits import SplitRequest, assign_splits
 from manifests.validate import validate
-from train.checkpoints.checkpoint import load_model
+from train.checkpoints.restoration import load_model
 from train.prediction.predict import predict_image
 from train.scoring.metrics import dice
 from train.settings import resolve

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from manifests.grid import Grid
 from manifests.manifest import read_manifest
-from train.checkpoints.checkpoint import load_model
+from train.checkpoints.restoration import load_model
 from train.commands import app
 from train.scoring.scores import read_scores
 from train.training.loop import train

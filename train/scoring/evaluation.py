@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from manifests.manifest import Manifest, manifest_file, read_manifest
-from train.checkpoints.checkpoint import Which, load_model
+from train.checkpoints.checkpoint import Which
+from train.checkpoints.restoration import load_model
 from train.device import pick_device
 from train.scoring.evaluate import (
     Evaluated,

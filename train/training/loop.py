@@ -14,11 +14,8 @@ import torch
 from manifests.atomic import write_text
 from manifests.errors import TrainingError
 from manifests.manifest import Manifest
-from train.checkpoints.checkpoint import (
-    Header,
-    checkpoint_path,
-    save_checkpoint,
-)
+from train.checkpoints.checkpoint import checkpoint_path, save_checkpoint
+from train.checkpoints.header import Header
 from train.model import Model
 from train.patches.foreground_index import find_candidates
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from manifests.errors import TrainingError
-from train.checkpoints.checkpoint import (
-    Header,
-    checkpoint_path,
-    load_checkpoint,
+from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
+from train.checkpoints.header import Header
+from train.checkpoints.restoration import (
     restore_average,
     restore_network,
     restore_objective,

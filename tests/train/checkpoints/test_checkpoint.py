@@ -8,16 +8,9 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from manifests.errors import CheckpointError
-from train.checkpoints.checkpoint import (
-    FORMAT,
-    Header,
-    checkpoint_path,
-    load_checkpoint,
-    load_model,
-    restore_network,
-    restore_optimiser,
-    save_checkpoint,
-)
+from train.checkpoints.checkpoint import FORMAT, checkpoint_path, load_checkpoint, save_checkpoint
+from train.checkpoints.header import Header
+from train.checkpoints.restoration import load_model, restore_network, restore_optimiser
 from train.model import Normalisation
 from train.networks.network import build_network, for_device
 from train.settings import resolve

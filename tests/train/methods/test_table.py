@@ -9,7 +9,8 @@ import torch
 
 from manifests.errors import TrainingError
 from manifests.manifest import Manifest, read_manifest
-from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint, load_model
+from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
+from train.checkpoints.restoration import load_model
 from train.methods.table import METHODS, new_network
 from train.networks.network import NetworkSettings
 from train.planning.footprint import footprint
