@@ -11,7 +11,6 @@ from rich.console import Console
 import curate.commands
 import manifests.commands
 import train.commands
-import train.experiments.commands
 from manifests.errors import MarginaliaError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for package in (curate, manifests, train, train.experiments):
+for package in (curate, manifests, train):
     app.add_typer(package.commands.app)
 
 # Coarse, so that a patch of the tiny preset holds most of the abdomen.

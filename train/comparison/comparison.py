@@ -19,9 +19,8 @@ from train.comparison.statistics import (
     signed_rank_p,
 )
 from train.scoring.metrics import METRICS, SCALES, Metric
-from train.scoring.scores import Scores
+from train.scoring.scores import ALL, Scores
 
-ALL = "all"
 BEST = "best"
 SEED = 0
 

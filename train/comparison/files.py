@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from manifests.atomic import whole_file, write_text
-from train.comparison.comparison import ALL, Comparison, MetricComparison
+from train.comparison.comparison import Comparison, MetricComparison
 from train.comparison.statistics import CONFIDENCE, RESAMPLES
-from train.comparison.tables import below_mean, comparison_note, mean_std, ranks
+from train.comparison.tables import below_mean, comparison_note, ranks
 from train.comparison.worst import Worst
 from train.scoring.metrics import METRICS, SCALES
 from train.scoring.runs import Run
+from train.scoring.scores import ALL
+from train.scoring.tables import mean_std
 
 _MARKS = {0: ("**", "**"), 1: ("<u>", "</u>")}
 

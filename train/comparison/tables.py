@@ -1,45 +1,18 @@
-"""Tables of scores, as the paper has them: one line per organ and dataset, the mean of all last."""
+"""Tables of several runs, as the paper has them: a line per class and dataset, a column per run."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from train.comparison.comparison import ALL, Comparison, Entry, Line, compare
+from train.comparison.comparison import Comparison, Entry, Line, compare
 from train.comparison.statistics import CONFIDENCE
 from train.comparison.worst import Worst
 from train.scoring.metrics import SCALES, Metric
-from train.scoring.scores import Cell, Scores
-
-NOTHING = "–"  # noqa: RUF001 - the sign for no value in a table
-# A screen has no room for all; summary.csv has, and IoU follows from Dice.
-SHOWN: tuple[Metric, ...] = ("dice", "hausdorff_mm", "hd95_mm", "nsd")
-
-
-def scores_table(scores: Scores, *, title: str = "") -> Table:
-    """One network: mean ± standard deviation of the main metrics, by class and dataset.
-
-    The last line is the mean over the lines above it, as in the paper's column "All".
-
-    Source: Shi et al. 2021, Tables 3 and 4.
-    """
-    table = _table(title)
-    for heading in (*(SCALES[metric].title for metric in SHOWN), "cases"):
-        table.add_column(heading, justify="right")
-    last = ""
-    for cell in scores.cells:
-        numbers = [mean_std(metric, cell.mean[metric], cell.std[metric]) for metric in SHOWN]
-        name = cell.class_name if cell.class_name != last else ""
-        table.add_row(name, cell.dataset, *numbers, str(cell.cases))
-        last = cell.class_name
-    table.add_section()
-    means = [number(metric, scores.mean(metric)) for metric in SHOWN]
-    table.add_row(ALL, "", *means, "", style="bold")
-    table.caption = _caption(scores.cells)
-    return table
+from train.scoring.scores import ALL, Scores
+from train.scoring.tables import NOTHING, mean_std, new_table, number
 
 
 def compare_table(
@@ -67,7 +40,7 @@ def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "")
     Source: Shi et al. 2021, Tables 3, 4 and 7.
     """
     compared = comparison.metrics[metric]
-    table = _table(title or f"{SCALES[metric].title} by class and dataset")
+    table = new_table(title or f"{SCALES[metric].title} by class and dataset")
     table.add_column("cases", justify="right")
     for name in comparison.names:
         table.add_column(escape(name), justify="right", overflow="fold")
@@ -109,7 +82,7 @@ def comparison_note(comparison: Comparison, metric: Metric) -> str:
 
 def worst_table(worst: Sequence[Worst], names: Sequence[str]) -> Table:
     """The worst classes of cases, with each run's Dice and HD95."""
-    table = _table("worst cases: Dice, HD95 / mm", first="case", second="class")
+    table = new_table("worst cases: Dice, HD95 / mm", first="case", second="class")
     for name in names:
         table.add_column(escape(name), justify="right", overflow="fold")
     for one in worst:
@@ -135,20 +108,6 @@ def ranks(metric: Metric, line: Line) -> list[int]:
     if sum(s != NOTHING for s in shown) < 2:
         return [-1] * len(shown)
     return [known.index(float(s)) if s != NOTHING else -1 for s in shown]
-
-
-def _table(title: str, *, first: str = "class", second: str = "in") -> Table:
-    table = Table(
-        title=title or None,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column(first, no_wrap=True)
-    table.add_column(second, overflow="fold")
-    return table
 
 
 def _side_by_side(metric: Metric, line: Line) -> list[Text]:
@@ -182,30 +141,3 @@ def _gain(metric: Metric, gain: float) -> Text:
     if math.isnan(gain) or float(text) == 0:
         return Text(text.lstrip("-"), style="dim")
     return Text(text if gain < 0 else f"+{text}", style="red" if gain < 0 else "green")
-
-
-def number(metric: Metric, value: float) -> str:
-    """A value with the metric's decimals, or the sign for no value."""
-    return NOTHING if math.isnan(value) else f"{value:.{SCALES[metric].digits}f}"
-
-
-def mean_std(metric: Metric, mean: float, std: float) -> str:
-    """A mean and, if there is one, its standard deviation."""
-    shown = number(metric, mean)
-    return shown if math.isnan(std) else f"{shown} ± {number(metric, std)}"
-
-
-def _caption(cells: Sequence[Cell]) -> str | None:
-    """What a mean does not show: cases where one of truth and prediction, or both, are empty."""
-    meanings = {
-        "missed": "not found: Dice and NSD 0, distances the volume's diagonal",
-        "invented": "found where there is none: Dice and NSD 0, distances the volume's diagonal",
-        "absent": "rightly not found: not scored",
-    }
-    lines = []
-    for outcome, meaning in meanings.items():
-        counts = [(getattr(c, outcome), f"{c.class_name} in {c.dataset}") for c in cells]
-        words = ", ".join(f"{n} {cell}" for n, cell in counts if n)
-        if words:
-            lines.append(f"{outcome} ({meaning}): {words}")
-    return "\n".join(lines) or None

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.errors import MarginaliaError
-from manifests.manifest import Manifest, read_manifest
-from train.pictures.overlays import case_overlay, overlay_path, write_overlay
-from train.prediction.scan import reason_of
-from train.scoring.runs import Run, kept_prediction
+from manifests.manifest import read_manifest
+from train.pictures.overlays import overlay_path
+from train.scoring.run_pictures import draw_case
+from train.scoring.runs import Run
 from train.scoring.scores import Score
 
 
@@ -79,33 +78,3 @@ def draw_worst(
         picture = overlay_path(folder, f"{case_id}_{name}")
         problem = draw_case(case_id, runs, manifest, picture, title=f"{case_id}: {name}", focus=n)
         yield problem or str(picture)
-
-
-def draw_kept(run: Run, manifest: Manifest) -> Iterator[str]:
-    """Draw each case that a run has kept, and say for which of them it failed."""
-    for case_id in run.scores.predictions:
-        picture = overlay_path(run.folder / "overlays", case_id)
-        if problem := draw_case(case_id, [run], manifest, picture):
-            yield problem
-
-
-def draw_case(
-    case_id: str,
-    runs: Sequence[Run],
-    manifest: Manifest,
-    path: Path,
-    *,
-    title: str = "",
-    focus: int | None = None,
-) -> str:
-    """Draw what runs have kept of a case; returns why there is no picture, empty if there is."""
-    try:
-        case = manifest.case(case_id)
-        kept = {run.name: kept_prediction(run, case) for run in runs}
-        shown = {name: classes for name, classes in kept.items() if classes is not None}
-        if not shown:
-            return f"no picture  {case_id}: no run has kept its label map"
-        write_overlay(case_overlay(manifest, case, shown, title=title, focus=focus), path)
-    except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
-        return f"no picture  {case_id}: {reason_of(error)}"
-    return ""

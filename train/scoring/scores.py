@@ -22,6 +22,7 @@ from train.scoring.metrics import METRICS, Metric
 Outcome = Literal["compared", "missed", "invented", "absent"]
 CellName = tuple[str, str]  # class, dataset
 
+ALL = "all"  # the mean over cells, where a class stands in other lines
 SCORES_FILE, CELLS_FILE, SUMMARY_FILE = "scores.csv", "summary.csv", "summary.json"
 
 _CLASS = {"class_name": "class"}  # Python keeps the word; a table's column may have it

@@ -1,54 +1,16 @@
-"""Tables of scores as they are read."""
+"""Tables of several runs as they are read."""
 
 import math
 
 import pytest
-from rich.console import Console
 
 from tests.train.made_scores import score, scores
+from tests.train.printed import lines, words
 from train.comparison.comparison import compare
-from train.comparison.tables import compare_table, comparison_table, scores_table, worst_table
+from train.comparison.tables import compare_table, comparison_table, worst_table
 from train.comparison.worst import worst_cases
 from train.scoring.runs import Run
 from train.scoring.scores import Scores
-
-
-def lines(table, *, width=100, style=False):
-    console = Console(width=width, force_terminal=style, color_system="standard" if style else None)
-    with console.capture() as capture:
-        console.print(table)
-    return [line.rstrip() for line in capture.get().splitlines()]
-
-
-def words(table):
-    return [" ".join(line.split()) for line in lines(table)]
-
-
-# --- one network ------------------------------------------------------------------------------
-
-
-def test_a_line_for_each_class_and_dataset_and_the_mean_of_all():
-    found = words(
-        scores_table(
-            scores(spleen_in_btcv=[0.5], liver_in_msd=[0.9, 0.9], liver_in_btcv=[0.7, 0.9]),
-            title="Test",
-        )
-    )
-    assert "liver btcv 0.800 ± 0.141 2.00 ± 1.41 1.00 ± 0.71 0.800 ± 0.141 2" in found
-    assert "msd 0.900 ± 0.000 1.00 ± 0.00 0.50 ± 0.00 0.900 ± 0.000 2" in found
-    assert "spleen btcv 0.500 5.00 2.50 0.500 1" in found
-    assert "all 0.733 2.67 1.33 0.733" in found
-
-
-def test_missed_organs_are_told_below():
-    text = " ".join(lines(scores_table(scores(spleen_in_btcv=[0.5, 0.0])), width=200))
-    meaning = "not found: Dice and NSD 0, distances the volume's diagonal"
-    assert f"missed ({meaning}): 1 spleen in btcv" in text
-
-
-def test_nothing_below_when_all_was_found():
-    assert scores_table(scores(spleen_in_btcv=[0.5])).caption is None
-
 
 # --- side by side -----------------------------------------------------------------------------
 

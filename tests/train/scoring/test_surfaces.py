@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
-from train.scoring.case_scores import surfaces
+from train.scoring import surfaces
 from train.scoring.surfaces import nearest_mm, surface
 
 SPACINGS_MM = [(1.5, 1.5, 3.0), (0.7, 0.9, 5.0), (2.0, 2.0, 2.0)]
