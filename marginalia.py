@@ -11,21 +11,20 @@ from rich.console import Console
 import curate.commands
 import manifests.commands
 import train.commands
-import train.experiments.commands
 from manifests.errors import MarginaliaError
 
 if TYPE_CHECKING:
     from curate.preparation.tally import Notify
     from manifests.manifest import Manifest
-    from train.evaluate import Evaluated
-    from train.scores import Scores
+    from train.scoring.evaluate import Evaluated
+    from train.scoring.scores import Scores
 
 app = typer.Typer(
     help="One segmentation network from CT datasets that are labelled in part.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-for package in (curate, manifests, train, train.experiments):
+for package in (curate, manifests, train):
     app.add_typer(package.commands.app)
 
 # Coarse, so that a patch of the tiny preset holds most of the abdomen.
@@ -71,7 +70,7 @@ def demo(
     from curate.progress import shown
     from manifests.summary import summarise
     from manifests.tables import summary_view
-    from train.tables import compare_table
+    from train.comparison.tables import compare_table
 
     started, console = perf_counter(), Console()
     with shown(console) as notify:
@@ -106,12 +105,12 @@ def _demo_network(
     name: str, manifest: "Manifest", out: Path, seed: int, notify: "Notify"
 ) -> "list[Evaluated]":
     """Train one of the two networks and predict the test cases of every dataset with it."""
-    from train.checkpoint import load_model
+    from train.checkpoints.restoration import load_model
     from train.device import pick_device
-    from train.evaluate import cases_of, evaluate_cases
-    from train.events import Event, StepDone
-    from train.loop import train as run_training
+    from train.scoring.evaluate import cases_of, evaluate_cases
     from train.settings import resolve
+    from train.training.events import Event, StepDone
+    from train.training.loop import train as run_training
 
     settings = resolve("tiny", [*DEMO_NETWORKS[name], f"seed={seed}"])
 
@@ -133,9 +132,9 @@ def _demo_network(
 def _demo_scores(
     name: str, manifest: "Manifest", out: Path, results: "list[Evaluated]"
 ) -> "Scores":
-    from train.checkpoint import load_model
-    from train.evaluate import gather, scores_folder, settings_of
-    from train.scores import write_scores
+    from train.checkpoints.restoration import load_model
+    from train.scoring.evaluate import gather, scores_folder, settings_of
+    from train.scoring.scores import write_scores
 
     scores = gather(results, settings_of(load_model(out / name), manifest, split="test"))
     write_scores(scores, scores_folder(out / name, "test"))
@@ -146,7 +145,7 @@ def _demo_overlays(
     results: "dict[str, list[Evaluated]]", manifest: "Manifest", folder: Path, notify: "Notify"
 ) -> None:
     """One picture per test case: ground truth in outline, one column per network."""
-    from train.overlays import case_overlay, overlay_path, write_overlay
+    from train.pictures.overlays import case_overlay, overlay_path, write_overlay
 
     rows = list(zip(*results.values(), strict=True))
     for number, row in enumerate(rows, start=1):

@@ -1,1 +1,1 @@
-"""Manifest to network: losses, sampling, the loop, prediction, metrics."""
+"""Manifest to network: patches, losses, methods, training, prediction, scoring, comparison."""

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from manifests.errors import TrainingError, explain
-from train.augmentation_settings import Augmentation, AugmentationSettings
+from train.augmentation.settings import Augmentation, AugmentationSettings
 from train.device import Precision
-from train.loss_options import TERMS, Term
+from train.losses.options import TERMS, Term
 
 Size = Annotated[int, Field(ge=4, le=1024)]
 Count = Annotated[int, Field(ge=1)]

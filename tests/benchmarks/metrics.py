@@ -33,9 +33,9 @@ from curate.phantom.patient import STRUCTURES, draw_patient, render
 from manifests.case import Case
 from manifests.grid import Grid
 from manifests.label_space import load_label_space
-from train.metrics import measure
-from train.scoring import score_case
-from train.surfaces import surface
+from train.scoring.case_scores import score_case
+from train.scoring.metrics import measure
+from train.scoring.surfaces import surface
 
 try:
     import surface_distance as deepmind

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from train.network import Level
+from train.networks.network import Level
 
 CONFIGURATION = "3d_fullres"
 DATASET = "Dataset001_Benchmark"

@@ -31,8 +31,8 @@ from torch import nn
 
 from manifests.label_space import load_label_space
 from train.model import Model, Normalisation
-from train.predict import predict_files
-from train.sliding_window import predict_classes
+from train.prediction.predict import predict_files
+from train.prediction.sliding_window import predict_classes
 
 try:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor

@@ -26,17 +26,17 @@ from scipy.ndimage import zoom
 from torch import nn
 
 from manifests.label_space import load_label_space
-from train.batches import BatchSource, batch_source, read_batches
 from train.device import arithmetic
-from train.foreground_index import find_candidates
+from train.methods.objective import batch_loss
 from train.model import Normalisation
-from train.network import build_network, for_device, plan_levels
-from train.objective import batch_loss
-from train.optimiser import build_optimiser
-from train.plan import TrainingPlan
-from train.sampler import Batch, Candidate, plan_epoch
+from train.networks.network import build_network, for_device, plan_levels
+from train.patches.foreground_index import find_candidates
+from train.patches.sampler import Batch, Candidate, plan_epoch
+from train.patches.volumes import Volume, VolumeFile
+from train.planning.plan import TrainingPlan
 from train.settings import TrainSettings, resolve
-from train.volumes import Volume, VolumeFile
+from train.training.batches import BatchSource, batch_source, read_batches
+from train.training.optimiser import build_optimiser
 
 SPACE = load_label_space("abdomen5")
 SPACING_MM = (1.5, 1.5, 3.0)

@@ -15,11 +15,11 @@ from manifests.label_space import load_label_space
 from manifests.manifest import read_manifest
 from manifests.splits import SplitRequest, assign_splits
 from manifests.validate import validate
-from train.checkpoint import load_model
-from train.loop import train
-from train.metrics import dice
-from train.predict import predict_image
+from train.checkpoints.restoration import load_model
+from train.prediction.predict import predict_image
+from train.scoring.metrics import dice
 from train.settings import resolve
+from train.training.loop import train
 
 SPACING_MM = (3.0, 3.0, 3.0)
 ABDOMEN5 = load_label_space("abdomen5")

@@ -2,8 +2,8 @@
 
 import math
 
-from train.metrics import METRICS
-from train.scores import Score, Scores
+from train.scoring.metrics import METRICS
+from train.scoring.scores import Score, Scores
 
 CLASSES = ("liver", "spleen")
 

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from manifests.errors import TrainingError
-from train.augmentation_settings import AUGMENTATIONS
-from train.schedule import learning_rate, stage_of
+from train.augmentation.settings import AUGMENTATIONS
+from train.planning.schedule import learning_rate, stage_of
 from train.settings import PRESETS, TrainSettings, resolve
 
 

@@ -11,7 +11,7 @@ from manifests.errors import TrainingError
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
 from train.experiments.catalogue import Edit, Training
-from train.plan import is_full
+from train.planning.plan import is_full
 
 NOT_TESTED = "split <> 'test'"
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Literal
 
 from manifests.case import Case
-from train.plan import is_full
+from train.planning.plan import is_full
 from train.settings import TrainSettings
 
 Budget = Literal["patches", "epochs"]

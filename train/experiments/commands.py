@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
+
+from train.console import PREEMPTED_EXIT_CODE, SOME_FAILED_EXIT_CODE, console, say
 
 if TYPE_CHECKING:
     from train.experiments.grid import GridTable
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
     from train.experiments.runner import Outcome
 
 app = typer.Typer()
-console = Console()
 
-SOME_FAILED_EXIT_CODE = 3
-PREEMPTED_EXIT_CODE = 75  # run it again, as for `train`
 _ANY_WIDTH = 10_000  # of a table that is measured: else it says that what there is will do
 
 
@@ -115,7 +113,7 @@ def reproduce_command(
         if not only:
             _make_table(outcomes, request, table)
         if failed := sum(bool(outcome.failure) for outcome in outcomes):
-            _say(f"{failed} of {len(runs)} runs failed")
+            say(f"{failed} of {len(runs)} runs failed")
             raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
@@ -123,14 +121,14 @@ def _list(runs: "list[PlannedRun]", request: "Request") -> None:
     """Each run with its time and its commands, and the time of all."""
     from train.experiments.costs import expected_seconds, total
     from train.experiments.plain_commands import run_commands
-    from train.plan_view import duration
+    from train.planning.view import duration
 
     seconds = expected_seconds(runs)
     for run in runs:
-        _say(f"# {run.title}: {run.problem or duration(seconds[run])}")
+        say(f"# {run.title}: {run.problem or duration(seconds[run])}")
         for line in run_commands(run, request):
-            _say(line)
-    _say(f"# {len({run.folder for run in seconds})} runs, {duration(total(seconds))} in all")
+            say(line)
+    say(f"# {len({run.folder for run in seconds})} runs, {duration(total(seconds))} in all")
 
 
 def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None:
@@ -140,13 +138,13 @@ def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None
 
     unplanned = [run for run in runs if run.prepared is None]
     for run in unplanned:
-        _say(f"{run.title}: {run.problem}")
+        say(f"{run.title}: {run.problem}")
     if len(unplanned) < len(runs):
         write_manifests(runs)
         write_text(path, slurm_script(runs, again))
-        _say(f"sbatch {path}")
+        say(f"sbatch {path}")
     if unplanned:
-        _say(f"{len(unplanned)} of {len(runs)} runs cannot be planned, and were left out")
+        say(f"{len(unplanned)} of {len(runs)} runs cannot be planned, and were left out")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
@@ -160,7 +158,7 @@ def _make_table(outcomes: "list[Outcome]", request: "Request", name: str) -> Non
     if grid is not None:
         _show(grid)
         for line in write_all(grid, table, request, done):
-            _say(line)
+            say(line)
 
 
 def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":
@@ -191,8 +189,3 @@ def _show(grid: "GridTable") -> None:
         needed = console.measure(view, options=console.options.update(width=_ANY_WIDTH)).maximum
         fits = needed <= console.width
         console.print(view if fits else grid_view(grid, metric, means_only=True))
-
-
-def _say(text: str) -> None:
-    """Print words of others, which may look like markup, as they are."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -8,10 +8,10 @@ import torch
 
 from train.device import Precision, pick_device
 from train.experiments.planned_run import PlannedRun, PreparedRun
-from train.footprint import seconds_per_flop
-from train.log import read_log
-from train.network import NetworkSettings
-from train.plan_view import seconds_of_batch
+from train.networks.network import NetworkSettings
+from train.planning.footprint import seconds_per_flop
+from train.planning.view import seconds_of_batch
+from train.training.log import read_log
 
 _PROBES = 3
 

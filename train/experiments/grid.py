@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from manifests.manifest import Manifest
 from manifests.merged import groups_of
-from train.comparison import ALL, NOT_KNOWN, Comparison, Entry, Line, compare
+from train.comparison.comparison import NOT_KNOWN, Comparison, Entry, Line, compare
+from train.comparison.tables import ranks
 from train.experiments.catalogue import Catalogue, Table
 from train.experiments.paper import paper_cells
 from train.experiments.rows import RowScores
-from train.metrics import METRICS, Metric
-from train.scores import CellName
-from train.tables import ranks
+from train.scoring.metrics import METRICS, Metric
+from train.scoring.scores import ALL, CellName
 
 EVERYTHING = "everything"  # beside `all`: what no training case of the dataset annotates, too
 NOTHING = Entry(mean=math.nan, interval=NOT_KNOWN)

@@ -17,7 +17,7 @@ from train.experiments.grid_view import (
     paper_words,
     shown_columns,
 )
-from train.metrics import SCALES, Metric
+from train.scoring.metrics import SCALES, Metric
 
 PRINTED: tuple[Metric, ...] = ("dice", "hausdorff_mm", "hd95_mm")
 _MARKDOWN = MappingProxyType({0: ("**", "**"), 1: ("<u>", "</u>")})

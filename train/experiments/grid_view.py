@@ -8,10 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from train.comparison import ALL
 from train.experiments.grid import EVERYTHING, Grid, GridCell, GridTable
-from train.metrics import SCALES, Metric
-from train.tables import NOTHING, number
+from train.scoring.metrics import SCALES, Metric
+from train.scoring.scores import ALL
+from train.scoring.tables import NOTHING, number
 
 _STYLES = {0: "bold", 1: "underline"}
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from manifests.errors import TrainingError
 from manifests.toml_file import read_toml
-from train.comparison import ALL
-from train.metrics import Metric
+from train.scoring.metrics import Metric
+from train.scoring.scores import ALL
 
 SHIPPED = Path(__file__).with_name("paper.toml")
 

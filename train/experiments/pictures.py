@@ -5,14 +5,15 @@ from pathlib import Path
 from statistics import fmean
 
 from manifests.manifest import read_manifest
-from train.evaluate import scores_folder
+from train.comparison.worst import draw_worst, worst_cases
 from train.experiments.catalogue import Table
 from train.experiments.planned_run import PlannedRun
 from train.experiments.runner import TEST
-from train.overlays import overlay_path
-from train.runs import Run
-from train.scores import Scores
-from train.worst import draw_case, draw_worst, worst_cases
+from train.pictures.overlays import overlay_path
+from train.scoring.evaluate import scores_folder
+from train.scoring.run_pictures import draw_case
+from train.scoring.runs import Run
+from train.scoring.scores import Scores
 
 WORST = 3  # as many as Fig. 5 has
 

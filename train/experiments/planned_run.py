@@ -14,7 +14,7 @@ from train.experiments.availability import apply_edits, training_edits
 from train.experiments.budget import Budget, with_budget
 from train.experiments.catalogue import Catalogue, Edit, Training
 from train.experiments.recast import manifest_name, recast, selected_on_test
-from train.plan import TrainingPlan, plan_training
+from train.planning.plan import TrainingPlan, plan_training
 from train.settings import PRESETS, WHERE, TrainSettings, resolve
 
 RUNS = "runs"

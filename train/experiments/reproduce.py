@@ -13,7 +13,7 @@ from train.experiments.pictures import draw_table, drawable_runs
 from train.experiments.planned_run import PlannedRun, Request
 from train.experiments.rows import row_scores
 from train.experiments.runner import Outcome, run_spread
-from train.scores import Scores
+from train.scoring.scores import Scores
 
 TABLES, PICTURES = "tables", "overlays"
 ON_TEST = (

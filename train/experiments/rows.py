@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from train.experiments.catalogue import Catalogue, Table
-from train.metrics import METRICS, SCALES, Metric
-from train.scores import CellName, Score, Scores
+from train.scoring.metrics import METRICS, SCALES, Metric
+from train.scoring.scores import CellName, Score, Scores
 
 
 @dataclass(frozen=True)

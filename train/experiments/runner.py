@@ -12,17 +12,17 @@ from filelock import FileLock, Timeout
 from manifests.atomic import write_text
 from manifests.errors import MarginaliaError, TrainingError
 from manifests.manifest import Manifest, write_manifest
-from train.evaluate import gather, scores_folder, truth_settings
-from train.evaluation import of_network, with_manifest
-from train.events import Event
 from train.experiments.planned_run import Cases, PlannedRun, PreparedRun
-from train.log import read_log
-from train.loop import SETTINGS, train
-from train.metrics import TOLERANCE_MM
-from train.scan import reason_of
-from train.scores import Scores, read_scores, write_scores
+from train.prediction.scan import reason_of
+from train.prediction.sliding_window import OVERLAP
+from train.scoring.evaluate import gather, scores_folder, truth_settings
+from train.scoring.evaluation import of_network, with_manifest
+from train.scoring.metrics import TOLERANCE_MM
+from train.scoring.scores import Scores, read_scores, write_scores
 from train.settings import WHERE
-from train.sliding_window import OVERLAP
+from train.training.events import Event
+from train.training.log import read_log
+from train.training.loop import SETTINGS, train
 
 TEST = "test"
 ABOUT, LOCK = "run.json", ".lock"

@@ -1,0 +1,104 @@
+"""Objective: regular losses on fully labelled patches, all four on the others."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from train.losses import MarginalExclusionLoss
+from train.losses.deep_supervision import pool_target
+from train.methods.objective import batch_loss
+from train.patches.sampler import Batch
+from train.settings import resolve
+
+FULL, LIVER_ONLY = [0, 1, 2], [0, 1, 0]
+REGULAR = MarginalExclusionLoss(exclusion_weight=0.0)
+PARTIAL = MarginalExclusionLoss(exclusion_weight=2.0)
+
+
+def make(*rows):
+    """A batch of one patch for each row of `merged`, with logits."""
+    generator = torch.Generator().manual_seed(0)
+    merged = torch.tensor(rows)
+    target = torch.randint(3, (len(rows), 4, 4, 4), generator=generator)
+    target = torch.stack([row[t] for row, t in zip(merged, target, strict=True)])
+    images = torch.zeros(len(rows), 1, 4, 4, 4)
+    logits = torch.randn(len(rows), 3, 4, 4, 4, generator=generator)
+    return logits, Batch(("a",) * len(rows), images, target, merged)
+
+
+def loss_of(criterion, logits, batch, rows):
+    return criterion(logits[rows], batch.target[rows], batch.merged[rows])
+
+
+@pytest.fixture
+def paper():
+    return resolve("paper")
+
+
+def test_fully_labelled_patches_have_no_exclusion(paper):
+    logits, batch = make(FULL, FULL)
+    expected = REGULAR(logits, batch.target, batch.merged)
+    torch.testing.assert_close(batch_loss(logits, batch, paper)[0], expected)
+    assert not torch.isclose(expected, PARTIAL(logits, batch.target, batch.merged))
+
+
+def test_partly_labelled_patches_have_all_four_losses(paper):
+    logits, batch = make(LIVER_ONLY, LIVER_ONLY)
+    expected = PARTIAL(logits, batch.target, batch.merged)
+    torch.testing.assert_close(batch_loss(logits, batch, paper)[0], expected)
+
+
+def test_a_mixed_batch_is_the_mean_over_its_patches(paper):
+    logits, batch = make(FULL, LIVER_ONLY, LIVER_ONLY)
+    full, partial = loss_of(REGULAR, logits, batch, [0]), loss_of(PARTIAL, logits, batch, [1, 2])
+    torch.testing.assert_close(batch_loss(logits, batch, paper)[0], (full + 2 * partial) / 3)
+
+
+def test_weights_and_options_reach_the_losses():
+    chosen = {"exclusion_weight": 0.5, "class_reduction": "mean", "smooth": 1.0, "epsilon": 0.5}
+    settings = resolve("paper", [f"{key}={value}" for key, value in chosen.items()])
+    logits, batch = make(LIVER_ONLY)
+    expected = MarginalExclusionLoss(**chosen)(logits, batch.target, batch.merged)
+    torch.testing.assert_close(batch_loss(logits, batch, settings)[0], expected)
+
+
+def test_levels_are_weighted_by_their_resolution_and_the_finest_gives_the_terms(paper):
+    logits, batch = make(FULL, LIVER_ONLY)
+    coarse = torch.randn(2, 3, 2, 2, 2)
+    target, images = pool_target(batch.target, 3, (2, 2, 2)), torch.zeros(2, 1, 2, 2, 2)
+    pooled = replace(batch, images=images, target=target)
+    finest, terms = batch_loss(logits, batch, paper)
+    total, found = batch_loss((logits, coarse), batch, paper)
+    expected = (finest + batch_loss(coarse, pooled, paper)[0] / 2) / 1.5
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(found, terms)
+
+
+def test_label_smoothing_reaches_the_loss():
+    logits, batch = make(FULL)
+    smoothed = resolve("paper", ["label_smoothing=0.1", "terms=marginal_cross_entropy"])
+    expected = torch.nn.functional.cross_entropy(logits, batch.target, label_smoothing=0.1)
+    torch.testing.assert_close(batch_loss(logits, batch, smoothed)[0], expected)
+
+
+def test_the_regular_method_takes_what_is_not_labelled_for_background():
+    logits, batch = make(FULL, LIVER_ONLY)
+    expected = REGULAR(logits, batch.target, torch.tensor([FULL, FULL]))
+    regular = resolve("paper", ["method=regular"])
+    torch.testing.assert_close(batch_loss(logits, batch, regular)[0], expected)
+    marginal = batch_loss(logits, batch, resolve("paper"))[0]
+    assert not torch.isclose(expected, marginal)
+
+
+def test_without_a_marginal_weight_only_fully_labelled_patches_have_regular_losses():
+    """Exclusion alone: the ratio 0:1 of Table 5."""
+    alone = MarginalExclusionLoss(marginal_weight=0.0, exclusion_weight=2.0)
+    logits, batch = make(FULL, LIVER_ONLY)
+    full, partial = loss_of(REGULAR, logits, batch, [0]), loss_of(alone, logits, batch, [1])
+    settings = resolve("paper", ["marginal_weight=0"])
+    torch.testing.assert_close(batch_loss(logits, batch, settings)[0], (full + partial) / 2)
+    logits, batch = make(FULL)
+    torch.testing.assert_close(
+        batch_loss(logits, batch, settings)[0], REGULAR(logits, batch.target, batch.merged)
+    )

@@ -1,0 +1,117 @@
+"""Plan: which cases, which scale of intensity, and what cannot be trained on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from manifests.errors import TrainingError
+from manifests.manifest import Manifest
+from manifests.merged import is_full
+from train.planning.plan import annotated_counts, normalisation_of, plan_training
+from train.settings import resolve
+
+
+def edited(manifest, change):
+    cases = [change(c) for c in manifest.cases()]
+    return Manifest.of(cases, manifest.label_space, folder=manifest.folder)
+
+
+def test_the_first_stage_has_the_fully_labelled_cases_only(manifest, settings):
+    plan = plan_training(manifest, settings)
+    assert {c.dataset for c in plan.cases(1)} == {"both"}
+    assert all(is_full(c.merged) for c in plan.cases(1))
+    assert plan.cases(2) == plan.training
+    assert len(plan.training) == 5
+    assert len(plan.validation) == 2
+    assert plan.spacing_mm == (4.0, 4.0, 4.0)
+    assert plan.remarks == ()
+
+
+def test_a_case_whose_labels_were_merged_is_fully_labelled_no_more(manifest, settings):
+    dropped = edited(manifest, lambda c: replace(c, merged=(0, 1, 0)))
+    with pytest.raises(TrainingError, match=r"none of 5 .*--set stage_epochs=0,4"):
+        plan_training(dropped, settings)
+    plan = plan_training(dropped, resolve("tiny", ["stage_epochs=0,4"]))
+    assert plan.remarks == ("no training case annotates spleen: the network will not learn it",)
+
+
+def test_exclusion_alone_needs_a_fully_labelled_case(manifest):
+    alone = ["stage_epochs=0,4", "marginal_weight=0"]
+    assert plan_training(manifest, resolve("tiny", alone)).training
+    with pytest.raises(TrainingError, match="exclusion alone teaches no class"):
+        plan_training(manifest, resolve("tiny", [*alone, "datasets=liver_only"]))
+
+
+def test_datasets_restrict_training_and_validation(manifest):
+    plan = plan_training(manifest, resolve("tiny", ["datasets=both"]))
+    assert {c.dataset for c in (*plan.training, *plan.validation)} == {"both"}
+    with pytest.raises(TrainingError, match=r"names none, .*expected some of both, liver_only"):
+        plan_training(manifest, resolve("tiny", ["datasets=both,none"]))
+
+
+def test_without_training_cases_the_splits_are_told(manifest, settings):
+    nothing = edited(manifest, lambda c: replace(c, split=None if c.split == "train" else c.split))
+    with pytest.raises(TrainingError, match=r"got 5 unassigned, 2 validation; .*marginalia split"):
+        plan_training(nothing, settings)
+
+
+def test_a_case_that_tells_no_class_apart_is_set_aside(manifest, settings):
+    def forget(case):
+        return replace(case, merged=(0, 0, 0)) if case.case_id == "liver_only/4" else case
+
+    plan = plan_training(edited(manifest, forget), settings)
+    assert len(plan.training) == 4
+    assert plan.remarks == (
+        "1 training cases tell no class apart and are set aside: ['liver_only/4']",
+    )
+
+
+def test_without_validation_cases_the_plan_says_so(manifest, settings):
+    plan = plan_training(edited(manifest, lambda c: replace(c, split="train")), settings)
+    assert plan.remarks == ("no validation cases: the best checkpoint is the last",)
+
+
+def test_cases_of_two_spacings_are_refused(manifest, settings):
+    def stretch(case):
+        return replace(case, spacing_mm=(4.0, 4.0, 5.0)) if case.dataset == "both" else case
+
+    with pytest.raises(TrainingError, match="expected cases of one spacing"):
+        plan_training(edited(manifest, stretch), settings)
+
+
+def test_normalisation_is_the_average_over_cases(manifest):
+    case = next(manifest.cases())
+    cases = [
+        replace(
+            case,
+            foreground_hu_low=low,
+            foreground_hu_high=low + 100,
+            foreground_hu_mean=mean,
+            foreground_hu_std=std,
+        )
+        for low, mean, std in ((0.0, 10.0, 3.0), (20.0, 18.0, 3.0), (np.nan, np.nan, np.nan))
+    ]
+    scale = normalisation_of(cases)
+    assert (scale.low_hu, scale.high_hu, scale.mean_hu) == (10, 110, 14)
+    # within each case 3, and the means lie 4 from their mean: 3, 4, 5
+    assert scale.std_hu == pytest.approx(5)
+    with pytest.raises(TrainingError, match="none of 1 training cases has intensities"):
+        normalisation_of(cases[2:])
+
+
+def test_cases_that_annotate_a_class_are_counted(manifest, settings):
+    plan = plan_training(manifest, settings)
+    assert annotated_counts(plan.training, manifest.label_space) == {"liver": 5, "spleen": 2}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"merged": (0, 1, 0)}, {"label_sha256": "1"}, {"split": "test"}]
+)
+def test_the_digest_follows_what_decides_the_numbers(manifest, settings, changes):
+    def change(case):
+        return replace(case, **changes) if case.case_id == "both/0" else case
+
+    one = plan_training(manifest, settings).manifest_sha256
+    assert one == plan_training(edited(manifest, lambda c: c), settings).manifest_sha256
+    assert one != plan_training(edited(manifest, change), settings).manifest_sha256

@@ -1,0 +1,191 @@
+"""Intensity augmentation of one normalised image: noise, blur, brightness and so on, as drawn.
+
+Source: nnU-Net's default trainer, in its order.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from train.augmentation.draws import draw, draw_factor
+from train.augmentation.settings import AugmentationSettings
+from train.boxes import PatchGrid, Triple
+from train.shapes import ImagePatch
+
+_BLUR_RADIUS = 3  # standard deviations
+_LEAST_RANGE = 1e-7
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise: its standard deviation, and the seed that says it voxel by voxel."""
+
+    std: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class IntensityChange:
+    """What is done to one image, in this order; none leaves it.
+
+    Attributes:
+        noise: Is added.
+        blur: Standard deviation of a Gaussian along z, y, x, in voxels.
+        brightness: Factor on the normalised intensity.
+        contrast: Factor on the distance from the image's mean, within the image's range.
+        low_resolution: Voxels along z, y, x that the image is reduced to, and brought back from.
+        inverted_gamma: Exponent on the negative of the image, whose mean and deviation stay.
+        gamma: Exponent on the image, whose mean and deviation stay.
+    """
+
+    noise: Noise | None = None
+    blur: tuple[float, float, float] | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    low_resolution: Triple | None = None
+    inverted_gamma: float | None = None
+    gamma: float | None = None
+
+
+def draw_intensity(
+    settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
+) -> IntensityChange:
+    """Draw the changes of one image."""
+    std = draw(settings.noise, generator)
+    seed = int(generator.integers(2**32))
+    return IntensityChange(
+        noise=None if std is None else Noise(std, seed),
+        blur=_draw_blur(settings, generator),
+        brightness=draw_factor(settings.brightness, generator),
+        contrast=draw_factor(settings.contrast, generator),
+        low_resolution=_draw_low_resolution(settings, grid, generator),
+        inverted_gamma=draw_factor(settings.inverted_gamma, generator),
+        gamma=draw_factor(settings.gamma, generator),
+    )
+
+
+def apply_intensity(image: ImagePatch, change: IntensityChange) -> ImagePatch:
+    """Change a normalised image, on the device where it is; what came in is left as it was."""
+    for name, step in _STEPS.items():
+        value = getattr(change, name)
+        if value is not None:
+            image = step(image, value)
+    return image
+
+
+def gaussian_field(size_zyx: Triple, seed: int, device: torch.device) -> ImagePatch:
+    """Standard normal noise that is the same on every device, voxel by voxel.
+
+    A device's own generator would give other numbers on a GPU, and carrying numbers over from the
+    CPU would cost more than the rest of the augmentation.
+
+    Source: Box and Muller 1958, on a hash of seed and voxel (Ellis's integer hash prospector).
+    """
+    voxels = math.prod(size_zyx)
+    pairs = torch.arange((voxels + 1) // 2, device=device)
+    first = _hash(_hash(pairs) ^ seed)
+    second = _hash(first ^ 0x9E3779B9)
+    radius = torch.sqrt(-2 * torch.log((first.float() + 1) / 2**32))
+    angle = second.float() * (2 * math.pi / 2**32)
+    both = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)])
+    return both.reshape(-1)[:voxels].reshape(size_zyx)
+
+
+def _hash(numbers: Tensor) -> Tensor:
+    """Scramble whole numbers of 32 bits, which lie in 64 so that no product overflows."""
+    mixed = numbers ^ (numbers >> 16)
+    mixed = (mixed * 0x21F0AAAD) & 0xFFFFFFFF
+    mixed = mixed ^ (mixed >> 15)
+    mixed = (mixed * 0x735A2D97) & 0xFFFFFFFF
+    return mixed ^ (mixed >> 15)
+
+
+def _add_noise(image: ImagePatch, noise: Noise) -> ImagePatch:
+    z, y, x = image.shape
+    return image + gaussian_field((z, y, x), noise.seed, image.device) * noise.std
+
+
+def _blur(image: ImagePatch, std: tuple[float, float, float]) -> ImagePatch:
+    for axis, std_voxels in enumerate(std):
+        image = _blur_along(image, axis, std_voxels)
+    return image
+
+
+def _blur_along(image: ImagePatch, axis: int, std_voxels: float) -> ImagePatch:
+    # a sum of shifted images: convolutions on a GPU round to ten bits unless told otherwise
+    radius = math.ceil(_BLUR_RADIUS * std_voxels)
+    weights = [math.exp(-0.5 * (n / std_voxels) ** 2) for n in range(-radius, radius + 1)]
+    size = image.shape[axis]
+    before = image.narrow(axis, 0, 1).expand(*(radius if a == axis else -1 for a in range(3)))
+    after = image.narrow(axis, size - 1, 1).expand(*(radius if a == axis else -1 for a in range(3)))
+    padded = torch.cat([before, image, after], axis)
+    blurred = torch.zeros_like(image)
+    for shift, weight in enumerate(weights):
+        blurred.add_(padded.narrow(axis, shift, size), alpha=weight / sum(weights))
+    return blurred
+
+
+def _brighten(image: ImagePatch, factor: float) -> ImagePatch:
+    return image * factor
+
+
+def _stretch(image: ImagePatch, factor: float) -> ImagePatch:
+    least, most = torch.aminmax(image)
+    mean = image.mean()
+    return ((image - mean) * factor + mean).clamp(least, most)
+
+
+def _reduce(image: ImagePatch, size_zyx: Triple) -> ImagePatch:
+    reduced = functional.interpolate(image[None, None], size_zyx, mode="nearest-exact")
+    return functional.interpolate(reduced, list(image.shape), mode="trilinear")[0, 0]
+
+
+def _bend_negative(image: ImagePatch, exponent: float) -> ImagePatch:
+    return -_bend(-image, exponent)
+
+
+def _bend(image: ImagePatch, exponent: float) -> ImagePatch:
+    least, most = torch.aminmax(image)
+    extent = most - least
+    bent = ((image - least) / extent.clamp(min=_LEAST_RANGE)) ** exponent * extent + least
+    rescaled = (bent - bent.mean()) / bent.std().clamp(min=_LEAST_RANGE)
+    return rescaled * image.std() + image.mean()
+
+
+_STEPS: MappingProxyType[str, Callable[[ImagePatch, Any], ImagePatch]] = MappingProxyType(
+    {
+        "noise": _add_noise,
+        "blur": _blur,
+        "brightness": _brighten,
+        "contrast": _stretch,
+        "low_resolution": _reduce,
+        "inverted_gamma": _bend_negative,
+        "gamma": _bend,
+    }
+)
+
+
+def _draw_blur(
+    settings: AugmentationSettings, generator: np.random.Generator
+) -> tuple[float, float, float] | None:
+    _, least, most = settings.blur
+    z, y, x = generator.uniform(least, most, 3).tolist()
+    return None if draw(settings.blur, generator) is None else (z, y, x)
+
+
+def _draw_low_resolution(
+    settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
+) -> Triple | None:
+    """A size; few slices are left as they are."""
+    scale = draw(settings.low_resolution, generator)
+    if scale is None:
+        return None
+    z, y, x = (max(1, round(n * scale)) for n in grid.size_zyx)
+    return (grid.size_zyx[0] if grid.is_flat else z), y, x

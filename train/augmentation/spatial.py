@@ -1,0 +1,192 @@
+"""Spatial augmentation: rotation, scaling and elastic deformation as one resampling.
+
+It is drawn first, as a map from a patch's voxels to those of the volume. The box that the map needs
+is then cut, so that nothing that the volume holds is made up.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
+
+from train.augmentation.draws import draw
+from train.augmentation.settings import CONTROL_SPACING_MM, AugmentationSettings
+from train.boxes import Box, PatchGrid, Placement, SpacingZYX, Triple
+from train.shapes import ImagePatch, ImageVoxels, LabelPatch, LabelVoxels
+
+_SPLINE_DEGREE = 3
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A map from a patch to the volume.
+
+    What comes to lie at p, counted from the voxel that the patch was to be centred on, is taken
+    from `matrix @ p + bend(p) - bend(0)`, counted from the same voxel.
+
+    Attributes:
+        matrix: Voxels to voxels, both in the order z, y, x [3, 3].
+        controls: Control points of the cubic B-spline `bend`, in voxels along z, y, x
+            [3, z, y, x]; none without elastic deformation.
+        spacing_zyx: In mm; the control points are `CONTROL_SPACING_MM` apart.
+    """
+
+    matrix: np.ndarray
+    controls: np.ndarray | None
+    spacing_zyx: SpacingZYX
+
+    def source_box(self, patch: Box, centre_zyx: Triple) -> Box:
+        """The box of the volume that holds all that a patch is made from."""
+        first = np.array(patch.start_zyx) - centre_zyx
+        last = first + patch.size_zyx - 1
+        ends = np.stack([self.matrix * first, self.matrix * last])
+        # a B-spline never goes beyond its control points
+        bend = 0 if self.controls is None else 2 * np.abs(self.controls).max(axis=(1, 2, 3))
+        # one voxel more on either side, for rounding
+        start = np.floor(centre_zyx + ends.min(0).sum(1) - bend).astype(int) - 1
+        stop = np.ceil(centre_zyx + ends.max(0).sum(1) + bend).astype(int) + 2
+        z, y, x = start.tolist()
+        depth, height, width = (stop - start).tolist()
+        return Box((z, y, x), (depth, height, width))
+
+
+def draw_warp(
+    settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
+) -> Warp | None:
+    """Draw the map of one patch; none if it stays as it is.
+
+    Angles are those of the patient, whatever the spacing. A patch of few slices is turned, scaled
+    and deformed within them only.
+
+    Source: nnU-Net, whose angles are those of the voxels.
+    """
+    turn = _draw_rotation(settings, grid, generator)
+    scale = draw(settings.scaling, generator)
+    controls_mm = _draw_controls(settings, grid, generator)
+    if turn is None and scale is None and controls_mm is None:
+        return None
+    zoom = np.full(3, scale or 1.0)
+    if grid.is_flat:
+        zoom[0] = 1.0
+    spacing = np.array(grid.spacing_zyx)
+    matrix_mm = (np.eye(3) if turn is None else turn) * zoom
+    return Warp(
+        matrix=matrix_mm * spacing / spacing[:, None],
+        controls=None if controls_mm is None else controls_mm / spacing[:, None, None, None],
+        spacing_zyx=grid.spacing_zyx,
+    )
+
+
+def resample(
+    image: ImageVoxels, label: LabelVoxels, warp: Warp, *, placement: Placement, outside: float
+) -> tuple[ImagePatch, LabelPatch]:
+    """Make a patch from the part of its source box that lies within the volume.
+
+    Args:
+        image: The part's intensities.
+        label: The part's class ids.
+        warp: From the patch to the volume.
+        placement: Where both come from.
+        outside: Intensity beyond the part; the class id there is 0.
+
+    Returns:
+        Intensities, and the class ids of the nearest voxels, since they are names and no numbers.
+    """
+    grid = _grid(warp, placement, image.device)
+    # what lies outside is 0 to PyTorch
+    resampled = _sample(image - outside, grid, "bilinear") + outside
+    return resampled, _sample(label.float(), grid, "nearest").to(label.dtype)
+
+
+def _sample(voxels: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return functional.grid_sample(
+        voxels[None, None], grid, mode=mode, padding_mode="zeros", align_corners=False
+    )[0, 0]
+
+
+def _draw_rotation(
+    settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
+) -> np.ndarray | None:
+    """A rotation matrix in the order z, y, x, or none."""
+    probability, least, most = settings.rotation
+    degrees = generator.uniform(least, most, 3)  # about z, y, x
+    if generator.random() >= probability:
+        return None
+    if grid.is_flat:
+        degrees[1:] = 0.0
+    # scipy's vectors are x, y, z
+    return Rotation.from_euler("ZYX", degrees, degrees=True).as_matrix()[::-1, ::-1]
+
+
+def _draw_controls(
+    settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
+) -> np.ndarray | None:
+    """Displacements of the control points in mm along z, y, x, or none."""
+    most_mm = draw(settings.elastic, generator)
+    own = np.random.default_rng(generator.integers(2**63))  # what follows is drawn as without it
+    if most_mm is None:
+        return None
+    points = [
+        _cells(n, mm) + _SPLINE_DEGREE
+        for n, mm in zip(grid.size_zyx, grid.spacing_zyx, strict=True)
+    ]
+    controls_mm = own.uniform(-most_mm, most_mm, (3, *points))
+    if grid.is_flat:
+        controls_mm[0] = 0.0
+    return controls_mm
+
+
+def _cells(voxels: int, spacing_mm: float) -> int:
+    return max(1, math.ceil((voxels - 1) * spacing_mm / CONTROL_SPACING_MM))
+
+
+def _grid(warp: Warp, placement: Placement, device: torch.device) -> Tensor:
+    """Where to sample, as `grid_sample` wants it [1, z, y, x, 3]: -1 to 1 from edge to edge."""
+    patch, inside = placement.patch, placement.inside
+    size, there = np.array(patch.size_zyx), np.array(inside.size_zyx)
+    z, y, x = pivot = np.array(placement.centre_zyx) - patch.start_zyx
+    middle = warp.matrix @ ((size - 1) / 2 - pivot) + placement.centre_zyx - inside.start_zyx
+    # both from edge to edge: half a size to get to voxels, two over a size to get from them
+    linear = warp.matrix * size / there[:, None]
+    theta = np.concatenate([linear, ((2 * middle + 1) / there - 1)[:, None]], axis=1)
+    # PyTorch's vectors are x, y, z
+    theta[:, :3] = theta[::-1, 2::-1]
+    theta[:, 3] = theta[::-1, 3]
+    affine = torch.from_numpy(theta.astype(np.float32)).to(device, non_blocking=True)
+    grid = functional.affine_grid(affine[None], [1, 1, *patch.size_zyx], align_corners=False)
+    if warp.controls is not None:
+        bend = _bend(warp, patch.size_zyx, device)  # 3 z y x
+        bend = bend - bend[:, z, y, x][:, None, None, None]
+        scale = torch.from_numpy((2 / there).astype(np.float32)).to(device, non_blocking=True)
+        grid = grid + (bend.permute(1, 2, 3, 0) * scale).flip(-1)
+    return grid
+
+
+def _bend(warp: Warp, size_zyx: Triple, device: torch.device) -> Tensor:
+    """The displacement of each voxel of a patch, in voxels along z, y, x [3, z, y, x]."""
+    bend = torch.from_numpy(warp.controls).float().to(device, non_blocking=True)
+    equations = ("czyx,nz->cnyx", "czyx,ny->cznx", "czyx,nx->czyn")
+    for equation, n, mm in zip(equations, size_zyx, warp.spacing_zyx, strict=True):
+        weights = torch.from_numpy(_spline_weights(n, mm)).float().to(device, non_blocking=True)
+        bend = torch.einsum(equation, bend, weights)
+    return bend
+
+
+def _spline_weights(voxels: int, spacing_mm: float) -> np.ndarray:
+    """Each control point's weight at each voxel of an axis [voxels, points].
+
+    Source: the uniform cubic B-spline.
+    """
+    cells = _cells(voxels, spacing_mm)
+    where = np.arange(voxels) * spacing_mm / CONTROL_SPACING_MM
+    first = np.minimum(where.astype(int), cells - 1)
+    t = where - first
+    weights = np.zeros((voxels, cells + _SPLINE_DEGREE))
+    basis = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    for offset, values in enumerate(basis):
+        weights[np.arange(voxels), first + offset] = values / 6
+    return weights

@@ -1,0 +1,130 @@
+"""Checkpoints: one safetensors file each, which can hold numbers and text but no code.
+
+Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one),
+`optimiser/<parameter>/<what>` and `objective/...` (what the method remembers beside the weights, if
+it does); all else is one JSON text in the file's metadata. A digest over both tells damage from
+what was written.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn, optim
+
+from manifests.atomic import whole_file
+from manifests.errors import CheckpointError, explain
+from train.checkpoints.header import Header
+
+FORMAT = "marginalia checkpoint 1"
+FOLDER = "checkpoints"
+SUFFIX = ".safetensors"
+NETWORK, AVERAGE, OPTIMISER, OBJECTIVE = "network/", "average/", "optimiser/", "objective/"
+Which = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: The file.
+        header: All that is not a tensor.
+        tensors: By name.
+    """
+
+    path: Path
+    header: Header
+    tensors: dict[str, Tensor]
+
+
+def checkpoint_path(run: Path, which: Which) -> Path:
+    """Where a run keeps its best or its last checkpoint."""
+    return run / FOLDER / f"{which}{SUFFIX}"
+
+
+def save_checkpoint(
+    path: Path,
+    header: Header,
+    network: nn.Module,
+    optimiser: optim.Optimizer | None,
+    *,
+    average: nn.Module | None = None,
+    objective: nn.Module | None = None,
+) -> None:
+    """Write a checkpoint as a whole file; without the optimiser, it can predict but not go on."""
+    tensors: dict[str, Tensor] = {NETWORK + n: p for n, p in parameters_of(network).items()}
+    for prefix, module in ((AVERAGE, average), (OBJECTIVE, objective)):
+        if module:
+            tensors |= {prefix + n: p for n, p in parameters_of(module).items()}
+    for name, parameter in parameters_of(network).items():
+        state = optimiser.state.get(parameter, {}) if optimiser else {}
+        for what, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{OPTIMISER}{name}/{what}"] = value
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    text = header.model_dump_json()
+    metadata = {"format": FORMAT, "header": text, "sha256": _digest(text, tensors)}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in it is executed.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or no checkpoint of this format.
+    """
+    if not path.is_file():
+        msg = f"no checkpoint at {path}: train first, or name a run's folder or a {SUFFIX} file"
+        raise CheckpointError(msg)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            # before any tensor is read: a file of another kind may be large
+            _check_format(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        msg = (
+            f"{path} is no checkpoint that can be read: expected a whole {SUFFIX} file, got "
+            f"{error}; use another checkpoint of the run"
+        )
+        raise CheckpointError(msg) from error
+    if metadata.get("sha256") != _digest(metadata["header"], tensors):
+        msg = (
+            f"{path} is damaged or was changed: its content does not give the SHA-256 that was "
+            f"written with it ({metadata.get('sha256')}); use another checkpoint of the run"
+        )
+        raise CheckpointError(msg)
+    try:
+        header = Header.model_validate_json(metadata["header"])
+    except ValidationError as error:
+        raise CheckpointError(explain(error, f"the header of checkpoint {path}")) from error
+    return Checkpoint(path, header, tensors)
+
+
+def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
+    """A network's parameters by name, each once: DynUNet holds its blocks under two names."""
+    return dict(network.named_parameters())
+
+
+def _check_format(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT or "header" not in metadata:
+        msg = (
+            f"{path}: expected format {FORMAT!r}, got {metadata.get('format', 'none')!r}; use the "
+            f"marginalia that wrote it, or train again"
+        )
+        raise CheckpointError(msg)
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""Header: all of a checkpoint that is not a tensor."""
+
+import math
+from dataclasses import astuple
+from importlib.metadata import version
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from manifests.label_space import LabelSpace
+from train.model import Normalisation
+from train.networks.network import NetworkSettings
+from train.settings import TrainSettings
+
+_Millimetres = Annotated[float, Field(gt=0)]
+
+
+class Header(BaseModel):
+    """All of a checkpoint that is not a tensor.
+
+    Attributes:
+        label_space: The N classes.
+        settings: The training's.
+        normalisation: From Hounsfield units to the network's input.
+        spacing_mm: Spacing along x, y, z.
+        manifest_sha256: Digest of what the training used of its manifest.
+        losses: Mean loss of each whole epoch so far.
+        step: Batches of those epochs.
+        batch_losses: Loss and terms of each batch of an epoch that a signal cut short.
+        best_score: Best mean validation Dice so far, if there was a validation.
+        versions: Version of each package that decides the numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    label_space: LabelSpace
+    settings: TrainSettings
+    normalisation: Normalisation
+    spacing_mm: tuple[_Millimetres, _Millimetres, _Millimetres]
+    manifest_sha256: str
+    losses: tuple[float, ...]
+    step: int
+    best_score: float | None
+    batch_losses: tuple[tuple[float, ...], ...] = ()
+    versions: dict[str, str] = Field(
+        default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Header":
+        scale = self.normalisation
+        if not (scale.std_hu > 0 and all(map(math.isfinite, astuple(scale)))):
+            msg = f"expected finite numbers and a std_hu above 0, got {scale}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Epochs so far."""
+        return len(self.losses)
+
+    @property
+    def network(self) -> NetworkSettings:
+        """The network's form."""
+        return NetworkSettings.of(self.settings, self.spacing_mm)

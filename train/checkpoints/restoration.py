@@ -1,0 +1,150 @@
+"""Restoration: networks, optimisers and what a method remembers, as a checkpoint has them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from manifests.errors import CheckpointError
+from train.checkpoints.checkpoint import (
+    AVERAGE,
+    NETWORK,
+    OBJECTIVE,
+    OPTIMISER,
+    Checkpoint,
+    Which,
+    checkpoint_path,
+    load_checkpoint,
+    parameters_of,
+)
+from train.methods.table import new_network
+from train.model import Model
+
+_STEP = "step"  # Adam counts its steps in a scalar
+
+
+def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
+    """The trained network of a run's folder or of a checkpoint file, ready to predict on the CPU.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it cannot be used.
+    """
+    path = checkpoint_path(run_or_file, which) if run_or_file.is_dir() else run_or_file
+    checkpoint = load_checkpoint(path)
+    header = checkpoint.header
+    # without memory at first: the file may claim any size, and is believed when its tensors agree
+    with torch.device("meta"):
+        network = new_network(header.network, len(header.label_space))
+    check_network(checkpoint, network)
+    network.to_empty(device="cpu")
+    restore_network(checkpoint, network)
+    return Model(
+        network.eval(),
+        header.label_space,
+        header.normalisation,
+        header.spacing_mm,
+        header.settings.patch_size_zyx,
+        tuple(a for a, share in enumerate(header.settings.augmentation.mirror_zyx) if share),
+        header.settings.precision,
+    )
+
+
+def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = NETWORK) -> None:
+    """Compare names, shapes and types of a checkpoint's weights with a network's.
+
+    Raises:
+        CheckpointError: They differ.
+    """
+    expected = {prefix + n: _form(p) for n, p in parameters_of(network).items()}
+    got = {n: _form(t) for n, t in checkpoint.tensors.items() if n.startswith(prefix)}
+    _check_forms(checkpoint.path, expected, got)
+
+
+def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = NETWORK) -> None:
+    """Give a network the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: They do not fit.
+    """
+    check_network(checkpoint, network, prefix=prefix)
+    with torch.no_grad():
+        for name, parameter in parameters_of(network).items():
+            parameter.copy_(checkpoint.tensors[prefix + name])
+
+
+def restore_average(checkpoint: Checkpoint, average: nn.Module) -> None:
+    """Give the weights' moving average that of a checkpoint.
+
+    Raises:
+        CheckpointError: They do not fit, or the checkpoint has none.
+    """
+    restore_network(checkpoint, average, prefix=AVERAGE)
+
+
+def restore_objective(checkpoint: Checkpoint, objective: nn.Module) -> None:
+    """Give a method what it remembered when a checkpoint was written.
+
+    Raises:
+        CheckpointError: It does not fit.
+    """
+    restore_network(checkpoint, objective, prefix=OBJECTIVE)
+
+
+def restore_optimiser(
+    checkpoint: Checkpoint, optimiser: optim.Optimizer, network: nn.Module
+) -> None:
+    """Give an optimiser of `network` the momenta of a checkpoint.
+
+    Raises:
+        CheckpointError: They do not fit.
+    """
+    states: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in checkpoint.tensors.items():
+        if name.startswith(OPTIMISER):
+            owner, _, what = name.removeprefix(OPTIMISER).rpartition("/")
+            states.setdefault(owner, {})[what] = tensor
+    parameters = parameters_of(network)
+    _check_forms(checkpoint.path, *_optimiser_forms(parameters, states))
+    # in the order of the parameters, which is how an optimiser names them
+    saved: dict[str, Any] = optimiser.state_dict()
+    saved["state"] = {
+        index: {what: _laid_out(tensor, parameter) for what, tensor in states[name].items()}
+        for index, (name, parameter) in enumerate(parameters.items())
+        if name in states
+    }
+    optimiser.load_state_dict(saved)
+
+
+def _form(tensor: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
+    return tuple(tensor.shape), tensor.dtype
+
+
+def _laid_out(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+    # as the parameter lies in memory: on another path through it, sums may round differently
+    return torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
+
+
+def _optimiser_forms(
+    parameters: dict[str, nn.Parameter], states: dict[str, dict[str, Tensor]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The forms that an optimiser's tensors should have, and those that they have."""
+    got = {f"{name}/{w}": _form(t) for name, state in states.items() for w, t in state.items()}
+    expected = {
+        f"{name}/{what}": ((), torch.float32) if what == _STEP else _form(parameter)
+        for name, parameter in parameters.items()
+        for what in states.get(name, {})
+    }
+    return expected, got
+
+
+def _check_forms(path: Path, expected: dict[str, Any], got: dict[str, Any]) -> None:
+    wrong = sorted(n for n in expected.keys() | got.keys() if expected.get(n) != got.get(n))
+    if wrong:
+        first = wrong[0]
+        msg = (
+            f"{path}: {len(wrong)} tensors do not fit the network that its settings describe; "
+            f"{first}: expected {expected.get(first, 'none')}, got {got.get(first, 'none')}; "
+            f"use another checkpoint of the run"
+        )
+        raise CheckpointError(msg)

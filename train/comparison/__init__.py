@@ -1,0 +1,1 @@
+"""Comparison: evaluated runs side by side, with tests, tables and the worst cases."""

@@ -1,0 +1,66 @@
+"""The command: compare."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from train.console import console, say
+from train.scoring.commands import Split
+
+app = typer.Typer()
+
+
+@app.command("compare")
+def compare_command(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folders of evaluated runs or of scores; NAME=FOLDER gives one another name.",
+        ),
+    ],
+    *,
+    split: Split = "test",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Table to show: dice, iou, hausdorff_mm, hd95_mm, assd_mm or nsd."),
+    ] = None,
+    against: Annotated[
+        str, typer.Option(metavar="NAME", help="Test against this run, or best; else the first.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for tables, worst cases, pictures.")
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Worst cases to list, and draw to --out.")] = 5,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="MANIFEST", help="Where the cases to draw are, if it was moved."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+) -> None:
+    """Compare evaluated runs: tables as in the paper, intervals, p-values and the worst cases."""
+    from train.comparison.comparison import compare
+    from train.comparison.files import write_comparison
+    from train.comparison.tables import comparison_table, worst_table
+    from train.comparison.worst import draw_worst, worst_cases
+    from train.scoring.metrics import METRICS
+    from train.scoring.runs import open_runs
+
+    shown = metric or ["dice", "hausdorff_mm"]
+    if unknown := set(shown) - set(METRICS):
+        msg = f"no metric {unknown}; expected some of {', '.join(METRICS)}"
+        raise typer.BadParameter(msg, param_hint="'--metric'")
+    opened = open_runs(runs, split=split)
+    comparison = compare({run.name: run.scores for run in opened}, against=against, seed=seed)
+    for name in comparison.metrics:
+        if name in shown:
+            console.print(comparison_table(comparison, name))
+    cases = worst_cases(opened, worst)
+    if cases:
+        console.print(worst_table(cases, comparison.names))
+    if out is not None:
+        write_comparison(comparison, opened, cases, out)
+        for line in draw_worst(cases, opened, manifest, out / "overlays"):
+            say(line)
+        say(f"tables of all metrics, with every number behind them: {out}")

@@ -1,0 +1,112 @@
+"""Deep supervision: the loss at several resolutions of a network's decoder, with merged classes."""
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from manifests.errors import TrainingError
+from train.losses.marginal_exclusion import MarginalExclusionLoss
+from train.shapes import CoarseTarget, LevelLogits, Merged, PerSample, Scalar, Target
+
+_POOL = {
+    1: functional.adaptive_max_pool1d,
+    2: functional.adaptive_max_pool2d,
+    3: functional.adaptive_max_pool3d,
+}
+
+
+def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> CoarseTarget:
+    """Bring representatives to a lower resolution such that no thin structure is lost.
+
+    A coarse voxel takes the foreground class among its voxels that is rarest in the sample (of two
+    as rare, the higher id), and background only where there is nothing else: what is one voxel
+    thin stays connected at any resolution, which neither nearest neighbours nor a majority would
+    keep. The price is that structures grow outwards by less than a coarse voxel; the weights of
+    the coarse levels are small, and the finest level sees the labels as they are.
+
+    Args:
+        target: Representatives [B, *space].
+        num_classes: N.
+        size: Of the coarse space, at most that of the target along each axis.
+
+    Raises:
+        TrainingError: `size` does not fit the target.
+    """
+    space = target.shape[1:]
+    if len(size) != len(space) or any(not 0 < n <= m for n, m in zip(size, space, strict=True)):
+        msg = (
+            f"cannot pool labels of {tuple(space)} voxels to {tuple(size)}: expected no larger axis"
+        )
+        raise TrainingError(msg)
+    if tuple(size) == tuple(space):
+        return target
+    labels = target.flatten(1).long()
+    counts = torch.stack([(labels == n).sum(1) for n in range(num_classes)], 1)
+    counts[:, 0] = labels.shape[1] + 1  # background gives way to all
+    by_rank = counts.argsort(dim=1, descending=True, stable=True)  # class of each rank
+    rank = by_rank.argsort(dim=1)  # rank of each class: the rarer, the higher
+    ranks = rank.gather(1, labels).view_as(target).float()
+    pooled = _POOL[len(space)](ranks, tuple(size)).long()
+    return by_rank.gather(1, pooled.flatten(1)).view_as(pooled).to(target.dtype)
+
+
+def mean_over_levels(
+    levels: Sequence[LevelLogits],
+    target: Target,
+    loss_of: Callable[[LevelLogits, CoarseTarget], Scalar],
+) -> Scalar:
+    """The mean of a loss over levels, with weights 1, 1/2, 1/4, ...
+
+    Args:
+        levels: Logits, the finest first.
+        target: Representatives [B, *space] at full resolution.
+        loss_of: Of the logits and the pooled labels of one level.
+
+    Raises:
+        TrainingError: There is no level, or one that is finer than the labels.
+
+    Source: nnU-Net, Isensee et al., Nature Methods 18 (2021); the pooling of labels is ours.
+    """
+    if not levels:
+        msg = "expected the logits of at least one level, got none"
+        raise TrainingError(msg)
+    weights = [0.5**level for level in range(len(levels))]
+    losses = [
+        weight * loss_of(logits, pool_target(target, logits.shape[1], logits.shape[2:]))
+        for weight, logits in zip(weights, levels, strict=True)
+    ]
+    return torch.stack(losses).sum() / sum(weights)
+
+
+@final
+class DeepSupervision(nn.Module):
+    """A loss of several levels: see `mean_over_levels`."""
+
+    def __init__(self, loss: MarginalExclusionLoss) -> None:
+        """Keep the loss of a single level."""
+        super().__init__()
+        self.loss = loss
+
+    def forward(
+        self,
+        levels: Sequence[LevelLogits],
+        target: Target,
+        merged: Merged,
+        *,
+        exclusion_of_sample: PerSample | None = None,
+    ) -> Scalar:
+        """Return the mean loss over the logits of each level, for labels at full resolution.
+
+        Raises:
+            TrainingError: There is no level, or one that is finer than the labels.
+        """
+        return mean_over_levels(
+            levels,
+            target,
+            lambda logits, pooled: self.loss(
+                logits, pooled, merged, exclusion_of_sample=exclusion_of_sample
+            ),
+        )

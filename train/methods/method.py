@@ -1,0 +1,84 @@
+"""Method: what a way to learn from partial labels decides, and nothing else."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor, nn
+
+from manifests.case import Case
+from train.networks.network import build_network
+from train.patches.sampler import Batch
+from train.settings import TrainSettings
+from train.shapes import Logits, Merged, Scalar, Target
+
+Network = Callable[..., Tensor]
+LabelSetLoss = Callable[[Logits, Target, Merged], Scalar]
+
+
+class Objective(nn.Module, ABC):
+    """The loss of a batch, and what it remembers: its parameters, which checkpoints keep.
+
+    Attributes:
+        terms: Names of what a loss is made of, in the order of the log.
+    """
+
+    terms: tuple[str, ...]
+
+    @abstractmethod
+    def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
+        """The loss of a batch, a mean over its patches, and its terms by name, not weighted.
+
+        Args:
+            network: In training mode.
+            batch: Its images and labels are where the network is.
+        """
+
+    def start_epoch(self, network: nn.Module) -> None:
+        """Look at the network, as it predicts, before it learns from an epoch's first batch."""
+
+    def step(self) -> None:
+        """Step along the gradients of the objective's own parameters, after the network's step."""
+
+
+@final
+class LabelSetObjective(Objective):
+    """One loss of logits, representatives and merged classes, which remembers nothing."""
+
+    def __init__(self, term: str, loss: LabelSetLoss) -> None:
+        """Keep the loss and the name that the log has for it."""
+        super().__init__()
+        self.terms = (term,)
+        self.of_logits = loss
+
+    def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
+        """The loss of the network's logits."""
+        logits = network(batch.images)
+        value = self.of_logits(logits, batch.target, batch.merged.to(logits.device))
+        return value, {self.terms[0]: value}
+
+
+def accept(_settings: TrainSettings, _cases: Sequence[Case]) -> None:
+    """Have nothing against a training."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to learn from partial labels.
+
+    Attributes:
+        objective: Makes the loss from the settings, the training's cases and the new network.
+        network: Makes the network from its form, the number N of classes and a seed, as does
+            `build_network`. In evaluation mode it maps images [B, 1, z, y, x] of any size to logits
+            [B, N, z, y, x], whose softmax is averaged over windows; in training mode to what the
+            objective expects. All that it keeps are parameters.
+        deep_supervision: Whether the objective takes logits of several levels; otherwise the
+            network never makes them.
+        check: Raises a TrainingError where it cannot learn from the cases as the settings ask.
+    """
+
+    objective: Callable[[TrainSettings, Sequence[Case], nn.Module], Objective]
+    network: Callable[..., nn.Module] = build_network
+    deep_supervision: bool = False
+    check: Callable[[TrainSettings, Sequence[Case]], None] = accept

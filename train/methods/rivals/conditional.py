@@ -1,0 +1,127 @@
+"""Conditional network: one binary answer, about the class that it is asked for.
+
+Source: Dmitriev and Kaufman, "Learning multi-class segmentations from single-class datasets", CVPR
+2019.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from manifests.case import Case
+from train.methods.method import Method, Network, Objective
+from train.methods.rivals.foreground import (
+    TERMS,
+    binary_terms,
+    check_classes,
+    known_foreground,
+    with_background,
+)
+from train.methods.rivals.unet import UNet, encode, padded_unet
+from train.networks.network import NetworkSettings, drawn_weights, plan_levels
+from train.patches.sampler import Batch
+from train.settings import TrainSettings
+from train.shapes import ClassOfSample, Images, Logits, Merged, Scalar
+
+_DRAW = 1  # tells the draw of a class from other draws of the patch's seed
+# an instance norm would take a constant map out again, but for what the border's zeros leave of it;
+# this one does not: it is over all channels at once
+_NORM = ("group", {"num_groups": 1})
+
+
+@final
+class ConditionalNet(nn.Module):
+    """A U-Net whose decoder is told the class, as a constant map at each of its levels."""
+
+    def __init__(self, unet: UNet, num_classes: int) -> None:
+        """Keep a DynUNet whose decoder's blocks take a channel more."""
+        super().__init__()
+        self.unet = unet
+        self.num_classes = num_classes
+
+    def forward(self, images: Images, wanted: ClassOfSample | None = None) -> Logits:
+        """Whether each voxel is of the wanted class.
+
+        Args:
+            images: [B, 1, z, y, x].
+            wanted: A class id for each image. Without, every class is asked for in evaluation mode,
+                and class 1 in training mode, which costs what a step does.
+
+        Returns:
+            Logits [B, 1, z, y, x] of the wanted class, or [B, N, z, y, x] of all.
+        """
+        features = encode(self.unet, images)
+        if wanted is None and not self.training:
+            classes = range(1, self.num_classes)
+            answers = [self._decode(features, self._all(images, n)) for n in classes]
+            return with_background(torch.cat(answers, 1))
+        return self._decode(features, self._all(images, 1) if wanted is None else wanted)
+
+    def _all(self, images: Images, class_id: int) -> ClassOfSample:
+        return torch.full((len(images),), class_id, device=images.device)
+
+    def _decode(self, features: list[Tensor], wanted: ClassOfSample) -> Logits:
+        value = 2 * wanted.to(features[0].dtype) / self.num_classes - 1
+        below = features[-1]
+        for block, skip in zip(self.unet.upsamples, features[-2::-1], strict=True):
+            told = value.view(-1, 1, 1, 1, 1).expand(-1, 1, *skip.shape[2:])
+            below = block.conv_block(torch.cat([block.transp_conv(below), skip, told], 1))
+        return self.unet.output_block(below)
+
+
+def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
+    """Our own network with a single output and blocks of the decoder that are told the class."""
+    from monai.networks.blocks.dynunet_block import UnetBasicBlock  # slow to import
+
+    padded, unet = padded_unet(settings, 1, seed=seed)
+    levels = plan_levels(settings)[:-1]
+    with drawn_weights(seed):
+        for block, level, width in zip(
+            unet.upsamples, reversed(levels), unet.filters[-2::-1], strict=True
+        ):
+            block.conv_block = UnetBasicBlock(
+                3, 2 * width + 1, width, level.kernel_zyx, stride=1, norm_name=_NORM
+            )
+            block.conv_block.apply(unet.initialize_weights)
+    padded.unet = ConditionalNet(unet, num_classes)
+    return padded
+
+
+@final
+class ConditionalObjective(Objective):
+    """Binary losses of one class a patch, drawn from those that its case annotates."""
+
+    terms = TERMS
+
+    def __init__(
+        self, settings: TrainSettings, _cases: Sequence[Case], _network: nn.Module
+    ) -> None:
+        """Keep the settings."""
+        super().__init__()
+        self.settings = settings
+
+    def loss(self, network: Network, batch: Batch) -> tuple[Scalar, dict[str, Scalar]]:
+        """The sum of both terms."""
+        wanted = draw_classes(batch.merged, batch.seeds).to(batch.images.device)
+        logits = network(batch.images, wanted)
+        here = batch.target == wanted.view(-1, *[1] * (batch.target.ndim - 1))
+        known = torch.ones(len(wanted), 1, dtype=torch.bool, device=logits.device)
+        terms = binary_terms(logits, here[:, None], known, self.settings)
+        return torch.stack(list(terms.values())).sum(), terms
+
+
+def draw_classes(merged: Merged, seeds: Sequence[int]) -> ClassOfSample:
+    """A foreground class for each patch, each that it annotates being equally likely."""
+    known = known_foreground(merged).numpy()
+    return torch.tensor(
+        [
+            1 + int(np.random.default_rng([seed, _DRAW]).choice(np.flatnonzero(row)))
+            for row, seed in zip(known, seeds, strict=True)
+        ]
+    )
+
+
+METHOD = Method(objective=ConditionalObjective, network=build, check=check_classes)

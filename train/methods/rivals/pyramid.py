@@ -1,0 +1,169 @@
+"""The network of PIPO-FAN: a pyramid of inputs, a pyramid of outputs, and attention over scales.
+
+Source: Fang and Yan, IEEE Transactions on Medical Imaging 39 (2020), section III. Instance norm
+takes the place of batch norm: its result depends on no other patch of the batch.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.networks.network import Level
+from train.shapes import Images, Logits
+
+Kernel = tuple[int, int, int]
+
+
+@final
+class PyramidNet(nn.Module):
+    """Sees the image at every scale, classifies it at every scale, and weighs the scales.
+
+    Whatever way a feature takes from an image of the pyramid to a level of the encoder, and from a
+    level of the decoder to its classifier, it passes as many convolutions: residual blocks are put
+    in where a way would be shorter.
+    """
+
+    def __init__(
+        self, filters: Sequence[int], levels: Sequence[Level], in_channels: int, num_classes: int
+    ) -> None:
+        """Draw new weights.
+
+        Args:
+            filters: Channels by level, full resolution first.
+            levels: Kernels and strides by level.
+            in_channels: Of the images.
+            num_classes: N.
+        """
+        super().__init__()
+        self.strides = [level.stride_zyx for level in levels]
+        kernels = [_kernel(level) for level in levels]
+        indices = range(len(levels))
+        self.stem = _stem(in_channels, filters[0], kernels[0])
+        self.inputs = nn.ModuleList(_chain(filters[:n], kernels[n]) for n in indices[1:])
+        self.downs = nn.ModuleList(
+            ResidualBlock(2 * filters[n - 1], filters[n], kernels[n]) for n in indices[1:]
+        )
+        self.ups = nn.ModuleList(
+            ResidualBlock(filters[n] + filters[n + 1], filters[n], kernels[n]) for n in indices[:-1]
+        )
+        self.outputs = nn.ModuleList(_chain(filters[n::-1], kernels[n]) for n in indices)
+        self.classifiers = nn.ModuleList(
+            nn.Sequential(*_normed(filters[0]), nn.Conv3d(filters[0], num_classes, 1))
+            for _ in indices
+        )
+        self.attention = ScaleAttention(num_classes, kernels[0])
+
+    def forward(self, images: Images) -> Logits:
+        """Logits at full resolution; the size must be a multiple of the strides."""
+        scales = self._classify(self._encode(images))
+        size = images.shape[2:]
+        return self.attention(
+            [
+                functional.interpolate(s, list(size), mode="trilinear") if n else s
+                for n, s in enumerate(scales)
+            ]
+        )
+
+    def _encode(self, images: Images) -> list[Tensor]:
+        """Features by level, each of the level above and of a pooled image."""
+        features = [self.stem(images)]
+        for stride, extra, down in zip(self.strides[1:], self.inputs, self.downs, strict=True):
+            images = functional.avg_pool3d(images, stride)
+            above = functional.max_pool3d(features[-1], stride)
+            features.append(down(torch.cat([above, extra(self.stem(images))], 1)))
+        return features
+
+    def _classify(self, features: list[Tensor]) -> list[Tensor]:
+        """Logits of each level of the decoder, full resolution first."""
+        decoded = [features[-1]]
+        for skip, up in zip(features[-2::-1], reversed(self.ups), strict=True):
+            size = list(skip.shape[2:])
+            below = functional.interpolate(decoded[0], size, mode="trilinear")
+            decoded.insert(0, up(torch.cat([skip, below], 1)))
+        return [
+            classifier(extra(one))
+            for one, extra, classifier in zip(decoded, self.outputs, self.classifiers, strict=True)
+        ]
+
+
+@final
+class ScaleAttention(nn.Module):
+    """Weighs scales by one small network that all of them share.
+
+    Each scale's logits become a map of one channel, and the map's mean plus its maximum the scale's
+    score; the weights are the softmax of the scores.
+    """
+
+    def __init__(self, num_classes: int, kernel_zyx: Kernel) -> None:
+        """Draw new weights."""
+        super().__init__()
+        self.score = nn.Sequential(
+            nn.Conv3d(num_classes, 1, 1),
+            nn.LeakyReLU(0.01),
+            _conv(1, 1, kernel_zyx),
+        )
+
+    def forward(self, scales: Sequence[Logits]) -> Logits:
+        """The weighted sum of logits of one size."""
+        weights = self.weights(scales)
+        return torch.stack(
+            [w[:, None, None, None, None] * s for w, s in zip(weights, scales, strict=True)]
+        ).sum(0)
+
+    def weights(self, scales: Sequence[Logits]) -> Tensor:
+        """Weights [scales, B] that sum to 1 over the scales."""
+        maps = [self.score(s).flatten(1) for s in scales]
+        return torch.stack([m.mean(1) + m.amax(1) for m in maps]).softmax(0)
+
+
+@final
+class ResidualBlock(nn.Module):
+    """Two convolutions, each after norm and activation, beside a bridge of size 1."""
+
+    def __init__(self, channels: int, out_channels: int, kernel_zyx: Kernel) -> None:
+        """Draw new weights."""
+        super().__init__()
+        self.body = nn.Sequential(
+            *_normed(channels),
+            _conv(channels, out_channels, kernel_zyx),
+            *_normed(out_channels),
+            _conv(out_channels, out_channels, kernel_zyx),
+        )
+        same = channels == out_channels
+        self.bridge = nn.Identity() if same else nn.Conv3d(channels, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features of the same size."""
+        return self.body(features) + self.bridge(features)
+
+
+def _stem(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Sequential:
+    return nn.Sequential(
+        _conv(channels, out_channels, kernel_zyx),
+        *_normed(out_channels),
+        _conv(out_channels, out_channels, kernel_zyx),
+    )
+
+
+def _chain(channels: Sequence[int], kernel_zyx: Kernel) -> nn.Sequential:
+    """A residual block from each number of channels to the next."""
+    return nn.Sequential(*(ResidualBlock(a, b, kernel_zyx) for a, b in pairwise(channels)))
+
+
+def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01)
+
+
+def _conv(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Module:
+    """A convolution that keeps the size."""
+    z, y, x = kernel_zyx
+    return nn.Conv3d(channels, out_channels, kernel_zyx, padding=(z // 2, y // 2, x // 2))
+
+
+def _kernel(level: Level) -> Kernel:
+    z, y, x = level.kernel_zyx
+    return z, y, x

@@ -1,0 +1,1 @@
+"""Pictures: label maps drawn over the slices that are worth a look."""

@@ -1,0 +1,1 @@
+"""Planning: what a training will use, do and cost, decided before it starts."""

@@ -1,0 +1,116 @@
+"""Footprint: how much memory and time a step of training takes, before it is taken."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from train.device import Precision, arithmetic
+from train.methods.table import new_network
+from train.networks.network import NetworkSettings, for_device
+
+_FLOAT_BYTES = 4
+_STATES = {"adam": 2, "sgd": 1}  # tensors that the optimiser keeps for each weight
+_PROBE_VOXELS = 32**3  # in a patch that is only there to be timed
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one step of training needs.
+
+    Attributes:
+        parameters: Weights of the network.
+        flops: Floating-point operations, forward and backward.
+        weight_bytes: Weights, gradients and the optimiser's state.
+        activation_bytes: What the forward pass keeps for the backward one, and the loss's share.
+    """
+
+    parameters: int
+    flops: int
+    weight_bytes: int
+    activation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Memory at the peak of a step, without the libraries' own."""
+        return self.weight_bytes + self.activation_bytes
+
+
+@cache
+def footprint(
+    network: NetworkSettings, num_classes: int, *, batch_size: int, optimiser: str, half: bool
+) -> Footprint:
+    """Trace a step without computing it: tensors on the meta device have shapes and no memory.
+
+    Args:
+        network: The form, with the patch.
+        num_classes: N, with the background.
+        batch_size: Patches that go through the network at once.
+        optimiser: `adam` or `sgd`.
+        half: Whether activations have 16 bits.
+    """
+    with torch.device("meta"):
+        net = new_network(network, num_classes)
+        images = torch.empty(batch_size, 1, *network.patch_size_zyx)
+    kept: dict[int, Tensor] = {}  # one tensor may be kept by several operations
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[id(tensor)] = tensor
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
+        logits, *coarser = _levels(net(images))
+        torch.stack([level.sum() for level in (logits, *coarser)]).sum().backward()
+    weights = {id(p) for p in net.parameters()}
+    activations = sum(t.numel() for t in kept.values() if id(t) not in weights)
+    parameters = sum(p.numel() for p in net.parameters())
+    return Footprint(
+        parameters=parameters,
+        flops=counter.get_total_flops(),
+        weight_bytes=parameters * _FLOAT_BYTES * (2 + _STATES[optimiser]),
+        activation_bytes=activations * (_FLOAT_BYTES // 2 if half else _FLOAT_BYTES)
+        + 2 * logits.numel() * _FLOAT_BYTES,  # probabilities, and their gradient
+    )
+
+
+def seconds_per_flop(
+    network: NetworkSettings, num_classes: int, device: torch.device, precision: Precision
+) -> float:
+    """Time the network on a small patch, forward and backward."""
+    net = for_device(new_network(network, num_classes), device)
+    images = torch.zeros(1, 1, *_probe_size(network.patch_size_zyx), device=device)
+
+    def step() -> None:
+        with arithmetic(precision, device):
+            levels = _levels(net(images))
+        torch.stack([level.sum() for level in levels]).sum().backward()
+
+    with FlopCounterMode(display=False) as counter:
+        step()  # also warms the caches
+    return _seconds(step, device) / counter.get_total_flops()
+
+
+def _levels(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [answer] if isinstance(answer, Tensor) else answer
+
+
+def _probe_size(patch_size_zyx: tuple[int, int, int]) -> tuple[int, ...]:
+    """The patch, shrunk to about as many voxels as can be timed at once."""
+    z, y, x = patch_size_zyx
+    shrink = min(1.0, (_PROBE_VOXELS / (z * y * x)) ** (1 / 3))
+    return tuple(max(8, round(n * shrink / 8) * 8) for n in patch_size_zyx)
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter() - started

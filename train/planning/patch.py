@@ -1,0 +1,98 @@
+"""Patch: the size that suits the cases' geometry and a device's memory."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from manifests.case import Case
+from manifests.errors import TrainingError
+from train.networks.network import Level, NetworkSettings, plan_levels, total_strides
+from train.planning.footprint import footprint
+from train.settings import TrainSettings
+
+Triple = tuple[int, int, int]
+
+_GIB = 2**30
+_LEAST = 16
+
+
+def fit_patch(
+    form: NetworkSettings, *, sizes_xyz: Sequence[Sequence[int]], fits: Callable[[Triple], bool]
+) -> Triple:
+    """The largest patch, as near to a cube as the cases allow, that fits into memory.
+
+    It begins as the cases' median size and loses voxels along the axis that is longest in mm. It
+    is a multiple of the network's strides along each axis: nothing is padded.
+
+    Args:
+        form: The network; its patch is left out of account.
+        sizes_xyz: Voxels of each case along x, y, z.
+        fits: Whether a patch [z, y, x] can be trained on.
+
+    Raises:
+        TrainingError: Not even the smallest patch fits.
+
+    Source: nnU-Net's planning, which begins with the median size too.
+    """
+    median = np.median(np.asarray(sizes_xyz), axis=0)[::-1].tolist()
+    size = _triple(max(_LEAST, round(n)) for n in median)
+    while True:
+        multiple = _strides(replace(form, patch_size_zyx=size))
+        whole = _triple(max(m, n // m * m) for n, m in zip(size, multiple, strict=True))
+        if fits(whole):
+            return whole
+        lengths_mm = np.multiply(whole, form.spacing_mm[::-1])
+        lengths_mm[np.less_equal(whole, _LEAST)] = 0
+        longest = int(np.argmax(lengths_mm))
+        if not lengths_mm[longest]:
+            msg = (
+                f"not even a patch of {whole} voxels (z, y, x) fits into memory_gib; raise it, or "
+                f"set a lower batch_size or fewer filters"
+            )
+            raise TrainingError(msg)
+        size = _triple(
+            n - m * (a == longest) for a, (n, m) in enumerate(zip(whole, multiple, strict=True))
+        )
+
+
+def with_fitted_patch(
+    settings: TrainSettings,
+    cases: Sequence[Case],
+    spacing_mm: tuple[float, float, float],
+    num_classes: int,
+) -> TrainSettings:
+    """The settings with the patch fitted, if they ask for it."""
+    if not settings.fit_patch:
+        return settings
+    form = NetworkSettings.of(settings, spacing_mm)
+    traced: dict[tuple[Level, ...], tuple[int, float]] = {}  # weights, activations of a voxel
+
+    def fits(patch_size_zyx: Triple) -> bool:
+        patched = replace(form, patch_size_zyx=patch_size_zyx)
+        levels, voxels = plan_levels(patched), math.prod(patch_size_zyx)
+        if levels not in traced:
+            needs = footprint(
+                patched,
+                num_classes,
+                batch_size=settings.batch_size // settings.accumulation,
+                optimiser=settings.optimiser,
+                half=settings.precision == "bfloat16",
+            )
+            traced[levels] = needs.weight_bytes, needs.activation_bytes / voxels
+        weights, per_voxel = traced[levels]
+        return weights + per_voxel * voxels <= settings.memory_gib * _GIB
+
+    fitted = fit_patch(form, sizes_xyz=[c.size for c in cases], fits=fits)
+    return settings.model_copy(update={"patch_size_zyx": fitted})
+
+
+def _strides(form: NetworkSettings) -> Triple:
+    """Product of the network's strides along z, y, x."""
+    return _triple(total_strides(plan_levels(form)))
+
+
+def _triple(numbers: Iterable[int]) -> Triple:
+    z, y, x = numbers
+    return z, y, x

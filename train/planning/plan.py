@@ -1,0 +1,203 @@
+"""Plan: what a training will use of a manifest, decided before anything is read or written."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from manifests.case import Case
+from manifests.errors import TrainingError
+from manifests.label_space import LabelSpace
+from manifests.manifest import Manifest
+from manifests.merged import annotated_classes, is_full
+from train.methods.table import METHODS
+from train.model import Normalisation
+from train.networks.network import NetworkSettings
+from train.planning.patch import with_fitted_patch
+from train.planning.schedule import Stage
+from train.settings import TrainSettings
+
+_LEAST_STD_HU = 1.0  # voxels are whole Hounsfield units
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training will use.
+
+    Attributes:
+        settings: The training's.
+        label_space: The N classes.
+        training: Cases that it learns from.
+        validation: Cases that choose the best checkpoint.
+        spacing_mm: Spacing along x, y, z of all of them.
+        normalisation: From Hounsfield units to the network's input.
+        remarks: What the user should know, in words.
+    """
+
+    settings: TrainSettings
+    label_space: LabelSpace
+    training: tuple[Case, ...]
+    validation: tuple[Case, ...]
+    spacing_mm: tuple[float, float, float]
+    normalisation: Normalisation
+    remarks: tuple[str, ...]
+
+    @property
+    def network(self) -> NetworkSettings:
+        """The network's form."""
+        return NetworkSettings.of(self.settings, self.spacing_mm)
+
+    @property
+    def manifest_sha256(self) -> str:
+        """Digest of what decides the numbers: equal for equal cases, wherever they lie."""
+        rows = [
+            (c.case_id, c.dataset, c.split, c.merged, c.image_sha256, c.label_sha256)
+            for c in (*self.training, *self.validation)
+        ]
+        text = json.dumps([self.label_space.model_dump(), rows], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def cases(self, stage: Stage) -> tuple[Case, ...]:
+        """The cases that a stage learns from: the fully labelled ones, then all.
+
+        Source: section 4.4.
+        """
+        return self.training if stage == 2 else tuple(c for c in self.training if is_full(c.merged))
+
+    def steps(self, stage: Stage) -> int:
+        """Batches in an epoch of a stage: the same number of patches from each dataset."""
+        datasets = {c.dataset for c in self.cases(stage)}
+        return math.ceil(
+            len(datasets) * self.settings.patches_per_dataset / self.settings.batch_size
+        )
+
+
+def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
+    """Choose the cases, and derive what the network needs to know of them.
+
+    Raises:
+        TrainingError: There is nothing to train on, no fully labelled case for the first stage, a
+            dataset that the manifest lacks, cases of several spacings, or cases that the method
+            cannot learn from.
+    """
+    chosen = _of_datasets(manifest, settings.datasets)
+    training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
+    validation = tuple(c for c in chosen if c.split == "validation" and annotated_classes(c.merged))
+    _require_cases(training, chosen, settings)
+    METHODS[settings.method].check(settings, training)
+    spacing_mm = _one_spacing((*training, *validation))
+    space = manifest.label_space
+    return TrainingPlan(
+        settings=with_fitted_patch(settings, training, spacing_mm, len(space)),
+        label_space=space,
+        training=training,
+        validation=validation,
+        spacing_mm=spacing_mm,
+        normalisation=normalisation_of(training),
+        remarks=_remarks(space, training, validation, chosen),
+    )
+
+
+def normalisation_of(cases: Sequence[Case]) -> Normalisation:
+    """The intensity scale of labelled voxels, each case counting alike.
+
+    Clipped at the mean 0.5th and 99.5th percentile; the deviation is that of all cases pooled.
+
+    Raises:
+        TrainingError: No case has a labelled voxel.
+
+    Source: nnU-Net's CT normalisation.
+    """
+    rows = np.array(
+        [
+            (c.foreground_hu_low, c.foreground_hu_high, c.foreground_hu_mean, c.foreground_hu_std)
+            for c in cases
+        ]
+    )
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    if not len(rows):
+        msg = (
+            f"none of {len(cases)} training cases has intensities of labelled voxels in the "
+            f"manifest (foreground_hu_*); prepare them again"
+        )
+        raise TrainingError(msg)
+    low, high, mean, _ = rows.mean(axis=0).tolist()
+    std = math.sqrt(float((rows[:, 3] ** 2).mean() + rows[:, 2].var()))
+    return Normalisation(low, high, mean, max(std, _LEAST_STD_HU))
+
+
+def annotated_counts(cases: Sequence[Case], space: LabelSpace) -> dict[str, int]:
+    """How many cases tell each foreground class apart, by its name."""
+    found = [n for c in cases for n in annotated_classes(c.merged)]
+    return {name: found.count(n) for n, name in enumerate(space.names) if n > 0}
+
+
+def _of_datasets(manifest: Manifest, datasets: Sequence[str]) -> list[Case]:
+    cases = list(manifest.cases())
+    known = {c.dataset for c in cases}
+    if unknown := sorted(set(datasets) - known):
+        msg = (
+            f"datasets names {', '.join(unknown)}, which the manifest in {manifest.folder} does "
+            f"not hold: expected some of {', '.join(sorted(known))}"
+        )
+        raise TrainingError(msg)
+    return [c for c in cases if c.dataset in (datasets or known)]
+
+
+def _require_cases(
+    training: Sequence[Case], chosen: Sequence[Case], settings: TrainSettings
+) -> None:
+    if not training:
+        splits = [c.split or "unassigned" for c in chosen]
+        counts = ", ".join(f"{splits.count(s)} {s}" for s in sorted(set(splits))) or "none"
+        msg = (
+            f"no labelled case to train on: expected cases of the split train, got {counts}; "
+            f"assign them with `marginalia split`"
+        )
+        raise TrainingError(msg)
+    first, second = settings.stage_epochs
+    none_full = not any(is_full(c.merged) for c in training)
+    if none_full and not settings.marginal_weight and settings.method == "marginal":
+        msg = (
+            f"marginal_weight is 0 and none of {len(training)} training cases is fully labelled: "
+            f"exclusion alone teaches no class; give the marginal losses a weight"
+        )
+        raise TrainingError(msg)
+    if first and none_full:
+        msg = (
+            f"the first stage has {first} epochs, but none of {len(training)} training cases is "
+            f"fully labelled; leave the stage out with --set stage_epochs=0,{first + second}"
+        )
+        raise TrainingError(msg)
+
+
+def _one_spacing(cases: Sequence[Case]) -> tuple[float, float, float]:
+    spacings = sorted({c.spacing_mm for c in cases})
+    if len(spacings) > 1 or len(spacings[0]) != 3:
+        msg = (
+            f"expected cases of one spacing, got {spacings} mm; prepare the datasets with the same "
+            f"spacing"
+        )
+        raise TrainingError(msg)
+    x, y, z = spacings[0]
+    return x, y, z
+
+
+def _remarks(
+    space: LabelSpace,
+    training: Sequence[Case],
+    validation: Sequence[Case],
+    chosen: Sequence[Case],
+) -> tuple[str, ...]:
+    counts = annotated_counts(training, space)
+    never = [name for name, count in counts.items() if not count]
+    empty = [c.case_id for c in chosen if c.split == "train" and not any(c.merged)]
+    remarks = {
+        f"no training case annotates {', '.join(never)}: the network will not learn it": never,
+        f"{len(empty)} training cases tell no class apart and are set aside: {empty[:3]}": empty,
+        "no validation cases: the best checkpoint is the last": not validation,
+    }
+    return tuple(words for words, holds in remarks.items() if holds)

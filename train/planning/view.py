@@ -1,0 +1,89 @@
+"""A plan as a person reads it: cases, classes, network, and what a step will cost."""
+
+from collections.abc import Iterable
+
+import torch
+from rich.table import Table
+
+from train.device import halved, pick_device
+from train.networks.network import plan_levels
+from train.planning.footprint import Footprint, footprint, seconds_per_flop
+from train.planning.plan import TrainingPlan, annotated_counts
+
+_GIB = 2**30
+
+
+def plan_tables(plan: TrainingPlan) -> Iterable[Table]:
+    """Cases by dataset, and cases that annotate each class."""
+    datasets = sorted({c.dataset for c in (*plan.training, *plan.validation)})
+    full = {c.case_id for c in plan.cases(1)}
+    table = Table("dataset", "train", "of them fully labelled", "validation", title="cases")
+    for name in datasets:
+        training = [c for c in plan.training if c.dataset == name]
+        validation = sum(c.dataset == name for c in plan.validation)
+        labelled = sum(c.case_id in full for c in training)
+        table.add_row(name, str(len(training)), str(labelled), str(validation))
+    yield table
+    table = Table("class", "train", "validation", title="cases that annotate a class")
+    counts = [annotated_counts(c, plan.label_space) for c in (plan.training, plan.validation)]
+    for name in plan.label_space.names[1:]:
+        table.add_row(name, *(str(count[name]) for count in counts))
+    yield table
+
+
+def plan_facts(plan: TrainingPlan) -> list[str]:
+    """The network, the patches and the epochs, a line each, and what is to be noted."""
+    settings, scale, traced = plan.settings, plan.normalisation, _footprint(plan)
+    z, y, x = settings.patch_size_zyx
+    spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm)
+    first, second = settings.stage_epochs
+    return [
+        f"network: {len(plan_levels(plan.network))} levels, {traced.parameters:,} parameters",
+        f"patch: {x} x {y} x {z} voxels of {spacing} mm, {settings.batch_size} in a batch",
+        f"intensity: {scale.low_hu:.0f} to {scale.high_hu:.0f} HU, "
+        f"mean {scale.mean_hu:.0f}, deviation {scale.std_hu:.0f}",
+        f"epochs: {first} on fully labelled cases, {second} on all; "
+        f"{settings.patches_per_dataset} patches of each dataset",
+        f"memory: about {traced.total_bytes / _GIB:.2g} GiB beside PyTorch's own",
+        *(f"note: {remark}" for remark in plan.remarks),
+    ]
+
+
+def expected_time(plan: TrainingPlan, device: torch.device) -> str:
+    """How long epochs will take on a device, as far as timing the network on a small patch tells.
+
+    Reading, augmentation, losses and validation come on top.
+    """
+    settings = plan.settings
+    rate = seconds_per_flop(plan.network, len(plan.label_space), device, settings.precision)
+    step = seconds_of_batch(plan, rate)
+    epochs = [n * step * plan.steps(s) for s, n in zip((1, 2), settings.stage_epochs, strict=True)]
+    first, second = (step * plan.steps(1), step * plan.steps(2))
+    return (
+        f"time on {device}: about {step:.2g} s a batch; {duration(first)} an epoch of the first "
+        f"stage, {duration(second)} of the second; {duration(sum(epochs))} in all"
+    )
+
+
+def seconds_of_batch(plan: TrainingPlan, rate: float) -> float:
+    """How long the network takes for a batch, at so many seconds per floating-point operation."""
+    return _footprint(plan).flops * rate * plan.settings.accumulation
+
+
+def _footprint(plan: TrainingPlan) -> Footprint:
+    settings = plan.settings
+    return footprint(
+        plan.network,
+        len(plan.label_space),
+        batch_size=settings.batch_size // settings.accumulation,
+        optimiser=settings.optimiser,
+        half=halved(settings.precision, pick_device(settings.device)),
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit in which it is a small number."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

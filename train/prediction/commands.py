@@ -1,0 +1,93 @@
+"""The command: predict."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from train.console import SOME_FAILED_EXIT_CODE, counted, say
+
+app = typer.Typer()
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")]
+Which = Annotated[Literal["best", "last"], typer.Option(help="Which of the run's checkpoints.")]
+Overlap = Annotated[
+    float, typer.Option(min=0.0, max=0.9, help="Share of a window that the next covers again.")
+]
+
+
+@app.command("predict")
+def predict_command(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, or a checkpoint file.")
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE",
+            help="CT: NIfTI, NRRD, MetaImage, a DICOM folder; or folders of them.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
+    *,
+    checkpoint: Which = "best",
+    device: Device = "auto",
+    overlap: Overlap = 0.5,
+    mirror: Annotated[
+        Literal["none", "trained", "in-plane"],
+        typer.Option(
+            help="Average over mirror images: along the axes that the network was trained with, "
+            "or y and x. Two axes take four times the time."
+        ),
+    ] = "none",
+    largest_component: Annotated[
+        bool, typer.Option("--largest-component", help="Keep each organ's largest piece only.")
+    ] = False,
+    dicom_seg: Annotated[
+        bool,
+        typer.Option("--dicom-seg", help="Write DICOM SEG, too; the scans must be DICOM folders."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace label maps that are there.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List scans and outputs only.")
+    ] = False,
+) -> None:
+    """Segment scans, each on its own grid; run again to do what is missing."""
+    from train.checkpoints.restoration import load_model
+    from train.device import pick_device
+    from train.prediction.mirroring import mirror_axes
+    from train.prediction.predict import plan_outputs, predict_files
+
+    model = load_model(run, which=checkpoint)
+    axes = mirror_axes(model, mirror)
+    planned = plan_outputs(images, out)
+    if dry_run:
+        for scan, output in planned:
+            say(f"{scan} -> {output}{', which is there' if output.exists() else ''}")
+        return
+    results = predict_files(
+        model,
+        images,
+        out,
+        device=pick_device(device),
+        overlap=overlap,
+        mirror_axes=axes,
+        largest_component=largest_component,
+        dicom_seg=dicom_seg,
+        overwrite=overwrite,
+    )
+    failed = 0
+    for result in counted(results, len(planned), "predicting"):
+        took = f" ({result.seconds:.0f} s)" if result.outcome == "written" else ""
+        what = f"{result.scan}: {result.reason}" if result.reason else f"{result.output}{took}"
+        say(f"{result.outcome}  {what}")
+        for finding in result.findings:
+            say(f"  {finding.code}: {finding.reason}")
+        failed += result.outcome == "failed"
+    legend = ", ".join(f"{n} {name}" for n, name in enumerate(model.label_space.names))
+    say(f"label values: {legend}")
+    if failed:
+        say(f"{failed} of {len(planned)} scans failed")
+        raise typer.Exit(SOME_FAILED_EXIT_CODE)

@@ -1,0 +1,215 @@
+"""Prediction: a scan in, a label map on the scan's own grid out."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import SimpleITK as sitk
+import torch
+
+from manifests.atomic import whole_file
+from manifests.content_hash import sha256_of
+from manifests.errors import MarginaliaError, TrainingError
+from manifests.findings import Finding
+from manifests.grid import Grid, harmonised_grid
+from manifests.resampling import resample_image
+from train.model import Model
+from train.prediction.cleanup import keep_largest_components
+from train.prediction.colour_tables import write_colour_tables
+from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
+from train.prediction.native_grid import most_probable
+from train.prediction.scan import find_scans, read_scan, reason_of
+from train.prediction.sliding_window import OVERLAP, probabilities
+from train.prediction.stamp import Stamp
+
+Outcome = Literal["written", "skipped", "failed"]
+_NOTES = "ITK_FileNotes"  # the description in a NIfTI header
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one scan.
+
+    Attributes:
+        scan: The file that was to be segmented.
+        output: The label map, there unless the scan failed.
+        outcome: Written now, skipped since this network wrote it before, or failed.
+        reason: Why it failed.
+        seconds: How long it took.
+        findings: What was noticed of the scan, if it was segmented now.
+    """
+
+    scan: Path
+    output: Path
+    outcome: Outcome
+    reason: str = ""
+    seconds: float = 0.0
+    findings: tuple[Finding, ...] = ()
+
+
+def predict_image(
+    model: Model,
+    image: sitk.Image,
+    *,
+    device: torch.device | str,
+    overlap: float = OVERLAP,
+    mirror_axes: Sequence[int] = (),
+    largest_component: bool = False,
+) -> sitk.Image:
+    """Segment a CT of any orientation and spacing.
+
+    The network sees the image on a grid of its own spacing. Its probabilities, not its decisions,
+    are brought back to the image's grid, so that borders are as smooth as the image is fine. Each
+    voxel gets one class.
+
+    Args:
+        model: The network and how it wants its input.
+        image: A 3-D volume in Hounsfield units.
+        device: Where the network runs.
+        overlap: Share of a window that the next one covers again.
+        mirror_axes: Average over mirror images along these of z, y, x (0, 1, 2).
+        largest_component: Keep the largest piece of each organ only.
+
+    Returns:
+        Class ids (uint8) with the size, spacing, origin and direction of `image`.
+
+    Raises:
+        GeometryError: The image is not 3-D, or its header makes no sense.
+    """
+    native = Grid.of(image)
+    grid = harmonised_grid(native, model.spacing_mm)
+    hu = sitk.GetArrayFromImage(resample_image(image, grid))
+    # half precision: it rounds by less than a thousandth, and lets a long scan fit
+    how = {"device": device, "overlap": overlap, "mirror_axes": mirror_axes}
+    likely = probabilities(model, hu, dtype=torch.float16, **how)
+    classes = most_probable(likely, grid, native, device=device)
+    if largest_component:
+        classes = keep_largest_components(classes, model.label_space)
+    return native.image(classes)
+
+
+def predict_files(
+    model: Model,
+    scans: Sequence[Path],
+    folder: Path,
+    *,
+    device: torch.device | str,
+    overlap: float = OVERLAP,
+    mirror_axes: Sequence[int] = (),
+    largest_component: bool = False,
+    dicom_seg: bool = False,
+    overwrite: bool = False,
+) -> Iterator[Prediction]:
+    """Segment files one after the other; a scan that fails does not stop the others.
+
+    The label map of `scan.nrrd` is `folder/scan.nii.gz`. Its header's description names the
+    settings file beside it, `marginalia-<id>.json` (class ids, grid, hash of the weights), and the
+    scan's hash; colour tables of the same name tell viewers what the values mean. What is there
+    already is skipped if its description is the same, so that the same call again does what is
+    missing; anything else in its place is an error.
+
+    Args:
+        model: The network and how it wants its input.
+        scans: Image files, folders of DICOM slices, or folders of any of them.
+        folder: Where the label maps go.
+        device: Where the network runs.
+        overlap: Share of a window that the next one covers again.
+        mirror_axes: Average over mirror images along these of z, y, x (0, 1, 2).
+        largest_component: Keep the largest piece of each organ only.
+        dicom_seg: Write each label map as a DICOM SEG, `folder/scan.seg.dcm`, too.
+        overwrite: Segment again and replace what is there.
+
+    Returns:
+        An iterator that segments a scan with each step.
+
+    Raises:
+        TrainingError: Two outputs would have one name, an output would replace a scan, or a DICOM
+            SEG is wanted where there can be none.
+    """
+    planned = plan_outputs(scans, folder)
+    if dicom_seg:
+        check_dicom_seg([scan for scan, _ in planned])
+    how = {
+        "overlap": overlap,
+        "mirror_axes": tuple(mirror_axes),
+        "largest_component": largest_component,
+    }
+    stamp = Stamp.of(model, **how)
+    stamp.write(folder)
+    write_colour_tables(model.label_space, folder, stamp.text)
+
+    def step(scan: Path, output: Path) -> Prediction:
+        start = time.perf_counter()
+        seg = _seg_file(output) if dicom_seg else None
+        try:
+            note = f"{stamp.text} {_digest(scan)}"
+            if output.exists() and not overwrite:
+                there = _already_there(scan, output, note)
+                if there.outcome == "failed" or seg is None or seg.exists():
+                    return there
+            image, findings = read_scan(scan)
+            labels = predict_image(model, image, device=device, **how)
+            if seg:  # before the label map, which tells that all is done
+                classes = sitk.GetArrayViewFromImage(labels)
+                write_dicom_seg(classes, model.label_space, scan, seg)
+            labels.SetMetaData(_NOTES, note)
+            with whole_file(output) as temporary:
+                sitk.WriteImage(labels, str(temporary), True)
+        # one bad scan must not end the run for the others; its reason is in the report
+        except (MarginaliaError, RuntimeError, OSError, ValueError, MemoryError) as error:
+            return Prediction(scan, output, "failed", reason_of(error))
+        seconds = time.perf_counter() - start
+        return Prediction(scan, output, "written", seconds=seconds, findings=findings)
+
+    return (step(scan, output) for scan, output in planned)
+
+
+def plan_outputs(scans: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Pair each scan of files and folders with the file that its label map goes to.
+
+    The scans of a folder are called by their places in it: `scans/a/ct.nii` becomes
+    `folder/a/ct.nii.gz`.
+
+    Raises:
+        TrainingError: Two outputs would have one name, or an output would replace a scan.
+    """
+    found = [pair for path in scans for pair in find_scans(path, leave_out=folder)]
+    planned = [(scan, folder / f"{name}.nii.gz") for scan, name in found]
+    sources = {scan.resolve() for scan, _ in found}
+    taken: dict[str, Path] = {}
+    for scan, output in planned:
+        if output.resolve() in sources:
+            msg = f"the label map of {scan} would replace the scan {output}; choose another folder"
+            raise TrainingError(msg)
+        # names that differ in case only are one file on some file systems
+        other = taken.setdefault(str(output).lower(), scan)
+        if other is not scan:
+            msg = (
+                f"{other} and {scan} would both be written to {output}; "
+                f"give them different names, or predict them into different folders"
+            )
+            raise TrainingError(msg)
+    return planned
+
+
+def _already_there(scan: Path, output: Path, note: str) -> Prediction:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(output))
+    reader.ReadImageInformation()
+    if reader.HasMetaDataKey(_NOTES) and reader.GetMetaData(_NOTES) == note:
+        return Prediction(scan, output, "skipped")
+    reason = (
+        f"{output} is there, and is not what this network makes of this scan: overwrite it, or "
+        f"choose another folder"
+    )
+    return Prediction(scan, output, "failed", reason)
+
+
+def _seg_file(output: Path) -> Path:
+    return output.with_name(f"{output.name.removesuffix('.nii.gz')}.seg.dcm")
+
+
+def _digest(scan: Path) -> str:
+    return sha256_of(scan)[:16]

@@ -1,0 +1,187 @@
+"""Sliding window: a network's answer on a volume larger than the patches it was trained on.
+
+The sums are held on the device, for as many slices as a window is high and no more: what lies above
+the next layer of windows is finished and handed on. With N classes, windows of p_z slices and a
+volume of Y x X voxels a slice (or the window's, if that is larger) they take
+
+    4 (N + 1) p_z Y X bytes,
+
+however long the scan is, and shifting them one class's part more. The network's own memory for
+windows of about 2^21 voxels comes on top.
+"""
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int16, UInt8
+from monai.data.utils import compute_importance_map
+from torch import Tensor, nn
+
+from manifests.grid import AIR_HU
+from train.device import arithmetic
+from train.model import Model
+from train.networks.network import for_device
+from train.prediction.mirroring import mirrored_mean
+
+HuVolume = Int16[np.ndarray, "z y x"] | Float[np.ndarray, "z y x"]
+ClassVolume = UInt8[np.ndarray, "z y x"]
+ClassProbabilities = Float[Tensor, "classes z y x"]
+PaddedVolume = Int16[np.ndarray, "pad_z pad_y pad_x"] | Float[np.ndarray, "pad_z pad_y pad_x"]
+Receiver = Callable[[slice, ClassProbabilities], None]
+_Starts = tuple[int, ...]
+
+OVERLAP = 0.5
+_SIGMA = 0.125  # of the Gaussian weights, as a share of the window; MONAI's and nnU-Net's
+_VOXELS_AT_ONCE = 2**21  # of the windows that pass through the network together
+
+
+def probabilities(
+    model: Model,
+    hu: HuVolume,
+    *,
+    device: torch.device | str,
+    overlap: float = OVERLAP,
+    mirror_axes: Sequence[int] = (),
+    dtype: torch.dtype = torch.float32,
+) -> ClassProbabilities:
+    """Return each class's probability in each voxel, on the CPU.
+
+    Windows overlap, and where they do their probabilities are averaged with Gaussian weights that
+    favour a window's centre. A volume smaller than the window is padded with air for the network
+    and comes back in its own size.
+
+    Args:
+        model: The network and how it wants its input.
+        hu: Hounsfield units [z, y, x] on a grid of the model's spacing, axes along LPS.
+        device: Where the network runs and the sums are held.
+        overlap: Share of a window, along each axis, that the next one covers again.
+        mirror_axes: Average over mirror images along these of z, y, x.
+        dtype: Of the result; the sums are float32.
+    """
+    result = torch.empty((len(model.label_space), *hu.shape), dtype=dtype)
+
+    def keep(planes: slice, likely: ClassProbabilities) -> None:
+        result[:, planes] = likely.to(dtype)
+
+    _sweep(model, hu, keep, device=device, overlap=overlap, mirror_axes=mirror_axes)
+    return result
+
+
+def predict_classes(
+    model: Model,
+    hu: HuVolume,
+    *,
+    device: torch.device | str,
+    overlap: float = OVERLAP,
+    mirror_axes: Sequence[int] = (),
+) -> ClassVolume:
+    """Return the most probable class id of each voxel, uint8 [z, y, x].
+
+    The arguments are those of `probabilities`, which are at no time all in memory. Of equally
+    probable classes the first wins.
+    """
+    result = np.empty(hu.shape, np.uint8)
+
+    def decide(planes: slice, likely: ClassProbabilities) -> None:
+        result[planes] = likely.argmax(0).to(torch.uint8).cpu().numpy()
+
+    _sweep(model, hu, decide, device=device, overlap=overlap, mirror_axes=mirror_axes)
+    return result
+
+
+def _sweep(
+    model: Model,
+    hu: HuVolume,
+    receive: Receiver,
+    *,
+    device: torch.device | str,
+    overlap: float,
+    mirror_axes: Sequence[int],
+) -> None:
+    """Hand each voxel's probabilities to `receive` once, some slices at a time from the feet up."""
+    window = model.patch_size_zyx
+    padded, inner = _padded(hu, window)
+    starts = [_starts(n, w, overlap) for n, w in zip(padded.shape, window, strict=True)]
+    sums = _Sums(model, (window[0], *padded.shape[1:]), device)
+    predict, device = mirrored_mean(model, mirror_axes), torch.device(device)
+    network = for_device(model.network, device)
+    with _evaluating(network), torch.inference_mode(), arithmetic(model.precision, device):
+        for z, following in pairwise((*starts[0], len(padded))):
+            for some in _batches(list(product(*starts[1:])), window):
+                places = [_place((z, y, x), window) for y, x in some]
+                hu = np.stack([padded[place] for place in places]).astype(np.float32)
+                images = model.normalisation.apply(torch.from_numpy(hu)[:, None].to(device))
+                sums.add(predict(images), places)
+            first, last = max(z, inner[0].start), min(following, inner[0].stop)
+            finished = sums.finish(following - z)[:, first - z : last - z, *inner[1:]]
+            receive(slice(first - inner[0].start, last - inner[0].start), finished)
+            sums.shift(following - z)
+
+
+class _Sums:
+    """Weighted sums of the probabilities of as many slices as a window is high."""
+
+    def __init__(self, model: Model, shape: tuple[int, ...], device: torch.device | str) -> None:
+        self.likely = torch.zeros((len(model.label_space), *shape), device=device)
+        self.weight = torch.zeros(shape, device=device)
+        window = model.patch_size_zyx
+        self.gauss = compute_importance_map(
+            window, mode="gaussian", sigma_scale=_SIGMA, device=device
+        )
+
+    def add(self, likely: Float[Tensor, "windows classes z y x"], places: Sequence[tuple]) -> None:
+        for answer, (_, y, x) in zip(likely, places, strict=True):
+            self.likely[:, :, y, x].addcmul_(answer, self.gauss)
+            self.weight[:, y, x] += self.gauss
+
+    def finish(self, depth: int) -> ClassProbabilities:
+        """The mean in the lowest slices, to which no window will be added."""
+        return self.likely[:, :depth].div_(self.weight[:depth])
+
+    def shift(self, depth: int) -> None:
+        """Make room for the next slices in place of the lowest."""
+        for sums in (*self.likely, self.weight):
+            sums[:-depth] = sums[depth:].clone()
+            sums[-depth:] = 0
+
+
+def _padded(hu: HuVolume, window: Sequence[int]) -> tuple[PaddedVolume, tuple[slice, slice, slice]]:
+    """Put air around a volume smaller than a window; and say where the volume lies therein."""
+    missing = [max(w - n, 0) for n, w in zip(hu.shape, window, strict=True)]
+    z, y, x = (slice(m // 2, m // 2 + n) for m, n in zip(missing, hu.shape, strict=True))
+    if any(missing):
+        hu = np.pad(hu, [(m // 2, m - m // 2) for m in missing], constant_values=int(AIR_HU))
+    return hu, (z, y, x)
+
+
+def _starts(size: int, window: int, overlap: float) -> _Starts:
+    """Where windows start along an axis: at even steps, but the last ends with the volume."""
+    step = max(1, int(window * (1 - overlap)))
+    count = math.ceil((size - window) / step) + 1
+    return tuple(min(n * step, size - window) for n in range(count))
+
+
+def _batches(starts_yx: list[_Starts], window: Sequence[int]) -> Generator[list[_Starts]]:
+    size = max(1, _VOXELS_AT_ONCE // math.prod(window))
+    for n in range(0, len(starts_yx), size):
+        yield starts_yx[n : n + size]
+
+
+def _place(start: Sequence[int], window: Sequence[int]) -> tuple[slice, slice, slice]:
+    z, y, x = (slice(s, s + w) for s, w in zip(start, window, strict=True))
+    return z, y, x
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Generator[None]:
+    """Switch off dropout and batch statistics, and put the network back as it was."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)

@@ -1,0 +1,1 @@
+"""Scoring: label maps against what the annotators labelled, by any program."""

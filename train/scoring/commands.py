@@ -1,0 +1,94 @@
+"""The command: evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from train.console import SOME_FAILED_EXIT_CODE, console, counted, say
+from train.prediction.commands import Device, Overlap, Which
+
+app = typer.Typer()
+
+Split = Annotated[str, typer.Option(help="train, validation or test.")]
+
+
+@app.command("evaluate")
+def evaluate_command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[RUN] MANIFEST",
+            help="A run's folder, unless --predictions is given, and a manifest.",
+        ),
+    ],
+    *,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Score the label maps there, made by any program."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON or TOML: which values of the label maps mean which class, as in nnU-Net's "
+            "dataset.json. By default they are class ids.",
+        ),
+    ] = None,
+    split: Split = "test",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for the scores; by default evaluation/SPLIT in RUN or DIR."
+        ),
+    ] = None,
+    checkpoint: Which = "best",
+    device: Device = "auto",
+    overlap: Overlap = 0.5,
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0.0, help="How far surfaces may be apart to count as one in NSD.")
+    ] = 3.0,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Label maps scored at a time; 0 for one per core.")
+    ] = 0,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Draw each case as a PNG file, too.")
+    ] = False,
+) -> None:
+    """Score a network, or any program's label maps: Dice, distances, NSD by class and dataset."""
+    import os
+
+    from train.scoring.evaluate import gather
+    from train.scoring.evaluation import of_label_maps, of_network, with_manifest
+    from train.scoring.run_pictures import draw_kept
+    from train.scoring.runs import Run
+    from train.scoring.scores import write_scores
+    from train.scoring.tables import scores_table
+
+    if len(paths) != (2 if predictions is None else 1):
+        msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
+        raise typer.BadParameter(msg, param_hint="'[RUN] MANIFEST'")
+    how = {"split": split, "tolerance_mm": tolerance_mm, "out": out}
+    if predictions is None:
+        network = {"checkpoint": checkpoint, "device": device, "overlap": overlap}
+        evaluation = of_network(*paths, **network, **how)
+    else:
+        workers = jobs or os.cpu_count() or 1
+        evaluation = of_label_maps(predictions, *paths, labels=labels, jobs=workers, **how)
+    for remark in evaluation.remarks:
+        say(f"note: {remark}")
+    total = len(evaluation.settings["cases"])
+    results = counted(evaluation.results, total, "evaluating")
+    scores = gather(results, with_manifest(evaluation.settings, paths[-1]))
+    write_scores(scores, evaluation.folder)
+    for case_id, text in (*scores.notes.items(), *scores.failures.items()):
+        say(f"{'failed' if case_id in scores.failures else 'note'}  {case_id}: {text}")
+    if overlays:
+        run = Run(evaluation.name, evaluation.folder, scores)
+        for line in draw_kept(run, evaluation.manifest):
+            say(line)
+    console.print(scores_table(scores, title=f"{evaluation.name} on {split}"))
+    say(f"scores of each case: {evaluation.folder / 'scores.csv'}")
+    if scores.failures:
+        say(f"{len(scores.failures)} of {total} cases failed")
+        raise typer.Exit(SOME_FAILED_EXIT_CODE)

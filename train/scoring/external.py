@@ -1,0 +1,68 @@
+"""Evaluation of a folder of label maps that any program made."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from manifests.case import Case
+from manifests.errors import MarginaliaError
+from manifests.manifest import Manifest
+from train.patches.volumes import open_volume, read_target
+from train.prediction.scan import reason_of
+from train.scoring.case_scores import score_case
+from train.scoring.evaluate import Evaluated
+from train.scoring.label_maps import Found, read_label_map
+from train.scoring.label_values import LabelValues
+from train.scoring.metrics import TOLERANCE_MM
+
+
+def evaluate_label_maps(
+    found: Found,
+    manifest: Manifest,
+    values: LabelValues,
+    *,
+    tolerance_mm: float = TOLERANCE_MM,
+    jobs: int = 1,
+) -> Iterator[Evaluated]:
+    """Score label maps, several cases at a time, in the order of the cases.
+
+    Args:
+        found: Which file is whose.
+        manifest: The cases.
+        values: What the values of the label maps mean.
+        tolerance_mm: Of NSD.
+        jobs: How many cases at a time.
+
+    Returns:
+        An iterator over the cases, those without a label map first. A case that fails is reported
+        with its reason and does not stop the others.
+    """
+    for case_id, problem in found.problems.items():
+        yield Evaluated(manifest.case(case_id), failure=problem)
+    step = partial(_score_file, manifest, values, tolerance_mm)
+    # threads: reading, numpy and the tree spend their time outside of Python's lock
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        cases = [manifest.case(case_id) for case_id in found.files]
+        yield from pool.map(step, cases, found.files.values())
+
+
+def _score_file(
+    manifest: Manifest, values: LabelValues, tolerance_mm: float, case: Case, path: Path
+) -> Evaluated:
+    kept = Evaluated(case, file=str(path.resolve()))
+    try:
+        prediction, note = read_label_map(path, case, values)
+        truth = read_target(open_volume(manifest, case))
+        scores = score_case(
+            prediction,
+            truth,
+            case,
+            manifest.label_space.names,
+            known=values.known,
+            tolerance_mm=tolerance_mm,
+        )
+    except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError, MemoryError) as error:
+        return Evaluated(case, failure=reason_of(error))
+    return replace(kept, scores=scores, note=note)

@@ -1,0 +1,165 @@
+"""Label maps made by any program: which file is which case's, and what it says on its grid."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from manifests.atomic import whole_file
+from manifests.case import Case
+from manifests.errors import TrainingError
+from manifests.grid import Grid
+from manifests.resampling import resample_label
+from manifests.volume import read_volume
+from train.prediction.scan import is_image, scan_name
+from train.prediction.sliding_window import ClassVolume
+from train.scoring.label_values import LabelValues
+
+SAME_GRID_VOXELS = 0.05  # a header rounds less than this, and a shift by it changes no voxel
+LEAST_COVERED = 0.9  # of the case; less is another scan, a crop, or a header that was lost
+_PROBES = 16  # along each axis, to tell how much of a case a label map covers
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which files are whose.
+
+    Attributes:
+        files: Of each case that has one, by case id.
+        problems: Why a case has none, by case id.
+        extra: Label maps of no case of the manifest.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
+    problems: dict[str, str] = field(default_factory=dict[str, str])
+    extra: tuple[Path, ...] = ()
+
+
+def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case]) -> Found:
+    """Find the label map of each case by its name.
+
+    The case `btcv/0001` is `btcv_0001.nii.gz` or `btcv/0001.nii.gz`, or `0001.nii.gz` where no
+    other case of the manifest is called 0001; any suffix that SimpleITK reads will do.
+
+    Args:
+        folder: The label maps.
+        wanted: The cases to find.
+        cases: All cases of the manifest: a file of one of them is not extra.
+
+    Raises:
+        TrainingError: There is no such folder.
+    """
+    if not folder.is_dir():
+        msg = f"no folder {folder}; expected label maps there, such as btcv_0001.nii.gz"
+        raise TrainingError(msg)
+    there: dict[str, list[Path]] = {}
+    for path in sorted(_images(folder)):
+        key = (path.parent.relative_to(folder) / scan_name(path)).as_posix()
+        there.setdefault(key, []).append(path)
+    named = _names(cases)
+    files: dict[str, Path] = {}
+    problems: dict[str, str] = {}
+    for case in wanted:
+        found = [path for name in named[case.case_id] for path in there.get(name, ())]
+        if len(found) == 1:
+            files[case.case_id] = found[0]
+        else:
+            problems[case.case_id] = _problem(found, named[case.case_id], folder)
+    ours = {name for names in named.values() for name in names}
+    extra = [path for key, paths in there.items() if key not in ours for path in paths]
+    return Found(files, problems, tuple(extra))
+
+
+def read_label_map(path: Path, case: Case, values: LabelValues) -> tuple[ClassVolume, str]:
+    """Read a label map as class ids on a case's grid.
+
+    A label map on another grid, such as the original scan's, is brought onto the case's as the
+    case's own labels were when it was prepared.
+
+    Returns:
+        Class ids [z, y, x], and what was done to bring them there; empty if nothing.
+
+    Raises:
+        SetAsideError: The file is no volume that can be read.
+        TrainingError: A value means nothing, or it covers too little of the case.
+    """
+    volume = read_volume(path)
+    image = sitk.DICOMOrient(volume.grid.image(volume.voxels), "LPS")
+    classes = values.to_classes(sitk.GetArrayViewFromImage(image))
+    grid, wanted = Grid.of(image), _grid_of(case)
+    if _is_same(grid, wanted):
+        return classes, ""
+    covered = float(grid.covers(_probes(wanted)).mean())
+    size, spacing = (" x ".join(f"{n:g}" for n in v) for v in (grid.size_xyz, grid.spacing_mm))
+    if covered < LEAST_COVERED:
+        lost = "; its size is the case's, so its header was likely lost"
+        msg = (
+            f"{path} covers {covered:.0%} of the case ({size} voxels of {spacing} mm)"
+            f"{lost if grid.size_xyz == wanted.size_xyz else ''}; expected the grid of the case "
+            f"or of the whole scan"
+        )
+        raise TrainingError(msg)
+    resampled = resample_label(grid.image(classes), wanted)
+    return sitk.GetArrayFromImage(resampled), f"resampled from {size} voxels of {spacing} mm"
+
+
+def flat_name(case_id: str) -> str:
+    """A case's id as a file name: in the folder that it is put in, whatever the id."""
+    return case_id.replace("/", "_")
+
+
+def write_label_map(path: Path, classes: ClassVolume, case: Case) -> None:
+    """Write class ids on a case's grid as a whole file."""
+    with whole_file(path) as temporary:
+        sitk.WriteImage(_grid_of(case).image(classes), str(temporary), True)
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if is_image(path) and not hidden and path.is_file():
+            yield path
+
+
+def _names(cases: Iterable[Case]) -> dict[str, list[str]]:
+    """The names, without a suffix, that mean each case and no other."""
+    possible = {
+        case.case_id: dict.fromkeys(
+            (case.case_id, flat_name(case.case_id), case.case_id.split("/", 1)[-1])
+        )
+        for case in cases
+    }
+    meant = Counter(name for names in possible.values() for name in names)
+    return {
+        case_id: [name for name in names if meant[name] == 1] for case_id, names in possible.items()
+    }
+
+
+def _problem(found: list[Path], names: list[str], folder: Path) -> str:
+    if found:
+        return f"more than one label map: {', '.join(map(str, found))}; keep one of them"
+    return f"no label map in {folder}; expected {' or '.join(names)} with the suffix of an image"
+
+
+def _grid_of(case: Case) -> Grid:
+    (x, y, z), (sx, sy, sz), (ox, oy, oz) = case.size, case.spacing_mm, case.origin_mm
+    return Grid((x, y, z), (sx, sy, sz), (ox, oy, oz))
+
+
+def _is_same(grid: Grid, other: Grid) -> bool:
+    if grid.size_xyz != other.size_xyz:
+        return False
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.array(grid.size_xyz) - 1)
+    off = other.index_xyz(grid.position_mm(corners)) - corners
+    return bool(np.abs(off).max() <= SAME_GRID_VOXELS)
+
+
+def _probes(grid: Grid) -> Grid:
+    """A few points spread over a grid."""
+    step = np.array(grid.size_xyz) / _PROBES
+    spacing, origin = step * grid.spacing_mm, grid.position_mm((step - 1) / 2)
+    (sx, sy, sz), (ox, oy, oz) = spacing.tolist(), origin.tolist()
+    return Grid((_PROBES, _PROBES, _PROBES), (sx, sy, sz), (ox, oy, oz))

@@ -1,0 +1,249 @@
+"""Scores: how well a network, or any program, did on each case and class, and their means."""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from manifests.atomic import whole_file, write_text
+from manifests.errors import TrainingError
+from train.scoring.metrics import METRICS, Metric
+
+# compared: both hold voxels; missed: only the truth; invented: only the prediction; absent: neither
+Outcome = Literal["compared", "missed", "invented", "absent"]
+CellName = tuple[str, str]  # class, dataset
+
+ALL = "all"  # the mean over cells, where a class stands in other lines
+SCORES_FILE, CELLS_FILE, SUMMARY_FILE = "scores.csv", "summary.csv", "summary.json"
+
+_CLASS = {"class_name": "class"}  # Python keeps the word; a table's column may have it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One class of one case, or one group of classes that the annotator did not tell apart.
+
+    Attributes:
+        dataset: The case's.
+        case_id: The case's.
+        class_id: The class, or the smallest of the group.
+        class_name: Its name, or all of the group's joined by `+`; the column is called `class`.
+        outcome: Which of truth and prediction hold voxels of it.
+        dice: 0 to 1; NaN if absent, as is every metric.
+        iou: 0 to 1.
+        hausdorff_mm: The Hausdorff distance; the volume's diagonal if missed or invented.
+        hd95_mm: The greater of the directed 95th percentiles, likewise.
+        assd_mm: The average symmetric surface distance, likewise.
+        nsd: The normalised surface distance, 0 to 1; the tolerance is in the settings.
+        truth_ml: Volume that is labelled.
+        prediction_ml: Volume that is predicted.
+    """
+
+    dataset: str
+    case_id: str
+    class_id: int
+    class_name: str
+    outcome: Outcome
+    dice: float
+    iou: float
+    hausdorff_mm: float
+    hd95_mm: float
+    assd_mm: float
+    nsd: float
+    truth_ml: float
+    prediction_ml: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One class of one dataset: a column of the paper's tables, as in "liver in btcv".
+
+    Means are over the cases that are not absent, NaN without any; deviations are those of a sample
+    (n - 1), NaN below two cases.
+
+    Attributes:
+        class_name: The class; the column is called `class`.
+        dataset: The dataset.
+        cases: Cases that were scored.
+        missed: Those of them where only the truth holds voxels.
+        invented: Those of them where only the prediction does.
+        absent: Cases beside them where neither does.
+        mean: Of each metric; the columns are called `dice_mean` and so on.
+        std: Of each metric, likewise.
+    """
+
+    class_name: str
+    dataset: str
+    cases: int
+    missed: int
+    invented: int
+    absent: int
+    mean: Mapping[Metric, float]
+    std: Mapping[Metric, float]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The cell as a row of a table."""
+        row = {_CLASS.get(k, k): v for k, v in asdict(self).items() if k not in ("mean", "std")}
+        for metric in METRICS:
+            row[f"{metric}_mean"], row[f"{metric}_std"] = self.mean[metric], self.std[metric]
+        return row
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one network or program.
+
+    Attributes:
+        scores: One for each case and class that it annotates.
+        failures: Why a case could not be scored, by case id.
+        settings: What was evaluated and how, plain values.
+        predictions: Where the label map of a case is kept, by case id; relative to the scores.
+        notes: What was noticed about a label map, by case id.
+    """
+
+    scores: tuple[Score, ...]
+    failures: Mapping[str, str] = field(default_factory=dict[str, str])
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    predictions: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def stamp(self) -> str:
+        """The settings in a few letters, which tell the rows of two evaluations apart."""
+        plain = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """One row per score, with the stamp."""
+        columns = list(Score.__dataclass_fields__)
+        frame = pd.DataFrame(map(asdict, self.scores), columns=columns).rename(columns=_CLASS)
+        return frame.assign(stamp=self.stamp)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row per cell."""
+        return pd.DataFrame([cell.row for cell in self.cells])
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """What the scores come to, by class and dataset."""
+        groups: dict[tuple[int, str, str], list[Score]] = {}
+        for score in self.scores:
+            key = score.class_id, score.class_name, score.dataset
+            groups.setdefault(key, []).append(score)
+        return tuple(_cell(groups[key]) for key in sorted(groups))
+
+    def means(self, metric: Metric) -> dict[CellName, float]:
+        """Mean of a metric in each cell, in their order; cells without a scored case left out."""
+        found = {(c.class_name, c.dataset): c.mean[metric] for c in self.cells}
+        return {name: mean for name, mean in found.items() if not math.isnan(mean)}
+
+    def mean(self, metric: Metric) -> float:
+        """Mean over the cells, each counted once however many cases it has; NaN without any.
+
+        Source: the column "All" of Shi et al. 2021, Tables 3 and 4.
+        """
+        means = self.means(metric).values()
+        return fmean(means) if means else math.nan
+
+    @property
+    def mean_dice(self) -> float:
+        """`mean` of the Dice coefficient."""
+        return self.mean("dice")
+
+
+def write_scores(scores: Scores, folder: Path) -> None:
+    """Write `scores.csv` (per case), `summary.csv` and `summary.json`, each as a whole file.
+
+    JSON has no NaN: a mean or deviation that does not exist is null.
+    """
+    for name, frame in {SCORES_FILE: scores.rows, CELLS_FILE: scores.summary}.items():
+        with whole_file(folder / name) as temporary:
+            frame.to_csv(temporary, index=False)
+    summary = {
+        "mean": {metric: _or_none(scores.mean(metric)) for metric in METRICS},
+        "cells": [{k: _or_none(v) for k, v in cell.row.items()} for cell in scores.cells],
+        "failures": dict(scores.failures),
+        "notes": dict(scores.notes),
+        "predictions": dict(scores.predictions),
+        "settings": dict(scores.settings),
+    }
+    write_text(folder / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def read_scores(folder: Path) -> Scores:
+    """Read what `write_scores` wrote.
+
+    Raises:
+        TrainingError: The files are not there, are not whole, or are not of one evaluation.
+    """
+    try:
+        with (folder / SCORES_FILE).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+        found = tuple(map(_score, rows))
+        parts = (summary[k] for k in ("failures", "settings", "predictions", "notes"))
+        scores = Scores(found, *parts)
+        stamps = {row["stamp"] for row in rows}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        msg = f"no scores that can be read in {folder}: {error}; run `marginalia evaluate` first"
+        raise TrainingError(msg) from error
+    if stamps - {scores.stamp}:
+        msg = (
+            f"{folder}: scores.csv is stamped {', '.join(sorted(stamps))} and summary.json "
+            f"{scores.stamp}, so they are of two evaluations; run `marginalia evaluate` again"
+        )
+        raise TrainingError(msg)
+    return scores
+
+
+def _score(row: Mapping[str, str]) -> Score:
+    # by hand: pandas takes a case called 007 for a number, and a dataset called NA for none
+    numbers = {n: float(row[n] or "nan") for n in (*METRICS, "truth_ml", "prediction_ml")}
+    return Score(
+        dataset=row["dataset"],
+        case_id=row["case_id"],
+        class_id=int(row["class_id"]),
+        class_name=row["class"],
+        outcome=TypeAdapter(Outcome).validate_python(row["outcome"]),
+        **numbers,
+    )
+
+
+def _cell(scores: Sequence[Score]) -> Cell:
+    outcomes = [score.outcome for score in scores]
+    scored = [score for score in scores if score.outcome != "absent"]
+    both: dict[Metric, tuple[float, float]] = {
+        metric: _mean_std(getattr(s, metric) for s in scored) for metric in METRICS
+    }
+    return Cell(
+        class_name=scores[0].class_name,
+        dataset=scores[0].dataset,
+        cases=len(scored),
+        missed=outcomes.count("missed"),
+        invented=outcomes.count("invented"),
+        absent=outcomes.count("absent"),
+        mean={metric: mean for metric, (mean, _) in both.items()},
+        std={metric: std for metric, (_, std) in both.items()},
+    )
+
+
+def _mean_std(values: Iterable[float]) -> tuple[float, float]:
+    found = list(values)
+    mean = fmean(found) if found else math.nan
+    return mean, stdev(found) if len(found) > 1 else math.nan
+
+
+def _or_none(value: Any) -> Any:  # noqa: ANN401
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,1 @@
+"""Training: the loop, what it reads, tells, keeps and goes on from."""

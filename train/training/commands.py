@@ -1,0 +1,73 @@
+"""The command: train."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from train.console import PREEMPTED_EXIT_CODE, console, say
+
+app = typer.Typer()
+
+
+@app.command("train")
+def train_command(
+    manifest: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MANIFEST", help="A manifest, or the folder that holds manifest.parquet."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="Folder for checkpoints, logs and settings.")
+    ],
+    *,
+    preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting.")
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes on each machine, each with its GPU.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; torchrun or SLURM starts them.")] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with a run although the manifest is another.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+) -> None:
+    """Train a network; the same command again goes on where it was stopped.
+
+    On SIGTERM or SIGUSR1 it saves where it is, to the very batch, and ends with exit code 75.
+    """
+    from manifests.manifest import read_manifest
+    from train.device import pick_device
+    from train.planning.plan import plan_training
+    from train.planning.view import expected_time, plan_facts, plan_tables
+    from train.settings import resolve
+    from train.training.loop import train
+    from train.training.processes import Processes, is_first
+    from train.training.progress import drawn
+
+    settings = resolve(preset, override or [])
+    cases = read_manifest(manifest)
+    plan = plan_training(cases, settings)
+    if is_first():
+        for table in plan_tables(plan):
+            console.print(table)
+        say("\n".join(plan_facts(plan)))
+    if dry_run:
+        say(expected_time(plan, pick_device(settings.device)))
+        return
+    processes = Processes(devices, nodes)
+    with drawn(Console(quiet=not is_first()), settings) as drawing:
+        result = train(cases, out, settings, processes=processes, force=force, on_event=drawing)
+    if result.preempted:
+        say(f"stopped by a signal after {result.epochs} whole epochs; the same command goes on")
+        raise typer.Exit(PREEMPTED_EXIT_CODE)
+    if not is_first():
+        return
+    if result.epochs == result.epochs_before:
+        say(f"{out} is finished: {result.epochs} epochs; nothing to do")
+    score = "none" if result.best_score is None else f"{result.best_score:.3f}"
+    say(f"best validation Dice {score}; checkpoints and curves.png in {out}")

@@ -1,0 +1,86 @@
+"""Log: what happened in each epoch, as a Parquet file and for TensorBoard."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from manifests.atomic import whole_file
+from train.training.validation import Validation
+
+LOG = "log.parquet"
+TENSORBOARD = "tensorboard"
+DICE = "dice/"  # before dataset and class, in the name of a column
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of the log.
+
+    Attributes:
+        epoch: Counted from 1.
+        stage: 1 or 2.
+        step: Batches since the beginning.
+        learning_rate: During the epoch.
+        loss: Mean over the epoch's batches.
+        terms: Its terms by name, not weighted; each is a column of that name.
+        validation_dice: Mean over dataset x class cells; none without a validation.
+        seconds: That the epoch took, since it was last gone on with.
+        patches_per_second: While it trained.
+    """
+
+    epoch: int
+    stage: int
+    step: int
+    learning_rate: float
+    loss: float
+    terms: Mapping[str, float]
+    validation_dice: float | None
+    seconds: float
+    patches_per_second: float
+
+
+Write = Callable[[EpochRecord, Validation], None]  # of an epoch
+
+
+def read_log(run: Path) -> pd.DataFrame:
+    """A run's epochs, a row each: what `EpochRecord` holds, and `dice/DATASET/CLASS`."""
+    path = run / LOG
+    return (
+        pd.read_parquet(path) if path.is_file() else pd.DataFrame({"epoch": pd.Series(dtype=int)})
+    )
+
+
+@contextmanager
+def open_log(run: Path, epochs: int) -> Generator[Write]:
+    """Open a run's log after its first `epochs` epochs; what later ones wrote is taken out.
+
+    A run that was stopped between its log and its checkpoint trains that epoch again.
+    """
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    log = read_log(run)
+    kept = log.loc[log["epoch"] <= epochs]
+    rows: list[dict[str, Any]] = kept.to_dict(orient="records")
+    with SummaryWriter(str(run / TENSORBOARD), purge_step=epochs + 1) as board:
+
+        def write(record: EpochRecord, validation: Validation) -> None:
+            cells = validation.cells
+            row = asdict(record)
+            row |= row.pop("terms")
+            rows.append(row | {f"{DICE}{d}/{name}": v for (d, name), v in cells.items()})
+            with whole_file(run / LOG) as temporary:
+                pd.DataFrame(rows).to_parquet(temporary, index=False)
+            numbers = {f"training/{k}": v for k, v in row.items() if k != "epoch"}
+            dice = {f"validation/{d}/{name}": v for (d, name), v in cells.items()}
+            for tag, value in (numbers | dice).items():
+                if value is not None:
+                    board.add_scalar(tag, value, record.epoch)
+            for case_id, figure in validation.pictures.items():
+                board.add_figure(f"validation/{case_id}", figure, record.epoch)
+            board.flush()
+
+        yield write

@@ -1,0 +1,271 @@
+"""The training loop, in the order of time: plan, stage 1, stage 2; train, validate, log, save."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from manifests.atomic import write_text
+from manifests.errors import TrainingError
+from manifests.manifest import Manifest
+from train.checkpoints.checkpoint import checkpoint_path, save_checkpoint
+from train.checkpoints.header import Header
+from train.model import Model
+from train.patches.foreground_index import find_candidates
+from train.patches.sampler import Candidate, PatchPlan, plan_epoch
+from train.patches.volumes import Volume, open_volume
+from train.planning.plan import TrainingPlan, plan_training
+from train.planning.schedule import learning_rate, stage_of
+from train.settings import TrainSettings
+from train.training.batches import BatchSource, batch_source, read_batches
+from train.training.curves import write_curves
+from train.training.events import EpochDone, Event, Started, StepDone
+from train.training.learner import Learner, build_learner, learn
+from train.training.log import EpochRecord, Write, open_log
+from train.training.optimiser import set_learning_rate
+from train.training.preemption import preemption
+from train.training.processes import Processes, any_of, share_of_batch, start_processes
+from train.training.resume import resume
+from train.training.validation import Validation, mean_score, validate
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a call of `train` did.
+
+    Attributes:
+        run: The run's folder.
+        epochs: Epochs of the run by now.
+        epochs_before: Epochs that it had already; equal to `epochs` if there was nothing to do.
+        best_score: Best mean validation Dice, if there was a validation.
+        preempted: A signal ended it early; the same call goes on from the very batch.
+    """
+
+    run: Path
+    epochs: int
+    epochs_before: int
+    best_score: float | None
+    preempted: bool = False
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What stays the same from epoch to epoch, or changes in place."""
+
+    plan: TrainingPlan
+    run: Path
+    candidates: tuple[Candidate, ...]
+    source: BatchSource
+    validation: tuple[Volume, ...]
+    learner: Learner
+    preempted: Callable[[], bool]
+    report: Callable[[Event], None]
+
+
+def train(
+    manifest: Manifest,
+    run: Path,
+    settings: TrainSettings,
+    *,
+    processes: Processes = Processes(),  # noqa: B008
+    force: bool = False,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> TrainingResult:
+    """Train a network on a manifest; the same call again goes on where it was stopped.
+
+    Args:
+        manifest: Says who labelled what.
+        run: Folder for checkpoints, logs and settings.
+        settings: All else that decides the training.
+        processes: How many train together; each of them makes this call.
+        force: Go on with a run although the manifest is another.
+        on_event: Called with what happens, as it happens, in the first process.
+
+    Raises:
+        TrainingError: The manifest cannot be trained on as asked, `run` holds another training, or
+            the loss is not finite.
+        CheckpointError: The checkpoint to go on from is damaged.
+
+    Source: section 4.4.
+    """
+    plan = plan_training(manifest, settings)
+    settings = plan.settings
+    training = tuple(open_volume(manifest, case) for case in plan.training)
+    validation = tuple(open_volume(manifest, case) for case in plan.validation)
+    learner = build_learner(plan, start_processes(settings, processes))
+    header = resume(plan, run, learner, force=force)
+    before, first = header.epochs, learner.fabric.is_global_zero
+    report = on_event if first else lambda _: None
+    with preemption() as preempted:
+        report(Started(plan, before, learner.fabric.device))
+        if before < settings.epochs:
+            session = _Session(
+                plan=plan,
+                run=run,
+                candidates=find_candidates(training, manifest.folder, workers=settings.workers),
+                source=batch_source(training, plan, learner.fabric.device),
+                validation=validation,
+                learner=learner,
+                preempted=preempted,
+                report=report,
+            )
+            if first:
+                _save_settings(run, header)
+            header = _epochs(session, header)
+    if first and before < header.epochs == settings.epochs:
+        write_curves(run)
+    return TrainingResult(
+        run, header.epochs, before, header.best_score, preempted=header.epochs < settings.epochs
+    )
+
+
+def _epochs(session: _Session, header: Header) -> Header:
+    """Train until the last epoch is done or a signal comes."""
+    settings = session.plan.settings
+    with (
+        _log(session, header) as write,
+        torch.backends.cudnn.flags(enabled=True, benchmark=True),
+    ):
+        while header.epochs < settings.epochs:
+            header, whole = _epoch(session, header, write)
+            if not whole:
+                break
+    return header
+
+
+def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, bool]:
+    """Train, validate, log and save one epoch; whether it was a whole one."""
+    started = perf_counter()
+    settings, learner, run = session.plan.settings, session.learner, session.run
+    rate = learning_rate(settings, header.losses, (session.plan.steps(1), session.plan.steps(2)))
+    plan = _plan_epoch(session, header)
+    before = len(header.batch_losses)
+    if not before:
+        learner.objective.start_epoch(learner.predicting)
+    losses = _train_batches(session, header, plan, rate)
+    trained = perf_counter() - started
+    if len(losses) < len(plan):
+        header = header.model_copy(update={"batch_losses": tuple(losses)})
+        if learner.fabric.is_global_zero:
+            _save_last(session, header)
+        learner.fabric.barrier()
+        return header, False
+    loss, *terms = np.mean(losses, axis=0).tolist()
+    done = {"losses": (*header.losses, loss), "batch_losses": ()}
+    header = header.model_copy(update={**done, "step": header.step + len(plan)})
+    validation = _validate(session, header)
+    cells = validation.cells
+    header, improved = _judge(header, mean_score(cells))
+    record = EpochRecord(
+        epoch=header.epochs,
+        stage=stage_of(header.epochs - 1, settings),
+        step=header.step,
+        learning_rate=rate,
+        loss=loss,
+        terms=dict(zip(learner.objective.terms, terms, strict=True)),
+        validation_dice=mean_score(cells),
+        seconds=perf_counter() - started,
+        patches_per_second=sum(map(len, plan[before:])) / trained,
+    )
+    if learner.fabric.is_global_zero:
+        write(record, validation)
+        # the last one last: stopped in between, the run does this epoch again, and alike
+        if improved:
+            save_checkpoint(checkpoint_path(run, "best"), header, learner.predicting, None)
+        _save_last(session, header)
+    learner.fabric.barrier()
+    session.report(EpochDone(record, cells, improved))
+    return header, True
+
+
+def _plan_epoch(session: _Session, header: Header) -> list[tuple[PatchPlan, ...]]:
+    """All batches of the next epoch: the same in every process, and however often it is begun."""
+    settings = session.plan.settings
+    chosen = {c.case_id for c in session.plan.cases(stage_of(header.epochs, settings))}
+    candidates = [c for c in session.candidates if c.case_id in chosen]
+    # all chance of an epoch follows from the seed and its number: there is no state to be saved
+    return plan_epoch(candidates, settings, np.random.default_rng([settings.seed, header.epochs]))
+
+
+def _train_batches(
+    session: _Session, header: Header, plan: Sequence[Sequence[PatchPlan]], rate: float
+) -> list[tuple[float, ...]]:
+    """Learn from the batches of an epoch that were not learnt from yet, or until a signal comes.
+
+    Returns:
+        Loss and terms of each batch of the epoch so far.
+    """
+    settings, learner = session.plan.settings, session.learner
+    set_learning_rate(learner.optimiser, rate)
+    learner.wrapped.train()
+    losses = list(header.batch_losses)
+    rest = [share_of_batch(batch, learner.fabric) for batch in plan[len(losses) :]]
+    batches = read_batches(session.source, [patches for patches, _ in rest])
+    for batch, (_, part) in zip(batches, rest, strict=True):
+        loss = learn(learner, batch, settings, share_of_batch=part)
+        losses.append((loss.total, *loss.terms))
+        where = header.epochs + 1, len(losses)
+        if not math.isfinite(loss.total):
+            msg = (
+                f"epoch {where[0]}, step {where[1]}: the loss is {loss.total} on patches of "
+                f"{', '.join(batch.case_ids)} at learning rate {rate:.3g}; start again in another "
+                f"folder with a lower learning_rate or a gradient_norm"
+            )
+            raise TrainingError(msg)
+        terms = dict(zip(learner.objective.terms, loss.terms, strict=True))
+        session.report(StepDone(*where, len(plan), loss.total, terms))
+        if any_of(learner.fabric, session.preempted()):
+            break
+    return losses
+
+
+def _validate(session: _Session, header: Header) -> Validation:
+    """Validate after every so many epochs and after the last one."""
+    settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
+    if header.epochs % settings.validation_every and header.epochs != settings.epochs:
+        return Validation({}, {})
+    model = Model(
+        session.learner.predicting,
+        plan.label_space,
+        plan.normalisation,
+        plan.spacing_mm,
+        settings.patch_size_zyx,
+        precision=settings.precision,
+    )
+    return validate(model, session.validation, fabric, overlap=settings.overlap)
+
+
+def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
+    """Whether this epoch is the best so far; while there is no score, the latest is the best."""
+    if score is None:
+        return header, header.best_score is None
+    if header.best_score is not None and score <= header.best_score:
+        return header, False
+    return header.model_copy(update={"best_score": score}), True
+
+
+def _log(session: _Session, header: Header) -> AbstractContextManager[Write]:
+    """The run's log, which the first process alone writes."""
+    if session.learner.fabric.is_global_zero:
+        return open_log(session.run, header.epochs)
+    return nullcontext(lambda _record, _validation: None)
+
+
+def _save_last(session: _Session, header: Header) -> None:
+    learner, path = session.learner, checkpoint_path(session.run, "last")
+    average = learner.average.module if learner.average else None
+    more = {"average": average, "objective": learner.objective}
+    save_checkpoint(path, header, learner.network, learner.optimiser, **more)
+
+
+def _save_settings(run: Path, header: Header) -> None:
+    kept = {"settings", "manifest_sha256", "versions", "spacing_mm", "normalisation"}
+    write_text(run / SETTINGS, json.dumps(header.model_dump(include=kept), indent=2) + "\n")

@@ -1,0 +1,87 @@
+"""Progress: a training's events, drawn as they happen."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+from time import perf_counter
+from typing import final
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from train.settings import TrainSettings
+from train.training.events import EpochDone, Event, Started, StepDone
+
+_SHORT = {
+    "marginal_cross_entropy": "mCE",
+    "marginal_dice": "mDice",
+    "exclusion_cross_entropy": "eCE",
+    "exclusion_dice": "eDice",
+    "binary_cross_entropy": "BCE",
+    "binary_dice": "Dice",
+    "cross_entropy": "CE",
+    "leaf_dice": "Dice",
+}
+
+
+@contextmanager
+def drawn(console: Console, settings: TrainSettings) -> Generator["Drawing"]:
+    """Draw the events that the yielded function is called with."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        yield Drawing(progress, progress.add_task("reading", total=settings.epochs), settings)
+
+
+@final
+@dataclass
+class Drawing:
+    """Draws one training's events: a line for each epoch, and a bar below them."""
+
+    progress: Progress
+    task: TaskID
+    settings: TrainSettings
+    _last: float = field(default_factory=perf_counter)
+    _patches_per_second: float = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        if isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, EpochDone):
+            self._line(event)
+        else:
+            self._bar(event)
+
+    def _start(self, event: Started) -> None:
+        before = f", going on after epoch {event.epochs_done}" if event.epochs_done else ""
+        self.progress.console.print(f"training on {event.device}{before}")
+        self.progress.update(self.task, completed=event.epochs_done)
+
+    def _line(self, event: EpochDone) -> None:
+        r = event.record
+        score = "" if r.validation_dice is None else f"  validation Dice {r.validation_dice:.3f}"
+        best = "  best so far" if event.improved and score else ""
+        classes: dict[str, list[float]] = {}
+        for (_, name), dice in event.cells.items():
+            classes.setdefault(name, []).append(dice)
+        each = "".join(f"  {name} {fmean(found):.2f}" for name, found in classes.items())
+        self.progress.console.print(
+            f"epoch {r.epoch:4d}  stage {r.stage}  loss {r.loss:.4f}  "
+            f"{r.seconds:.0f} s{score}{best}{each}",
+            highlight=False,
+        )
+
+    def _bar(self, event: StepDone) -> None:
+        now = perf_counter()
+        rate = self.settings.batch_size / max(now - self._last, 1e-9)
+        # a moving mean, so that the eye can follow
+        self._patches_per_second += 0.1 * (rate - self._patches_per_second)
+        self._last = now
+        done = event.epoch - 1 + event.step / event.steps
+        terms = "  ".join(f"{_SHORT.get(n, n)} {value:.2f}" for n, value in event.terms.items())
+        text = (
+            f"epoch {event.epoch}/{self.settings.epochs}  loss {event.loss:.3f} ({terms})  "
+            f"{self._patches_per_second:.1f} patches/s"
+        )
+        self.progress.update(self.task, completed=done, description=text)
