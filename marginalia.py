@@ -117,7 +117,7 @@ def _demo_network(
     def on_event(event: Event) -> None:
         if isinstance(event, StepDone):
             done = (event.epoch - 1) * 100 + 100 * event.step // event.steps
-            notify(f"train {DEMO_TITLES[name]}", done, settings.epochs * 100)
+            notify(f"train {DEMO_TITLES[name]}", done, event.epochs * 100)
 
     run_training(manifest, out / name, settings, on_event=on_event)
     model, device = load_model(out / name), pick_device("auto")

@@ -50,6 +50,8 @@ class TrainSettings(BaseModel):
             less memory.
         patches_per_dataset: Patches drawn from each dataset in an epoch, however large it is.
         stage_epochs: Epochs of the first stage (fully labelled cases only) and of the second (all).
+        first_stage_dice: Validation Dice that every class is to have before the second stage
+            begins: the first goes on until then, up to twice its epochs. 0 waits for none.
         optimiser: `adam`, or `sgd` with Nesterov momentum.
         learning_rate: At the first epoch.
         momentum: Of `sgd`.
@@ -99,6 +101,7 @@ class TrainSettings(BaseModel):
     accumulation: Count = 1
     patches_per_dataset: Count
     stage_epochs: tuple[Epochs, Epochs]
+    first_stage_dice: Fraction = 0.0
     optimiser: Literal["adam", "sgd"]
     learning_rate: Positive
     momentum: Fraction
@@ -159,6 +162,7 @@ _TABLE: tuple[tuple[str, Any, Any, Any, Any], ...] = (
     ("batch_size",             2,                2,              2,              2),
     ("patches_per_dataset",    16,               500,            500,            500),
     ("stage_epochs",           (4, 9),           (60, 140),      (60, 140),      (120, 380)),
+    ("first_stage_dice",       0.1,              0.1,            0.0,            0.0),
     ("optimiser",              "adam",           "sgd",          "adam",         "sgd"),
     ("learning_rate",          1e-2,             1e-2,           1e-1,           1e-2),
     ("momentum",               0.99,             0.99,           0.99,           0.99),

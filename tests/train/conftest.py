@@ -73,6 +73,7 @@ def settings() -> TrainSettings:
             "filters=4,8,8",
             "patches_per_dataset=4",
             "stage_epochs=1,3",
+            "first_stage_dice=0",
             "validation_every=2",
         ],
     )

@@ -5,7 +5,6 @@ from pydantic import ValidationError
 
 from manifests.errors import TrainingError
 from train.augmentation.settings import AUGMENTATIONS
-from train.planning.schedule import learning_rate, stage_of
 from train.settings import PRESETS, TrainSettings, resolve
 
 
@@ -93,37 +92,3 @@ def test_settings_survive_json_and_cannot_be_changed():
     assert TrainSettings.model_validate_json(settings.model_dump_json()) == settings
     with pytest.raises(ValidationError):
         settings.seed = 1
-
-
-def test_poly_falls_from_the_learning_rate_towards_zero():
-    settings = resolve("default", ["stage_epochs=2,8"])
-    rates = [learning_rate(settings, [1.0] * n, (10, 40)) for n in range(10)]
-    assert rates[0] == settings.learning_rate
-    assert rates[2] == pytest.approx(1e-2 * (1 - 20 / 340) ** 0.9)  # counted in batches
-    assert rates[6] == pytest.approx(1e-2 * (1 - 180 / 340) ** 0.9)
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] > 0
-
-
-STEPS = (250, 1250)
-
-
-def test_plateau_decays_by_a_fifth_after_ten_epochs_without_a_fall_of_a_thousandth():
-    settings = resolve("paper", ["stage_epochs=0,100"])
-    stuck = [1.0] + [1.0 - 1e-4 * n for n in range(1, 10)]
-    assert learning_rate(settings, stuck, STEPS) == pytest.approx(0.1)
-    assert learning_rate(settings, [*stuck, 0.9995], STEPS) == pytest.approx(0.08)
-    assert learning_rate(settings, [*stuck, 0.99], STEPS) == pytest.approx(0.1)
-    assert learning_rate(settings, [1.0] * 21, STEPS) == pytest.approx(0.064)
-    assert learning_rate(settings, [1.0 - 1e-2 * n for n in range(50)], STEPS) == pytest.approx(0.1)
-
-
-def test_plateau_forgets_the_first_stage_losses_but_keeps_its_decays():
-    settings = resolve("paper", ["stage_epochs=11,20"])
-    falling = [9.0 - n for n in range(9)]
-    assert learning_rate(settings, [0.1] * 11 + falling, STEPS) == pytest.approx(0.08)
-
-
-def test_the_first_stage_comes_first():
-    settings = resolve("tiny", ["stage_epochs=2,1"])
-    assert [stage_of(epoch, settings) for epoch in range(3)] == [1, 1, 2]

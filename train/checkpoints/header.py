@@ -26,6 +26,7 @@ class Header(BaseModel):
         manifest_sha256: Digest of what the training used of its manifest.
         losses: Mean loss of each whole epoch so far.
         step: Batches of those epochs.
+        added_epochs: By which the first stage was prolonged.
         batch_losses: Loss and terms of each batch of an epoch that a signal cut short.
         best_score: Best mean validation Dice so far, if there was a validation.
         versions: Version of each package that decides the numbers.
@@ -41,6 +42,7 @@ class Header(BaseModel):
     losses: tuple[float, ...]
     step: int
     best_score: float | None
+    added_epochs: Annotated[int, Field(ge=0)] = 0
     batch_losses: tuple[tuple[float, ...], ...] = ()
     versions: dict[str, str] = Field(
         default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}

@@ -25,12 +25,12 @@ class Drawing:
 
     def on_event(self, run: PlannedRun, event: Event) -> None:
         """Show where a run is."""
-        if isinstance(event, StepDone) and run.prepared is not None:
+        if isinstance(event, StepDone):
             self.progress.update(
                 self.current,
                 description=f"{run.title}: loss {event.loss:.3f}",
                 completed=100 * (event.epoch - 1) + 100 * event.step // event.steps,
-                total=100 * run.prepared.settings.epochs,
+                total=100 * event.epochs,
             )
         elif isinstance(event, EpochDone) and event.record.validation_dice is not None:
             self.say(

@@ -19,7 +19,7 @@ from train.scoring.evaluate import gather, scores_folder, truth_settings
 from train.scoring.evaluation import of_network, with_manifest
 from train.scoring.metrics import TOLERANCE_MM
 from train.scoring.scores import Scores, read_scores, write_scores
-from train.settings import WHERE
+from train.settings import WHERE, TrainSettings
 from train.training.events import Event
 from train.training.log import read_log
 from train.training.loop import SETTINGS, train
@@ -116,7 +116,7 @@ def kept_scores(run: PlannedRun) -> Scores | None:
     Raises:
         TrainingError: It was trained with other settings: its preset has changed since then.
     """
-    if run.prepared is None or len(read_log(run.folder)) < run.prepared.settings.epochs:
+    if run.prepared is None or not _trained(run.folder, run.prepared.settings):
         return None
     try:
         scores = read_scores(scores_folder(run.folder, TEST))
@@ -130,6 +130,13 @@ def kept_scores(run: PlannedRun) -> Scores | None:
     now = run.prepared.plan.settings.model_dump(mode="json")
     _require_same_settings(run.folder, _flat(was), _flat(now))
     return scores
+
+
+def _trained(folder: Path, settings: TrainSettings) -> bool:
+    """Whether both stages are done, the first of which may have been prolonged."""
+    log = read_log(folder)
+    in_second = sum(log["stage"] == 2) if len(log) else 0
+    return len(log) >= settings.epochs and in_second >= settings.stage_epochs[1]
 
 
 def write_cases(cases: Cases) -> None:

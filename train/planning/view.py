@@ -9,6 +9,7 @@ from train.device import halved, pick_device
 from train.networks.network import plan_levels
 from train.planning.footprint import Footprint, footprint, seconds_per_flop
 from train.planning.plan import TrainingPlan, annotated_counts
+from train.settings import TrainSettings
 
 _GIB = 2**30
 
@@ -36,17 +37,23 @@ def plan_facts(plan: TrainingPlan) -> list[str]:
     settings, scale, traced = plan.settings, plan.normalisation, _footprint(plan)
     z, y, x = settings.patch_size_zyx
     spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm)
-    first, second = settings.stage_epochs
     return [
         f"network: {len(plan_levels(plan.network))} levels, {traced.parameters:,} parameters",
         f"patch: {x} x {y} x {z} voxels of {spacing} mm, {settings.batch_size} in a batch",
         f"intensity: {scale.low_hu:.0f} to {scale.high_hu:.0f} HU, "
         f"mean {scale.mean_hu:.0f}, deviation {scale.std_hu:.0f}",
-        f"epochs: {first} on fully labelled cases, {second} on all; "
-        f"{settings.patches_per_dataset} patches of each dataset",
+        f"epochs: {_epochs(settings)}; {settings.patches_per_dataset} patches of each dataset",
         f"memory: about {traced.total_bytes / _GIB:.2g} GiB beside PyTorch's own",
         *(f"note: {remark}" for remark in plan.remarks),
     ]
+
+
+def _epochs(settings: TrainSettings) -> str:
+    first, second = settings.stage_epochs
+    more = ""
+    if first and second and settings.first_stage_dice:
+        more = f" (up to {first} more until each class has a Dice of {settings.first_stage_dice:g})"
+    return f"{first} on fully labelled cases{more}, {second} on all"
 
 
 def expected_time(plan: TrainingPlan, device: torch.device) -> str:

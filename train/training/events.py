@@ -32,6 +32,7 @@ class StepDone:
         epoch: Counted from 1.
         step: In this epoch, counted from 1.
         steps: In this epoch.
+        epochs: Of the training, as far as is known.
         loss: Of this batch.
         terms: Its terms by name, not weighted.
     """
@@ -39,6 +40,7 @@ class StepDone:
     epoch: int
     step: int
     steps: int
+    epochs: int
     loss: float
     terms: Mapping[str, float]
 

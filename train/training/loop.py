@@ -21,7 +21,7 @@ from train.patches.foreground_index import find_candidates
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch
 from train.patches.volumes import Volume, open_volume
 from train.planning.plan import TrainingPlan, plan_training
-from train.planning.schedule import learning_rate, stage_of
+from train.planning.schedule import Stages, learning_rate, prolonged
 from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.curves import write_curves
@@ -106,7 +106,7 @@ def train(
     report = on_event if first else lambda _: None
     with preemption() as preempted:
         report(Started(plan, before, learner.fabric.device))
-        if before < settings.epochs:
+        if before < _stages(header).epochs:
             session = _Session(
                 plan=plan,
                 run=run,
@@ -120,21 +120,19 @@ def train(
             if first:
                 _save_settings(run, header)
             header = _epochs(session, header)
-    if first and before < header.epochs == settings.epochs:
+    whole = header.epochs == _stages(header).epochs
+    if first and before < header.epochs and whole:
         write_curves(run)
-    return TrainingResult(
-        run, header.epochs, before, header.best_score, preempted=header.epochs < settings.epochs
-    )
+    return TrainingResult(run, header.epochs, before, header.best_score, preempted=not whole)
 
 
 def _epochs(session: _Session, header: Header) -> Header:
     """Train until the last epoch is done or a signal comes."""
-    settings = session.plan.settings
     with (
         _log(session, header) as write,
         torch.backends.cudnn.flags(enabled=True, benchmark=True),
     ):
-        while header.epochs < settings.epochs:
+        while header.epochs < _stages(header).epochs:
             header, whole = _epoch(session, header, write)
             if not whole:
                 break
@@ -145,7 +143,8 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     """Train, validate, log and save one epoch; whether it was a whole one."""
     started = perf_counter()
     settings, learner, run = session.plan.settings, session.learner, session.run
-    rate = learning_rate(settings, header.losses, (session.plan.steps(1), session.plan.steps(2)))
+    stages, steps = _stages(header), (session.plan.steps(1), session.plan.steps(2))
+    rate = learning_rate(settings, stages, header.losses, steps)
     plan = _plan_epoch(session, header)
     before = len(header.batch_losses)
     if not before:
@@ -164,9 +163,11 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     validation = _validate(session, header)
     cells = validation.cells
     header, improved = _judge(header, mean_score(cells))
+    added = prolonged(stages, settings, header.epochs, cells).added
+    header = header.model_copy(update={"added_epochs": added})
     record = EpochRecord(
         epoch=header.epochs,
-        stage=stage_of(header.epochs - 1, settings),
+        stage=stages.of_epoch(header.epochs - 1),
         step=header.step,
         learning_rate=rate,
         loss=loss,
@@ -189,7 +190,7 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
 def _plan_epoch(session: _Session, header: Header) -> list[tuple[PatchPlan, ...]]:
     """All batches of the next epoch: the same in every process, and however often it is begun."""
     settings = session.plan.settings
-    chosen = {c.case_id for c in session.plan.cases(stage_of(header.epochs, settings))}
+    chosen = {c.case_id for c in session.plan.cases(_stages(header).of_epoch(header.epochs))}
     candidates = [c for c in session.candidates if c.case_id in chosen]
     # all chance of an epoch follows from the seed and its number: there is no state to be saved
     return plan_epoch(candidates, settings, np.random.default_rng([settings.seed, header.epochs]))
@@ -221,16 +222,19 @@ def _train_batches(
             )
             raise TrainingError(msg)
         terms = dict(zip(learner.objective.terms, loss.terms, strict=True))
-        session.report(StepDone(*where, len(plan), loss.total, terms))
+        session.report(StepDone(*where, len(plan), _stages(header).epochs, loss.total, terms))
         if any_of(learner.fabric, session.preempted()):
             break
     return losses
 
 
 def _validate(session: _Session, header: Header) -> Validation:
-    """Validate after every so many epochs and after the last one."""
+    """Validate after every so many epochs, after the last one, and where a stage may be over."""
     settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
-    if header.epochs % settings.validation_every and header.epochs != settings.epochs:
+    stages = _stages(header)
+    asked = settings.first_stage_dice > 0 and header.epochs == stages.first
+    last = header.epochs == stages.epochs
+    if header.epochs % settings.validation_every and not (asked or last):
         return Validation({}, {})
     model = Model(
         session.learner.predicting,
@@ -241,6 +245,10 @@ def _validate(session: _Session, header: Header) -> Validation:
         precision=settings.precision,
     )
     return validate(model, session.validation, fabric, overlap=settings.overlap)
+
+
+def _stages(header: Header) -> Stages:
+    return Stages.of(header.settings, header.added_epochs)
 
 
 def _judge(header: Header, score: float | None) -> tuple[Header, bool]:

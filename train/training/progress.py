@@ -81,7 +81,7 @@ class Drawing:
         done = event.epoch - 1 + event.step / event.steps
         terms = "  ".join(f"{_SHORT.get(n, n)} {value:.2f}" for n, value in event.terms.items())
         text = (
-            f"epoch {event.epoch}/{self.settings.epochs}  loss {event.loss:.3f} ({terms})  "
+            f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f} ({terms})  "
             f"{self._patches_per_second:.1f} patches/s"
         )
-        self.progress.update(self.task, completed=done, description=text)
+        self.progress.update(self.task, completed=done, total=event.epochs, description=text)

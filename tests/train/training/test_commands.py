@@ -11,6 +11,7 @@ QUICK = (
     *("--preset", "tiny"),
     *("--set", "patch_size_zyx=16,16,16", "--set", "filters=4,8,8"),
     *("--set", "patches_per_dataset=2", "--set", "stage_epochs=1,1"),
+    *("--set", "first_stage_dice=0"),
 )
 
 

@@ -274,6 +274,27 @@ def test_each_stage_reads_its_own_datasets_and_each_epoch_its_own_patches(
     assert plans[1] != plans[2] != plans[3]
 
 
+def test_first_stage_goes_on_until_every_class_is_learnt_whoever_stops_it(
+    manifest, settings, tmp_path, monkeypatch
+):
+    asked = {"stage_epochs": (2, 1), "first_stage_dice": 0.5, "validation_every": 1}
+    chosen = settings.model_copy(update=asked)
+    dice = {1: 0.0, 2: 0.4, 3: 0.6, 4: 0.1}  # by epoch
+
+    def validate(*_, **__):
+        return Validation({("both", "liver"): dice[len(read_log(run)) + 1]}, {})
+
+    monkeypatch.setattr(loop, "validate", validate)
+    for run in (whole := tmp_path / "whole", tmp_path / "stopped"):
+        if run != whole:
+            with pytest.raises(KeyboardInterrupt):
+                train(manifest, run, chosen, on_event=stop_at(within_epoch(3)))
+        result = train(manifest, run, chosen)
+        assert (result.epochs, result.preempted) == (4, False)
+        assert [line["stage"] for line in lines_of(run)] == [1, 1, 1, 2]
+    assert_same_run(whole, run)
+
+
 def test_tensorboard_shows_a_validation_case_of_each_dataset(whole_run, manifest):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
