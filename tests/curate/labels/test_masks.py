@@ -78,7 +78,7 @@ def read(recipe, root):
     (case,) = discover(recipe, root)
     hu, ids, findings = read_case(case, recipe.values)
     assert hu.GetSize() == ids.GetSize()
-    return sitk.GetArrayFromImage(ids), findings
+    return ids.voxels, findings
 
 
 # --- recipe -----------------------------------------------------------------------------------
