@@ -102,9 +102,9 @@ def resample_label(label: Volume, grid: Grid) -> Volume:
         weights = [axis.mean_weights() * axis.inside[:, None] for axis in axes[::-1]]
     boxes = _boxes(view)
     counts = {v: np.count_nonzero(view[box] == v) for v, box in boxes.items()}
-    painted = np.zeros(grid.size_xyz[::-1], dtype=np.uint8)
-    total, largest = np.zeros_like(painted, np.float32), np.zeros_like(painted, np.float32)
-    favourite = np.zeros_like(painted)
+    shape = grid.size_xyz[::-1]
+    painted, favourite = np.zeros((2, *shape), np.uint8)
+    total, largest = np.zeros((2, *shape), np.float32)  # takes memory where it is written to
     reached: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
     # the small go first: what a small structure claims is a trifle to a large one
     for value in sorted(boxes, key=lambda v: counts[v]):

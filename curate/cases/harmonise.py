@@ -76,7 +76,7 @@ def harmonise(
         source_label_sha256=sha256_of(case.label),
         image_sha256=sha256_of(image_path),
         label_sha256=sha256_of(label_path),
-        voxels_sha256=hashlib.sha256(hu.tobytes()).hexdigest(),
+        voxels_sha256=hashlib.sha256(hu.data).hexdigest(),
         fingerprint=fingerprint.to_text(),
         related=(),
         source_size=source.size_xyz,

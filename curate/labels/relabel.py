@@ -1,10 +1,11 @@
 """From label values to blocks of structures, and from those to the classes of a label space."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manifests.label_space import LabelSpace
 from manifests.merged import Block, Merged, representative_of
@@ -14,15 +15,18 @@ from manifests.volume import Volume
 
 @dataclass(frozen=True)
 class BlockMap:
-    """A label volume whose values are numbers of blocks.
+    """A label volume, and the block of structures that each of its values stands for.
 
     Attributes:
-        volume: uint8; 0 is what no block covers, `n` is `blocks[n - 1]`.
-        blocks: The structures that each value covers; disjoint.
+        volume: Label values.
+        blocks: Structures that are labelled as one; disjoint.
+        number_of: By value, 0 for what no block covers and `n` for `blocks[n - 1]` (uint8); a value
+            is its own number unless told otherwise.
     """
 
     volume: Volume
     blocks: tuple[Block, ...]
+    number_of: NDArray[np.uint8] = field(default_factory=lambda: np.arange(256, dtype=np.uint8))
 
     @classmethod
     def of(cls, label: Volume, values: Mapping[int, Sequence[str]]) -> Self:
@@ -31,13 +35,13 @@ class BlockMap:
         table = np.zeros(max(values) + 1, np.uint8)
         for value, structures in values.items():
             table[value] = blocks.index(frozenset(structures)) + 1
-        return cls(look_up(label, table), blocks)
+        return cls(label, blocks, table)
 
     def two_sided(self) -> Volume:
         """uint8 volume: 1 where a block holds structures of both sides of the body."""
         left, right = sided("left"), sided("right")
         wanted = [bool(block & left) and bool(block & right) for block in self.blocks]
-        return look_up(self.volume, np.array([0, *wanted], np.uint8))
+        return self._by_block([0, *wanted])
 
     def by_side(self, sides: Volume) -> "BlockMap":
         """Part every two-sided block into its left and its right structures.
@@ -58,16 +62,22 @@ class BlockMap:
             else:
                 blocks.append(block)
                 table[number] = len(blocks)
-        old, side = self.volume.voxels, sides.voxels
-        parted = look_up(self.volume, table[:, 0])
+        old, side = self.volume.voxels.reshape(-1), sides.voxels.reshape(-1)
+        parted = self._by_block(table[:, 0])
         where = np.flatnonzero(side)
-        parted.voxels.reshape(-1)[where] = table[old.reshape(-1)[where], side.reshape(-1)[where]]
+        parted.voxels.reshape(-1)[where] = table[self.number_of[old[where]], side[where]]
         return BlockMap(parted, tuple(blocks))
 
     def to_classes(self, space: LabelSpace, merged: Merged) -> Volume:
         """The uint8 volume of representatives."""
         table = [representative_of(block, space, merged) for block in self.blocks]
-        return look_up(self.volume, np.array([0, *table], np.uint8))
+        return self._by_block([0, *table])
+
+    def _by_block(self, table: Sequence[int] | NDArray[np.uint8]) -> Volume:
+        """What a table says of each voxel's block, in one look-up."""
+        by_number = np.zeros(256, np.uint8)
+        by_number[: len(table)] = table
+        return look_up(self.volume, by_number[self.number_of])
 
 
 def sided(side: str) -> frozenset[str]:

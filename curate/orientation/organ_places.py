@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.kidneys.voxels import positions_mm_of
-from curate.labels.relabel import BlockMap
+from curate.labels.relabel import BlockMap, look_up
 from curate.orientation.anatomy import AXES, anatomy
 from curate.orientation.evidence import Evidence, order_evidence
 from manifests.coarser import thinned
@@ -93,8 +93,9 @@ def _sided(structures: Structures) -> Iterator[tuple[str, str]]:
 
 def _organs(labels: BlockMap, structures: Structures) -> _Organs:
     thin = thinned(labels.volume, STEP_MM)
-    filled = thin.voxels > 0
-    points_mm, ids = positions_mm_of(filled, thin.grid), thin.voxels[filled]
+    numbers_zyx = look_up(thin, labels.number_of).voxels
+    filled = numbers_zyx > 0
+    points_mm, ids = positions_mm_of(filled, thin.grid), numbers_zyx[filled]
     numbers: dict[str, list[int]] = {}
     whole: set[str] = set()
     for number, block in enumerate(labels.blocks, start=1):

@@ -8,7 +8,6 @@ import SimpleITK as sitk
 
 from curate.cases.reading import SetAsideError, read_case
 from curate.datasets.discover import SourceCase
-from manifests.grid import Grid
 from tests.curate.defects import AFFINE, SHAPE, ct, label, write_case, write_nifti
 from tests.oriented import oriented
 
@@ -21,7 +20,7 @@ def codes(findings):
 
 def read(folder, *args, **kwargs):
     hu, ids, findings = read_case(write_case(folder / "c", *args, **kwargs), VALUES)
-    assert Grid.of(hu) == Grid.of(ids)
+    assert hu.grid == ids.grid
     return hu.voxels, ids.voxels, findings
 
 
@@ -53,7 +52,7 @@ def test_rounding_in_a_header_is_repaired_and_noted(tmp_path):
     case = write_case(tmp_path, in_label=moved((0, 0, 0.001)))
     hu, ids, findings = read_case(case, VALUES)
     assert codes(findings) == ["grid_rounding"]
-    assert ids.GetOrigin() == hu.GetOrigin() == pytest.approx((-100, -90, 30))
+    assert ids.grid.origin_mm == hu.grid.origin_mm == pytest.approx((-100, -90, 30))
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_body_is_the_largest_thing_in_the_image():
 
 
 def test_image_of_air_falls_back_to_the_middle():
-    air = UPRIGHT.image(np.full(UPRIGHT.size_xyz[::-1], -1000, np.int16))
+    air = Volume(np.full(UPRIGHT.size_xyz[::-1], -1000, np.int16), UPRIGHT)
     kidney = ellipsoid((60, 0, 0), (28, 25, 52))
     _, result = split(kidney, image=air)
     assert "image's middle" in result.findings[0].reason
@@ -196,7 +196,7 @@ def test_horseshoe_is_cut_at_its_isthmus(isthmus_mm, shift_mm):
 def test_horseshoe_with_a_loose_piece_is_still_a_horseshoe():
     left, right = ellipsoid((60, 0, 0), (34, 30, 60)), ellipsoid((-50, 0, 0), (22, 20, 40))
     isthmus, piece = box((-50, -8, -8), (60, 8, 8)), ellipsoid((-100, 0, 0), (9, 9, 16))
-    body = FINE.image(np.full(FINE.size_xyz[::-1], 40, np.int16))
+    body = Volume(np.full(FINE.size_xyz[::-1], 40, np.int16), FINE)
     labels, result = split(left, right, isthmus, piece, image=body)
     assert (labels[left] == LEFT).all()
     assert (labels[right | piece] == RIGHT).all()
@@ -239,7 +239,7 @@ def test_fused_kidney_without_a_neck_stays_whole():
 
 
 def test_fused_kidney_off_the_midline_stays_whole():
-    body = FINE.image(np.full(FINE.size_xyz[::-1], 40, np.int16))
+    body = Volume(np.full(FINE.size_xyz[::-1], 40, np.int16), FINE)
     labels, result = split(ellipsoid((25, 0, 0), (95, 30, 40)), image=body)
     assert set(np.unique(labels)) == {0, UNDECIDED}
     assert codes(result) == ["kidneys_fused"]

@@ -77,7 +77,7 @@ def write_masks(root, name="s1", voxels=None):
 def read(recipe, root):
     (case,) = discover(recipe, root)
     hu, ids, findings = read_case(case, recipe.values)
-    assert hu.GetSize() == ids.GetSize()
+    assert hu.grid.size_xyz == ids.grid.size_xyz
     return ids.voxels, findings
 
 

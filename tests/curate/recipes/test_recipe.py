@@ -141,7 +141,7 @@ def test_values_of_the_same_structures_are_one_block(tmp_path):
     label = Volume(np.array([[[0, 1, 2, 7]]], np.uint16), Grid((4, 1, 1), (1.0, 1.0, 1.0)))
     block_map = BlockMap.of(label, recipe.values)
     assert block_map.blocks == (frozenset({"aorta"}), frozenset({"spleen"}))
-    assert block_map.volume.voxels.ravel().tolist() == [0, 1, 2, 1]
+    assert block_map.number_of[label.voxels].ravel().tolist() == [0, 1, 2, 1]
 
 
 def test_a_download_without_a_checksum_is_refused(tmp_path):
