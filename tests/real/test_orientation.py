@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -65,7 +66,7 @@ def turned(volume, axes):
 
 
 def turned_labels(labels, axes):
-    return BlockMap(turned(labels.volume, axes), labels.blocks)
+    return replace(labels, volume=turned(labels.volume, axes))
 
 
 def words(verdicts):
@@ -98,7 +99,7 @@ def test_a_slab_is_not_accused_and_a_turned_one_not_acquitted(patient, slices):
     for first in range(0, len(image.voxels) - slices + 1, 12):
         window = slice(first, first + slices)
         slab = part(image, window)
-        slab_labels = BlockMap(part(labels.volume, window), labels.blocks)
+        slab_labels = replace(labels, volume=part(labels.volume, window))
         for given in ((slab, None), (None, slab_labels), (slab, slab_labels)):
             assert "suspect" not in words(audit_orientation(*given))
         over = turned(slab, [0, 1, 2]), turned_labels(slab_labels, [0, 1, 2])
