@@ -10,7 +10,7 @@ first voxel; numpy arrays are in the order z, y, x.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import product
 
 import numpy as np
 import SimpleITK as sitk
@@ -135,7 +135,7 @@ class Grid:
         )
 
 
-def harmonised_grid(source: Grid | sitk.Image, spacing_mm: tuple[float, float, float]) -> Grid:
+def harmonised_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Grid:
     """Plan the grid of a harmonised case: axes along LPS, covering the source from edge to edge.
 
     The box around the source's outer voxel edges is filled with whole voxels; what they exceed it
@@ -143,15 +143,14 @@ def harmonised_grid(source: Grid | sitk.Image, spacing_mm: tuple[float, float, f
     order and either way, and its spacing is the wanted one, the voxels coincide.
 
     Args:
-        source: The volume, or its grid.
+        source: The volume's own grid.
         spacing_mm: The wanted spacing along LPS x, y and z.
 
     Raises:
         GeometryError: The spacing makes no sense, or the grid would hold 2^31 voxels or more.
     """
-    grid = source if isinstance(source, Grid) else Grid.of(source)
     _check_spacing(spacing_mm)
-    corners = grid.position_mm(list(product(*((-0.5, n - 0.5) for n in grid.size_xyz))))
+    corners = source.position_mm(list(product(*((-0.5, n - 0.5) for n in source.size_xyz))))
     low, high, spacing = corners.min(axis=0), corners.max(axis=0), np.asarray(spacing_mm)
     size = np.maximum(np.ceil((high - low) / spacing - EDGE_TOLERANCE), 1)
     _require(
@@ -160,20 +159,6 @@ def harmonised_grid(source: Grid | sitk.Image, spacing_mm: tuple[float, float, f
     )
     x, y, z = (int(n) for n in size)
     return Grid((x, y, z), _triple(spacing), _triple((low + high) / 2 - (size - 1) / 2 * spacing))
-
-
-def orientation_code(source: Grid | sitk.Image) -> str:
-    """Name which way each array axis points, such as "LPS" for an identity direction.
-
-    An oblique axis is named after the nearest anatomical one, each name used once. The letters say
-    where an axis points *to*, as in nibabel and SimpleITK.
-    """
-    grid = source if isinstance(source, Grid) else Grid.of(source)
-    cosines = np.asarray(grid.direction_lps).reshape(3, 3)
-    axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[p[j], j]) for j in range(3)))
-    return "".join(
-        ("LR", "PA", "SI")[axis][int(cosines[axis, j] < 0)] for j, axis in enumerate(axes)
-    )
 
 
 def _orthonormal(direction_lps: Sequence[float]) -> bool:

@@ -73,13 +73,14 @@ def in_hounsfield(volume: Volume, path: Path) -> Volume:
     voxels, findings = _finite(volume.voxels, path)
     voxels, more = _unwrapped(voxels)
     findings += more
+    seen = Distribution.of(voxels)
     if voxels.size >= ENOUGH:
-        seen = Distribution.of(voxels)
         found = judge(seen, path)
         findings += found
         if any(f.code == "intensity_offset" for f in found):
             voxels = _wide(voxels) - OFFSET
-    voxels, more = _clamped(voxels)
+            seen = Distribution.of(voxels)
+    voxels, more = _clamped(voxels, seen)
     return replace(volume, voxels=voxels, findings=(*volume.findings, *findings, *more))
 
 
@@ -168,11 +169,9 @@ def _unwrapped(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[Finding]]:
     return wide, [Finding("intensity_wrapped", reason)]
 
 
-def _clamped(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[Finding]]:
+def _clamped(voxels: NDArray[Any], seen: Distribution) -> tuple[NDArray[Any], list[Finding]]:
     """Clamp to what a harmonised volume may hold: from air to the greatest 16-bit number."""
-    if voxels.size == 0:
-        return voxels, []
-    least, greatest = voxels.min(), voxels.max()
+    least, greatest = seen.least, seen.greatest
     findings: list[Finding] = []
     if least < LEAST:
         count = sum(int((slab < LEAST).sum()) for slab in _slabs(voxels))

@@ -5,7 +5,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -19,26 +18,24 @@ from manifests.separable import (
     parallel_axes,
     weighted_sums,
 )
+from manifests.volume import Volume
 
 LEAST, GREATEST = -(2.0**15), 2.0**15 - 1
 
 
-def resample_linear(image: sitk.Image, grid: Grid, *, outside: float = 0.0) -> sitk.Image:
-    """Interpolate an image linearly (float32); voxels beyond its edges are `outside`."""
-    axes = parallel_axes(Grid.of(image), grid)
+def resample_linear(volume: Volume, grid: Grid, *, outside: float = 0.0) -> Volume:
+    """Interpolate a volume linearly (float32); voxels beyond its edges are `outside`."""
+    axes = parallel_axes(volume.grid, grid)
     if axes is None:
-        return oblique_sample(image, grid, outside=outside)
+        return Volume(oblique_sample(volume, grid, outside=outside), grid)
     filled = np.empty(grid.size_xyz[::-1], np.float32)
     weights = [axis.weights("linear") for axis in axes[::-1]]
-    voxels = along_axes(sitk.GetArrayViewFromImage(image), axes)
-    weighted_sums(voxels, weights, filled.__setitem__)
+    weighted_sums(along_axes(volume.voxels, axes), weights, filled.__setitem__)
     _set_outside(filled, axes, outside)
-    return grid.image(filled)
+    return Volume(filled, grid)
 
 
-def resample_image(
-    image: sitk.Image, grid: Grid, *, interpolation: Interpolation = "linear"
-) -> sitk.Image:
+def resample_image(image: Volume, grid: Grid, *, interpolation: Interpolation = "linear") -> Volume:
     """Interpolate a CT (int16, HU, rounded and clipped); beyond its edges is air.
 
     Args:
@@ -47,26 +44,24 @@ def resample_image(
         interpolation: `linear`, or `cubic` B-splines that are cut where they swing beyond the
             image's own range.
     """
-    axes, hu = parallel_axes(Grid.of(image), grid), sitk.GetArrayViewFromImage(image)
+    axes, hu = parallel_axes(image.grid, grid), image.voxels
     least, greatest = LEAST, GREATEST
     if interpolation == "cubic":
         least, greatest = max(least, float(hu.min())), min(greatest, float(hu.max()))
     if axes is None:
         values = oblique_sample(image, grid, outside=AIR_HU, interpolation=interpolation)
-        return sitk.Clamp(sitk.Round(values), sitk.sitkInt16, min(least, AIR_HU), greatest)
+        return Volume(_rounded(values, min(least, AIR_HU), greatest).astype(np.int16), grid)
     filled = np.empty(grid.size_xyz[::-1], np.int16)
 
     def take(at: slice, layers: Values) -> None:
-        layers += 0.5
-        np.floor(layers, out=layers)
-        filled[at] = np.clip(layers, least, greatest, out=layers)
+        filled[at] = _rounded(layers, least, greatest)
 
     weighted_sums(along_axes(hu, axes), [a.weights(interpolation) for a in axes[::-1]], take)
     _set_outside(filled, axes, AIR_HU)
-    return grid.image(filled)
+    return Volume(filled, grid)
 
 
-def resample_label(label: sitk.Image, grid: Grid) -> sitk.Image:
+def resample_label(label: Volume, grid: Grid) -> Volume:
     """Bring a label map (uint8) onto another grid so that each structure keeps its volume.
 
     Each structure's share of every voxel is measured (linear interpolation, averaged over the
@@ -97,21 +92,19 @@ def resample_label(label: sitk.Image, grid: Grid) -> sitk.Image:
     Raises:
         TypeError: The label map is not of 8-bit unsigned integers.
     """
-    Grid.of(label)
-    if label.GetPixelID() != sitk.sitkUInt8:
-        got = label.GetPixelIDTypeAsString()
-        msg = f"expected class ids as 8-bit unsigned integers, got {got}; check them, then cast"
+    axes, view = parallel_axes(label.grid, grid), label.voxels
+    if view.dtype != np.uint8:
+        msg = f"expected class ids as uint8, got {view.dtype}; check them, then cast"
         raise TypeError(msg)
-    axes, view = parallel_axes(Grid.of(label), grid), sitk.GetArrayViewFromImage(label)
     weights: list[Weights] = []
     if axes is not None:
         view = along_axes(view, axes)
         weights = [axis.mean_weights() * axis.inside[:, None] for axis in axes[::-1]]
     boxes = _boxes(view)
     counts = {v: np.count_nonzero(view[box] == v) for v, box in boxes.items()}
-    painted = np.zeros(grid.size_xyz[::-1], dtype=np.uint8)
-    total, largest = np.zeros_like(painted, np.float32), np.zeros_like(painted, np.float32)
-    favourite = np.zeros_like(painted)
+    shape = grid.size_xyz[::-1]
+    painted, favourite = np.zeros((2, *shape), np.uint8)
+    total, largest = np.zeros((2, *shape), np.float32)  # takes memory where it is written to
     reached: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
     # the small go first: what a small structure claims is a trifle to a large one
     for value in sorted(boxes, key=lambda v: counts[v]):
@@ -129,7 +122,7 @@ def resample_label(label: sitk.Image, grid: Grid) -> sitk.Image:
     other = total[reached] - largest[reached]
     gap = (painted[reached] == 0) & (other > 1 - total[reached])
     np.copyto(painted[reached], favourite[reached], where=gap)
-    return grid.image(painted)
+    return Volume(painted, grid)
 
 
 def _boxes(labels: NDArray[np.uint8]) -> dict[int, Box]:
@@ -190,6 +183,13 @@ def _claim(share: Values, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     above, upto = share > level, share >= level
     fewer, more = np.count_nonzero(above & free), np.count_nonzero(upto & free)
     return free & (above if fewer > 0 and wanted - fewer < more - wanted else upto)
+
+
+def _rounded(values: Values, least: float, greatest: float) -> Values:
+    """Round to whole numbers, halves up, and clip, in place."""
+    values += 0.5
+    np.floor(values, out=values)
+    return np.clip(values, least, greatest, out=values)
 
 
 def _set_outside(filled: NDArray[np.generic], axes: Sequence[Axis], value: float) -> None:

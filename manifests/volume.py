@@ -5,7 +5,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import SimpleITK as sitk
@@ -26,17 +26,27 @@ SINGLE_FILES = (".nrrd", ".mha")
 
 @dataclass(frozen=True)
 class Volume:
-    """One volume as it was read.
+    """Voxels and where they lie.
 
     Attributes:
         voxels: Any number type, [z, y, x].
         grid: Where they lie.
-        findings: What was noticed.
+        findings: What was noticed when they were read.
     """
 
     voxels: NDArray[Any]
     grid: Grid
     findings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def of(cls, image: sitk.Image) -> Self:
+        """Copy a 3-D image with one value per voxel out of ITK.
+
+        Raises:
+            GeometryError: It is something else, or its header makes no sense.
+        """
+        grid = Grid.of(image)
+        return cls(sitk.GetArrayFromImage(image), grid)
 
 
 def read_volume(path: Path) -> Volume:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from curate.cases import record
 from curate.cases.harmonise import (
@@ -23,6 +22,7 @@ from manifests.case import Case
 from manifests.content_hash import sha256_of
 from manifests.findings import Finding
 from manifests.merged import annotated_classes, as_blocks
+from manifests.volume import Volume, read_volume
 
 MOST_CONFLICTS = 0.25  # of a class, beyond which two annotations are not of one thing
 ROUNDING_HU = 1
@@ -147,9 +147,8 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
     image_path, label_path = folder / "image.nii", folder / "label.nii"
     with whole_file(image_path) as temporary:
         shutil.copyfile(target.folder / first.image, temporary)
-    label = sitk.GetImageFromArray(joined.annotation.ids)
-    label.CopyInformation(sitk.ReadImage(str(target.folder / first.label)))
-    write_volume(label, label_path)
+    grid = read_volume(target.folder / first.label).grid
+    write_volume(Volume(joined.annotation.ids, grid), label_path)
     voxels = np.bincount(joined.annotation.ids.ravel(), minlength=len(space))
     hu = _voxels(first.image, target)
     annotated = annotated_classes(joined.annotation.merged)
@@ -188,4 +187,4 @@ def _name(case: Case) -> str:
 
 
 def _voxels(path: str, target: Target) -> np.ndarray:
-    return sitk.GetArrayFromImage(sitk.ReadImage(str(target.folder / path)))
+    return read_volume(target.folder / path).voxels

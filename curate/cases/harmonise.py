@@ -21,10 +21,12 @@ from manifests.atomic import whole_file
 from manifests.case import Case
 from manifests.content_hash import sha256_of
 from manifests.findings import Finding
-from manifests.grid import Grid, harmonised_grid, orientation_code
+from manifests.grid import harmonised_grid
 from manifests.label_space import LabelSpace
 from manifests.merged import annotated_classes, merged_classes
+from manifests.orientation import orientation_code
 from manifests.resampling import resample_image, resample_label
+from manifests.volume import Volume
 
 MM3_PER_ML = 1000.0
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
@@ -40,7 +42,7 @@ def harmonise(
         OverrideError: What a person decided does not fit the case; likewise.
     """
     image, label, findings = read_case(case, recipe.values)
-    source, fingerprint = Grid.of(image), Fingerprint.of(image)
+    source, fingerprint = image.grid, Fingerprint.of(image)
     block_map = BlockMap.of(label, recipe.values)
     # before the kidneys get their sides from the very header that is in question
     verdicts = audit_orientation(image, block_map, declared=recipe.structures)
@@ -54,7 +56,7 @@ def harmonise(
     image_path, label_path = folder / "image.nii", folder / "label.nii"
     write_volume(image, image_path)
     write_volume(classes, label_path)
-    hu, ids = map(sitk.GetArrayViewFromImage, (image, classes))
+    hu, ids = image.voxels, classes.voxels
     inside = ids > 0
     hu_inside, voxels = hu[inside], _count(ids[inside], ids.size, len(target.label_space))
     annotated = annotated_classes(merged)
@@ -74,7 +76,7 @@ def harmonise(
         source_label_sha256=sha256_of(case.label),
         image_sha256=sha256_of(image_path),
         label_sha256=sha256_of(label_path),
-        voxels_sha256=hashlib.sha256(hu.tobytes()).hexdigest(),
+        voxels_sha256=hashlib.sha256(hu.data).hexdigest(),
         fingerprint=fingerprint.to_text(),
         related=(),
         source_size=source.size_xyz,
@@ -98,7 +100,7 @@ def harmonise(
 
 
 def _tell_kidneys_apart(
-    block_map: BlockMap, image: sitk.Image, recipe: Recipe, override: Override | None
+    block_map: BlockMap, image: Volume, recipe: Recipe, override: Override | None
 ) -> tuple[BlockMap, tuple[Finding, ...]]:
     """Part the two-sided blocks, unless a kidney's side stays undecided.
 
@@ -113,7 +115,7 @@ def _tell_kidneys_apart(
     if override is not None and decision is not None:
         finding = Finding("kidneys_overridden", f"{decision}: {override.reason}")
         findings = tuple(sorted((*findings, finding)))
-    if sitk.GetArrayViewFromImage(split.labels).max() == UNDECIDED:
+    if split.labels.voxels.max() == UNDECIDED:
         return block_map, findings
     return block_map.by_side(split.labels), findings
 
@@ -163,15 +165,15 @@ def _moments(hu: np.ndarray) -> tuple[float, float]:
     return float(mean), float(np.sqrt(max(square - mean**2, 0.0)))
 
 
-def write_volume(image: sitk.Image, path: Path) -> None:
+def write_volume(volume: Volume, path: Path) -> None:
     """Write an uncompressed volume as a whole file.
 
     Raises:
         OSError: The disk took only a part of it.
     """
-    expected = NIFTI_HEADER_BYTES + image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    expected = NIFTI_HEADER_BYTES + volume.voxels.nbytes
     with whole_file(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=False)
+        sitk.WriteImage(volume.grid.image(volume.voxels), str(temporary), useCompression=False)
         written = temporary.stat().st_size
         if written != expected:  # SimpleITK keeps a full disk to itself
             msg = f"{written:,} of {expected:,} bytes could be written"

@@ -3,21 +3,18 @@
 from collections.abc import Collection
 
 import numpy as np
-import SimpleITK as sitk
 
 from curate.datasets.discover import SourceCase
 from curate.labels.volume import read_map, read_masks
 from manifests.findings import Finding, SetAsideError
 from manifests.grid import Grid
 from manifests.hounsfield import in_hounsfield
-from manifests.volume import read_volume
+from manifests.volume import Volume, read_volume
 
 __all__ = ["SetAsideError", "read_case"]
 
 
-def read_case(
-    case: SourceCase, values: Collection[int]
-) -> tuple[sitk.Image, sitk.Image, list[Finding]]:
+def read_case(case: SourceCase, values: Collection[int]) -> tuple[Volume, Volume, list[Finding]]:
     """Read a case's image and label onto one grid.
 
     Args:
@@ -25,7 +22,7 @@ def read_case(
         values: The label values that the recipe lists.
 
     Returns:
-        The image in Hounsfield units (any pixel type), the label (uint8 or uint16, only 0 and
+        The image in Hounsfield units (any number type), the label (uint8 or uint16, only 0 and
         `values`), and what was noticed.
 
     Raises:
@@ -33,15 +30,13 @@ def read_case(
     """
     scan = in_hounsfield(read_volume(case.image), case.image)
     grid, noticed = scan.grid, [*scan.findings, *_spacing(scan.grid)]
-    image = grid.image(scan.voxels)
-    del scan  # the image is a copy
     if case.masks:
         label, found = read_masks(case.label, case.masks, grid)
     else:
         label, found = read_map(case.label, grid, values)
     if not label.any():
         found.append(Finding("label_empty", f"{case.label} holds 0 only"))
-    return image, grid.image(label), [*noticed, *_of_label(found, noticed)]
+    return scan, Volume(label, grid), [*noticed, *_of_label(found, noticed)]
 
 
 def _spacing(grid: Grid) -> list[Finding]:

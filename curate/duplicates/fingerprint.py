@@ -7,12 +7,13 @@ from itertools import product
 from typing import Self
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from curate.duplicates.keypoints import FRAMES, Keypoints, find_keypoints
+from manifests.coarser import bin_means
 from manifests.grid import Grid
 from manifests.resampling import resample_linear
+from manifests.volume import Volume
 
 VERSION = 1
 LATTICE_MM = 3.0
@@ -38,12 +39,12 @@ class Fingerprint:
     on_lattice: Keypoints
 
     @classmethod
-    def of(cls, image: sitk.Image) -> Self:
+    def of(cls, image: Volume) -> Self:
         """Compute the fingerprint of a volume in Hounsfield units, before it is resampled."""
         lattice = _on_lattice(image)
         return cls(
-            find_keypoints(sitk.GetArrayViewFromImage(image), most=MOST_ON_VOXELS),
-            find_keypoints(sitk.GetArrayViewFromImage(lattice), most=MOST_ON_LATTICE),
+            find_keypoints(image.voxels, most=MOST_ON_VOXELS),
+            find_keypoints(lattice.voxels, most=MOST_ON_LATTICE),
         )
 
     def to_text(self) -> str:
@@ -70,19 +71,19 @@ class Fingerprint:
         return cls(on_voxels, on_lattice)
 
 
-def _on_lattice(image: sitk.Image) -> sitk.Image:
+def _on_lattice(image: Volume) -> Volume:
     """Average what is finer than the lattice, then interpolate linearly at its points."""
     factors = [
         min(max(1, round(LATTICE_MM / spacing - 0.2)), size)
-        for spacing, size in zip(image.GetSpacing(), image.GetSize(), strict=True)
+        for spacing, size in zip(image.grid.spacing_mm, image.grid.size_xyz, strict=True)
     ]
-    coarse = sitk.BinShrink(image, factors) if max(factors) > 1 else image
-    grid = Grid.of(coarse)
+    coarse = bin_means(image, factors) if max(factors) > 1 else image
+    grid = coarse.grid
     corners = grid.position_mm(np.array(list(product(*((0, n - 1) for n in grid.size_xyz)))))
     low = np.ceil(corners.min(axis=0) / LATTICE_MM - 1e-6) * LATTICE_MM
     size = np.maximum(np.floor((corners.max(axis=0) - low) / LATTICE_MM + 1e-6) + 1, 1)
     if math.prod(size) > MOST_LATTICE_POINTS:
-        return sitk.Image([1, 1, 1], sitk.sitkFloat32)
+        return Volume(np.zeros((1, 1, 1), np.float32), Grid((1, 1, 1), (1.0, 1.0, 1.0)))
     x, y, z = (int(n) for n in size)
     spacing_mm = (LATTICE_MM, LATTICE_MM, LATTICE_MM)
     lattice = Grid((x, y, z), spacing_mm, tuple(low.tolist()))

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-import SimpleITK as sitk
 
 from curate.kidneys.voxels import positions_mm_of, x_mm_of
+from manifests.coarser import thinned
 from manifests.grid import Grid
+from manifests.volume import Volume
 
 LEFT, RIGHT, UNDECIDED = 1, 2, 3
 
@@ -43,7 +44,7 @@ class Midline:
         return LEFT if x_mm > self.x_mm else RIGHT
 
 
-def find_midline(grid: Grid, part: Grid, image: sitk.Image | None) -> Midline:
+def find_midline(grid: Grid, part: Grid, image: Volume | None) -> Midline:
     """Find the midline: the median x of the body in the kidneys' slices, else the grid's middle."""
     x_mm = None if image is None else _body_x_mm(image, part)
     if x_mm is not None:
@@ -52,11 +53,10 @@ def find_midline(grid: Grid, part: Grid, image: sitk.Image | None) -> Midline:
     return Midline(float(middle[0]), IMAGE_MARGIN_MM, "image's middle")
 
 
-def _body_x_mm(image: sitk.Image, part: Grid) -> float | None:
+def _body_x_mm(image: Volume, part: Grid) -> float | None:
     """Measure the median x of the largest thing denser than the body's edge, at `part`'s height."""
-    x, y, z = (max(1, int(BODY_STEP_MM / s)) for s in Grid.of(image).spacing_mm)
-    coarse = image[::x, ::y, ::z]
-    grid, dense = Grid.of(coarse), sitk.GetArrayViewFromImage(coarse) > BODY_HU
+    coarse = thinned(image, BODY_STEP_MM)
+    grid, dense = coarse.grid, coarse.voxels > BODY_HU
     middle_mm = part.position_mm((np.asarray(part.size_xyz) - 1) / 2)[2]
     reach_mm = abs(part.steps_mm[2]) @ part.size_xyz / 2
     dense[dense] = abs(positions_mm_of(dense, grid)[:, 2] - middle_mm) <= reach_mm

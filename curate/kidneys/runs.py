@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from manifests.grid import Grid
+from manifests.volume import Volume
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -113,15 +113,10 @@ class Runs:
         return box.reshape(z, y, x)
 
 
-def runs_of(mask: sitk.Image) -> Runs:
-    """Find the runs of a mask's nonzero voxels.
-
-    Raises:
-        GeometryError: The mask is no volume, or its header makes no sense.
-    """
-    grid = Grid.of(mask)
-    size_x = grid.size_xyz[0]
-    rows = sitk.GetArrayViewFromImage(mask).reshape(-1, size_x)
+def runs_of(mask: Volume) -> Runs:
+    """Find the runs of a mask's nonzero voxels."""
+    size_x = mask.grid.size_xyz[0]
+    rows = mask.voxels.reshape(-1, size_x)
     filled = np.flatnonzero(rows.any(axis=1))
     parts = [np.zeros((3, 0), np.int64)]
     step = max(1, CHUNK_VOXELS // size_x)
@@ -133,7 +128,7 @@ def runs_of(mask: sitk.Image) -> Runs:
         row, x = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), size_x + 2)
         parts.append(np.stack([some[row[::2]], x[::2], x[1::2]]))
     row, start, stop = np.concatenate(parts, axis=1)
-    return Runs(grid, row, start, stop)
+    return Runs(mask.grid, row, start, stop)
 
 
 def components_of(runs: Runs) -> NDArray[np.int32]:

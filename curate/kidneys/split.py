@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from curate.kidneys.fragments import SLAB_VOXELS, Sides, join_fragments
@@ -18,6 +17,7 @@ from curate.kidneys.pieces import Pieces, Sided
 from curate.kidneys.runs import Floats, Runs, runs_of
 from manifests.errors import OverrideError
 from manifests.findings import Finding
+from manifests.volume import Volume
 
 # What a person may decide: where the only kidney is, that the two largest components are the pair,
 # to keep the kidneys as one group, to swap what was found, or a sagittal plane to cut at (mm, LPS).
@@ -42,13 +42,13 @@ class KidneySplit:
         findings: What a reader of the case should know.
     """
 
-    labels: sitk.Image
+    labels: Volume
     method: str
     findings: tuple[Finding, ...] = ()
 
 
 def split_kidneys(
-    kidney: sitk.Image, *, image: sitk.Image | None = None, decision: Decision | None = None
+    kidney: Volume, *, image: Volume | None = None, decision: Decision | None = None
 ) -> KidneySplit:
     """Tell left from right in a mask of kidney with tumour.
 
@@ -63,13 +63,12 @@ def split_kidneys(
         decision: A person's, which goes before what is found here.
 
     Raises:
-        GeometryError: The mask's or the image's header makes no sense.
         OverrideError: The decision does not fit this mask.
     """
     runs = runs_of(kidney)
     if len(runs) == 0:
         _fits(decision is None, "the mask is empty")
-        nothing = _image(runs, np.zeros(0, np.uint8), kidney)
+        nothing = _painted(runs, np.zeros(0, np.uint8), kidney)
         return KidneySplit(nothing, "none", (Finding("no_kidney", "the mask is empty"),))
     pieces = Pieces.of(runs)
     if decision is None:
@@ -79,16 +78,16 @@ def split_kidneys(
     side, joined = join_fragments(sided.runs, sided.piece, sided.side)
     odd = () if decision is not None else _odd_volumes(sided.runs, side)
     findings = tuple(sorted({*sided.findings, *joined, *odd}))
-    return KidneySplit(_image(sided.runs, side, kidney), sided.method, findings)
+    return KidneySplit(_painted(sided.runs, side, kidney), sided.method, findings)
 
 
-def _midline(pieces: Pieces, image: sitk.Image | None) -> Midline:
+def _midline(pieces: Pieces, image: Volume | None) -> Midline:
     low, high = pieces.runs[np.isin(pieces.piece, pieces.mains)].box_xyz
     grid = pieces.runs.grid
     return find_midline(grid, grid.part(low.tolist(), high.tolist(), (1, 1, 1)), image)
 
 
-def _decide(decision: Decision, pieces: Pieces, image: sitk.Image | None) -> Sided:
+def _decide(decision: Decision, pieces: Pieces, image: Volume | None) -> Sided:
     """Do what a person decided."""
     if isinstance(decision, float | int):
         runs, was, side = cut_at(pieces.runs, decision)
@@ -234,16 +233,15 @@ def _odd_volumes(runs: Runs, side: Sides) -> list[Finding]:
     return [Finding("kidney_volume_suspect", f"{', '.join(odd)}; {expected}")] if odd else []
 
 
-def _image(runs: Runs, side: Sides, kidney: sitk.Image) -> sitk.Image:
+def _painted(runs: Runs, side: Sides, kidney: Volume) -> Volume:
     """Write the sides onto the mask's grid, slab by slab to spare memory."""
-    whole = sitk.Image(kidney.GetSize(), sitk.sitkUInt8)
-    whole.CopyInformation(kidney)
+    whole = np.zeros(kidney.voxels.shape, np.uint8)
     if len(runs) == 0:
-        return whole
+        return Volume(whole, kidney.grid)
     low, high = runs.box_xyz
     depth = max(1, SLAB_VOXELS // int(np.prod((high - low)[:2])))
     for z in range(low[2], high[2], depth):
         first, last = np.array([*low[:2], z]), np.array([*high[:2], min(z + depth, high[2])])
-        box = tuple(slice(*map(int, ends)) for ends in zip(first, last, strict=True))
-        whole[box] = sitk.GetImageFromArray(runs.paint(side, first, last))  # in place, no copy
-    return whole
+        box = tuple(slice(*map(int, ends)) for ends in zip(first[::-1], last[::-1], strict=True))
+        whole[box] = runs.paint(side, first, last)
+    return Volume(whole, kidney.grid)

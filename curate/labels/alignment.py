@@ -1,6 +1,5 @@
 """A label on its image's grid: the same voxels, stored in another order, or somewhere else."""
 
-from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -9,14 +8,13 @@ from numpy.typing import NDArray
 
 from manifests.findings import Finding, SetAsideError
 from manifests.grid import Grid
+from manifests.orientation import Turn, turn_towards, turned
 from manifests.volume import Volume
 
 # At the corner where the two grids differ most. A spacing that was rounded to three digits moves
 # the last of 512 voxels by this much; half a voxel is another idea of where a voxel's centre is.
 TOLERANCE_VOXELS = 0.3
 EXACT_VOXELS = 1e-6
-
-Matrix = NDArray[np.float64]
 
 
 def on_grid_of(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.generic], list[Finding]]:
@@ -30,8 +28,9 @@ def on_grid_of(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.gener
     Raises:
         SetAsideError: The two truly differ.
     """
-    order, flips = _turn(image, label.grid)
-    voxels, grid = _turned(label, order, flips)
+    turn = turn_towards(image.direction_lps, label.grid)
+    aligned = turned(label, turn)
+    grid = aligned.grid
     if grid.size_xyz != image.size_xyz:
         reason = f"{path}: the image has size {image.size_xyz}, the label {grid.size_xyz}"
         raise SetAsideError(Finding("grid_mismatch", reason))
@@ -43,40 +42,12 @@ def on_grid_of(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.gener
         )
         raise SetAsideError(Finding("grid_mismatch", reason))
     findings: list[Finding] = []
-    if order != (0, 1, 2) or any(flips):
-        reason = f"axes {order} of the label are the image's, flipped {flips}"
+    if turn != Turn():
+        reason = f"axes {turn.order} of the label are the image's, flipped {turn.flips}"
         findings.append(Finding("label_reoriented", reason))
     if off > EXACT_VOXELS:
         findings.append(Finding("grid_rounding", f"a corner lay {off:.2g} voxels off"))
-    return voxels, findings
-
-
-def _turn(image: Grid, label: Grid) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Which axis of the label runs along each axis of the image, and whether backwards."""
-    along = _axes(image).T @ _axes(label)
-    order = tuple(int(n) for n in np.abs(along).argmax(axis=1))
-    if sorted(order) != [0, 1, 2]:
-        return (0, 1, 2), (False, False, False)
-    return order, tuple(bool(along[i, n] < 0) for i, n in enumerate(order))
-
-
-def _turned(
-    label: Volume, order: Sequence[int], flips: Sequence[bool]
-) -> tuple[NDArray[np.generic], Grid]:
-    """A view of a volume with its axes x, y, z in another order, and its grid."""
-    old = label.grid
-    xyz = label.voxels.transpose(2, 1, 0).transpose(order)
-    xyz = xyz[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-    first = np.zeros(3)
-    first[list(order)] = [
-        old.size_xyz[n] - 1 if f else 0 for n, f in zip(order, flips, strict=True)
-    ]
-    signs = np.where(flips, -1.0, 1.0)
-    x, y, z = (old.size_xyz[n] for n in order)
-    a, b, c = (old.spacing_mm[n] for n in order)
-    i, j, k = old.position_mm(first).tolist()
-    direction = tuple((_axes(old)[:, list(order)] * signs).ravel().tolist())
-    return xyz.transpose(2, 1, 0), Grid((x, y, z), (a, b, c), (i, j, k), direction)
+    return aligned.voxels, findings
 
 
 def _corner_distance(a: Grid, b: Grid) -> float:
@@ -84,10 +55,6 @@ def _corner_distance(a: Grid, b: Grid) -> float:
     corners = list(product(*((0, n - 1) for n in a.size_xyz)))
     apart_mm = np.linalg.norm(a.position_mm(corners) - b.position_mm(corners), axis=1).max()
     return float(apart_mm) / min(*a.spacing_mm, *b.spacing_mm)
-
-
-def _axes(grid: Grid) -> Matrix:
-    return np.asarray(grid.direction_lps).reshape(3, 3)
 
 
 def _told(grid: Grid) -> str:

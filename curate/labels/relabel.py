@@ -1,45 +1,49 @@
 """From label values to blocks of structures, and from those to the classes of a label space."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
-import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from manifests.label_space import LabelSpace
 from manifests.merged import Block, Merged, representative_of
 from manifests.structures import vocabulary
+from manifests.volume import Volume
 
 
 @dataclass(frozen=True)
 class BlockMap:
-    """A label volume whose values are numbers of blocks.
+    """A label volume, and the block of structures that each of its values stands for.
 
     Attributes:
-        volume: uint8; 0 is what no block covers, `n` is `blocks[n - 1]`.
-        blocks: The structures that each value covers; disjoint.
+        volume: Label values.
+        blocks: Structures that are labelled as one; disjoint.
+        number_of: By value, 0 for what no block covers and `n` for `blocks[n - 1]` (uint8); a value
+            is its own number unless told otherwise.
     """
 
-    volume: sitk.Image
+    volume: Volume
     blocks: tuple[Block, ...]
+    number_of: NDArray[np.uint8] = field(default_factory=lambda: np.arange(256, dtype=np.uint8))
 
     @classmethod
-    def of(cls, label: sitk.Image, values: Mapping[int, Sequence[str]]) -> Self:
+    def of(cls, label: Volume, values: Mapping[int, Sequence[str]]) -> Self:
         """Number the blocks of a label volume that holds only 0 and the keys of `values`."""
         blocks = tuple(dict.fromkeys(frozenset(v) for v in values.values()))
         table = np.zeros(max(values) + 1, np.uint8)
         for value, structures in values.items():
             table[value] = blocks.index(frozenset(structures)) + 1
-        return cls(look_up(label, table), blocks)
+        return cls(label, blocks, table)
 
-    def two_sided(self) -> sitk.Image:
+    def two_sided(self) -> Volume:
         """uint8 volume: 1 where a block holds structures of both sides of the body."""
         left, right = sided("left"), sided("right")
         wanted = [bool(block & left) and bool(block & right) for block in self.blocks]
-        return look_up(self.volume, np.array([0, *wanted], np.uint8))
+        return self._by_block([0, *wanted])
 
-    def by_side(self, sides: sitk.Image) -> "BlockMap":
+    def by_side(self, sides: Volume) -> "BlockMap":
         """Part every two-sided block into its left and its right structures.
 
         A block is parted whether or not it has voxels here: what an annotation tells apart does
@@ -58,16 +62,22 @@ class BlockMap:
             else:
                 blocks.append(block)
                 table[number] = len(blocks)
-        old, side = map(sitk.GetArrayViewFromImage, (self.volume, sides))
-        parted = _looked_up(old, table[:, 0])
+        old, side = self.volume.voxels.reshape(-1), sides.voxels.reshape(-1)
+        parted = self._by_block(table[:, 0])
         where = np.flatnonzero(side)
-        parted.reshape(-1)[where] = table[old.reshape(-1)[where], side.reshape(-1)[where]]
-        return BlockMap(_on_grid_of(self.volume, parted), tuple(blocks))
+        parted.voxels.reshape(-1)[where] = table[self.number_of[old[where]], side[where]]
+        return BlockMap(parted, tuple(blocks))
 
-    def to_classes(self, space: LabelSpace, merged: Merged) -> sitk.Image:
+    def to_classes(self, space: LabelSpace, merged: Merged) -> Volume:
         """The uint8 volume of representatives."""
         table = [representative_of(block, space, merged) for block in self.blocks]
-        return look_up(self.volume, np.array([0, *table], np.uint8))
+        return self._by_block([0, *table])
+
+    def _by_block(self, table: Sequence[int] | NDArray[np.uint8]) -> Volume:
+        """What a table says of each voxel's block, in one look-up."""
+        by_number = np.zeros(256, np.uint8)
+        by_number[: len(table)] = table
+        return look_up(self.volume, by_number[self.number_of])
 
 
 def sided(side: str) -> frozenset[str]:
@@ -75,28 +85,18 @@ def sided(side: str) -> frozenset[str]:
     return frozenset(name for name, s in vocabulary().items() if s.laterality == side)
 
 
-def look_up(volume: sitk.Image, table: np.ndarray) -> sitk.Image:
-    """`table[volume]` (uint8), on the same grid."""
-    return _on_grid_of(volume, _looked_up(sitk.GetArrayViewFromImage(volume), table))
+def look_up(volume: Volume, table: np.ndarray) -> Volume:
+    """`table[volume]` (uint8), on the same grid.
 
-
-def _looked_up(voxels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """`table[voxels]`, layer by layer: an array that serves as an index takes eight times as much.
-
-    Up to 256 entries, the translation of bytes is ten times as fast.
+    Done layer by layer, since an array that serves as an index takes eight times as much. Up to 256
+    entries, the translation of bytes is ten times as fast.
     """
-    found = np.empty(voxels.shape, np.uint8)
+    found = np.empty(volume.voxels.shape, np.uint8)
     every = bytes(table).ljust(256, b"\0")
-    for old, new in zip(voxels, found, strict=True):
+    for old, new in zip(volume.voxels, found, strict=True):
         if len(table) > 256:
             new[...] = table[old]
         else:
-            translated = old.astype(np.uint8).tobytes().translate(every)
+            translated = old.astype(np.uint8, copy=False).tobytes().translate(every)
             new[...] = np.frombuffer(translated, np.uint8).reshape(new.shape)
-    return found
-
-
-def _on_grid_of(volume: sitk.Image, voxels: np.ndarray) -> sitk.Image:
-    image = sitk.GetImageFromArray(voxels)
-    image.CopyInformation(volume)
-    return image
+    return Volume(found, volume.grid)

@@ -10,8 +10,6 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Literal
 
-import SimpleITK as sitk
-
 from curate.labels.relabel import BlockMap
 from curate.orientation.anatomy import AXES, Axis
 from curate.orientation.evidence import Evidence
@@ -20,6 +18,7 @@ from curate.orientation.torso import Torso, find_torso
 from curate.orientation.torso_signs import signs_of
 from manifests.findings import Finding
 from manifests.structures import Structure
+from manifests.volume import Volume
 
 DECIDED = 4.0
 MOST = 6.0  # that the image or the labels may say: their evidence is not independent
@@ -56,7 +55,7 @@ class Verdict:
 
 
 def audit_orientation(
-    image: sitk.Image | None = None,
+    image: Volume | None = None,
     labels: BlockMap | None = None,
     *,
     declared: Mapping[str, Structure] = MappingProxyType({}),
@@ -75,9 +74,6 @@ def audit_orientation(
 
     Returns:
         The verdicts on left-right, back-front and head-foot, in the order of LPS.
-
-    Raises:
-        GeometryError: A header makes no sense.
     """
     torso = None if image is None else find_torso(image)
     shown = [] if torso is None else signs_of(torso)

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from curate.kidneys.voxels import positions_mm_of
-from curate.labels.relabel import BlockMap
+from curate.labels.relabel import BlockMap, look_up
 from curate.orientation.anatomy import AXES, anatomy
 from curate.orientation.evidence import Evidence, order_evidence
-from manifests.grid import Grid
+from manifests.coarser import thinned
 from manifests.structures import Structure, vocabulary
 
 STEP_MM = 4.0
@@ -93,10 +92,10 @@ def _sided(structures: Structures) -> Iterator[tuple[str, str]]:
 
 
 def _organs(labels: BlockMap, structures: Structures) -> _Organs:
-    thin = _thinned(labels.volume)
-    grid, ids = Grid.of(thin), sitk.GetArrayViewFromImage(thin)
-    filled = ids > 0
-    points_mm, ids = positions_mm_of(filled, grid), ids[filled]
+    thin = thinned(labels.volume, STEP_MM)
+    numbers_zyx = look_up(thin, labels.number_of).voxels
+    filled = numbers_zyx > 0
+    points_mm, ids = positions_mm_of(filled, thin.grid), numbers_zyx[filled]
     numbers: dict[str, list[int]] = {}
     whole: set[str] = set()
     for number, block in enumerate(labels.blocks, start=1):
@@ -105,7 +104,7 @@ def _organs(labels: BlockMap, structures: Structures) -> _Organs:
             numbers.setdefault(name, []).append(number)
             if block & organs:
                 whole.add(name)  # a lesion alone does not show where its organ lies
-    return _Organs({n: points_mm[np.isin(ids, numbers[n])] for n in whole}, grid.voxel_ml)
+    return _Organs({n: points_mm[np.isin(ids, numbers[n])] for n in whole}, thin.grid.voxel_ml)
 
 
 def _organ_of(name: str, structures: Structures) -> str:
@@ -117,8 +116,3 @@ def _names_of(organs: frozenset[str]) -> list[str]:
     """Name what a block shows: its organ if there is one only, and the group that it belongs to."""
     groups = [g for g, members in anatomy().groups.items() if organs <= set(members)]
     return [*(organs if len(organs) == 1 else ()), *groups]
-
-
-def _thinned(volume: sitk.Image) -> sitk.Image:
-    x, y, z = (max(1, int(STEP_MM / s)) for s in volume.GetSpacing())
-    return volume[::x, ::y, ::z]

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from manifests.grid import Grid
+from manifests.coarser import bin_means, every_nth, steps_within
+from manifests.grid import IDENTITY, Grid
+from manifests.orientation import turn_towards, turned
 from manifests.resampling import resample_image
+from manifests.volume import Volume
 
 STEP_MM = 4.0
 VOXEL_ML = STEP_MM**3 / 1000
@@ -98,26 +100,22 @@ class Torso:
         return Spine(tuple(self.grid.position_mm((x, y, z)).tolist()), float(x), behind)
 
 
-def find_torso(image: sitk.Image) -> Torso | None:
-    """Look coarsely at a CT (HU); None if it shows no body in air.
-
-    Raises:
-        GeometryError: The image's header makes no sense.
-    """
-    Grid.of(image)
-    shrunk = sitk.DICOMOrient(_shrunk(image), "LPS")
-    grid = _coarse_grid(Grid.of(shrunk))
-    hu = sitk.GetArrayFromImage(resample_image(shrunk, grid))
+def find_torso(image: Volume) -> Torso | None:
+    """Look coarsely at a CT (HU); None if it shows no body in air."""
+    shrunk = _shrunk(image)
+    shrunk = turned(shrunk, turn_towards(IDENTITY, shrunk.grid))
+    grid = _coarse_grid(shrunk.grid)
+    hu = resample_image(shrunk, grid).voxels
     if np.percentile(hu, 1) > AIR_HU:  # not Hounsfield units, or all inside a body
         return None
     body = _body(hu)
     return Torso(grid, hu, body) if body.any() else None
 
 
-def _shrunk(image: sitk.Image) -> sitk.Image:
+def _shrunk(image: Volume) -> Volume:
     """Average an image in two dimensions and skip along the third, which is faster by far."""
-    x, y, z = (max(1, int(STEP_MM / s)) for s in image.GetSpacing())
-    return sitk.BinShrink(image[:, :, ::z] if z > 1 else image, (x, y, 1))
+    x, y, z = steps_within(STEP_MM, image.grid)
+    return bin_means(every_nth(image, (1, 1, z)), (x, y, 1))
 
 
 def _coarse_grid(fine: Grid) -> Grid:

@@ -19,6 +19,8 @@ from curate.duplicates.keypoints import find_keypoints
 from curate.duplicates.matching import LEAST_VOTES, find_matches
 from curate.phantom.appearance import acquire, plan_scan
 from curate.phantom.patient import draw_patient, render
+from manifests.grid import Grid
+from manifests.volume import Volume, read_volume
 from tests.conftest import SHARED_DATA
 from tests.curate.duplicates.simulated_fingerprints import simulated
 
@@ -27,7 +29,7 @@ REAL = ("example_ct", "example_ct_dicom")
 PHANTOMS = ("btcv", "msd_liver", "msd_pancreas", "msd_spleen", "kits19")
 TRIES = 20  # random draws of each transformation
 
-Volume = np.ndarray
+Voxels = np.ndarray
 
 
 def say(line: str) -> None:
@@ -36,38 +38,38 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def patients() -> dict[str, sitk.Image]:
+def patients() -> dict[str, Volume]:
     """The real CTs and ten phantoms."""
-    images = {name: sitk.ReadImage(str(DATA / name / "image.nii.gz")) for name in REAL}
+    images = {name: read_volume(DATA / name / "image.nii.gz") for name in REAL}
     for seed, dataset in product(range(2), PHANTOMS):
         rng = np.random.default_rng((seed, len(dataset)))
         patient = draw_patient(rng)
         scan = plan_scan(dataset, rng, in_plane_mm=2.0, slice_mm=3.0)
         hu, _ = render(patient, scan.grid, contrast=scan.contrast)
-        images[f"phantom {dataset} {seed}"] = scan.grid.image(acquire(hu, scan, rng))
+        images[f"phantom {dataset} {seed}"] = Volume(acquire(hu, scan, rng), scan.grid)
     return images
 
 
-def crop(hu: Volume, rng: np.random.Generator, shares: tuple[float, float, float]) -> Volume:
+def crop(hu: Voxels, rng: np.random.Generator, shares: tuple[float, float, float]) -> Voxels:
     """A random box of so much of each axis."""
     sizes = [max(1, round(n * share)) for n, share in zip(hu.shape, shares, strict=True)]
     starts = [rng.integers(0, n - size + 1) for n, size in zip(hu.shape, sizes, strict=True)]
     return hu[tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))]
 
 
-def turned(hu: Volume, rng: np.random.Generator) -> Volume:
+def turned(hu: Voxels, rng: np.random.Generator) -> Voxels:
     """Turned and flipped at random."""
     order = list(permutations(range(3)))[rng.integers(6)]
     return np.flip(hu.transpose(order), np.flatnonzero(rng.integers(0, 2, 3)).tolist())
 
 
-def everything(hu: Volume, rng: np.random.Generator) -> Volume:
+def everything(hu: Voxels, rng: np.random.Generator) -> Voxels:
     """Two thirds of the slices, turned, with an offset, clipped and noisy."""
     noisy = turned(crop(hu, rng, (0.67, 1, 1)), rng) + rng.normal(0, 5, 1) + 1024
     return (noisy + rng.normal(0, 5, noisy.shape)).clip(24, 2024)
 
 
-TRANSFORMATIONS: dict[str, Callable[[Volume, np.random.Generator], Volume]] = {
+TRANSFORMATIONS: dict[str, Callable[[Voxels, np.random.Generator], Voxels]] = {
     "turned and flipped": turned,
     "HU + 1024": lambda hu, _: hu + 1024,
     "float, off by 0.3 HU": lambda hu, rng: hu + rng.uniform(-0.3, 0.3, hu.shape),
@@ -89,17 +91,19 @@ TRANSFORMATIONS: dict[str, Callable[[Volume, np.random.Generator], Volume]] = {
 SPACINGS_MM = ((1.5, 1.5, 1.5), (1.5, 1.5, 3.0), (2.0, 2.0, 2.0), (3.0, 3.0, 5.0), (0.8, 0.8, 1.0))
 
 
-def image_of(hu: Volume) -> sitk.Image:
+def image_of(hu: Voxels) -> Volume:
     """A volume whose header says nothing."""
-    return sitk.GetImageFromArray(np.ascontiguousarray(hu, np.float32))
+    return Volume(np.ascontiguousarray(hu, np.float32), Grid(hu.shape[::-1], (1.0, 1.0, 1.0)))
 
 
-def resampled(image: sitk.Image, spacing_mm: tuple[float, ...]) -> sitk.Image:
+def resampled(image: Volume, spacing_mm: tuple[float, ...]) -> Volume:
     """Resampled in space, the first voxel in place."""
-    extent = (np.array(image.GetSize()) - 1) * image.GetSpacing()
+    grid = image.grid
+    extent = (np.array(grid.size_xyz) - 1) * grid.spacing_mm
     size = [int(n) for n in np.floor(extent / spacing_mm + 1e-6) + 1]
-    place = (image.GetOrigin(), spacing_mm, image.GetDirection())
-    return sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, *place, -1024.0)
+    how = (sitk.Transform(), sitk.sitkLinear)
+    place = (grid.origin_mm, spacing_mm, grid.direction_lps)
+    return Volume.of(sitk.Resample(grid.image(image.voxels), size, *how, *place, -1024.0))
 
 
 def votes(first: Fingerprint, second: Fingerprint) -> int:
@@ -107,25 +111,25 @@ def votes(first: Fingerprint, second: Fingerprint) -> int:
     return max((m.votes for m in find_matches([first, second])), default=0)
 
 
-def copies(hu: Volume, name: str) -> Iterator[sitk.Image]:
+def copies(hu: Voxels, name: str) -> Iterator[Volume]:
     """Random copies by one transformation."""
     for seed in range(TRIES):
         yield image_of(TRANSFORMATIONS[name](hu, np.random.default_rng(seed)))
 
 
-def measure_patients(images: dict[str, sitk.Image]) -> None:
+def measure_patients(images: dict[str, Volume]) -> None:
     """Print votes within and between patients."""
     prints = {name: Fingerprint.of(image) for name, image in images.items()}
     between = [votes(prints[a], prints[b]) for a, b in combinations(prints, 2)]
     say(f"{len(between)} pairs of different patients: most votes {max(between)}")
-    slab = sitk.ReadImage(str(DATA / "example_ct_sm" / "image.nii.gz"))
+    slab = read_volume(DATA / "example_ct_sm" / "image.nii.gz")
     say(f"example_ct_sm in example_ct: {votes(prints[REAL[0]], Fingerprint.of(slab))} votes")
     say(f"{'':26}{'real: found, votes':>30}{'phantoms':>24}{'false':>8}")
     for name in TRANSFORMATIONS:
         own: dict[bool, list[int]] = {True: [], False: []}
         false = []
         for patient, image in images.items():
-            hu = sitk.GetArrayFromImage(image).astype(np.float32)
+            hu = image.voxels.astype(np.float32)
             if name.endswith("slices") and int(name.split()[0]) >= len(hu):
                 continue
             for number, copy in enumerate(copies(hu, name)):
@@ -145,11 +149,11 @@ def measure_patients(images: dict[str, sitk.Image]) -> None:
         say(f"resampled to {spacing}: votes {found}")
 
 
-def measure_neighbours(images: dict[str, sitk.Image]) -> None:
+def measure_neighbours(images: dict[str, Volume]) -> None:
     """Print matches among the disjoint blocks of the real CTs, which must have none."""
     blocks = []
     for name, parts in zip(REAL, ((6, 2, 2), (1, 5, 5)), strict=True):
-        hu = sitk.GetArrayFromImage(images[name])
+        hu = images[name].voxels
         for index in product(*map(range, parts)):
             edges = [
                 (n * i // k, n * (i + 1) // k)
@@ -164,10 +168,9 @@ def measure_neighbours(images: dict[str, sitk.Image]) -> None:
 
 def measure_time() -> None:
     """Print seconds of a usual size, on one core."""
-    hu = sitk.GetArrayFromImage(sitk.ReadImage(str(DATA / REAL[1] / "image.nii.gz")))
+    hu = read_volume(DATA / REAL[1] / "image.nii.gz").voxels
     big = np.concatenate([np.roll(hu, 7 * i, 1) for i in range(8)])[:150].astype(np.int16)
-    image = sitk.GetImageFromArray(big)
-    image.SetSpacing((0.8, 0.8, 3.0))
+    image = Volume(big, Grid(big.shape[::-1], (0.8, 0.8, 3.0)))
     for what, run in (
         ("on voxels", lambda: find_keypoints(big, most=128)),
         ("whole", lambda: Fingerprint.of(image)),

@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from curate.kidneys.split import split_kidneys
 from manifests.grid import Grid
+from manifests.volume import Volume, read_volume
 
 KITS = Path(__file__).parents[3] / "shared" / "data" / "kits19"
 GRID = Grid((512, 512, 1059), (0.8, 0.8, 0.5), (-204.4, -204.4, -264.5))
@@ -79,9 +80,9 @@ MASKS: dict[str, Callable[[], np.ndarray]] = {
 }
 
 
-def _largest_two_scipy(mask: sitk.Image) -> np.ndarray:
+def _largest_two_scipy(mask: Volume) -> np.ndarray:
     """Label, keep the two largest components, order them by their centres."""
-    array, count = ndimage.label(sitk.GetArrayViewFromImage(mask), np.ones((3, 3, 3)))
+    array, count = ndimage.label(mask.voxels, np.ones((3, 3, 3)))
     sizes = np.bincount(array.ravel(), minlength=count + 1)[1:]
     largest = 1 + np.argsort(sizes)[::-1][:2]
     x = [c[2] for c in ndimage.center_of_mass(array > 0, array, largest)]
@@ -91,11 +92,9 @@ def _largest_two_scipy(mask: sitk.Image) -> np.ndarray:
     return labels
 
 
-def _largest_two_cc3d(mask: sitk.Image) -> np.ndarray:
+def _largest_two_cc3d(mask: Volume) -> np.ndarray:
     """Do as the preparation of a universal model does: floats, a pass for every small component."""
-    array = cc3d.connected_components(
-        (sitk.GetArrayViewFromImage(mask) == 1).astype(np.float64) > 0, connectivity=26
-    )
+    array = cc3d.connected_components((mask.voxels == 1).astype(np.float64) > 0, connectivity=26)
     values, counts = np.unique(array, return_counts=True)
     order = values[np.argsort(counts)[::-1]]
     for number in order[3:]:
@@ -117,9 +116,11 @@ def _resident_kib(what: str) -> int:
 
 def measure(method: str, mask_path: str, image_path: str) -> dict[str, object]:
     """Read, then time one split and take its peak memory, in this process."""
-    split_kidneys(GRID.image(np.ones((1, 1, 1), np.uint8)))  # what is loaded on first use
-    mask = sitk.ReadImage(mask_path)
-    image = sitk.ReadImage(image_path) if image_path else None
+    split_kidneys(
+        Volume(np.ones((1, 1, 1), np.uint8), Grid((1, 1, 1), (1.0, 1.0, 1.0)))
+    )  # what is loaded on first use
+    mask = read_volume(Path(mask_path))
+    image = read_volume(Path(image_path)) if image_path else None
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident_kib("VmRSS")
     start = time.process_time()
@@ -134,7 +135,7 @@ def measure(method: str, mask_path: str, image_path: str) -> dict[str, object]:
     lost = ""
     if method in PEERS:
         kept = np.count_nonzero(result)
-        lost = f"{np.count_nonzero(sitk.GetArrayViewFromImage(mask)) - kept} voxels lost"
+        lost = f"{np.count_nonzero(mask.voxels) - kept} voxels lost"
     return {"seconds": seconds, "mib": mib, "found": lost or found}
 
 
@@ -188,12 +189,12 @@ def masks_table() -> Table:
     """Split the real masks."""
     table = Table("case", "left mL", "right mL", "undecided mL", "method", "findings", "s")
     for path in sorted(KITS.glob("case_*/segmentation.nii.gz")):
-        mask = sitk.ReadImage(path)
+        mask = read_volume(path)
         start = time.process_time()
         result = split_kidneys(mask)
         seconds = time.process_time() - start
-        voxels = np.bincount(sitk.GetArrayViewFromImage(result.labels).ravel(), minlength=4)
-        volumes = [f"{v * Grid.of(mask).voxel_ml:.1f}" if v else "" for v in voxels[1:]]
+        voxels = np.bincount(result.labels.voxels.ravel(), minlength=4)
+        volumes = [f"{v * mask.grid.voxel_ml:.1f}" if v else "" for v in voxels[1:]]
         said = "; ".join(f"{f.code}: {f.reason}" for f in result.findings)
         table.add_row(path.parent.name, *volumes, result.method, said, f"{seconds:.2f}")
     return table

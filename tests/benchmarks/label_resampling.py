@@ -22,6 +22,7 @@ from rich.table import Table
 from manifests.grid import Grid, harmonised_grid
 from manifests.oblique import oblique_share
 from manifests.resampling import resample_label
+from manifests.volume import Volume, read_volume
 
 TARGET_MM = (1.5, 1.5, 3.0)
 SOURCES_MM = ((0.8, 0.8, 1.0), (0.8, 0.8, 5.0), (3.0, 3.0, 3.0))
@@ -42,15 +43,17 @@ class Score:
     parts: int
 
 
-def _itk(interpolator: int) -> Callable[[sitk.Image, Grid], sitk.Image]:
-    def resample(label: sitk.Image, grid: Grid) -> sitk.Image:
+def _itk(interpolator: int) -> Callable[[Volume, Grid], Volume]:
+    def resample(label: Volume, grid: Grid) -> Volume:
         place = (grid.origin_mm, grid.spacing_mm, grid.direction_lps)
-        return sitk.Resample(label, grid.size_xyz, sitk.Transform(), interpolator, *place, 0)
+        image = label.grid.image(label.voxels)
+        result = sitk.Resample(image, grid.size_xyz, sitk.Transform(), interpolator, *place, 0)
+        return Volume.of(result)
 
     return resample
 
 
-def _largest_share(label: sitk.Image, grid: Grid) -> sitk.Image:
+def _largest_share(label: Volume, grid: Grid) -> Volume:
     shares = {0: np.zeros(grid.size_xyz[::-1], np.float32)}
     for value, box in _boxes(label):
         where, share = oblique_share(label, value, box, grid)
@@ -58,16 +61,16 @@ def _largest_share(label: sitk.Image, grid: Grid) -> sitk.Image:
         shares[value][where] = share
     shares[0] = 1 - sum(shares.values())
     ids = np.array(list(shares), np.uint8)
-    return grid.image(ids[np.argmax(list(shares.values()), axis=0)])
+    return Volume(ids[np.argmax(list(shares.values()), axis=0)], grid)
 
 
-def _boxes(label: sitk.Image) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
-    statistics = cc3d.statistics(sitk.GetArrayViewFromImage(label))
+def _boxes(label: Volume) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
+    statistics = cc3d.statistics(label.voxels)
     for value in np.flatnonzero(statistics["voxel_counts"][1:]) + 1:
         yield int(value), statistics["bounding_boxes"][value]
 
 
-METHODS: dict[str, Callable[[sitk.Image, Grid], sitk.Image]] = {
+METHODS: dict[str, Callable[[Volume, Grid], Volume]] = {
     "nearest": _itk(sitk.sitkNearestNeighbor),
     "one-hot linear": _itk(sitk.sitkLabelLinear),
     "largest share": _largest_share,
@@ -130,7 +133,7 @@ def _score(result: np.ndarray, share: np.ndarray) -> Score:
     return Score(float(dice), float(result.sum() / share.sum()), int(parts))
 
 
-def _trials(spacing_mm: tuple[float, float, float]) -> Iterator[tuple[str, sitk.Image, np.ndarray]]:
+def _trials(spacing_mm: tuple[float, float, float]) -> Iterator[tuple[str, Volume, np.ndarray]]:
     rng = np.random.default_rng(2021)
     x, y, z = (round(FIELD_MM / s) for s in spacing_mm)
     source = Grid((x, y, z), spacing_mm)
@@ -142,7 +145,7 @@ def _trials(spacing_mm: tuple[float, float, float]) -> Iterator[tuple[str, sitk.
             shape = make(axis / np.linalg.norm(axis), centre)
             label = shape(_positions(source)).astype(np.uint8)
             if (label == 1).any():
-                yield name, source.image(label), _true_share(shape, target)
+                yield name, Volume(label, source), _true_share(shape, target)
 
 
 def _row(scores: dict[str, list[Score]]) -> list[str]:
@@ -171,10 +174,10 @@ def analytic_table() -> Table:
         for method, resample in METHODS.items():
             scores: dict[str, list[Score]] = {name: [] for name in SHAPES}
             start = time.perf_counter()
-            results = [resample(i, harmonised_grid(i, TARGET_MM)) for _, i, _ in trials]
+            results = [resample(i, harmonised_grid(i.grid, TARGET_MM)) for _, i, _ in trials]
             milliseconds = 1000 * (time.perf_counter() - start) / len(trials)
             for (name, _, share), result in zip(trials, results, strict=True):
-                scores[name].append(_score(sitk.GetArrayFromImage(result) == 1, share))
+                scores[name].append(_score(result.voxels == 1, share))
             table.add_row(source, method, *_row(scores), f"{milliseconds:.1f}")
         scores = {name: [] for name in SHAPES}
         for name, _, share in trials:
@@ -184,11 +187,11 @@ def analytic_table() -> Table:
     return table
 
 
-def _overlap(label: sitk.Image, result: sitk.Image) -> np.ndarray:
+def _overlap(label: Volume, result: Volume) -> np.ndarray:
     """Count joint voxels of source and result, [256, 256], where both are defined."""
-    fine = harmonised_grid(label, (0.75, 0.75, 1.0))
-    inside = Grid.of(label).covers(fine)
-    pair = [sitk.GetArrayFromImage(METHODS["nearest"](i, fine))[inside] for i in (label, result)]
+    fine = harmonised_grid(label.grid, (0.75, 0.75, 1.0))
+    inside = label.grid.covers(fine)
+    pair = [METHODS["nearest"](i, fine).voxels[inside] for i in (label, result)]
     return np.bincount(pair[0].astype(np.int64) * 256 + pair[1], minlength=2**16).reshape(256, 256)
 
 
@@ -197,11 +200,12 @@ def real_table() -> Table:
     heads = ("structures", "mean Dice", "worst Dice", "|volume|", "lost", "parts more", "seconds")
     table = Table("scan", "method", *heads, title="Real label maps to 1.5 x 1.5 x 3 mm")
     for scan in ("example_ct", "example_ct_dicom"):
-        label = sitk.Cast(sitk.ReadImage(DATA / scan / "label.nii.gz"), sitk.sitkUInt8)
+        label = read_volume(DATA / scan / "label.nii.gz")
+        label = Volume(label.voxels.astype(np.uint8), label.grid)
         names = json.loads((DATA / scan / "labels.json").read_text())
         for method, resample in METHODS.items():
             start = time.perf_counter()
-            result = resample(label, harmonised_grid(label, TARGET_MM))
+            result = resample(label, harmonised_grid(label.grid, TARGET_MM))
             seconds = time.perf_counter() - start
             counts = _overlap(label, result)
             there, got = counts.sum(axis=1), counts.sum(axis=0)
@@ -218,8 +222,8 @@ def real_table() -> Table:
     return table
 
 
-def _parts(label: sitk.Image, value: int) -> int:
-    mask = sitk.GetArrayViewFromImage(label) == value
+def _parts(label: Volume, value: int) -> int:
+    mask = label.voxels == value
     return int(cc3d.connected_components(mask, connectivity=26).max())
 
 

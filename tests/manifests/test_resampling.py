@@ -11,6 +11,8 @@ from manifests.grid import Grid, harmonised_grid
 from manifests.oblique import oblique_sample, oblique_share
 from manifests.resampling import _boxes, _share, resample_image, resample_label, resample_linear
 from manifests.separable import along_axes, parallel_axes
+from manifests.volume import Volume
+from tests.oriented import oriented
 
 WAYS = [
     (order, signs) for order in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)
@@ -23,19 +25,16 @@ def turned(order, signs, size=(31, 24, 18)) -> Grid:
     return Grid(size, (0.8, 0.9, 2.1), (-20.3, 11.7, -105.1), tuple(direction.ravel().tolist()))
 
 
-def noise(grid: Grid, seed=0) -> sitk.Image:
+def noise(grid: Grid, seed=0) -> Volume:
     hu = np.random.default_rng(seed).integers(-1024, 3071, grid.size_xyz[::-1])
-    return grid.image(hu.astype(np.int16))
+    return Volume(hu.astype(np.int16), grid)
 
 
-def organs(grid: Grid) -> sitk.Image:
+def organs(grid: Grid) -> Volume:
     rough = np.random.default_rng(1).normal(size=(4, *grid.size_xyz[::-1]))
     smooth = ndimage.gaussian_filter(rough, (0, 2, 2, 2))
-    return grid.image(np.where(smooth.max(axis=0) > 0.1, smooth.argmax(axis=0) + 1, 0).astype("u1"))
-
-
-def array(image: sitk.Image) -> np.ndarray:
-    return sitk.GetArrayFromImage(image)
+    ids = np.where(smooth.max(axis=0) > 0.1, smooth.argmax(axis=0) + 1, 0)
+    return Volume(ids.astype(np.uint8), grid)
 
 
 @pytest.mark.parametrize(("order", "signs"), WAYS)
@@ -43,10 +42,9 @@ def test_interpolation_is_that_of_itk_whichever_way_the_axes_run(order, signs):
     source = turned(order, signs)
     image, grid = noise(source), harmonised_grid(source, WANTED_MM)
     assert parallel_axes(source, grid) is not None
-    expected = array(oblique_sample(image, grid, outside=-5000.0))
-    np.testing.assert_allclose(
-        array(resample_linear(image, grid, outside=-5000.0)), expected, atol=0.01
-    )
+    expected = oblique_sample(image, grid, outside=-5000.0)
+    found = resample_linear(image, grid, outside=-5000.0).voxels
+    np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 @pytest.mark.parametrize("wanted_mm", [(0.3, 0.4, 0.9), (0.8, 0.9, 2.1), (5.0, 7.0, 9.0)])
@@ -56,8 +54,8 @@ def test_finer_and_coarser_and_farther_grids(wanted_mm, shift_mm):
     image, there = noise(source), harmonised_grid(source, wanted_mm)
     origin_mm = tuple(mm + shift_mm for mm in there.origin_mm)
     grid = Grid(there.size_xyz, there.spacing_mm, origin_mm)
-    expected = array(oblique_sample(image, grid, outside=-1024.0))
-    difference = array(resample_image(image, grid)) - expected
+    expected = oblique_sample(image, grid, outside=-1024.0)
+    difference = resample_image(image, grid).voxels - expected
     assert np.abs(difference).max() <= 0.51
 
 
@@ -67,8 +65,8 @@ def test_shares_are_those_of_itk(order, signs):
     label, grid = organs(source), harmonised_grid(source, WANTED_MM)
     axes = parallel_axes(source, grid)
     weights = [axis.mean_weights() * axis.inside[:, None] for axis in axes[::-1]]
-    labels = along_axes(array(label), axes)
-    for value, box in enumerate(ndimage.find_objects(array(label)), start=1):
+    labels = along_axes(label.voxels, axes)
+    for value, box in enumerate(ndimage.find_objects(label.voxels), start=1):
         expected, found = np.zeros((2, *grid.size_xyz[::-1]), np.float32)
         where, share = oblique_share(label, value, box, grid)
         expected[where] = share
@@ -83,10 +81,10 @@ def test_a_cubic_spline_is_that_of_scipy():
     index = source.index_xyz(
         grid.position_mm(np.indices(grid.size_xyz[::-1]).transpose(1, 2, 3, 0)[..., ::-1])
     )
-    hu = array(image).astype(np.float64)
+    hu = image.voxels.astype(np.float64)
     expected = ndimage.map_coordinates(hu, index[..., ::-1].transpose(3, 0, 1, 2), order=3)
     expected = expected.clip(hu.min(), hu.max())
-    result = array(resample_image(image, grid, interpolation="cubic"))
+    result = resample_image(image, grid, interpolation="cubic").voxels
     assert np.abs(result - expected).max() <= 0.6
 
 
@@ -94,13 +92,13 @@ def test_a_cubic_spline_follows_a_cubic_and_keeps_the_range():
     source = Grid((80, 3, 3), (1.0, 1.0, 1.0))
     x = np.arange(80.0)
     hu = np.rint((x - 40) ** 3 / 40)
-    image = source.image(np.broadcast_to(hu, (3, 3, 80)).astype(np.float32))
+    image = Volume(np.broadcast_to(hu, (3, 3, 80)).astype(np.float32), source)
     grid = Grid((100, 3, 3), (0.5, 1.0, 1.0), (15.0, 0.0, 0.0))
     expected = (15 + 0.5 * np.arange(100) - 40) ** 3 / 40
-    result = array(resample_image(image, grid, interpolation="cubic"))[1, 1]
+    result = resample_image(image, grid, interpolation="cubic").voxels[1, 1]
     np.testing.assert_allclose(result, expected, atol=1.1)
-    edge = source.image(np.broadcast_to(np.where(x < 40, -1000.0, 500.0), (3, 3, 80)))
-    result = array(resample_image(edge, grid, interpolation="cubic"))
+    edge = Volume(np.broadcast_to(np.where(x < 40, -1000.0, 500.0), (3, 3, 80)), source)
+    result = resample_image(edge, grid, interpolation="cubic").voxels
     assert (result.min(), result.max()) == (-1000, 500)
 
 
@@ -108,15 +106,15 @@ def test_a_cubic_spline_follows_a_cubic_and_keeps_the_range():
 def test_on_its_own_grid_nothing_changes(interpolation):
     for order, signs in WAYS[::5]:
         image = noise(turned(order, signs))
-        result = resample_image(image, Grid.of(image), interpolation=interpolation)
-        assert np.array_equal(array(result), array(image))
+        result = resample_image(image, image.grid, interpolation=interpolation)
+        assert np.array_equal(result.voxels, image.voxels)
 
 
 def test_a_constant_stays_the_same_to_the_edge():
     source = turned((1, 0, 2), (1, -1, 1))
-    image = source.image(np.full(source.size_xyz[::-1], 3071, np.int16))
+    image = Volume(np.full(source.size_xyz[::-1], 3071, np.int16), source)
     for interpolation in ("linear", "cubic"):
-        inside = array(resample_image(image, Grid.of(image), interpolation=interpolation))
+        inside = resample_image(image, image.grid, interpolation=interpolation).voxels
         assert set(np.unique(inside)) == {3071}
 
 
@@ -124,10 +122,10 @@ def test_oblique_grids_have_cubic_splines_too():
     matrix = sitk.Euler3DTransform((0, 0, 0), 0.2, -0.3, 0.5).GetMatrix()
     source = Grid((30, 30, 30), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), matrix)
     position = source.position_mm(np.indices((30, 30, 30)).transpose(1, 2, 3, 0)[..., ::-1])
-    image = source.image(10 * position[..., 0])
+    image = Volume(10 * position[..., 0], source)
     grid = harmonised_grid(source, (1.5, 1.5, 1.5))
     assert parallel_axes(source, grid) is None
-    result = array(resample_image(image, grid, interpolation="cubic"))
+    result = resample_image(image, grid, interpolation="cubic").voxels
     there = result > -1024
     x_mm = grid.origin_mm[0] + 1.5 * np.arange(grid.size_xyz[0])
     middle = np.s_[12:18, 12:18, 12:18]
@@ -146,10 +144,10 @@ def test_nearly_parallel_is_parallel_up_to_a_thousandth_of_a_voxel():
 
 
 def test_one_voxel_is_enough():
-    image = Grid((1, 1, 1), (2.0, 2.0, 2.0)).image(np.full((1, 1, 1), 70, np.int16))
-    grid = harmonised_grid(image, (0.5, 0.5, 0.5))
+    image = Volume(np.full((1, 1, 1), 70, np.int16), Grid((1, 1, 1), (2.0, 2.0, 2.0)))
+    grid = harmonised_grid(image.grid, (0.5, 0.5, 0.5))
     for interpolation in ("linear", "cubic"):
-        assert set(np.unique(array(resample_image(image, grid, interpolation=interpolation)))) == {
+        assert set(np.unique(resample_image(image, grid, interpolation=interpolation).voxels)) == {
             70
         }
 
@@ -157,7 +155,7 @@ def test_one_voxel_is_enough():
 def test_labels_of_turned_volumes_are_the_same():
     source = turned((0, 1, 2), (1, 1, 1))
     label, grid = organs(source), harmonised_grid(source, WANTED_MM)
-    upright = array(resample_label(label, grid))
+    upright = resample_label(label, grid).voxels
     assert set(np.unique(upright)) == {0, 1, 2, 3, 4}
     for code in ("RAI", "PLS", "SAR"):
-        assert np.array_equal(array(resample_label(sitk.DICOMOrient(label, code), grid)), upright)
+        assert np.array_equal(resample_label(oriented(label, code), grid).voxels, upright)

@@ -8,6 +8,8 @@ import SimpleITK as sitk
 
 from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.matching import LEAST_VOTES, find_matches
+from manifests.grid import Grid
+from manifests.volume import Volume
 
 PATIENTS = ("example_ct", "example_ct_dicom")
 
@@ -21,7 +23,11 @@ def scans(shared_data):
 
 @pytest.fixture(scope="module")
 def prints(scans):
-    return {name: Fingerprint.of(scan) for name, scan in scans.items()}
+    return {name: Fingerprint.of(Volume.of(scan)) for name, scan in scans.items()}
+
+
+def headless(hu):
+    return Volume(hu, Grid(hu.shape[::-1], (1.0, 1.0, 1.0)))
 
 
 def match_of(first, second):
@@ -46,7 +52,7 @@ def test_two_patients_do_not_match(prints):
 def test_every_flip_with_a_lost_header_an_offset_and_noise(scans, prints, patient, flips):
     hu = np.flip(sitk.GetArrayFromImage(scans[patient]), np.flatnonzero(flips).tolist())
     noise = np.random.default_rng(0).normal(0, 10, hu.shape)
-    copy = Fingerprint.of(sitk.GetImageFromArray((hu + 1024 + noise).clip(24, 2024)))
+    copy = Fingerprint.of(headless((hu + 1024 + noise).clip(24, 2024)))
     match = match_of(prints[patient], copy)
     assert match.votes >= 5 * LEAST_VOTES
     assert [min(row) < 0 for row in match.turn] == [bool(f) for f in flips]
@@ -57,7 +63,7 @@ def test_every_flip_with_a_lost_header_an_offset_and_noise(scans, prints, patien
 @pytest.mark.parametrize("start", range(0, 96, 16))
 def test_sixteen_slices_anywhere(scans, prints, start):
     part = sitk.GetArrayFromImage(scans["example_ct"])[start : start + 16]
-    match = match_of(prints["example_ct"], Fingerprint.of(sitk.GetImageFromArray(part)))
+    match = match_of(prints["example_ct"], Fingerprint.of(headless(part)))
     assert match.votes >= LEAST_VOTES
 
 
@@ -66,6 +72,6 @@ def test_a_resampled_copy(scans, prints):
     place = ((1.5, 1.5, 2.0), scan.GetDirection(), -1024)
     size = (240, 200, 165)
     copy = sitk.Resample(scan, size, sitk.Transform(), sitk.sitkLinear, scan.GetOrigin(), *place)
-    match = match_of(prints["example_ct"], Fingerprint.of(copy))
+    match = match_of(prints["example_ct"], Fingerprint.of(Volume.of(copy)))
     assert match.resampled
     assert match.votes >= 2 * LEAST_VOTES

@@ -4,7 +4,7 @@ The oracle knows the files' layout (slices run from head to foot along the first
 grow to the patient's left) and needs neither the headers' directions nor our components.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +15,8 @@ from scipy import ndimage
 
 from curate.kidneys.split import KIDNEY_ML, LEFT, RIGHT, KidneySplit, split_kidneys
 from manifests.grid import Grid
+from manifests.volume import Volume, read_volume
+from tests.oriented import oriented
 
 PAIRS = [0, 3, 4, 7, 9, 10, 15, 18, 20, 23, 31, 40, 41, 55, 64, 77, 102, 120, 144, 160, 180, 199]
 COARSE_MM = 3.0
@@ -34,10 +36,10 @@ class Oracle:
     volume_ml: list[float]
 
     @classmethod
-    def of(cls, mask: sitk.Image) -> "Oracle":
-        spacing_mm = mask.GetSpacing()[::-1]
+    def of(cls, mask: Volume) -> "Oracle":
+        spacing_mm = mask.grid.spacing_mm[::-1]
         steps = tuple(slice(None, None, max(1, int(COARSE_MM / s))) for s in spacing_mm)
-        coarse = sitk.GetArrayViewFromImage(mask)[steps] > 0
+        coarse = mask.voxels[steps] > 0
         array, count = ndimage.label(coarse, np.ones((3, 3, 3)))
         voxel_ml = np.prod(spacing_mm) * np.prod([s.step for s in steps]) / 1000
         volume_ml = ndimage.sum_labels(coarse, array, range(1, count + 1)) * voxel_ml
@@ -47,11 +49,11 @@ class Oracle:
         return cls(steps, [array == i for i in ids], [float(volume_ml[i - 1]) for i in ids])
 
 
-def split(kits: Path, case: int) -> tuple[sitk.Image, KidneySplit, np.ndarray]:
-    mask = sitk.ReadImage(kits / f"case_{case:05}" / "segmentation.nii.gz")
+def split(kits: Path, case: int) -> tuple[Volume, KidneySplit, np.ndarray]:
+    mask = read_volume(kits / f"case_{case:05}" / "segmentation.nii.gz")
     result = split_kidneys(mask)
-    labels = sitk.GetArrayFromImage(result.labels)
-    assert np.array_equal(labels > 0, sitk.GetArrayViewFromImage(mask) > 0)
+    labels = result.labels.voxels
+    assert np.array_equal(labels > 0, mask.voxels > 0)
     return mask, result, labels
 
 
@@ -72,8 +74,8 @@ def test_pair(kits, case):
         (RIGHT, LEFT), oracle.kidneys, oracle.volume_ml, strict=True
     ):
         assert set(np.unique(labels[oracle.steps][kidney])) == {side}
-        assert volume_ml(labels, side, Grid.of(mask)) >= KIDNEY_ML
-        assert volume_ml(labels, side, Grid.of(mask)) == pytest.approx(expected_ml, rel=0.02)
+        assert volume_ml(labels, side, mask.grid) >= KIDNEY_ML
+        assert volume_ml(labels, side, mask.grid) == pytest.approx(expected_ml, rel=0.02)
     assert result.method == "pair"
     assert codes(result) <= {"kidney_fragments"}
 
@@ -83,7 +85,7 @@ def test_horseshoe_is_cut_in_two(kits):
     assert len(Oracle.of(mask).kidneys) == 1
     assert result.method == "isthmus"
     assert codes(result) == {"kidneys_fused", "kidney_fragments"}
-    left_ml, right_ml = (volume_ml(labels, side, Grid.of(mask)) for side in (LEFT, RIGHT))
+    left_ml, right_ml = (volume_ml(labels, side, mask.grid) for side in (LEFT, RIGHT))
     assert left_ml + right_ml == pytest.approx(686.05, abs=0.1)
     assert min(left_ml, right_ml) > 200
     # the cut runs through less than a third of the section of a kidney
@@ -114,15 +116,16 @@ def bridged(labels: np.ndarray, grid: Grid, thick_mm: float) -> np.ndarray:
 )
 def test_kidneys_joined_by_a_bridge_are_cut_apart(kits, case, spacing_mm, code, thick_mm):
     _, result, _ = split(kits, case)
-    truth = sitk.DICOMOrient(result.labels, "LPS")
-    size = (np.multiply(truth.GetSize(), truth.GetSpacing()) / spacing_mm).astype(int).tolist()
-    grid = Grid(tuple(size), spacing_mm, truth.GetOrigin(), truth.GetDirection())
+    truth = oriented(result.labels, "LPS")
+    fine = truth.grid
+    size = (np.multiply(fine.size_xyz, fine.spacing_mm) / spacing_mm).astype(int).tolist()
+    grid = Grid(tuple(size), spacing_mm, fine.origin_mm, fine.direction_lps)
     place = (grid.origin_mm, grid.spacing_mm, grid.direction_lps, 0, sitk.sitkUInt8)
     how = (sitk.Transform(), sitk.sitkNearestNeighbor, *place)
-    known = sitk.GetArrayFromImage(sitk.Resample(truth, size, *how))
+    known = sitk.GetArrayFromImage(sitk.Resample(fine.image(truth.voxels), size, *how))
     joined = bridged(known, grid, thick_mm)
-    found = split_kidneys(sitk.DICOMOrient(grid.image(joined.astype(np.uint8)), code))
-    labels = sitk.GetArrayFromImage(sitk.DICOMOrient(found.labels, "LPS"))
+    found = split_kidneys(oriented(Volume(joined.astype(np.uint8), grid), code))
+    labels = oriented(found.labels, "LPS").voxels
     assert (found.method, codes(found) - {"kidney_fragments"}) == ("isthmus", {"kidneys_fused"})
     assert np.array_equal(labels > 0, joined)
     for side in (LEFT, RIGHT):
@@ -136,8 +139,8 @@ def test_kidneys_joined_by_a_bridge_are_cut_apart(kits, case, spacing_mm, code, 
 def test_kidneys_moved_together_stay_one_group(kits, case, overlap_mm, code):
     # one below the other, both far from the middle: crossed, and fused where they overlap
     _, result, _ = split(kits, case)
-    truth = sitk.GetArrayFromImage(sitk.DICOMOrient(result.labels, "LPS"))
-    grid = Grid.of(sitk.DICOMOrient(result.labels, "LPS"))
+    upright = oriented(result.labels, "LPS")
+    truth, grid = upright.voxels, upright.grid
     left, right = (np.argwhere(truth == side) for side in (LEFT, RIGHT))
     right += np.rint(left.mean(axis=0) - right.mean(axis=0)).astype(int)
     right[:, 0] += left[:, 0].min() - right[:, 0].max() + round(overlap_mm / grid.spacing_mm[2])
@@ -145,7 +148,7 @@ def test_kidneys_moved_together_stay_one_group(kits, case, overlap_mm, code):
     index[:, 0] -= min(0, index[:, 0].min())
     fused = np.zeros((index[:, 0].max() + 1, *truth.shape[1:]), np.uint8)
     fused[tuple(index.T)] = 1
-    found = split_kidneys(grid.image(fused))
+    found = split_kidneys(Volume(fused, grid))
     assert found.method == "undecided"
     assert codes(found) - {"kidney_fragments"} == {code}
 
@@ -154,7 +157,7 @@ def test_one_kidney_is_named(kits):
     mask, result, labels = split(kits, 165)
     assert result.method == "single"
     assert "single_kidney" in codes(result)
-    assert volume_ml(labels, RIGHT, Grid.of(mask)) == pytest.approx(343.4, abs=0.1)
+    assert volume_ml(labels, RIGHT, mask.grid) == pytest.approx(343.4, abs=0.1)
     assert np.flatnonzero((labels > 0).any(axis=(1, 2))).max() < labels.shape[0] / 2
 
 
@@ -162,14 +165,14 @@ def test_fragment_of_case_18_joins_the_right_kidney(kits):
     mask, result, labels = split(kits, 18)
     array, count = ndimage.label(labels == RIGHT, np.ones((3, 3, 3)))
     assert count == 2
-    fragment_ml = np.bincount(array.ravel()).min() * Grid.of(mask).voxel_ml
+    fragment_ml = np.bincount(array.ravel()).min() * mask.grid.voxel_ml
     assert fragment_ml == pytest.approx(0.9, abs=0.05)
     assert "1 of 0.89 mL" in result.findings[0].reason
 
 
 def test_both_kidneys_of_case_41_hold_tumour(kits):
     mask, _, labels = split(kits, 41)
-    tumour = sitk.GetArrayViewFromImage(mask) == 2
+    tumour = mask.voxels == 2
     assert set(np.unique(labels[tumour])) == {LEFT, RIGHT}
 
 
@@ -184,8 +187,8 @@ def test_sides_agree_with_nibabels_reading_of_the_header(kits, case):
 
 def test_mirrored_header_swaps_the_sides(kits):
     mask, _, labels = split(kits, 64)
-    direction = np.array(mask.GetDirection()).reshape(3, 3)
-    mask.SetDirection((np.diag([-1, 1, 1]) @ direction).ravel())
-    swapped = sitk.GetArrayFromImage(split_kidneys(mask).labels)
+    direction = np.diag([-1, 1, 1]) @ np.reshape(mask.grid.direction_lps, (3, 3))
+    mirrored = replace(mask.grid, direction_lps=tuple(direction.ravel().tolist()))
+    swapped = split_kidneys(Volume(mask.voxels, mirrored)).labels.voxels
     assert np.array_equal(swapped == LEFT, labels == RIGHT)
     assert np.array_equal(swapped == RIGHT, labels == LEFT)

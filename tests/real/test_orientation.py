@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,9 +11,10 @@ import SimpleITK as sitk
 
 from curate.labels.relabel import BlockMap
 from curate.orientation.audit import audit_orientation
-from manifests.grid import Grid, harmonised_grid
+from manifests.grid import harmonised_grid
 from manifests.resampling import resample_image
 from manifests.structures import vocabulary
+from manifests.volume import Volume, read_volume
 
 TURNS = [axes for count in range(4) for axes in combinations(range(3), count)]
 # What the scan itself shows of left-right, back-front and head-foot; the rest is undecided.
@@ -43,39 +45,38 @@ def patient(shared_data):
 
 
 def read_patient(folder):
-    image = sitk.ReadImage(str(folder / "image.nii.gz"))
-    label = sitk.Cast(sitk.ReadImage(str(folder / "label.nii.gz")), sitk.sitkUInt16)
-    label.CopyInformation(image)
+    image = Volume.of(sitk.ReadImage(str(folder / "image.nii.gz")))
     values = {
         int(value): structure_of(name)
         for value, name in json.loads((folder / "labels.json").read_text()).items()
         if structure_of(name) in vocabulary()
     }
-    listed = sitk.GetArrayFromImage(label)
+    listed = read_volume(folder / "label.nii.gz").voxels.astype(np.uint16)
     listed[~np.isin(listed, list(values))] = 0
-    kept = sitk.GetImageFromArray(listed)
-    kept.CopyInformation(image)
-    return image, BlockMap.of(kept, {value: (name,) for value, name in values.items()})
+    return image, BlockMap.of(
+        Volume(listed, image.grid), {value: (name,) for value, name in values.items()}
+    )
 
 
 def turned(volume, axes):
     """Turn what a volume holds along LPS axes, and leave its header: the header is then wrong."""
-    columns = np.abs(np.reshape(volume.GetDirection(), (3, 3))).argmax(axis=1)
-    flipped = sitk.Flip(volume, [i in columns[list(axes)] for i in range(3)])
-    flipped.CopyInformation(volume)
-    return flipped
+    columns = np.abs(np.reshape(volume.grid.direction_lps, (3, 3))).argmax(axis=1)
+    flipped = np.flip(volume.voxels, (2 - columns[list(axes)]).tolist())
+    return Volume(flipped, volume.grid)
 
 
 def turned_labels(labels, axes):
-    return BlockMap(turned(labels.volume, axes), labels.blocks)
+    return replace(labels, volume=turned(labels.volume, axes))
 
 
 def words(verdicts):
     return [verdict.verdict for verdict in verdicts]
 
 
-def part(labels, slices):
-    return BlockMap(labels.volume[:, :, slices], labels.blocks)
+def part(volume, slices):
+    grid = volume.grid
+    start, stop = (0, 0, slices.start), (*grid.size_xyz[:2], slices.stop)
+    return Volume(volume.voxels[slices], grid.part(start, stop, (1, 1, 1)))
 
 
 @pytest.mark.parametrize("axes", TURNS)
@@ -95,9 +96,10 @@ def test_every_turned_axis_is_told(patient, name, axes):
 @pytest.mark.parametrize("slices", [10, 24, 40])
 def test_a_slab_is_not_accused_and_a_turned_one_not_acquitted(patient, slices):
     image, labels = patient("example_ct")
-    for first in range(0, image.GetSize()[2] - slices + 1, 12):
+    for first in range(0, len(image.voxels) - slices + 1, 12):
         window = slice(first, first + slices)
-        slab, slab_labels = image[:, :, window], part(labels, window)
+        slab = part(image, window)
+        slab_labels = replace(labels, volume=part(labels.volume, window))
         for given in ((slab, None), (None, slab_labels), (slab, slab_labels)):
             assert "suspect" not in words(audit_orientation(*given))
         over = turned(slab, [0, 1, 2]), turned_labels(slab_labels, [0, 1, 2])
@@ -109,13 +111,13 @@ def test_a_slab_is_not_accused_and_a_turned_one_not_acquitted(patient, slices):
 def test_noise_offsets_and_other_grids_change_nothing_that_is_told(patient, name):
     image = patient(name)[0]
     rng = np.random.default_rng(0)
-    noise = Grid.of(image).image(rng.normal(0.0, 50.0, image.GetSize()[::-1]).astype(np.float32))
+    hu, grid = image.voxels, image.grid
     changes = [
-        sitk.Cast(image, sitk.sitkFloat32) + noise,
-        image + 40,
-        image - 40,
-        resample_image(image, harmonised_grid(image, (1.5, 1.5, 3.0))),
-        resample_image(image, harmonised_grid(image, (4.0, 4.0, 5.0))),
+        Volume((hu + rng.normal(0.0, 50.0, hu.shape)).astype(np.float32), grid),
+        Volume(hu + 40, grid),
+        Volume(hu - 40, grid),
+        resample_image(image, harmonised_grid(grid, (1.5, 1.5, 3.0))),
+        resample_image(image, harmonised_grid(grid, (4.0, 4.0, 5.0))),
     ]
     told = words(audit_orientation(image))
     for changed in changes:
@@ -128,5 +130,5 @@ def test_noise_offsets_and_other_grids_change_nothing_that_is_told(patient, name
 def test_kidneys_without_sides_do_not_accuse(shared_data, case):
     path = shared_data / "kits19" / f"case_{case:05}" / "segmentation.nii.gz"
     values = {1: ("left_kidney", "right_kidney"), 2: ("left_kidney_tumour", "right_kidney_tumour")}
-    labels = BlockMap.of(sitk.Cast(sitk.ReadImage(path), sitk.sitkUInt16), values)
+    labels = BlockMap.of(read_volume(path), values)
     assert words(audit_orientation(labels=labels)) == ["undecided"] * 3

@@ -15,6 +15,7 @@ from manifests.errors import MarginaliaError, TrainingError
 from manifests.findings import Finding
 from manifests.grid import Grid, harmonised_grid
 from manifests.resampling import resample_image
+from manifests.volume import Volume
 from train.model import Model
 from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import write_colour_tables
@@ -80,7 +81,7 @@ def predict_image(
     """
     native = Grid.of(image)
     grid = harmonised_grid(native, model.spacing_mm)
-    hu = sitk.GetArrayFromImage(resample_image(image, grid))
+    hu = resample_image(Volume.of(image), grid).voxels
     # half precision: it rounds by less than a thousandth, and lets a long scan fit
     how = {"device": device, "overlap": overlap, "mirror_axes": mirror_axes}
     likely = probabilities(model, hu, dtype=torch.float16, **how)

@@ -13,7 +13,7 @@ from manifests.case import Case
 from manifests.errors import TrainingError
 from manifests.grid import Grid
 from manifests.resampling import resample_label
-from manifests.volume import read_volume
+from manifests.volume import Volume, read_volume
 from train.prediction.scan import is_image, scan_name
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.label_values import LabelValues
@@ -102,8 +102,8 @@ def read_label_map(path: Path, case: Case, values: LabelValues) -> tuple[ClassVo
             f"or of the whole scan"
         )
         raise TrainingError(msg)
-    resampled = resample_label(grid.image(classes), wanted)
-    return sitk.GetArrayFromImage(resampled), f"resampled from {size} voxels of {spacing} mm"
+    resampled = resample_label(Volume(classes, grid), wanted)
+    return resampled.voxels, f"resampled from {size} voxels of {spacing} mm"
 
 
 def flat_name(case_id: str) -> str:

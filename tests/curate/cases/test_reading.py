@@ -8,8 +8,8 @@ import SimpleITK as sitk
 
 from curate.cases.reading import SetAsideError, read_case
 from curate.datasets.discover import SourceCase
-from manifests.grid import Grid
 from tests.curate.defects import AFFINE, SHAPE, ct, label, write_case, write_nifti
+from tests.oriented import oriented
 
 VALUES = {1: ("liver",), 2: ("liver_tumour",)}
 
@@ -20,8 +20,8 @@ def codes(findings):
 
 def read(folder, *args, **kwargs):
     hu, ids, findings = read_case(write_case(folder / "c", *args, **kwargs), VALUES)
-    assert Grid.of(hu) == Grid.of(ids)
-    return sitk.GetArrayFromImage(hu), sitk.GetArrayFromImage(ids), findings
+    assert hu.grid == ids.grid
+    return hu.voxels, ids.voxels, findings
 
 
 def aside(folder, *args, **kwargs):
@@ -52,7 +52,7 @@ def test_rounding_in_a_header_is_repaired_and_noted(tmp_path):
     case = write_case(tmp_path, in_label=moved((0, 0, 0.001)))
     hu, ids, findings = read_case(case, VALUES)
     assert codes(findings) == ["grid_rounding"]
-    assert ids.GetOrigin() == hu.GetOrigin() == pytest.approx((-100, -90, 30))
+    assert ids.grid.origin_mm == hu.grid.origin_mm == pytest.approx((-100, -90, 30))
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_a_dicom_folder_gives_what_its_conversion_gives(shared_data):
     series = SourceCase("d", "s", folder / "dicom", folder / "label.nii.gz")
     expected, found = (read_case(case, values) for case in (converted, series))
     for one, other in zip(expected[:2], found[:2], strict=True):
-        one, other = (sitk.DICOMOrient(i, "LPS") for i in (one, other))
-        assert np.array_equal(*map(sitk.GetArrayFromImage, (one, other)))
-        assert np.allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-3)
+        one, other = (oriented(v, "LPS") for v in (one, other))
+        assert np.array_equal(one.voxels, other.voxels)
+        assert np.allclose(one.grid.origin_mm, other.grid.origin_mm, atol=1e-3)
     assert codes(expected[2]) == ["axes_left_handed"]
     assert "label_reoriented" in codes(found[2])
 
@@ -210,8 +210,8 @@ def test_the_image_may_be_of_another_format(tmp_path):
     sitk.WriteImage(sitk.ReadImage(str(case.image)), str(tmp_path / "image.nrrd"), True)
     other = SourceCase("d", "c", tmp_path / "image.nrrd", case.label)
     hu, ids, findings = read_case(other, VALUES)
-    assert np.array_equal(sitk.GetArrayFromImage(hu), ct())
-    assert sitk.GetArrayFromImage(ids).shape == SHAPE
+    assert np.array_equal(hu.voxels, ct())
+    assert ids.voxels.shape == SHAPE
     assert set(codes(findings)) <= {"grid_rounding"}
 
 
@@ -229,5 +229,5 @@ def test_a_plain_file_under_a_compressed_name_and_the_other_way_round(tmp_path):
     write_nifti(tmp_path / "plain.nii", ct()).rename(case.image)
     case.label.rename(tmp_path / "label.nii")
     hu, ids, _ = read_case(SourceCase("d", "c", case.image, tmp_path / "label.nii"), VALUES)
-    assert np.array_equal(sitk.GetArrayFromImage(hu), ct())
-    assert np.array_equal(sitk.GetArrayFromImage(ids), label())
+    assert np.array_equal(hu.voxels, ct())
+    assert np.array_equal(ids.voxels, label())

@@ -9,6 +9,8 @@ from curate.duplicates import blobs, keypoints
 from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.keypoints import BORDER, FRAMES, find_keypoints
 from curate.duplicates.matching import find_matches
+from manifests.grid import Grid
+from manifests.volume import Volume
 
 
 def draw(seed, size=(48, 52, 56)):
@@ -23,8 +25,8 @@ def hu():
     return draw(0)
 
 
-def image_of(hu):
-    return sitk.GetImageFromArray(np.ascontiguousarray(hu))
+def image_of(hu, spacing_mm=(1.0, 1.0, 1.0)):
+    return Volume(hu, Grid(hu.shape[::-1], spacing_mm))
 
 
 def match_of(first, second):
@@ -180,14 +182,12 @@ def test_codes_never_change():
 
 
 def test_a_resampled_copy_is_found_where_the_header_is_right():
-    image = image_of(draw(0, (60, 100, 100)))
-    image.SetSpacing((2.0, 2.0, 3.0))
-    image.SetOrigin((-100.0, 50.0, 7.0))
-    place = ((1.5, 1.5, 2.0), image.GetDirection(), -1000.0)
-    other = sitk.Resample(
-        image, (130, 130, 88), sitk.Transform(), sitk.sitkLinear, image.GetOrigin(), *place
-    )
-    (match,) = find_matches([Fingerprint.of(image), Fingerprint.of(other)])
+    grid = Grid((100, 100, 60), (2.0, 2.0, 3.0), (-100.0, 50.0, 7.0))
+    hu = draw(0, (60, 100, 100))
+    place = (grid.origin_mm, (1.5, 1.5, 2.0), grid.direction_lps, -1000.0)
+    other = sitk.Resample(grid.image(hu), (130, 130, 88), sitk.Transform(), sitk.sitkLinear, *place)
+    prints = [Fingerprint.of(volume) for volume in (Volume(hu, grid), Volume.of(other))]
+    (match,) = find_matches(prints)
     assert match.resampled
     assert match.votes >= 8
 
@@ -221,6 +221,5 @@ def test_damaged_text_is_refused(hu, damage):
 
 
 def test_a_header_that_makes_no_sense_costs_nothing(hu):
-    image = image_of(hu)
-    image.SetSpacing((50.0, 50.0, 50.0))
+    image = image_of(hu, (50.0, 50.0, 50.0))
     assert len(Fingerprint.of(image).on_voxels.code) == 128

@@ -10,6 +10,7 @@ from curate.kidneys.fused import cut_at
 from curate.kidneys.midline import LEFT, RIGHT
 from curate.kidneys.runs import components_of, runs_of
 from manifests.grid import Grid
+from manifests.volume import Volume
 
 MASKS = st.builds(
     lambda seed, size, filled: np.random.default_rng(seed).random(size) < filled,
@@ -21,7 +22,7 @@ MASKS = st.builds(
 
 def runs(mask, **place):
     grid = Grid(mask.shape[::-1], **{"spacing_mm": (1.0, 1.0, 1.0), **place})
-    return runs_of(grid.image(mask.astype(np.uint8)))
+    return runs_of(Volume(mask.astype(np.uint8), grid))
 
 
 def painted(found, values, mask):

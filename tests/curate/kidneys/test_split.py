@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from curate.kidneys.split import LEFT, RIGHT, UNDECIDED, KidneySplit, split_kidneys
 from manifests.errors import OverrideError
 from manifests.grid import Grid
+from manifests.volume import Volume
+from tests.oriented import oriented
 
 CODES = [
     "".join(letters) for pairs in permutations(("LR", "PA", "SI")) for letters in product(*pairs)
@@ -34,10 +36,10 @@ def box(low_mm, high_mm, grid: Grid = UPRIGHT) -> np.ndarray:
 
 def split(*shapes: np.ndarray, grid: Grid = UPRIGHT, **options) -> tuple[np.ndarray, KidneySplit]:
     mask = np.logical_or.reduce(shapes)
-    result = split_kidneys(grid.image(mask.astype(np.uint8)), **options)
-    labels = sitk.GetArrayFromImage(result.labels)
+    result = split_kidneys(Volume(mask.astype(np.uint8), grid), **options)
+    labels = result.labels.voxels
     assert np.array_equal(labels > 0, mask)
-    assert Grid.of(result.labels) == Grid.of(grid.image(mask.astype(np.uint8)))
+    assert result.labels.grid == grid
     return labels, result
 
 
@@ -55,18 +57,17 @@ def test_pair_is_told_apart():
     labels, result = split(left, right)
     assert np.array_equal(labels == LEFT, left)
     assert np.array_equal(labels == RIGHT, right)
-    assert result.labels.GetPixelID() == sitk.sitkUInt8
+    assert labels.dtype == np.uint8
     assert (result.method, codes(result)) == ("pair", [])
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_sides_do_not_depend_on_the_order_of_the_axes(code):
     left, right = pair()
-    upright = UPRIGHT.image((left | right).astype(np.uint8))
-    turned = sitk.DICOMOrient(upright, code)
-    labels = sitk.DICOMOrient(split_kidneys(turned).labels, "LPS")
+    turned = oriented(Volume((left | right).astype(np.uint8), UPRIGHT), code)
+    labels = oriented(split_kidneys(turned).labels, "LPS")
     expected = np.where(left, LEFT, np.where(right, RIGHT, 0))
-    assert np.array_equal(sitk.GetArrayFromImage(labels), expected)
+    assert np.array_equal(labels.voxels, expected)
 
 
 @pytest.mark.parametrize("turn", [(0.3, 0.0, 0.0), (0.2, -0.3, 0.5), (0.0, 0.0, 1.2)])
@@ -144,7 +145,7 @@ FINE = Grid((300, 33, 14), (1.0, 4.0, 15.0), (-149.5, -64.0, -97.5))  # the imag
 
 def test_body_in_the_image_moves_the_midline():
     body = ellipsoid((55, 0, 0), (90, 60, 300), FINE)
-    hounsfield = FINE.image(np.where(body, 40, -1000).astype(np.int16))
+    hounsfield = Volume(np.where(body, 40, -1000).astype(np.int16), FINE)
     kidney = ellipsoid((20, 0, 0), (18, 25, 52))
     labels, result = split(kidney, image=hounsfield)
     assert np.array_equal(labels == RIGHT, kidney)
@@ -156,7 +157,7 @@ def test_body_in_the_image_moves_the_midline():
 def test_midline_is_the_bodys_at_the_height_of_the_kidney():
     here = box((-20, -60, 25), (130, 60, 75), FINE)
     elsewhere = box((-149, -60, -99), (60, 60, 25), FINE)
-    hounsfield = FINE.image(np.where(here | elsewhere, 40, -1000).astype(np.int16))
+    hounsfield = Volume(np.where(here | elsewhere, 40, -1000).astype(np.int16), FINE)
     kidney = ellipsoid((20, 0, 50), (22, 25, 20))
     labels, _ = split(kidney, image=hounsfield)
     assert np.array_equal(labels == RIGHT, kidney)
@@ -167,14 +168,14 @@ def test_body_is_the_largest_thing_in_the_image():
         box((-20, -60, -99), (130, 60, 99), FINE),
         box((-149, -60, -99), (-30, 60, 99), FINE),
     )
-    hounsfield = FINE.image(np.where(body | arm, 40, -1000).astype(np.int16))
+    hounsfield = Volume(np.where(body | arm, 40, -1000).astype(np.int16), FINE)
     kidney = ellipsoid((20, 0, 0), (18, 25, 50))
     labels, _ = split(kidney, image=hounsfield)
     assert np.array_equal(labels == RIGHT, kidney)
 
 
 def test_image_of_air_falls_back_to_the_middle():
-    air = UPRIGHT.image(np.full(UPRIGHT.size_xyz[::-1], -1000, np.int16))
+    air = Volume(np.full(UPRIGHT.size_xyz[::-1], -1000, np.int16), UPRIGHT)
     kidney = ellipsoid((60, 0, 0), (28, 25, 52))
     _, result = split(kidney, image=air)
     assert "image's middle" in result.findings[0].reason
@@ -195,7 +196,7 @@ def test_horseshoe_is_cut_at_its_isthmus(isthmus_mm, shift_mm):
 def test_horseshoe_with_a_loose_piece_is_still_a_horseshoe():
     left, right = ellipsoid((60, 0, 0), (34, 30, 60)), ellipsoid((-50, 0, 0), (22, 20, 40))
     isthmus, piece = box((-50, -8, -8), (60, 8, 8)), ellipsoid((-100, 0, 0), (9, 9, 16))
-    body = FINE.image(np.full(FINE.size_xyz[::-1], 40, np.int16))
+    body = Volume(np.full(FINE.size_xyz[::-1], 40, np.int16), FINE)
     labels, result = split(left, right, isthmus, piece, image=body)
     assert (labels[left] == LEFT).all()
     assert (labels[right | piece] == RIGHT).all()
@@ -238,7 +239,7 @@ def test_fused_kidney_without_a_neck_stays_whole():
 
 
 def test_fused_kidney_off_the_midline_stays_whole():
-    body = FINE.image(np.full(FINE.size_xyz[::-1], 40, np.int16))
+    body = Volume(np.full(FINE.size_xyz[::-1], 40, np.int16), FINE)
     labels, result = split(ellipsoid((25, 0, 0), (95, 30, 40)), image=body)
     assert set(np.unique(labels)) == {0, UNDECIDED}
     assert codes(result) == ["kidneys_fused"]
@@ -406,7 +407,7 @@ def test_every_voxel():
 def test_midline_is_that_of_the_kidneys_slices_though_specks_lie_elsewhere():
     here = box((-20, -60, 25), (130, 60, 75), FINE)
     elsewhere = box((-149, -60, -99), (60, 60, 25), FINE)
-    hounsfield = FINE.image(np.where(here | elsewhere, 40, -1000).astype(np.int16))
+    hounsfield = Volume(np.where(here | elsewhere, 40, -1000).astype(np.int16), FINE)
     specks = np.zeros(UPRIGHT.size_xyz[::-1], bool)
     specks[0, 0, -1] = specks[-1, -1, -1] = True
     kidney = ellipsoid((20, 0, 50), (22, 25, 20))
@@ -447,9 +448,9 @@ def test_swapped_by_a_person():
 @pytest.mark.parametrize("code", ["LPS", "RAI", "ASL", "SPR"])
 def test_plane_given_by_a_person(code):
     left, right = pair()
-    turned = sitk.DICOMOrient(UPRIGHT.image((left | right).astype(np.uint8)), code)
+    turned = oriented(Volume((left | right).astype(np.uint8), UPRIGHT), code)
     result = split_kidneys(turned, decision=71.0)
-    labels = sitk.GetArrayFromImage(sitk.DICOMOrient(result.labels, "LPS"))
+    labels = oriented(result.labels, "LPS").voxels
     x_mm = positions(UPRIGHT)[..., 0]
     assert np.array_equal(labels, np.where(x_mm > 71, LEFT, RIGHT) * (left | right))
     assert result.method == "given"
@@ -469,11 +470,11 @@ def test_decision_that_does_not_fit(shapes, decision, said):
         split(*shapes, decision=decision)
 
 
-@pytest.mark.parametrize("pixel", [sitk.sitkUInt16, sitk.sitkFloat64])
-def test_any_nonzero_value_is_kidney(pixel):
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])
+def test_any_nonzero_value_is_kidney(dtype):
     left, right = pair()
-    mask = UPRIGHT.image(left * 1.0 + right * 2.0)
-    labels = sitk.GetArrayFromImage(split_kidneys(sitk.Cast(mask, pixel)).labels)
+    mask = Volume((left + right * 2).astype(dtype), UPRIGHT)
+    labels = split_kidneys(mask).labels.voxels
     assert np.array_equal(labels == LEFT, left)
     assert np.array_equal(labels == RIGHT, right)
 

@@ -77,8 +77,8 @@ def write_masks(root, name="s1", voxels=None):
 def read(recipe, root):
     (case,) = discover(recipe, root)
     hu, ids, findings = read_case(case, recipe.values)
-    assert hu.GetSize() == ids.GetSize()
-    return sitk.GetArrayFromImage(ids), findings
+    assert hu.grid.size_xyz == ids.grid.size_xyz
+    return ids.voxels, findings
 
 
 # --- recipe -----------------------------------------------------------------------------------

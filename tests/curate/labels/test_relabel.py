@@ -2,22 +2,24 @@
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from curate.labels.relabel import BlockMap, look_up, sided
 from curate.recipes.recipe import load_recipe
+from manifests.grid import Grid
 from manifests.label_space import load_label_space
 from manifests.merged import merged_classes
+from manifests.volume import Volume
 
 ABDOMEN5 = load_label_space("abdomen5")
 
 
 def volume(values, dtype=np.uint16):
-    return sitk.GetImageFromArray(np.array(values, dtype).reshape(1, 1, -1))
+    voxels = np.array(values, dtype).reshape(1, 1, -1)
+    return Volume(voxels, Grid((voxels.size, 1, 1), (1.0, 1.0, 1.0)))
 
 
-def values_of(image):
-    return sitk.GetArrayFromImage(image).ravel().tolist()
+def values_of(volume):
+    return volume.voxels.ravel().tolist()
 
 
 def classes(block_map, space=ABDOMEN5):
@@ -91,11 +93,11 @@ def test_looking_up_is_indexing(dtype):
     voxels = rng.integers(0, 200, (5, 7, 9)).astype(dtype)
     for size in (200, 256, 70000):
         table = rng.integers(0, 256, size).astype(np.uint8)
-        found = sitk.GetArrayFromImage(look_up(sitk.GetImageFromArray(voxels), table))
+        found = look_up(Volume(voxels, Grid((9, 7, 5), (1.0, 1.0, 1.0))), table).voxels
         assert found.dtype == np.uint8
         assert np.array_equal(found, table[voxels])
 
 
 def test_great_label_values_are_looked_up_too():
     block_map = BlockMap.of(volume([0, 300, 65535]), {300: ["liver"], 65535: ["spleen"]})
-    assert values_of(block_map.volume) == [0, 1, 2]
+    assert block_map.number_of[values_of(block_map.volume)].tolist() == [0, 1, 2]

@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from curate.cases.harmonise import Target
 from curate.datasets.discover import discover
@@ -25,6 +24,8 @@ from manifests.grid import Grid
 from manifests.label_space import load_label_space
 from manifests.query import filter_cases
 from manifests.structures import Structure
+from manifests.volume import Volume
+from tests.oriented import oriented
 
 TURNS = [axes for count in range(4) for axes in combinations(range(3), count)]
 GRID = Grid((80, 60, 80), (4.0, 4.0, 4.0), (-158.0, -118.0, -158.0))
@@ -46,15 +47,14 @@ def boxes(names):
         middle, half = map(np.array, ORGANS[name])
         low, high = (np.rint(GRID.index_xyz(middle + sign * half)).astype(int) for sign in (-1, 1))
         voxels[tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))] = number
-    return BlockMap(GRID.image(voxels), tuple(frozenset({name}) for name in names))
+    return BlockMap(Volume(voxels, GRID), tuple(frozenset({name}) for name in names))
 
 
 def turned(volume, axes):
     """Turn what a volume holds along LPS axes, and leave its header: the header is then wrong."""
-    columns = np.abs(np.reshape(volume.GetDirection(), (3, 3))).argmax(axis=1)
-    flipped = sitk.Flip(volume, [i in columns[list(axes)] for i in range(3)])
-    flipped.CopyInformation(volume)
-    return flipped
+    columns = np.abs(np.reshape(volume.grid.direction_lps, (3, 3))).argmax(axis=1)
+    flipped = np.flip(volume.voxels, (2 - columns[list(axes)]).tolist())
+    return Volume(flipped, volume.grid)
 
 
 def turned_labels(labels, axes):
@@ -102,7 +102,7 @@ def test_labels_alone_show_every_turned_axis(axes):
 @pytest.mark.parametrize("code", ["RAS", "PIR", "SLA"])
 def test_the_order_of_the_array_axes_does_not_matter(code):
     labels = boxes(ORGANS)
-    other = BlockMap(sitk.DICOMOrient(labels.volume, code), labels.blocks)
+    other = BlockMap(oriented(labels.volume, code), labels.blocks)
     scores = [[v.score for v in audit_orientation(labels=given)] for given in (labels, other)]
     assert scores[0] == pytest.approx(scores[1])
 
@@ -136,10 +136,10 @@ def test_an_organ_counts_with_its_tumour():
 
 def test_a_trace_of_an_organ_is_no_evidence():
     labels = boxes(["liver", "spleen"])
-    voxels = sitk.GetArrayFromImage(labels.volume)
+    voxels = labels.volume.voxels
     voxels[voxels == 2] *= np.arange(np.count_nonzero(voxels == 2)) < 300  # 19 mL
     assert (
-        words(audit_orientation(labels=BlockMap(GRID.image(voxels), labels.blocks)))
+        words(audit_orientation(labels=BlockMap(Volume(voxels, GRID), labels.blocks)))
         == ["undecided"] * 3
     )
 
@@ -153,8 +153,9 @@ def test_declared_structures_have_sides_too():
 
 
 def test_without_anything_to_see_all_is_undecided():
-    air = GRID.image(np.full(GRID.size_xyz[::-1], -1000, np.int16))
-    empty = BlockMap(GRID.image(np.zeros(GRID.size_xyz[::-1], np.uint8)), (frozenset({"liver"}),))
+    air = Volume(np.full(GRID.size_xyz[::-1], -1000, np.int16), GRID)
+    nothing = Volume(np.zeros(GRID.size_xyz[::-1], np.uint8), GRID)
+    empty = BlockMap(nothing, (frozenset({"liver"}),))
     for verdicts in (audit_orientation(), audit_orientation(air), audit_orientation(air, empty)):
         assert words(verdicts) == ["undecided"] * 3
 
@@ -167,17 +168,15 @@ def scanned(seed, first_mm=-160.0, slices=75, contrast=(0.0, 0.0, 1.0)):
     patient = draw_patient(rng, tumour_chance=TumourChance(0.5, 0.3, 0.5))
     hu, structures = render(patient, grid, contrast=contrast)
     hu += rng.normal(0.0, 15.0, hu.shape)
-    labels = BlockMap(grid.image(structures), tuple(frozenset({name}) for name in STRUCTURES))
-    return grid.image(hu.astype(np.int16)), labels
+    labels = BlockMap(Volume(structures, grid), tuple(frozenset({name}) for name in STRUCTURES))
+    return Volume(hu.astype(np.int16), grid), labels
 
 
 def with_table(image, *, behind):
-    voxels = sitk.GetArrayFromImage(image)
+    voxels = image.voxels.copy()
     voxels[:, -4:-2] = 0 if behind else -1000
     voxels[:, 2:4] = -1000 if behind else 0
-    table = sitk.GetImageFromArray(voxels)
-    table.CopyInformation(image)
-    return table
+    return Volume(voxels, image.grid)
 
 
 @pytest.mark.parametrize("axes", TURNS)
@@ -222,7 +221,10 @@ def test_a_part_of_a_body_is_not_accused(seed, first_mm, slices, contrast):
 
 def test_intensities_that_are_not_hounsfield_units_say_nothing():
     image, _ = scanned(3)
-    assert words(audit_orientation(image + 1024)) == ["undecided"] * 3
+    assert (
+        words(audit_orientation(Volume(image.voxels + np.int16(1024), image.grid)))
+        == ["undecided"] * 3
+    )
 
 
 @pytest.fixture(scope="module")

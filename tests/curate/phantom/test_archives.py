@@ -218,10 +218,10 @@ def test_archives_walk_the_path_of_real_data(folder, tmp_path, dataset):
     for case in cases:
         image, label, findings = read_case(case, recipe.values)
         assert {f.code for f in findings} <= {"axes_left_handed"}
-        values = np.unique(sitk.GetArrayFromImage(label))
+        values = np.unique(label.voxels)
         assert values[0] == 0
         assert values.size > 1
-        hu = sitk.GetArrayFromImage(image)
+        hu = image.voxels
         assert -1024 <= hu.min() < -900
         assert 200 < hu.max() <= 3071
 

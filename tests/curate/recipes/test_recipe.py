@@ -4,13 +4,14 @@ import tomllib
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 
 from curate.labels.relabel import BlockMap
 from curate.recipes.recipe import FOLDER, load_recipe, shipped_recipes
 from manifests.errors import RecipeError
+from manifests.grid import Grid
 from manifests.label_space import load_label_space, shipped_label_spaces
 from manifests.merged import annotated_classes, is_merged, merged_classes
+from manifests.volume import Volume
 
 MINIMAL = """
 name = "mine"
@@ -137,10 +138,10 @@ def test_values_of_the_same_structures_are_one_block(tmp_path):
     text = MINIMAL.replace('1 = ["spleen"]', '1 = ["aorta"]\n2 = ["spleen"]\n7 = ["aorta"]')
     recipe = load_recipe(write(tmp_path, text))
     assert recipe.blocks == (frozenset({"aorta"}), frozenset({"spleen"}))
-    label = sitk.GetImageFromArray(np.array([[[0, 1, 2, 7]]], np.uint16))
+    label = Volume(np.array([[[0, 1, 2, 7]]], np.uint16), Grid((4, 1, 1), (1.0, 1.0, 1.0)))
     block_map = BlockMap.of(label, recipe.values)
     assert block_map.blocks == (frozenset({"aorta"}), frozenset({"spleen"}))
-    assert sitk.GetArrayFromImage(block_map.volume).ravel().tolist() == [0, 1, 2, 1]
+    assert block_map.number_of[label.voxels].ravel().tolist() == [0, 1, 2, 1]
 
 
 def test_a_download_without_a_checksum_is_refused(tmp_path):

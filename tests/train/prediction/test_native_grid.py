@@ -7,6 +7,7 @@ import torch
 
 from manifests.grid import Grid, harmonised_grid
 from manifests.resampling import resample_linear
+from manifests.volume import Volume
 from train.prediction import native_grid
 from train.prediction.native_grid import most_probable
 from train.scoring.metrics import dice
@@ -48,8 +49,8 @@ def test_it_is_simpleitks_linear_interpolation_of_each_class(name):
     native = native_of(name)
     grid = harmonised_grid(native, COARSE_MM)
     likely = torch.rand(4, *grid.size_xyz[::-1], generator=torch.manual_seed(0)).softmax(0)
-    each = [resample_linear(grid.image(p.numpy()), native) for p in likely]
-    expected = np.stack([sitk.GetArrayFromImage(p) for p in each])
+    each = [resample_linear(Volume(p.numpy(), grid), native) for p in likely]
+    expected = np.stack([p.voxels for p in each])
     found = most_probable(likely, grid, native, device="cpu")
     chosen = np.take_along_axis(expected, found[None].astype(int), 0)[0]
     np.testing.assert_allclose(chosen, expected.max(0), atol=2e-5)

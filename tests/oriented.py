@@ -1,0 +1,10 @@
+"""Volumes turned round by ITK, which knows how to without us."""
+
+import SimpleITK as sitk
+
+from manifests.volume import Volume
+
+
+def oriented(volume: Volume, code: str) -> Volume:
+    """The same voxels in the same place with axes that run as a code such as RAI says."""
+    return Volume.of(sitk.DICOMOrient(volume.grid.image(volume.voxels), code))
