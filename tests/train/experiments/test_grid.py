@@ -180,7 +180,7 @@ def printed(table, width, monkeypatch):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 50, 80])
+@pytest.mark.parametrize("width", [48, 55, 80])
 def test_a_narrow_screen_has_fewer_columns_and_no_broken_word(written, monkeypatch, width):
     text = printed(written[0], width, monkeypatch)
     expected = {"all", "everything", "0.500", "first", "second"}
@@ -239,7 +239,7 @@ def test_the_pooled_column_is_in_all_files_and_on_the_screen(written, monkeypatc
     assert rest[1].endswith(f"| {p.p_holm:.2g} |")
     assert {line.count("|") for line in (heads, first, *rest[:2])} == {heads.count("|")}
     latex = (folder / "table.tex").read_text(encoding="utf-8").splitlines()
-    assert len({line.count("&") for line in latex if line.endswith(r"\\")}) == 1
+    assert len({line.replace(r"\&", "").count("&") for line in latex if line.endswith(r"\\")}) == 1
     rows = pd.read_csv(folder / "table.csv")
     chosen = rows[(rows.metric == "dice") & (rows.row == "second")]
     assert chosen["p_pooled_holm"].tolist() == [pytest.approx(p.p_holm)] * len(chosen)
