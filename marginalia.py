@@ -94,7 +94,7 @@ def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     from curate.recipes.recipe import PAPER, load_recipe
     from manifests.label_space import load_label_space
 
-    write_phantom_archives(out / "raw", seed=seed)
+    write_phantom_archives(out / "raw", seed=seed, notify=notify)
     target = Target(load_label_space("abdomen5"), DEMO_SPACING_MM, out / "prepared")
     recipes = tuple(load_recipe(name) for name in PAPER)
     request = Request(recipes, out / "raw", target)

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import final
 
 from rich.console import Console
 from rich.progress import (
@@ -17,21 +20,27 @@ from rich.progress import (
 
 from curate.download.remote_file import Transfer, Watch
 
+SECONDS_BETWEEN_LINES = 30.0
+
 
 @contextmanager
 def shown(console: Console) -> Generator[Callable[[str, int, int], None]]:
     """Show one bar per kind of work; the function takes the work's name, steps done, steps in all.
 
     Args:
-        console: Where to draw; a console that is no terminal stays quiet.
+        console: Where to draw; where it is no terminal, as in a log, a line is printed for each
+            kind of work when it is done, and in between now and then.
     """
+    if not console.is_terminal:
+        yield _Lines(console).notify
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console) as progress:
         tasks = {}
 
         def notify(work: str, done: int, total: int) -> None:
@@ -40,6 +49,24 @@ def shown(console: Console) -> Generator[Callable[[str, int, int], None]]:
             progress.update(tasks[work], completed=done, total=total)
 
         yield notify
+
+
+@final
+@dataclass
+class _Lines:
+    """Prints how far works are, a line at a time."""
+
+    console: Console
+    last: float = field(default_factory=monotonic)
+
+    def notify(self, work: str, done: int, total: int) -> None:
+        """Print a line if the work is done, or if there was none for a while."""
+        now = monotonic()
+        if done < total and now - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last = now
+        words = "done" if done >= total else f"{100 * done // total} %"
+        self.console.print(f"{work}: {words}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

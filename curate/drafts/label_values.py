@@ -30,9 +30,16 @@ class LabelValues:
 
     def told(self, value: int | str) -> str:
         """In how many cases a value is, and how much of it, in words."""
-        median_ml = self.median_ml(value)
-        size = "" if median_ml is None else f", {median_ml:,.3g} mL"
+        size = f", {self.told_ml(value)} mL" if self.labels(value) else ""
         return f"in {self.labels(value)} of {self.cases} labels{size}"
+
+    def told_ml(self, value: int | str) -> str:
+        """The median volume to three digits, as in 1,790 or 0.0123; empty if no label has it."""
+        median_ml = self.median_ml(value)
+        if median_ml is None:
+            return ""
+        rounded = float(f"{median_ml:.3g}")
+        return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
     def labels(self, value: int | str) -> int:
         """In how many labels a value is."""

@@ -124,9 +124,8 @@ def trial_table(trial: Trial) -> Table:
     listed = trial.recipe.covered
     for value in (*listed, *trial.unlisted):
         covers = " + ".join(listed[value]) if value in listed else "not listed"
-        labels, median_ml = trial.values.labels(value), trial.values.median_ml(value)
-        told = "" if median_ml is None else f"{median_ml:,.3g}"
-        table.add_row(plain(value), plain(covers), number(labels), told)
+        labels, median_ml = trial.values.labels(value), trial.values.told_ml(value)
+        table.add_row(plain(value), plain(covers), number(labels), median_ml)
     return table
 
 

@@ -26,6 +26,7 @@ from curate.phantom.layouts import (
     plan_archive,
 )
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
+from curate.preparation.tally import Notify
 from curate.recipes.recipe import load_recipe
 from manifests.errors import SourceError
 from manifests.grid import Grid
@@ -40,6 +41,7 @@ GZIP_LEVEL = 4
 APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        " + bytes(range(256)) * 2
 
 Member = tuple[str, bytes]
+Result = tuple[Grid, list[Member]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def write_phantom_archives(
     in_plane_mm: float | None = None,
     slice_mm: float | None = None,
     whole: bool = False,
+    notify: Notify = lambda *_: None,
 ) -> list[Path]:
     """Write one archive per dataset, the same bytes for the same arguments.
 
@@ -84,6 +87,7 @@ def write_phantom_archives(
         in_plane_mm: Replaces the pixel spacings; larger is faster.
         slice_mm: Replaces the slice spacings.
         whole: Label every structure of every dataset, by its place in `STRUCTURES` from 1 on.
+        notify: Told how far it is.
 
     Returns:
         The archives' paths.
@@ -99,9 +103,16 @@ def write_phantom_archives(
         for plan in plans:
             jobs = _jobs(plan, seed, in_plane_mm, slice_mm, whole=whole)
             path = folder / plan.archive
-            _write_archive(path, _members(plan, pool.map(_compute, jobs)))
+            results = _told(pool.map(_compute, jobs), plan, notify)
+            _write_archive(path, _members(plan, results))
             written.append(path)
     return written
+
+
+def _told(results: Iterable[Result], plan: ArchivePlan, notify: Notify) -> Iterator[Result]:
+    for number, result in enumerate(results, start=1):
+        notify(f"draw {plan.dataset}", number, len(plan.cases))
+        yield result
 
 
 def _checked(cases: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -144,7 +155,7 @@ def _jobs(
     ]
 
 
-def _compute(job: Job) -> tuple[Grid, list[Member]]:
+def _compute(job: Job) -> Result:
     """Draw, render and scan one patient; return the grid and the case's files."""
     rng = np.random.default_rng(job.seed)
     patient = draw_patient(rng, tumour_chance=TumourChance(*APPEARANCES[job.dataset].tumours))
@@ -199,7 +210,7 @@ def _nifti(
     return gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
 
 
-def _members(plan: ArchivePlan, results: Iterable[tuple[Grid, list[Member]]]) -> Iterator[Member]:
+def _members(plan: ArchivePlan, results: Iterable[Result]) -> Iterator[Member]:
     """Yield an archive's files as the cases are done, with junk before what it belongs to."""
     grids: list[Grid] = []
     for case, (grid, files) in zip(plan.cases, results, strict=True):

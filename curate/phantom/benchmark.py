@@ -104,7 +104,7 @@ def make_benchmark(
         return _standing(path, wanted)
     raw = target.folder / "raw"
     counts = {name: size.total for name, size in sizes.items()}
-    write_phantom_archives(raw, seed=seed, cases=counts, whole=True)
+    write_phantom_archives(raw, seed=seed, cases=counts, whole=True, notify=notify)
     recipes = tuple(whole_recipe(load_recipe(name)) for name in sizes)
     apart = replace(target, folder=target.folder / _whole_folder(wanted))
     report = prepare(Request(recipes, raw, apart), workers=workers, notify=notify)

@@ -23,7 +23,7 @@ def score(case_id, class_name="liver", dice=0.5, **changes):
     assert set(metrics) == set(METRICS)
     usual = {
         "dataset": case_id.split("/")[0],
-        "class_id": CLASSES.index(class_name) + 1,
+        "class_id": CLASSES.index(class_name) + 1 if class_name in CLASSES else 0,
         "outcome": outcome,
         "truth_ml": 1.0,
         "prediction_ml": 1.0,

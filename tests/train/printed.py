@@ -10,5 +10,5 @@ def lines(table, *, width=100, style=False):
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def words(table):
-    return [" ".join(line.split()) for line in lines(table)]
+def words(table, *, width=100):
+    return [" ".join(line.split()) for line in lines(table, width=width)]

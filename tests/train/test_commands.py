@@ -182,7 +182,10 @@ def test_what_cannot_be_scored_is_told_and_the_rest_is_scored(tmp_path, manifest
     (maps / "both_2.nii.gz").unlink()
     result = invoke("evaluate", manifest_path, "--predictions", maps, "--split", "validation")
     assert result.exit_code == 3
+    assert "1 of 2 cases have no label map, and fail: both/2; of both/2: no" in result.output
     assert "expected both/2 or both_2" in result.output
+    assert "failed  both/2" not in result.output
+    assert "1 of 2 cases failed" in result.output
     assert len(read_scores(maps / "evaluation" / "validation").scores) == 1
 
 

@@ -91,8 +91,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         msg = (
-            f"{path} is no checkpoint that can be read: expected a whole {SUFFIX} file, got "
-            f"{error}; use another checkpoint of the run"
+            f"{path} is no checkpoint that can be read: expected a whole {SUFFIX} file of "
+            f"`marginalia train`, got one that is cut off, damaged or of another kind; name a "
+            f"run's folder, or use another checkpoint of the run"
         )
         raise CheckpointError(msg) from error
     if metadata.get("sha256") != _digest(metadata["header"], tensors):

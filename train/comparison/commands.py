@@ -42,7 +42,7 @@ def compare_command(
     """Compare evaluated runs: tables as in the paper, intervals, p-values and the worst cases."""
     from train.comparison.comparison import compare
     from train.comparison.files import write_comparison
-    from train.comparison.tables import comparison_table, worst_table
+    from train.comparison.tables import comparison_view, worst_view
     from train.comparison.worst import draw_worst, worst_cases
     from train.scoring.metrics import METRICS
     from train.scoring.runs import open_runs
@@ -55,10 +55,10 @@ def compare_command(
     comparison = compare({run.name: run.scores for run in opened}, against=against, seed=seed)
     for name in comparison.metrics:
         if name in shown:
-            console.print(comparison_table(comparison, name))
+            console.print(comparison_view(comparison, name))
     cases = worst_cases(opened, worst)
     if cases:
-        console.print(worst_table(cases, comparison.names))
+        console.print(worst_view(cases, comparison.names))
     if out is not None:
         write_comparison(comparison, opened, cases, out)
         for line in draw_worst(cases, opened, manifest, out / "overlays"):

@@ -1,7 +1,9 @@
 """Tables of several runs, as the paper has them: a line per class and dataset, a column per run."""
 
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -10,14 +12,27 @@ from rich.text import Text
 from train.comparison.comparison import Comparison, Entry, Line, compare
 from train.comparison.statistics import CONFIDENCE
 from train.comparison.worst import Worst
+from train.console import FirstThatFits
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL, Scores
-from train.scoring.tables import NOTHING, mean_std, new_table, number
+from train.scoring.tables import (
+    NOTHING,
+    broken,
+    mean_above_std,
+    mean_std,
+    new_table,
+    number,
+)
+
+# from wide to narrow: all of a run in two lines; a line for each number; no intervals
+Layout = Literal["wide", "stacked", "means"]
+LAYOUTS: tuple[Layout, ...] = ("wide", "stacked", "means")
+_NAME_WIDTHS = {"wide": 24, "stacked": 15, "means": 9}
 
 
 def compare_table(
     named: Mapping[str, Scores], *, metric: Metric = "dice", title: str = ""
-) -> Table:
+) -> FirstThatFits:
     """Several networks side by side in one metric; see `comparison_table`.
 
     Args:
@@ -25,10 +40,18 @@ def compare_table(
         metric: Which metric.
         title: Above the table.
     """
-    return comparison_table(compare(named, metrics=(metric,)), metric, title=title)
+    return comparison_view(compare(named, metrics=(metric,)), metric, title=title)
 
 
-def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "") -> Table:
+def comparison_view(comparison: Comparison, metric: Metric, *, title: str = "") -> FirstThatFits:
+    """The table of `comparison_table` as the screen has room for it."""
+    layouts = (comparison_table(comparison, metric, title=title, layout=x) for x in LAYOUTS)
+    return FirstThatFits(tuple(layouts))
+
+
+def comparison_table(
+    comparison: Comparison, metric: Metric, *, title: str = "", layout: Layout = "wide"
+) -> Table:
     """Runs side by side: mean ± standard deviation of one metric by class and dataset.
 
     The best of each line is bold and, of three or more, the second underlined. Below a mean stand
@@ -43,17 +66,20 @@ def comparison_table(comparison: Comparison, metric: Metric, *, title: str = "")
     table = new_table(title or f"{SCALES[metric].title} by class and dataset")
     table.add_column("cases", justify="right")
     for name in comparison.names:
-        table.add_column(escape(name), justify="right", overflow="fold")
+        table.add_column(_heading(name, layout), justify="right", overflow="fold")
     if len(comparison.names) == 2:
         table.add_column("gain", justify="right", no_wrap=True)
     last = ""
     for line in compared.lines:
         name = line.class_name if line.class_name != last else ""
-        table.add_row(name, line.dataset, str(line.cases), *_side_by_side(metric, line))
+        name = name if layout == "wide" else broken(name)
+        table.add_row(name, line.dataset, str(line.cases), *_side_by_side(metric, line, layout))
         last = line.class_name
     table.add_section()
-    table.add_row(ALL, "", "", *_side_by_side(metric, compared.overall))
-    table.caption = escape(comparison_note(comparison, metric))
+    table.add_row(ALL, "", "", *_side_by_side(metric, compared.overall, layout))
+    left_out = ["no intervals: the files of --out have them, as has a wider screen"]
+    notes = [*(left_out if layout == "means" else []), comparison_note(comparison, metric)]
+    table.caption = escape("\n".join(notes))
     return table
 
 
@@ -80,11 +106,17 @@ def comparison_note(comparison: Comparison, metric: Metric) -> str:
     )
 
 
-def worst_table(worst: Sequence[Worst], names: Sequence[str]) -> Table:
-    """The worst classes of cases, with each run's Dice and HD95."""
+def worst_view(worst: Sequence[Worst], names: Sequence[str]) -> FirstThatFits:
+    """The table of `worst_table` as the screen has room for it."""
+    return FirstThatFits((worst_table(worst, names), worst_table(worst, names, stacked=True)))
+
+
+def worst_table(worst: Sequence[Worst], names: Sequence[str], *, stacked: bool = False) -> Table:
+    """The worst classes of cases, with each run's Dice and HD95, below it if stacked."""
     table = new_table("worst cases: Dice, HD95 / mm", first="case", second="class")
     for name in names:
-        table.add_column(escape(name), justify="right", overflow="fold")
+        heading = _heading(name, "means" if stacked else "wide")
+        table.add_column(heading, justify="right", overflow="fold")
     for one in worst:
         shown = []
         for name in names:
@@ -93,7 +125,7 @@ def worst_table(worst: Sequence[Worst], names: Sequence[str]) -> Table:
                 shown.append(score.outcome if score else NOTHING)
             else:
                 values = number("dice", score.dice), number("hd95_mm", score.hd95_mm)
-                shown.append("  ".join(values))
+                shown.append(("\n" if stacked else "  ").join(values))
         table.add_row(escape(one.first.case_id), one.first.class_name, *shown)
     return table
 
@@ -110,15 +142,19 @@ def ranks(metric: Metric, line: Line) -> list[int]:
     return [known.index(float(s)) if s != NOTHING else -1 for s in shown]
 
 
-def _side_by_side(metric: Metric, line: Line) -> list[Text]:
+def _heading(name: str, layout: Layout) -> str:
+    """A run's name, folded so that it takes no more room than the numbers below it."""
+    return escape("\n".join(textwrap.wrap(name, _NAME_WIDTHS[layout])))
+
+
+def _side_by_side(metric: Metric, line: Line, layout: Layout) -> list[Text]:
     """The runs of a line, the best bold and the second underlined, and the gain of two."""
     styles = {0: "bold", 1: "underline"} if len(line.entries) > 2 else {0: "bold"}
     texts = []
     for entry, rank in zip(line.entries, ranks(metric, line), strict=True):
-        text = Text(mean_std(metric, entry.mean, entry.std), style=styles.get(rank, ""))
-        if below := below_mean(metric, entry):
-            text = Text.assemble(text, "\n", (below, "dim"))
-        texts.append(text)
+        mean, *below = _cell_lines(metric, entry, layout)
+        text = Text(mean, style=styles.get(rank, ""))
+        texts.append(Text("\n").join([text, *(Text(line, style="dim") for line in below)]))
     if len(texts) == 2:
         first, second = (SCALES[metric].sign * entry.mean for entry in line.entries)
         texts.append(_gain(metric, second - first))
@@ -127,13 +163,29 @@ def _side_by_side(metric: Metric, line: Line) -> list[Text]:
 
 def below_mean(metric: Metric, entry: Entry) -> str:
     """The interval and the corrected p-value of a run in words; empty if there is neither."""
-    words = []
-    if not math.isnan(entry.interval.low):
-        low, high = (number(metric, value) for value in entry.interval)
-        words.append(f"[{low}, {high}]")
-    if not math.isnan(entry.p_holm):
-        words.append(f"p {entry.p_holm:.2g}")
-    return " ".join(words)
+    return " ".join([*_interval_words(metric, entry), *_p_words(entry)])
+
+
+def _cell_lines(metric: Metric, entry: Entry, layout: Layout) -> Iterator[str]:
+    if layout == "wide":
+        yield mean_std(metric, entry.mean, entry.std)
+        yield from filter(None, [below_mean(metric, entry)])
+        return
+    yield from mean_above_std(metric, entry.mean, entry.std)
+    if layout == "stacked":
+        yield from _interval_words(metric, entry)
+    yield from _p_words(entry)
+
+
+def _interval_words(metric: Metric, entry: Entry) -> list[str]:
+    if math.isnan(entry.interval.low):
+        return []
+    low, high = (number(metric, value) for value in entry.interval)
+    return [f"[{low}, {high}]"]
+
+
+def _p_words(entry: Entry) -> list[str]:
+    return [] if math.isnan(entry.p_holm) else [f"p {entry.p_holm:.2g}"]
 
 
 def _gain(metric: Metric, gain: float) -> Text:

@@ -39,10 +39,11 @@ class Worst:
 
 
 def worst_cases(runs: Sequence[Run], count: int) -> list[Worst]:
-    """The classes of cases that any run scores worst, the worst first."""
+    """The classes of cases that any run scores worst, the worst first; of cases that all scored."""
+    shared = set[str].intersection(*({s.case_id for s in run.scores.scores} for run in runs))
     found: dict[tuple[str, str], dict[str, Score]] = {}
     for run in runs:
-        for score in run.scores.scores:
+        for score in (s for s in run.scores.scores if s.case_id in shared):
             found.setdefault((score.case_id, score.class_name), {})[run.name] = score
     scored = [
         Worst(scores)

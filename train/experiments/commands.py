@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from train.console import PREEMPTED_EXIT_CODE, SOME_FAILED_EXIT_CODE, console, say
+from train.console import (
+    PREEMPTED_EXIT_CODE,
+    SOME_FAILED_EXIT_CODE,
+    FirstThatFits,
+    console,
+    say,
+)
 
 if TYPE_CHECKING:
     from train.experiments.grid import GridTable
@@ -14,8 +20,6 @@ if TYPE_CHECKING:
     from train.experiments.runner import Outcome
 
 app = typer.Typer()
-
-_ANY_WIDTH = 10_000  # of a table that is measured: else it says that what there is will do
 
 
 class _SeveralSeeds(TyperCommand):
@@ -129,6 +133,7 @@ def _list(runs: "list[PlannedRun]", request: "Request") -> None:
         for line in run_commands(run, request):
             say(line)
     say(f"# {len({run.folder for run in seconds})} runs, {duration(total(seconds))} in all")
+    _require_planned(runs)
 
 
 def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None:
@@ -143,8 +148,13 @@ def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None
         write_manifests(runs)
         write_text(path, slurm_script(runs, again))
         say(f"sbatch {path}")
-    if unplanned:
-        say(f"{len(unplanned)} of {len(runs)} runs cannot be planned, and were left out")
+    _require_planned(runs)
+
+
+def _require_planned(runs: "list[PlannedRun]") -> None:
+    """End with the code of a failure, once the others are listed, if runs cannot be planned."""
+    if unplanned := sum(run.prepared is None for run in runs):
+        say(f"# {unplanned} of {len(runs)} runs cannot be planned, and were left out")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
@@ -185,7 +195,5 @@ def _show(grid: "GridTable") -> None:
     from train.experiments.grid_view import grid_view
 
     for metric in ("dice", "hausdorff_mm"):
-        view = grid_view(grid, metric)
-        needed = console.measure(view, options=console.options.update(width=_ANY_WIDTH)).maximum
-        fits = needed <= console.width
-        console.print(view if fits else grid_view(grid, metric, means_only=True))
+        layouts = (grid_view(grid, metric), grid_view(grid, metric, means_only=True))
+        console.print(FirstThatFits(layouts))

@@ -10,7 +10,8 @@ from train.comparison.comparison import NOT_KNOWN, Comparison, Entry, Line, comp
 from train.comparison.tables import ranks
 from train.experiments.catalogue import Catalogue, Table
 from train.experiments.paper import paper_cells
-from train.experiments.rows import RowScores
+from train.experiments.pooled import Pooled, pooled_tests
+from train.experiments.rows import RowScores, of_equal_cases
 from train.scoring.metrics import METRICS, Metric
 from train.scoring.scores import ALL, CellName
 
@@ -45,6 +46,7 @@ class Grid:
         unlabelled: Those of them that no training case of the dataset annotates.
         cells: By row and column.
         cases: Number of cases of each column.
+        pooled: By row, its test over all cases.
     """
 
     metric: Metric
@@ -52,6 +54,7 @@ class Grid:
     unlabelled: frozenset[str]
     cells: Mapping[tuple[str, str], GridCell]
     cases: Mapping[str, int]
+    pooled: Mapping[str, Pooled]
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def build_table(
     usual = _compared([row.limited_to(labelled) for row in whole], table.against)
     places = {row.title: row.paper or f"{name}/{row.title}" for row in table.rows}
     titles = tuple(row.title for row in rows)
-    layout = _Layout(catalogue, rows, places, set(labelled))
+    layout = _Layout(catalogue, rows, places, set(labelled), pooled_tests(rows, table.against))
     means = usual, _compared(whole, table.against)
     return GridTable(
         name=name,
@@ -143,6 +146,7 @@ class _Layout:
     rows: Sequence[RowScores]
     places: Mapping[str, str]
     labelled: set[CellName]
+    pooled: Mapping[Metric, Mapping[str, Pooled]]
 
     def column(self, line: Line) -> str:
         return f"{line.class_name} in {self.catalogue.role(line.dataset)}"
@@ -150,16 +154,12 @@ class _Layout:
 
 def _compared(rows: Sequence[RowScores], against: str) -> list[Comparison]:
     """Rows side by side, those of one test set together."""
-    groups: dict[tuple[str, ...], dict[str, RowScores]] = {}
-    for row in rows:
-        cases = tuple(row.by_seed[0].settings.get("cases", ()))
-        groups.setdefault(cases, {})[row.title] = row
     return [
         compare(
             {title: row.mean for title, row in group.items()},
             against=against if against in group else "",
         )
-        for group in groups.values()
+        for group in of_equal_cases(rows)
     ]
 
 
@@ -191,7 +191,8 @@ def _grid(
         for title, cell in _column(metric, column, lines.get(column), entries, layout).items()
     }
     counts = {column: line.cases for column, line in lines.items()}
-    return Grid(metric, tuple(by_column), frozenset(unlabelled), cells, counts)
+    pooled = layout.pooled[metric]
+    return Grid(metric, tuple(by_column), frozenset(unlabelled), cells, counts, pooled)
 
 
 def _column(

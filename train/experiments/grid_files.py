@@ -10,11 +10,13 @@ import pandas as pd
 from manifests.atomic import whole_file, write_text
 from train.experiments.grid import GridCell, GridTable
 from train.experiments.grid_view import (
+    POOLED,
     below_words,
     headings,
     notes_of,
     own_words,
     paper_words,
+    pooled_words,
     shown_columns,
 )
 from train.scoring.metrics import SCALES, Metric
@@ -62,6 +64,8 @@ def _rows(table: GridTable) -> Iterator[dict[str, Any]]:
                 "difference_high": cell.entry.difference_interval.high,
                 "p": cell.entry.p,
                 "p_holm": cell.entry.p_holm,
+                "p_pooled": grid.pooled[title].p,
+                "p_pooled_holm": grid.pooled[title].p_holm,
                 "paper_mean": paper[0],
                 "paper_std": paper[1],
                 "notes": "; ".join(table.notes),
@@ -77,16 +81,17 @@ def _markdown(table: GridTable) -> str:
         lines += [
             f"## {SCALES[metric].title}",
             "",
-            f"| {' | '.join(['', '', *headings(columns)])} |",
-            f"|{'---|' * (len(columns) + 2)}",
+            f"| {' | '.join(['', '', *headings(columns), POOLED])} |",
+            f"|{'---|' * (len(columns) + 3)}",
         ]
         for title in table.rows:
             cells = [grid.cells[title, column] for column in columns]
             ours = [_with_below(metric, cell) for cell in cells]
-            lines.append(f"| {' | '.join([_piped(title), 'ours', *ours])} |")
+            words = [_piped(title), "ours", *ours, pooled_words(grid, title)]
+            lines.append(f"| {' | '.join(words)} |")
             if any(cell.paper for cell in cells):
                 theirs = [paper_words(metric, cell) for cell in cells]
-                lines.append(f"| {' | '.join(['', 'paper', *theirs])} |")
+                lines.append(f"| {' | '.join(['', 'paper', *theirs, ''])} |")
         lines.append("")
     notes = [f"- {note}" for note in (_LEGEND, *notes_of(table))]
     return "\n".join([*lines, *notes, ""])
@@ -107,18 +112,19 @@ def _latex(table: GridTable, metric: Metric) -> str:
     lines = [
         f"% {table.title}: {SCALES[metric].title}; needs booktabs",
         *(f"% {note}" for note in notes_of(table)),
-        rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}",
+        rf"\begin{{tabular}}{{ll{'r' * (len(columns) + 1)}}}",
         r"\toprule",
-        rf" & & {' & '.join(_escaped(h) for h in headings(columns))} \\",
+        rf" & & {' & '.join(_escaped(h) for h in headings(columns))} & {POOLED} \\",
         r"\midrule",
     ]
     for title in table.rows:
         cells = [grid.cells[title, column] for column in columns]
         ours = [_marked(metric, cell) for cell in cells]
+        ours.append(_escaped(pooled_words(grid, title)))
         lines.append(rf"{_escaped(title)} & ours & {' & '.join(ours)} \\")
         if any(cell.paper for cell in cells):
             theirs = [_escaped(paper_words(metric, cell)) for cell in cells]
-            lines.append(rf" & paper & {' & '.join(theirs)} \\")
+            lines.append(rf" & paper & {' & '.join(theirs)} & \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -13,6 +13,7 @@ from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL
 from train.scoring.tables import NOTHING, number
 
+POOLED = "p, pooled"
 _STYLES = {0: "bold", 1: "underline"}
 
 
@@ -48,8 +49,10 @@ def grid_view(table: GridTable, metric: Metric, *, means_only: bool = False) -> 
     view.add_column("", overflow="fold")
     for heading in headings(columns):
         view.add_column(escape(heading.replace(" in ", "\nin ")), justify="right", overflow="fold")
+    view.add_column(POOLED.replace(" ", "\n"), justify="right", overflow="fold")
     for title in table.rows:
-        view.add_row(escape(title), *(_cell(metric, grid.cells[title, c]) for c in columns))
+        cells = (_cell(metric, grid.cells[title, c]) for c in columns)
+        view.add_row(escape(title), *cells, pooled_words(grid, title))
     view.caption = "\n".join(notes)
     return view
 
@@ -60,6 +63,7 @@ def notes_of(table: GridTable) -> list[str]:
     lines = [
         "± standard deviation over cases, each the mean over its seeds; paper: as printed there",
         f"seeds: {', '.join(map(str, counts))} a row; p: against {table.against}",
+        f"{POOLED}: one test for each row, over all cases, each the mean over its classes",
         *(f"note: {note}" for note in table.notes),
     ]
     if table.missing:
@@ -96,6 +100,12 @@ def below_words(metric: Metric, cell: GridCell) -> list[str]:
     if not math.isnan(entry.p_holm):
         words.append(f"p {entry.p_holm:.2g}")
     return words
+
+
+def pooled_words(grid: Grid, title: str) -> str:
+    """The corrected p-value of a row's test over all cases, or the sign for none."""
+    p = grid.pooled[title].p_holm
+    return NOTHING if math.isnan(p) else f"{p:.2g}"
 
 
 def paper_words(metric: Metric, cell: GridCell) -> str:

@@ -11,7 +11,8 @@ from rich.progress import TimeRemainingColumn as Remaining
 
 from train.experiments.planned_run import PlannedRun
 from train.experiments.runner import Outcome
-from train.training.events import EpochDone, Event, StepDone
+from train.training.events import EpochDone, Event, StepDone, Stopped
+from train.training.progress import stopped_words
 
 
 @final
@@ -37,6 +38,8 @@ class Drawing:
                 f"{run.title}, epoch {event.record.epoch}: "
                 f"validation Dice {event.record.validation_dice:.3f}"
             )
+        elif isinstance(event, Stopped):
+            self.say(f"{run.title}: {stopped_words(event)}")
 
     def one_done(self, outcome: Outcome) -> None:
         """Count a run, and say what became of it."""
@@ -44,7 +47,7 @@ class Drawing:
             there = ", which was there" if outcome.was_there else ""
             words = f"test Dice {outcome.scores.mean_dice:.3f}{there}"
         else:
-            words = outcome.failure or "stopped by a signal; the same command goes on"
+            words = outcome.failure or "stopped by a signal"
         self.say(f"{outcome.run.title}: {words}")
         self.progress.advance(self.runs)
 

@@ -69,6 +69,15 @@ def row_scores(
     return rows
 
 
+def of_equal_cases(rows: Sequence[RowScores]) -> list[dict[str, RowScores]]:
+    """The rows by their titles, those of one test set together."""
+    groups: dict[tuple[str, ...], dict[str, RowScores]] = {}
+    for row in rows:
+        cases = tuple(row.by_seed[0].settings.get("cases", ()))
+        groups.setdefault(cases, {})[row.title] = row
+    return list(groups.values())
+
+
 def mean_of_seeds(seeds: Sequence[Scores]) -> Scores:
     """Scores of one network that stands for several, each case's and class's their mean.
 

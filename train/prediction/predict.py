@@ -21,7 +21,7 @@ from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import write_colour_tables
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.native_grid import most_probable
-from train.prediction.scan import find_scans, read_scan, reason_of
+from train.prediction.scan import find_scans, read_scan, reason_of, require_scan
 from train.prediction.sliding_window import OVERLAP, probabilities
 from train.prediction.stamp import Stamp
 
@@ -145,6 +145,7 @@ def predict_files(
         start = time.perf_counter()
         seg = _seg_file(output) if dicom_seg else None
         try:
+            require_scan(scan)
             note = f"{stamp.text} {_digest(scan)}"
             if output.exists() and not overwrite:
                 there = _already_there(scan, output, note)

@@ -6,12 +6,14 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from manifests.dicom import series_of
-from manifests.errors import MarginaliaError
+from manifests.errors import MarginaliaError, TrainingError
 from manifests.findings import Finding
 from manifests.hounsfield import in_hounsfield
+from manifests.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volume import last_line, read_volume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".img.gz")
+EXPECTED = "a CT as NIfTI, NRRD or MetaImage, a folder of DICOM slices, or a folder of any of them"
 _PARTS = (".img", ".img.gz")  # opened through the .hdr beside them
 
 
@@ -31,7 +33,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     """
     if not path.is_dir():
         return [(path, scan_name(path))]
-    files = [f for f in sorted(path.rglob("*")) if f.is_file() and not _is_hidden(f, path)]
+    files = _files(path)
     if leave_out.resolve() != path.resolve():
         files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
     images = [f for f in files if is_image(f)]
@@ -59,6 +61,24 @@ def scan_name(path: Path) -> str:
     return path.name[: -len(next(suffixes, path.suffix)) or None]
 
 
+def require_scan(path: Path) -> None:
+    """Refuse what is no scan at all, in words of its own.
+
+    Raises:
+        TrainingError: It is not there, or is neither an image nor a folder that holds one.
+    """
+    if not path.exists():
+        got = "nothing is there; check the path"
+    elif path.is_dir() and not any(series_of(f) is not None for f in _files(path)):
+        got = "no image and no DICOM slice is in it"
+    elif path.is_file() and not (_is_nifti(path) or _itk_reads(path)):
+        got = "the file is none of these"
+    else:
+        return
+    msg = f"{path}: expected {EXPECTED}; {got}"
+    raise TrainingError(msg)
+
+
 def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """Read a scan just as `prepare` reads the images that a network learns from.
 
@@ -79,6 +99,18 @@ def _series_of_folders(files: Iterable[Path]) -> dict[Path, str]:
         if file.parent not in found and (series := series_of(file)) is not None:
             found[file.parent] = series
     return found
+
+
+def _files(folder: Path) -> list[Path]:
+    return [f for f in sorted(folder.rglob("*")) if f.is_file() and not _is_hidden(f, folder)]
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def _itk_reads(path: Path) -> bool:
+    return bool(sitk.ImageFileReader.GetImageIOFromFileName(str(path)))
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

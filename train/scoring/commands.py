@@ -63,7 +63,7 @@ def evaluate_command(
     from train.scoring.run_pictures import draw_kept
     from train.scoring.runs import Run
     from train.scoring.scores import write_scores
-    from train.scoring.tables import scores_table
+    from train.scoring.tables import scores_view
 
     if len(paths) != (2 if predictions is None else 1):
         msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
@@ -81,13 +81,15 @@ def evaluate_command(
     results = counted(evaluation.results, total, "evaluating")
     scores = gather(results, with_manifest(evaluation.settings, paths[-1]))
     write_scores(scores, evaluation.folder)
-    for case_id, text in (*scores.notes.items(), *scores.failures.items()):
-        say(f"{'failed' if case_id in scores.failures else 'note'}  {case_id}: {text}")
+    for case_id, text in scores.notes.items():
+        say(f"note  {case_id}: {text}")
+    for case_id in (c for c in scores.failures if c not in evaluation.missing):
+        say(f"failed  {case_id}: {scores.failures[case_id]}")
     if overlays:
         run = Run(evaluation.name, evaluation.folder, scores)
         for line in draw_kept(run, evaluation.manifest):
             say(line)
-    console.print(scores_table(scores, title=f"{evaluation.name} on {split}"))
+    console.print(scores_view(scores, title=f"{evaluation.name} on {split}"))
     say(f"scores of each case: {evaluation.folder / 'scores.csv'}")
     if scores.failures:
         say(f"{len(scores.failures)} of {total} cases failed")

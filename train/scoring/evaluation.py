@@ -1,6 +1,6 @@
 """An evaluation: what is to be scored, how, and where the scores go."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from train.scoring.evaluate import (
     truth_settings,
 )
 from train.scoring.external import evaluate_label_maps
-from train.scoring.label_maps import find_label_maps, flat_name, write_label_map
+from train.scoring.label_maps import Found, find_label_maps, flat_name, write_label_map
 from train.scoring.label_values import LabelValues, own_values, read_label_values
 
 PREDICTIONS = "predictions"
-_SHOWN = 5  # files named in a remark
+_SHOWN = 5  # files or cases named in a remark
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Evaluation:
         settings: What the scores depend on.
         results: One for each case.
         remarks: What was noticed before.
+        missing: Cases that will fail since nothing was predicted of them, as a remark says.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Evaluation:
     settings: Mapping[str, Any]
     results: Iterator[Evaluated]
     remarks: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def of_network(
@@ -98,9 +100,16 @@ def of_label_maps(
         },
     }
     results = evaluate_label_maps(found, manifest, values, tolerance_mm=tolerance_mm, jobs=jobs)
-    remarks = (*_said_of(values, space.names), *_said_of_extra(found.extra))
-    folder = out or scores_folder(predictions, split)
-    return Evaluation(predictions.resolve().name, manifest, folder, settings, results, remarks)
+    said = (_said_of(values, space.names), _said_of_extra(found.extra), _said_of_missing(found))
+    return Evaluation(
+        name=predictions.resolve().name,
+        manifest=manifest,
+        folder=out or scores_folder(predictions, split),
+        settings=settings,
+        results=results,
+        remarks=tuple(remark for remarks in said for remark in remarks),
+        missing=found.missing,
+    )
 
 
 def with_manifest(settings: Mapping[str, Any], manifest_path: Path) -> dict[str, Any]:
@@ -125,6 +134,19 @@ def _said_of(values: LabelValues, names: tuple[str, ...]) -> Iterator[str]:
 
 def _said_of_extra(extra: tuple[Path, ...]) -> Iterator[str]:
     if extra:
-        more = f" and {len(extra) - _SHOWN} more" if len(extra) > _SHOWN else ""
-        shown = ", ".join(map(str, extra[:_SHOWN]))
-        yield f"{len(extra)} label maps of no case of the manifest: {shown}{more}"
+        yield f"{len(extra)} label maps of no case of the manifest: {_first_few(extra)}"
+
+
+def _said_of_missing(found: Found) -> Iterator[str]:
+    if found.missing:
+        first = found.missing[0]
+        wanted = len(found.files) + len(found.problems)
+        yield (
+            f"{len(found.missing)} of {wanted} cases have no label map, and fail: "
+            f"{_first_few(found.missing)}; of {first}: {found.problems[first]}"
+        )
+
+
+def _first_few(items: Sequence[object]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(map(str, items[:_SHOWN])) + more

@@ -30,11 +30,13 @@ class Found:
     Attributes:
         files: Of each case that has one, by case id.
         problems: Why a case has none, by case id.
+        missing: Those of them that have no file at all, and not several.
         extra: Label maps of no case of the manifest.
     """
 
     files: dict[str, Path] = field(default_factory=dict[str, Path])
     problems: dict[str, str] = field(default_factory=dict[str, str])
+    missing: tuple[str, ...] = ()
     extra: tuple[Path, ...] = ()
 
 
@@ -62,15 +64,17 @@ def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case])
     named = _names(cases)
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
+    missing: list[str] = []
     for case in wanted:
         found = [path for name in named[case.case_id] for path in there.get(name, ())]
         if len(found) == 1:
             files[case.case_id] = found[0]
         else:
             problems[case.case_id] = _problem(found, named[case.case_id], folder)
+            missing += [] if found else [case.case_id]
     ours = {name for names in named.values() for name in names}
     extra = [path for key, paths in there.items() if key not in ours for path in paths]
-    return Found(files, problems, tuple(extra))
+    return Found(files, problems, tuple(missing), tuple(extra))
 
 
 def read_label_map(path: Path, case: Case, values: LabelValues) -> tuple[ClassVolume, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from train.console import FirstThatFits
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL, Cell, Scores
 
@@ -14,10 +15,21 @@ NOTHING = "–"  # noqa: RUF001 - the sign for no value in a table
 SHOWN: tuple[Metric, ...] = ("dice", "hausdorff_mm", "hd95_mm", "nsd")
 
 
-def scores_table(scores: Scores, *, title: str = "") -> Table:
+def scores_view(scores: Scores, *, title: str = "") -> FirstThatFits:
+    """The table of `scores_table` as the screen has room for it."""
+    layouts = (scores_table(scores, title=title, stacked=stacked) for stacked in (False, True))
+    return FirstThatFits(tuple(layouts))
+
+
+def scores_table(scores: Scores, *, title: str = "", stacked: bool = False) -> Table:
     """One network: mean ± standard deviation of the main metrics, by class and dataset.
 
     The last line is the mean over the lines above it, as in the paper's column "All".
+
+    Args:
+        scores: The network's.
+        title: Above the table.
+        stacked: Deviations below their means, for a narrow screen.
 
     Source: Shi et al. 2021, Tables 3 and 4.
     """
@@ -26,9 +38,13 @@ def scores_table(scores: Scores, *, title: str = "") -> Table:
         table.add_column(heading, justify="right")
     last = ""
     for cell in scores.cells:
-        numbers = [mean_std(metric, cell.mean[metric], cell.std[metric]) for metric in SHOWN]
+        found = [(metric, cell.mean[metric], cell.std[metric]) for metric in SHOWN]
+        numbers = [
+            "\n".join(mean_above_std(metric, mean, std)) if stacked else mean_std(metric, mean, std)
+            for metric, mean, std in found
+        ]
         name = cell.class_name if cell.class_name != last else ""
-        table.add_row(name, cell.dataset, *numbers, str(cell.cases))
+        table.add_row(broken(name) if stacked else name, cell.dataset, *numbers, str(cell.cases))
         last = cell.class_name
     table.add_section()
     means = [number(metric, scores.mean(metric)) for metric in SHOWN]
@@ -61,6 +77,16 @@ def mean_std(metric: Metric, mean: float, std: float) -> str:
     """A mean and, if there is one, its standard deviation."""
     shown = number(metric, mean)
     return shown if math.isnan(std) else f"{shown} ± {number(metric, std)}"
+
+
+def mean_above_std(metric: Metric, mean: float, std: float) -> list[str]:
+    """A mean and, if there is one, its standard deviation, a line each."""
+    return [number(metric, mean), *([] if math.isnan(std) else [f"±{number(metric, std)}"])]
+
+
+def broken(class_name: str) -> str:
+    """The name of merged classes, a line for each."""
+    return class_name.replace("+", "+\n")
 
 
 def _caption(cells: Sequence[Cell]) -> str | None:

@@ -38,7 +38,8 @@ def train_command(
 ) -> None:
     """Train a network; the same command again goes on where it was stopped.
 
-    On SIGTERM or SIGUSR1 it saves where it is, to the very batch, and ends with exit code 75.
+    On SIGTERM or SIGUSR1 it saves where it is, to the very batch, and ends with exit code 75; on
+    Ctrl-C it does so too, with exit code 130, and a second Ctrl-C ends it at once.
     """
     from manifests.manifest import read_manifest
     from train.device import pick_device
@@ -63,7 +64,6 @@ def train_command(
     with drawn(Console(quiet=not is_first()), settings) as drawing:
         result = train(cases, out, settings, processes=processes, force=force, on_event=drawing)
     if result.preempted:
-        say(f"stopped by a signal after {result.epochs} whole epochs; the same command goes on")
         raise typer.Exit(PREEMPTED_EXIT_CODE)
     if not is_first():
         return

@@ -60,4 +60,17 @@ class EpochDone:
     improved: bool
 
 
-Event = Started | StepDone | EpochDone
+@dataclass(frozen=True)
+class Stopped:
+    """A signal ended the training early, and it was saved.
+
+    Attributes:
+        epochs: Whole epochs so far.
+        batches: Batches of the epoch beside them.
+    """
+
+    epochs: int
+    batches: int
+
+
+Event = Started | StepDone | EpochDone | Stopped

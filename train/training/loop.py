@@ -25,7 +25,7 @@ from train.planning.schedule import Stages, learning_rate, prolonged
 from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.curves import write_curves
-from train.training.events import EpochDone, Event, Started, StepDone
+from train.training.events import EpochDone, Event, Started, StepDone, Stopped
 from train.training.learner import Learner, build_learner, learn
 from train.training.log import EpochRecord, Write, open_log
 from train.training.optimiser import set_learning_rate
@@ -46,7 +46,7 @@ class TrainingResult:
         epochs: Epochs of the run by now.
         epochs_before: Epochs that it had already; equal to `epochs` if there was nothing to do.
         best_score: Best mean validation Dice, if there was a validation.
-        preempted: A signal ended it early; the same call goes on from the very batch.
+        preempted: A cluster's signal ended it early; the same call goes on from the very batch.
     """
 
     run: Path
@@ -93,6 +93,7 @@ def train(
         TrainingError: The manifest cannot be trained on as asked, `run` holds another training, or
             the loss is not finite.
         CheckpointError: The checkpoint to go on from is damaged.
+        KeyboardInterrupt: Ctrl-C came; the run was saved first, unless it came twice.
 
     Source: section 4.4.
     """
@@ -104,7 +105,7 @@ def train(
     header = resume(plan, run, learner, force=force)
     before, first = header.epochs, learner.fabric.is_global_zero
     report = on_event if first else lambda _: None
-    with preemption() as preempted:
+    with preemption(quiet=not first) as preempted:
         report(Started(plan, before, learner.fabric.device))
         if before < _stages(header).epochs:
             session = _Session(
@@ -120,9 +121,9 @@ def train(
             if first:
                 _save_settings(run, header)
             header = _epochs(session, header)
+            if first and header.epochs == _stages(header).epochs:
+                write_curves(run)
     whole = header.epochs == _stages(header).epochs
-    if first and before < header.epochs and whole:
-        write_curves(run)
     return TrainingResult(run, header.epochs, before, header.best_score, preempted=not whole)
 
 
@@ -156,6 +157,7 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
         if learner.fabric.is_global_zero:
             _save_last(session, header)
         learner.fabric.barrier()
+        session.report(Stopped(header.epochs, len(losses)))
         return header, False
     loss, *terms = np.mean(losses, axis=0).tolist()
     done = {"losses": (*header.losses, loss), "batch_losses": ()}

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from train.settings import TrainSettings
-from train.training.events import EpochDone, Event, Started, StepDone
+from train.training.events import EpochDone, Event, Started, StepDone, Stopped
 
 _SHORT = {
     "marginal_cross_entropy": "mCE",
@@ -50,6 +50,8 @@ class Drawing:
             self._start(event)
         elif isinstance(event, EpochDone):
             self._line(event)
+        elif isinstance(event, Stopped):
+            self.progress.console.print(stopped_words(event), highlight=False)
         else:
             self._bar(event)
 
@@ -85,3 +87,11 @@ class Drawing:
             f"{self._patches_per_second:.1f} patches/s"
         )
         self.progress.update(self.task, completed=done, total=event.epochs, description=text)
+
+
+def stopped_words(event: Stopped) -> str:
+    """Where a training was stopped, and how it goes on."""
+    return (
+        f"stopped by a signal and saved after {event.epochs} whole epochs and {event.batches} "
+        f"batches; the same command goes on"
+    )

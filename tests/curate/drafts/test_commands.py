@@ -251,3 +251,13 @@ def test_the_proposed_name_is_no_shipped_one(tmp_path):
     root = own_folder(tmp_path / "kits19")
     succeed("recipe", "new", root)
     assert Path("my_kits19.toml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("volume_ml", "told"),
+    [(1786.4, "1,790"), (999.7, "1,000"), (123.4, "123"), (12.34, "12.3"), (0.01234, "0.0123")],
+)
+def test_volumes_are_told_to_three_digits_without_exponents(volume_ml, told):
+    values = LabelValues(1, {1: (volume_ml,)}, ())
+    assert values.told(1) == f"in 1 of 1 labels, {told} mL"
+    assert values.told(2) == "in 0 of 1 labels"

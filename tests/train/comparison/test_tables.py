@@ -7,7 +7,13 @@ import pytest
 from tests.train.made_scores import score, scores
 from tests.train.printed import lines, words
 from train.comparison.comparison import compare
-from train.comparison.tables import compare_table, comparison_table, worst_table
+from train.comparison.tables import (
+    compare_table,
+    comparison_table,
+    comparison_view,
+    worst_table,
+    worst_view,
+)
 from train.comparison.worst import worst_cases
 from train.scoring.runs import Run
 from train.scoring.scores import Scores
@@ -41,7 +47,7 @@ def test_below_a_mean_stand_its_interval_and_the_p_value_against_the_first():
     table = compare_table(named)
     # of 8 cases all are better: 2 / 2^8
     assert any("p 0.0078" in line and "[" in line for line in lines(table))
-    assert "against full" in table.caption
+    assert "against full" in " ".join(lines(table))
 
 
 def styled(named, cell, metric="dice"):
@@ -80,9 +86,9 @@ def test_the_mean_of_a_comparison_is_over_what_all_have():
 
 
 def test_one_network_has_no_gain_and_no_test():
-    table = compare_table({"full": scores(liver_in_btcv=[0.6])})
-    assert "gain" not in " ".join(lines(table))
-    assert "Wilcoxon" not in table.caption
+    shown = " ".join(lines(compare_table({"full": scores(liver_in_btcv=[0.6])})))
+    assert "gain" not in shown
+    assert "Wilcoxon" not in shown
 
 
 def test_no_change_is_no_gain():
@@ -111,15 +117,54 @@ def test_the_worst_cases_stand_first_with_what_each_run_says(tmp_path):
         Run("other", tmp_path, Scores((score("btcv/0", dice=0.3), score("btcv/3", dice=None)))),
     ]
     worst = worst_cases(runs, 3)
+    # btcv/2 is the worst of all, but one run alone scored it
     assert [(w.first.case_id, w.first.class_name) for w in worst] == [
-        ("btcv/2", "liver"),
         ("btcv/3", "liver"),
         ("btcv/0", "liver"),
     ]
     found = words(worst_table(worst, ["one", "other"]))
-    assert "btcv/2 liver 0.000 5.00 –" in found  # noqa: RUF001
     assert "btcv/3 liver 0.200 4.00 absent" in found
     assert "btcv/0 liver 0.900 0.50 0.300 3.50" in found
+
+
+def test_a_class_that_one_run_does_not_tell_apart_is_among_the_worst_of_a_shared_case(tmp_path):
+    both = Scores((score("btcv/0"), score("btcv/0", "spleen", 0.1)))
+    runs = [Run("one", tmp_path, both), Run("other", tmp_path, scores(liver_in_btcv=[0.5]))]
+    worst = worst_cases(runs, 1)
+    assert "btcv/0 spleen 0.100 4.50 –" in words(worst_table(worst, ["one", "other"]))  # noqa: RUF001
+
+
+def far_apart(count):
+    """Runs with the widest numbers that there are, in a class and a dataset of long names."""
+    cases = [f"msd_pancreas/pancreas_{n:03}" for n in range(6)]
+    return {
+        f"network_of_a_long_name_{run}": Scores(
+            tuple(
+                score(case, dice=0.3 + 0.1 * run + 0.05 * n, hausdorff_mm=123.45 + 11.1 * n + run)
+                for n, case in enumerate(cases)
+            )
+        )
+        for run in range(count)
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_at_80_columns_no_number_is_cut_or_wrapped(count, tmp_path):
+    named = far_apart(count)
+    comparison = compare(named, resamples=100)
+    view = comparison_view(comparison, "hausdorff_mm")
+    shown = lines(view, width=80)
+    (row,) = (line for line in shown if "msd_pancreas" in line)
+    assert [f"{151.2 + run:.2f}" for run in range(count)] == row.split()[3 : 3 + count]
+    assert " ".join(shown).count("±20.77") == (count if count > 1 else 0)
+    # all six differ, so the least p is 2 / 2^6, times the number of tests
+    p_value = {1: "p 0", 2: "p 0.031", 3: "p 0.062", 4: "p 0.094"}[count]
+    assert " ".join(shown).count(p_value) == count - 1
+    assert any("[1" in line for line in shown) == (count < 3)
+    runs = [Run(name, tmp_path, found) for name, found in named.items()]
+    shown = lines(worst_view(worst_cases(runs, 1), comparison.names), width=80)
+    (row,) = (line for line in shown if "pancreas_000" in line)
+    assert row.split()[:3] == ["msd_pancreas/pancreas_000", "liver", "0.300"]
 
 
 def test_names_that_look_like_markup_are_shown_as_they_are():

@@ -180,7 +180,7 @@ def printed(table, width, monkeypatch):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 50, 80])
+@pytest.mark.parametrize("width", [48, 55, 80])
 def test_a_narrow_screen_has_fewer_columns_and_no_broken_word(written, monkeypatch, width):
     text = printed(written[0], width, monkeypatch)
     expected = {"all", "everything", "0.500", "first", "second"}
@@ -194,3 +194,53 @@ def test_the_screen_shows_mean_deviation_and_the_papers(written, monkeypatch):
     text = printed(written[0], 160, monkeypatch)
     for words in ("liver", "0.750", "±0.354", "in F", "paper 0.960", "not run yet: one by one"):
         assert words in text, words
+
+
+# --- one test for each row ----------------------------------------------------------------------
+
+
+def test_the_pooled_test_is_over_all_cases_and_corrected_for_the_rows_only():
+    cells = {"liver_in_full": [0.5] * 3, "spleen_in_full": [0.5] * 3, "liver_in_livers": [0.5] * 3}
+    # liver gains in each case as much as spleen loses in the first row's, but for 0.01 times 1 to 6
+    better = {
+        "liver_in_full": [0.72, 0.74, 0.76],
+        "spleen_in_full": [0.3] * 3,
+        "liver_in_livers": [0.54, 0.55, 0.56],
+    }
+    done = {("a", 0): scores(**cells), ("b", 0): scores(**better)}
+    done |= {("l", 0): scores(**cells), ("s", 0): scores(**cells)}
+    grid = build(done, against="first & 1").grids["dice"]
+    second = grid.pooled["second"]
+    # all six cases gain: 2 / 2^6; and there are two rows, of which the other one is the first again
+    assert second.p == pytest.approx(2 / 2**6)
+    assert second.p_holm == pytest.approx(4 / 2**6)
+    assert grid.pooled["one by one"].p == 1
+    assert math.isnan(grid.pooled["first & 1"].p_holm)
+    assert grid.cells["second", "liver in F"].entry.p_holm == 1
+
+
+def test_the_pooled_test_takes_means_over_seeds_and_classes_that_both_score():
+    done = {
+        ("a", 0): full([0.5, None], [0.5, 0.5]),
+        ("b", 0): scores(liver_in_full=[0.6, None]),
+        ("b", 1): scores(liver_in_full=[0.4, None]),
+    }
+    # the only class that both have is equal over the seeds, and absent in the second case
+    assert build(done).grids["dice"].pooled["second"].p == 1
+
+
+def test_the_pooled_column_is_in_all_files_and_on_the_screen(written, monkeypatch):
+    table, folder = written
+    p = table.grids["dice"].pooled["second"]
+    markdown = (folder / "table.md").read_text(encoding="utf-8")
+    heads, _, first, *rest = (x for x in markdown.splitlines() if x.startswith("|"))
+    assert heads.endswith("| p, pooled |")
+    assert first.endswith("| – |")  # noqa: RUF001
+    assert rest[1].endswith(f"| {p.p_holm:.2g} |")
+    assert {line.count("|") for line in (heads, first, *rest[:2])} == {heads.count("|")}
+    latex = (folder / "table.tex").read_text(encoding="utf-8").splitlines()
+    assert len({line.replace(r"\&", "").count("&") for line in latex if line.endswith(r"\\")}) == 1
+    rows = pd.read_csv(folder / "table.csv")
+    chosen = rows[(rows.metric == "dice") & (rows.row == "second")]
+    assert chosen["p_pooled_holm"].tolist() == [pytest.approx(p.p_holm)] * len(chosen)
+    assert "pooled" in printed(table, 160, monkeypatch)

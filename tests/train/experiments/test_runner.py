@@ -228,11 +228,27 @@ def test_what_cannot_be_planned_is_no_task_and_is_named(marginalia, command, tmp
     assert "1 of 2 runs cannot be planned" in result.output
     assert "#SBATCH --array=0-0" in script.read_text(encoding="utf-8")
     script.unlink()
+    result = marginalia(*command, "--dry-run")
+    assert result.exit_code == 3
+    assert "# F, seed 0: datasets names P9" in result.output
+    assert result.output.count("marginalia train ") == 1
+    assert "1 of 2 runs cannot be planned" in result.output
     result = marginalia(*command, "--slurm", script, "--only", "F")
     assert result.exit_code == 3
     assert "F, seed 0: datasets names P9" in result.output
     assert "sbatch" not in result.output
     assert not script.exists()
+
+
+def test_what_can_be_planned_is_done_beside_what_cannot(marginalia, command, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(MINE.replace('F = { datasets = ["F"] }', 'F = { datasets = ["P9"] }'))
+    result = marginalia(*command)
+    assert result.exit_code == 3
+    assert "F, seed 0: datasets names P9" in result.output
+    assert "liver, seed 0: test Dice" in result.output
+    assert "1 of 2 runs failed" in result.output
+    assert (tmp_path / "out" / "tables" / "small" / "table.csv").exists()
 
 
 def test_one_training_alone_makes_no_table(marginalia, command, tmp_path):

@@ -50,6 +50,30 @@ def run(scans, folder, **options):
     return list(predict_files(model(), scans, folder, device="cpu", **options))
 
 
+# --- what is no scan ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none.nii.gz", "nothing is there; check the path"),
+        ("none", "nothing is there; check the path"),
+        ("empty", "no image and no DICOM slice is in it"),
+        ("notes", "no image and no DICOM slice is in it"),
+        ("notes/a.txt", "the file is none of these"),
+        ("notes/b.mha", "the file is none of these"),
+    ],
+)
+def test_nonsense_is_named_in_one_line_that_says_what_was_expected(tmp_path, name, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / ("b.mha" if name.endswith("mha") else "a.txt")).write_text("hello")
+    (result,) = run([tmp_path / name], tmp_path / "out")
+    assert result.outcome == "failed"
+    assert result.reason.startswith(f"{tmp_path / name}: expected a CT as NIfTI, NRRD or MetaImage")
+    assert result.reason.endswith(f"; {words}")
+
+
 # --- cleanup ----------------------------------------------------------------------------------
 
 

@@ -79,6 +79,7 @@ def test_two_files_of_one_case_are_a_problem(tmp_path):
     files, found = find(tmp_path)
     assert files == {}
     assert "more than one" in found.problems["btcv/0002"]
+    assert found.missing == ("btcv/0001", "kits/0001", "kits/0003")
     assert found.extra == ()
 
 

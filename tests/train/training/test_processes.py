@@ -95,15 +95,20 @@ def test_two_processes_teach_what_one_does(alone, manifest_path, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_signal_saves_the_run_and_the_command_says_so_with_75(manifest_path, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_run_and_the_command_says_so(manifest_path, tmp_path, number, code):
     run = subprocess.Popen(
         [sys.executable, "-u", *command(manifest_path, tmp_path), "--set", "stage_epochs=1,500"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        # a script's background ignores Ctrl-C, and its children would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert run.stdout is not None
     assert any("training on" in line for line in run.stdout)
-    run.send_signal(signal.SIGTERM)
-    assert run.wait(timeout=120) == 75
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == code
+    assert "the same command goes on" in " ".join(said.split())
     assert load_checkpoint(checkpoint_path(tmp_path, "last")).header.epochs < 500
