@@ -38,11 +38,7 @@ def scores_table(scores: Scores, *, title: str = "", stacked: bool = False) -> T
         table.add_column(heading, justify="right")
     last = ""
     for cell in scores.cells:
-        found = [(metric, cell.mean[metric], cell.std[metric]) for metric in SHOWN]
-        numbers = [
-            "\n".join(mean_above_std(metric, mean, std)) if stacked else mean_std(metric, mean, std)
-            for metric, mean, std in found
-        ]
+        numbers = [_mean_and_std(cell, metric, stacked=stacked) for metric in SHOWN]
         name = cell.class_name if cell.class_name != last else ""
         table.add_row(broken(name) if stacked else name, cell.dataset, *numbers, str(cell.cases))
         last = cell.class_name
@@ -51,6 +47,11 @@ def scores_table(scores: Scores, *, title: str = "", stacked: bool = False) -> T
     table.add_row(ALL, "", *means, "", style="bold")
     table.caption = _caption(scores.cells)
     return table
+
+
+def _mean_and_std(cell: Cell, metric: Metric, *, stacked: bool) -> str:
+    mean, std = cell.mean[metric], cell.std[metric]
+    return "\n".join(mean_above_std(metric, mean, std)) if stacked else mean_std(metric, mean, std)
 
 
 def new_table(title: str, *, first: str = "class", second: str = "in") -> Table:
