@@ -36,6 +36,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
+    from manifests.no_match import no_match
     from manifests.stored import on_disk
     from manifests.summary import summary_of
     from manifests.tables import summary_view
@@ -46,6 +47,9 @@ def inspect(
             _show_case(cases.case(case), space, as_json=as_json)
             return
         summary = summary_of(cases)
+        if where is not None and not summary.cases and not as_json:
+            _show(no_match(cases, where))
+            return
     _show(summary.to_json() if as_json else summary_view(summary, space))
 
 

@@ -99,6 +99,14 @@ def test_inspect_of_some_cases(folder):
     assert "btcv" not in output
 
 
+def test_inspect_of_no_case_tells_what_there_is(folder):
+    where = "dataset = 'btvc'"
+    assert call("inspect", folder, "--where", where) == (
+        f"no case matches {where}: dataset has btcv, msd_liver; did you mean 'btcv'?\n"
+    )
+    assert json.loads(call_json("inspect", folder, "--json", "--where", where))["cases"] == 0
+
+
 def test_inspect_as_json(folder):
     found = json.loads(call_json("inspect", folder, "--json", "--where", "dataset = 'btcv'"))
     assert [d["name"] for d in found["datasets"]] == ["btcv"]
