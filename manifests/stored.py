@@ -36,6 +36,11 @@ class StoredCases:
     every: duckdb.DuckDBPyRelation
     place: str
 
+    def ids(self) -> list[str]:
+        """The ids of the cases."""
+        rows = self.connection.table(CASES).project("case_id").fetchall()
+        return [case_id for (case_id,) in rows]
+
     def case(self, case_id: str) -> Case:
         """The case of that id.
 

@@ -5,6 +5,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,7 +16,7 @@ from manifests.findings import MEANINGS
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
 from manifests.plain_json import plain_json
-from manifests.stored import StoredCases, in_memory
+from manifests.stored import StoredCases, in_memory, on_disk
 
 UNASSIGNED = "unassigned"
 RANGES = ("source_spacing_mm", "spacing_mm", "source_size", "size")
@@ -127,6 +128,16 @@ class Summary:
 def summarise(manifest: Manifest) -> Summary:
     """Count what a manifest holds, column by column."""
     with in_memory(manifest) as cases:
+        return summary_of(cases)
+
+
+def summarise_file(path: Path) -> Summary:
+    """Count what a manifest on disk holds.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    with on_disk(path) as cases:
         return summary_of(cases)
 
 
