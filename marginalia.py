@@ -19,11 +19,29 @@ if TYPE_CHECKING:
     from train.scoring.evaluate import Evaluated
     from train.scoring.scores import Scores
 
-app = typer.Typer(
-    help="One segmentation network from CT datasets that are labelled in part.",
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"marginalia {version('marginalia')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version, and stop."
+        ),
+    ] = False,
+) -> None:
+    """One segmentation network from CT datasets that are labelled in part."""
+
+
 for package in (curate, manifests, train):
     app.add_typer(package.commands.app)
 

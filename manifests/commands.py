@@ -36,6 +36,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
+    from manifests.no_match import no_match
     from manifests.stored import on_disk
     from manifests.summary import summary_of
     from manifests.tables import summary_view
@@ -46,6 +47,9 @@ def inspect(
             _show_case(cases.case(case), space, as_json=as_json)
             return
         summary = summary_of(cases)
+        if where is not None and not summary.cases and not as_json:
+            _show(no_match(cases, where))
+            return
     _show(summary.to_json() if as_json else summary_view(summary, space))
 
 
@@ -57,18 +61,16 @@ def validate(
     ] = False,
 ) -> None:
     """List what of a manifest does not hold; exit with 3 if there is anything."""
-    from manifests.manifest import read_manifest
     from manifests.tables import problems_table
-    from manifests.validate import validate as find_problems
+    from manifests.validate import validate_file
 
-    read = read_manifest(manifest)
-    problems = find_problems(read, hashes=hashes)
+    cases, problems = validate_file(manifest, hashes=hashes)
     if problems:
         _show(problems_table(problems))
         if any(p.column in OF_FILES for p in problems):
             _show("`marginalia prepare` with its options and --verify makes damaged cases again")
         raise typer.Exit(PROBLEMS_FOUND)
-    _show(f"{len(read)} cases, no problem")
+    _show(f"{cases} cases, no problem")
 
 
 @app.command()
@@ -91,12 +93,14 @@ def split(
 ) -> None:
     """Assign train, validation and test, dataset by dataset; no patient stands in two."""
     from manifests.given_split import read_given_split
-    from manifests.manifest import manifest_file, read_manifest, write_manifest
-    from manifests.splits import assign_splits, request_from_words
-    from manifests.summary import summarise
+    from manifests.manifest import manifest_file
+    from manifests.splits import COLUMNS, assign_splits, request_from_words
+    from manifests.streamed import read_columns, rewrite
+    from manifests.summary import summarise_file
     from manifests.tables import splits_table
 
-    read = read_manifest(manifest)
+    source = manifest_file(manifest)
+    read = read_columns(source, COLUMNS)
     request = request_from_words(
         read.datasets(),
         test=test or (),
@@ -105,9 +109,8 @@ def split(
         seed=seed,
         given=None if given is None else read_given_split(given),
     )
-    assigned = assign_splits(read, request)
-    write_manifest(assigned, out or manifest_file(manifest))
-    _show(splits_table(summarise(assigned), request))
+    rewrite(source, assign_splits(read, request), out or source)
+    _show(splits_table(summarise_file(out or source), request))
 
 
 @app.command()
@@ -124,10 +127,11 @@ def edit(
     where: Filter = None,
 ) -> None:
     """Make annotations coarser: no label file is changed or copied."""
-    from manifests.edits import edit as coarsen
+    from manifests.edits import edit_file
     from manifests.errors import ManifestError
-    from manifests.manifest import manifest_file, read_manifest, write_manifest
-    from manifests.summary import summarise
+    from manifests.manifest import manifest_file
+    from manifests.stored import on_disk
+    from manifests.summary import summary_of
     from manifests.tables import summary_view
 
     source = manifest_file(manifest)
@@ -138,9 +142,9 @@ def edit(
         )
         raise ManifestError(msg)
     groups = [[name.strip() for name in group.split(",")] for group in merge or ()]
-    edited = coarsen(read_manifest(manifest), drop=drop or (), merge=groups, where=where)
-    write_manifest(edited, out)
-    _show(summary_view(summarise(edited), edited.label_space))
+    edit_file(source, out, drop=drop or (), merge=groups, where=where)
+    with on_disk(out) as cases:
+        _show(summary_view(summary_of(cases), cases.head.label_space))
 
 
 @app.command()
@@ -150,11 +154,10 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what became of the cases from one manifest to another."""
-    from manifests.diff import diff as compare
+    from manifests.diff import diff_files
     from manifests.diff_view import diff_view
-    from manifests.manifest import read_manifest
 
-    found = compare(read_manifest(old), read_manifest(new))
+    found = diff_files(old, new, examples=None if as_json else 1)
     _show(found.to_json() if as_json else diff_view(found))
 
 

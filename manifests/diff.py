@@ -3,18 +3,22 @@
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.compute as pc
 
 from manifests.case import SCHEMA
-from manifests.manifest import Manifest
+from manifests.errors import ManifestError
+from manifests.manifest import Manifest, manifest_file, read_head
 from manifests.plain_json import plain_json
 from manifests.query import CONFIG
+from manifests.stored import UNLOCKED, rows_of
 
+OLD, NEW = "old_cases", "new_cases"
 PATHS = ("image", "label")
+LONG = ("fingerprint",)  # nine tenths of a manifest; compared by its hash
 ABSENT = "(not there)"
 
 
@@ -57,9 +61,11 @@ class ManifestDiff:
     Attributes:
         added: Ids of the cases that only the new one has.
         removed: Ids of the cases that only the old one has.
-        changed: Cells of the other cases, by case id.
+        changed: Cells of the other cases, by case id; for each column all, or as many as were
+            asked for.
         label_space: Differences of the label spaces.
         settings: Differences of the settings.
+        changed_cases: How many of the other cases have a changed cell in a column, by column.
     """
 
     added: tuple[str, ...]
@@ -67,6 +73,7 @@ class ManifestDiff:
     changed: tuple[Change, ...]
     label_space: tuple[Difference, ...]
     settings: tuple[Difference, ...]
+    changed_cases: dict[str, int] = field(default_factory=dict[str, int])
 
     def __bool__(self) -> bool:
         """Whether there is any difference."""
@@ -77,36 +84,96 @@ class ManifestDiff:
         return plain_json(self)
 
 
-def diff(old: Manifest, new: Manifest) -> ManifestDiff:
-    """Compare two manifests by case id; a file that stayed where it was did not change."""
+def diff(old: Manifest, new: Manifest, *, examples: int | None = None) -> ManifestDiff:
+    """Compare two manifests by case id; a file that stayed where it was did not change.
+
+    Args:
+        old: The one.
+        new: The other.
+        examples: How many changed cells of each column are told, the first by case id; None is
+            all of them.
+    """
+    with duckdb.connect(":memory:", config=CONFIG) as db:
+        db.register(OLD, old.table)
+        db.register(NEW, new.table)
+        return _diff(db, old, new, examples)
+
+
+def diff_files(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
+    """Compare two manifests on disk, column by column, as `diff` does.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    paths = {OLD: manifest_file(old), NEW: manifest_file(new)}
+    heads = {name: read_head(path) for name, path in paths.items()}
+    with duckdb.connect(":memory:", config=UNLOCKED) as db:
+        try:
+            for name, path in paths.items():
+                rows_of(db, path).create_view(name)
+            return _diff(db, heads[OLD], heads[NEW], examples)
+        except duckdb.Error as error:
+            msg = f"{old} and {new} cannot be compared: {error}"
+            raise ManifestError(msg) from error
+
+
+def _diff(
+    db: duckdb.DuckDBPyConnection, old: Manifest, new: Manifest, examples: int | None
+) -> ManifestDiff:
+    """The difference of the tables `OLD` and `NEW`, whose rows `old` and `new` tell of."""
+    sides = [f"'{_quoted(m.folder)}/'" for m in (old, new)]
+    db.execute("create temp table changes (place int, column_name text, case_id text)")
+    for place, column in enumerate(SCHEMA.names):
+        before, after = (_compared(column, side) for side in sides)
+        db.execute(
+            f"insert into changes select {place}, '{column}', case_id "
+            f"from (select case_id, {before} as value from {OLD}) o "
+            f"join (select case_id, {after} as value from {NEW}) n using (case_id) "
+            "where o.value is distinct from n.value"
+        )
+    counted = db.execute(
+        "select column_name, count(distinct case_id) from changes "
+        "group by place, column_name order by place"
+    ).fetchall()
+    changes = [c for column, _ in counted for c in _changes(db, column, examples)]
     return ManifestDiff(
-        added=_only_in(new, old),
-        removed=_only_in(old, new),
-        changed=tuple(sorted(_changes(old, new), key=lambda c: c.case_id)),
+        added=_only_in(db, NEW, OLD),
+        removed=_only_in(db, OLD, NEW),
+        changed=tuple(sorted(changes, key=lambda c: c.case_id)),
         label_space=tuple(_differences(old.label_space.model_dump(), new.label_space.model_dump())),
         settings=tuple(_differences(dict(old.settings), dict(new.settings))),
+        changed_cases=dict(counted),
     )
 
 
-def _only_in(one: Manifest, other: Manifest) -> tuple[str, ...]:
-    mine, theirs = (m.table["case_id"].combine_chunks() for m in (one, other))
-    alone: list[Any] = mine.filter(pc.invert(pc.is_in(mine, value_set=theirs))).to_pylist()
-    return tuple(sorted(alone))
+def _compared(column: str, folder: str) -> str:
+    """SQL for what stands for a cell where two are compared."""
+    if column in PATHS:
+        return f"{folder} || {column}"
+    return f"md5({column})" if column in LONG else column
 
 
-def _changes(old: Manifest, new: Manifest) -> Iterator[Change]:
-    with duckdb.connect(":memory:", config=CONFIG) as connection:
-        connection.register("old_cases", old.table)
-        connection.register("new_cases", new.table)
-        for column in SCHEMA.names:
-            found = connection.execute(
-                f"select case_id, o.{column}, n.{column} "
-                "from old_cases o join new_cases n using (case_id) "
-                f"where o.{column} is distinct from n.{column}"
-            )
-            for case_id, before, after in found.fetchall():
-                if not (column in PATHS and old.folder / before == new.folder / after):
-                    yield Change(case_id, column, before, after)
+def _quoted(folder: Path) -> str:
+    return str(folder.resolve()).replace("'", "''")
+
+
+def _changes(db: duckdb.DuckDBPyConnection, column: str, most: int | None) -> Iterator[Change]:
+    limit = "" if most is None else f"limit {most}"
+    found = db.execute(
+        f"select case_id, o.{column}, n.{column} from "
+        "(select distinct case_id from changes "
+        f"where column_name = '{column}' order by case_id {limit}) "
+        f"join {OLD} o using (case_id) join {NEW} n using (case_id) "
+        f"where o.{column} is distinct from n.{column}"
+    )
+    yield from (
+        Change(case_id, column, before, after) for case_id, before, after in found.fetchall()
+    )
+
+
+def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[str, ...]:
+    found = db.execute(f"select case_id from {one} anti join {other} using (case_id) order by all")
+    return tuple(case_id for (case_id,) in found.fetchall())
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:  # noqa: ANN401

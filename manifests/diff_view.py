@@ -1,58 +1,89 @@
 """What became of the cases from one manifest to another, to read on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import cast
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from manifests.cells import new_table, plain
-from manifests.diff import Change, Difference, ManifestDiff
+from manifests.cells import new_table, number, plain, short
+from manifests.diff import Difference, ManifestDiff
 
-LONGEST_LIST = 40  # rows that a person reads
+Row = tuple[Text, int, Text]  # what changed, in how many cases, an example
+
+MOST_ENTRIES = 20  # of the settings or the label space, that a person reads
+MOST_IDS = 3
+LONGEST_VALUE = 48  # characters, so that a table fits a terminal of 80 columns
+BEFORE_DIFFERENCE = 20  # of them, where a value is cut
+ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 def diff_view(found: ManifestDiff) -> RenderableType:
-    """What became of the cases; of long lists, the start."""
+    """What changed, in how many cases, and one example of each."""
     if not found:
         return Text("no difference")
-    parts: list[RenderableType] = []
-    for sign, ids, style in (("+", found.added, "green"), ("-", found.removed, "red")):
+    table = new_table("Differences")
+    table.add_column("what", overflow="fold", min_width=10)
+    table.add_column("cases", justify="right", no_wrap=True)
+    table.add_column("example", overflow="fold", ratio=1)
+    for what, cases, example in _rows(found):
+        table.add_row(what, number(cases) if cases else "", example)
+    return Group(table, Text("every change, whole: --json", "dim"))
+
+
+def _rows(found: ManifestDiff) -> Iterator[Row]:
+    for sign, ids, style in (
+        ("+ added", found.added, "green"),
+        ("- removed", found.removed, "red"),
+    ):
         if ids:
-            word = "added" if sign == "+" else "removed"
-            shown = [plain(f"{sign} {case_id}", style) for case_id in ids[:LONGEST_LIST]]
-            parts += [Text(f"{len(ids)} cases {word}", "bold"), *shown, *_rest(len(ids)), ""]
-    if found.changed:
-        cases = len({change.case_id for change in found.changed})
-        parts += [_changes_table(found.changed, f"Changed: {cases} cases")]
-        parts += [*_rest(len(found.changed)), ""]
-    for title, differences in (("Label space", found.label_space), ("Settings", found.settings)):
-        if differences:
-            parts += [_differences_table(differences, title), ""]
-    return Group(*parts[:-1])
+            yield Text(sign, style), len(ids), _ids(ids)
+    first = {change.column: change for change in reversed(found.changed)}
+    for column, cases in found.changed_cases.items():
+        change = first[column]
+        yield Text(column), cases, _change(change.old, change.new, change.case_id)
+    for title, differences in (("label space", found.label_space), ("settings", found.settings)):
+        yield from _entries(title, differences)
 
 
-def _changes_table(changes: Sequence[Change], title: str) -> Table:
-    table = new_table(title)
-    for name in ("case", "column", "old", "new"):
-        table.add_column(name, overflow="fold")
-    last = ""
-    for c in changes[:LONGEST_LIST]:
-        shown = c.case_id if c.case_id != last else ""
-        table.add_row(plain(shown, "bold"), c.column, plain(c.old, "red"), plain(c.new, "green"))
-        last = c.case_id
-    return table
+def _entries(title: str, differences: Sequence[Difference]) -> Iterator[Row]:
+    for d in differences[:MOST_ENTRIES]:
+        yield Text.assemble((f"{title} ", "dim"), plain(d.key)), 0, _change(d.old, d.new)
+    if (more := len(differences) - MOST_ENTRIES) > 0:
+        yield Text(f"{title} …", "dim"), 0, Text(f"and {more} more", "dim")
 
 
-def _differences_table(differences: Sequence[Difference], title: str) -> Table:
-    table = new_table(title)
-    for name in ("key", "old", "new"):
-        table.add_column(name, overflow="fold")
-    for d in differences:
-        table.add_row(plain(d.key), plain(d.old, "red"), plain(d.new, "green"))
-    return table
+def _ids(ids: Sequence[str]) -> Text:
+    text = Text(", ").join(plain(case_id, "bold") for case_id in ids[:MOST_IDS])
+    return text.append(", …") if len(ids) > MOST_IDS else text
 
 
-def _rest(total: int) -> list[RenderableType]:
-    left = total - LONGEST_LIST
-    return [Text(f"… and {left} more (see --json)", "dim")] if left > 0 else []
+def _change(old: object, new: object, case_id: str = "") -> Text:
+    """Both values, or of long ones what stands around the first difference."""
+    before, after = _words(old), _words(new)
+    start = 0
+    if max(len(before), len(after)) > LONGEST_VALUE:
+        alike = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+        start = max(0, sum(1 for _ in alike) - BEFORE_DIFFERENCE)
+    gap = " " if len(case_id) + len(before) + len(after) <= LONGEST_VALUE else "\n"
+    return Text.assemble(
+        plain(case_id, "bold"),
+        gap * bool(case_id),
+        plain(_part(before, start), "red"),
+        f"{gap}{ARROW} ",
+        plain(_part(after, start), "green"),
+    )
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_words, cast('list[object]', value)))}]"
+    if isinstance(value, float):
+        return short(value)
+    return "none" if value is None else str(value)
+
+
+def _part(text: str, start: int) -> str:
+    stop = start + LONGEST_VALUE
+    return f"{'…' * (start > 0)}{text[start:stop]}{'…' * (stop < len(text))}"

@@ -8,19 +8,24 @@ stay too: they tell of the files.
 # pyright: reportUnknownArgumentType=false
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from manifests.case import SCHEMA
 from manifests.errors import ManifestError
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
 from manifests.merged import Block, annotated_classes, as_blocks, merged_classes
-from manifests.query import matching_rows
+from manifests.query import filter_cases
+from manifests.stored import on_disk
+from manifests.streamed import read_columns, rewrite
 from manifests.structures import unknown_structures
 
 COLUMNS = ("blocks", "merged", "annotated", "voxels", "volume_ml")
+ROWS_AT_ONCE = 20_000  # as Python values, of which a row takes several kB
 
 Blocks = tuple[Block, ...]
 Number = TypeVar("Number", int, float)
@@ -56,6 +61,7 @@ def edit(
     drop: Collection[str] = (),
     merge: Sequence[Collection[str]] = (),
     where: str | None = None,
+    selected: Collection[str] | None = None,
 ) -> Manifest:
     """Coarsen what the cases say of their structures; the order of drops and merges is no matter.
 
@@ -64,32 +70,62 @@ def edit(
         drop: Structures whose labels are forgotten.
         merge: Sets of structures that are labelled as one.
         where: A condition, as `filter_cases` takes it; None is every case.
+        selected: The cases for which it holds; None where it is to be asked.
 
     Raises:
         ManifestError: A structure is unknown, nothing is asked, or no case that the condition
             selects has a label for any of the structures.
     """
-    rows: list[dict[str, Any]] = manifest.table.select(["case_id", *COLUMNS]).to_pylist()
     named = frozenset(drop).union(*merge)
-    _check_structures(manifest, named, rows)
-    selected = range(len(rows)) if where is None else matching_rows(manifest, where)
-    touched = [i for i in selected if named & _structures(rows[i])]
+    _check_structures(manifest, named)
+    chosen = _chosen(manifest, where) if selected is None else frozenset(selected)
+    parts, touched = list[pa.Table](), 0
+    for start in range(0, len(manifest), ROWS_AT_ONCE):
+        part = manifest.table.slice(start, ROWS_AT_ONCE)
+        rows = part.select(["case_id", *COLUMNS]).to_pylist()
+        those = [
+            i for i, row in enumerate(rows) if row["case_id"] in chosen and named & _structures(row)
+        ]
+        for i in those:
+            rows[i] = _coarsen_row(rows[i], drop, merge, manifest.label_space)
+        parts.append(_with_columns(part, rows) if those else part)
+        touched += len(those)
     if not touched:
         msg = (
-            f"nothing to edit: none of {len(selected)} selected cases has a label for "
+            f"nothing to edit: none of {len(chosen)} selected cases has a label for "
             f"{', '.join(sorted(named)) or 'no structure'}"
         )
         raise ManifestError(msg)
-    for i in touched:
-        rows[i] = _coarsen_row(rows[i], drop, merge, manifest.label_space)
     record = {
         "drop": sorted(drop),
         "merge": [sorted(group) for group in merge],
         "where": where,
-        "cases": len(touched),
+        "cases": touched,
     }
     edits = [*manifest.settings.get("edits", []), record]
-    return manifest.with_table(_with_columns(manifest.table, rows), edits=edits)
+    return manifest.with_table(pa.concat_tables(parts), edits=edits)
+
+
+def edit_file(
+    source: Path,
+    out: Path,
+    *,
+    drop: Collection[str] = (),
+    merge: Sequence[Collection[str]] = (),
+    where: str | None = None,
+) -> None:
+    """Write to `out` the manifest `source` as `edit` makes it, without holding its rows.
+
+    Raises:
+        ManifestError: See `edit`, `read_manifest` and `write_manifest`.
+    """
+    read = read_columns(source, ["case_id", *COLUMNS])
+    selected = None
+    if where is not None:
+        with on_disk(source, where) as cases:
+            selected = cases.ids()
+    edited = edit(read, drop=drop, merge=merge, where=where, selected=selected)
+    rewrite(source, edited, out)
 
 
 def coarsen(
@@ -147,18 +183,23 @@ def _with_columns(table: pa.Table, rows: Sequence[dict[str, Any]]) -> pa.Table:
     for name in COLUMNS:
         field = SCHEMA.field(name)
         column = pa.array([row[name] for row in rows], field.type)
-        table = table.set_column(SCHEMA.get_field_index(name), field, column)
+        table = table.set_column(table.schema.get_field_index(name), field, column)
     return table
+
+
+def _chosen(manifest: Manifest, where: str | None) -> frozenset[str]:
+    rows = manifest if where is None else filter_cases(manifest, where)
+    ids: list[Any] = rows.table["case_id"].to_pylist()
+    return frozenset(ids)
 
 
 def _structures(row: dict[str, Any]) -> frozenset[str]:
     return frozenset[str]().union(*row["blocks"])
 
 
-def _check_structures(
-    manifest: Manifest, named: Collection[str], rows: Iterable[dict[str, Any]]
-) -> None:
-    here = frozenset[str]().union(*map(_structures, rows))
+def _check_structures(manifest: Manifest, named: Collection[str]) -> None:
+    blocks = pc.list_flatten(pc.list_flatten(manifest.table["blocks"]))
+    here: list[Any] = pc.unique(blocks).to_pylist()
     if complaints := unknown_structures(named, {*here, *manifest.label_space.structures}):
         msg = "; ".join(complaints)
         raise ManifestError(msg)

@@ -1,6 +1,9 @@
 """Errors that a user can act on."""
 
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError  # which every command would wait for
 
 
 class MarginaliaError(Exception):
@@ -53,7 +56,7 @@ PLAIN = {
 LONGEST = 100  # characters of what came
 
 
-def explain(error: ValidationError, what: str) -> str:
+def explain(error: "ValidationError", what: str) -> str:
     """Say which keys of a file or of settings are wrong, one line each.
 
     Args:

@@ -1,8 +1,8 @@
-"""The manifest: a Parquet file that says who labelled what, read and written whole."""
+"""The manifest: a Parquet file that says who labelled what."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -121,7 +121,7 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
     """
     path = manifest_file(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         return _as_manifest(file.read(), path)
 
 
@@ -132,14 +132,14 @@ def read_head(path: Path) -> Manifest:
         ManifestError: As of `read_manifest`.
     """
     path = manifest_file(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         # not `empty_table`, which imports pandas
         return _as_manifest(pa.Table.from_batches([], file.schema_arrow), path)
 
 
 def is_as_written(path: Path) -> bool:
     """Whether the rows of a file are in `SCHEMA` as they lie there."""
-    with _opened(manifest_file(path)) as file:
+    with opened(manifest_file(path)) as file:
         stored = file.schema_arrow
     return all(
         name in stored.names and stored.field(name).equals(SCHEMA.field(name))
@@ -148,7 +148,12 @@ def is_as_written(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[pq.ParquetFile]:
+def opened(path: Path) -> Generator[pq.ParquetFile]:
+    """A manifest's file, open.
+
+    Raises:
+        ManifestError: It is not there, or not Parquet; what is read of it inside is damaged.
+    """
     if not path.is_file():
         msg = f"no manifest at {path}; `marginalia prepare` writes one"
         raise ManifestError(msg)
@@ -163,7 +168,7 @@ def _opened(path: Path) -> Generator[pq.ParquetFile]:
 def _as_manifest(table: pa.Table, path: Path) -> Manifest:
     metadata = _metadata(table, path)
     return Manifest(
-        _as_schema(table, path),
+        as_schema(table, path),
         metadata["label_space"],
         path.parent,
         metadata["settings"],
@@ -178,37 +183,55 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         ManifestError: `path` lies beside or below the folder that holds the cases, or is not
             called `*.parquet`.
     """
+    write_tables(manifest, [manifest.table], path)
+
+
+def write_tables(head: Manifest, tables: Iterable[pa.Table], path: Path) -> None:
+    """Write a manifest whose rows come table by table, as `write_manifest` does.
+
+    Args:
+        head: What holds for all rows, which are not its own.
+        tables: The rows, in the schema of `head`.
+        path: The new file.
+
+    Raises:
+        ManifestError: As of `write_manifest`.
+    """
     if path.suffix != SUFFIX:
         msg = f"a manifest is called *{SUFFIX}; got {path}"
         raise ManifestError(msg)
-    moved = _relative_to(manifest, path.parent)
+    prefix = _prefix(head.folder, path.parent)
     metadata = {
         "marginalia.schema_version": str(SCHEMA_VERSION),
-        "marginalia.software_version": moved.software_version,
-        "marginalia.label_space": moved.label_space.model_dump_json(),
-        "marginalia.settings": json.dumps(moved.settings, sort_keys=True),
+        "marginalia.software_version": head.software_version,
+        "marginalia.label_space": head.label_space.model_dump_json(),
+        "marginalia.settings": json.dumps(head.settings, sort_keys=True),
     }
-    with whole_file(path) as temporary:
-        table = moved.table.replace_schema_metadata(metadata)
-        pq.write_table(table, temporary, row_group_size=ROWS_IN_GROUP)
+    schema = head.table.schema.with_metadata(metadata)
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(_below(prefix, table), row_group_size=ROWS_IN_GROUP)
 
 
-def _relative_to(manifest: Manifest, folder: Path) -> Manifest:
-    here, there = manifest.folder.resolve(), folder.resolve()
-    if here == there:
-        return manifest
+def _prefix(here: Path, there: Path) -> str:
+    """What paths relative to `here` begin with as seen from `there`."""
+    here, there = here.resolve(), there.resolve()
     if not here.is_relative_to(there):
         msg = (
-            f"a manifest in {folder} cannot name cases in {manifest.folder}: write it to that "
-            f"folder or to one above it"
+            f"a manifest in {there} cannot name cases in {here}: write it to that folder or to "
+            f"one above it"
         )
         raise ManifestError(msg)
-    prefix = here.relative_to(there).as_posix()
-    table = manifest.table
+    return "" if here == there else f"{here.relative_to(there).as_posix()}/"
+
+
+def _below(prefix: str, table: pa.Table) -> pa.Table:
+    if not prefix:
+        return table
     for name in ("image", "label"):
-        moved = pa.array([f"{prefix}/{p}" for p in table[name].to_pylist()], pa.string())
+        moved = pa.array([f"{prefix}{p}" for p in table[name].to_pylist()], pa.string())
         table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), moved)
-    return replace(manifest, table=table, folder=folder)
+    return table
 
 
 def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
@@ -233,15 +256,20 @@ def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
         raise ManifestError(msg) from error
 
 
-def _as_schema(table: pa.Table, path: Path) -> pa.Table:
-    if missing := [n for n in SCHEMA.names if n not in table.column_names]:
+def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
+    """The columns of those names as `SCHEMA` has them.
+
+    Raises:
+        ManifestError: One is missing, or of another kind.
+    """
+    if missing := [n for n in names if n not in table.column_names]:
         msg = f"{path}: columns are missing: {', '.join(missing)}"
         raise ManifestError(msg)
-    selected = table.select(SCHEMA.names)
-    if selected.schema.equals(SCHEMA):
-        return pa.Table.from_arrays(selected.columns, schema=SCHEMA)
+    selected, schema = table.select(names), pa.schema([SCHEMA.field(n) for n in names])
+    if selected.schema.equals(schema):
+        return pa.Table.from_arrays(selected.columns, schema=schema)
     try:
-        return selected.cast(SCHEMA)
+        return selected.cast(schema)
     except (pa.ArrowException, ValueError) as error:
         msg = f"{path}: columns are not of the manifest's schema: {error}"
         raise ManifestError(msg) from error

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,12 +20,14 @@ from manifests.manifest import Manifest
 from manifests.subjects import common_subjects
 
 PRESETS_FILE = Path(__file__).with_name("split_presets.toml")
+COLUMNS = ("case_id", "dataset", "subject_id", "related", "split")
 HELD_OUT = ("test", "validation")  # in the order in which they are filled
 LEAST_FOR_ONE = 3  # cases of a dataset from which on a fraction takes at least one
 
 Fraction = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Amount = Count | Fraction
+Number = TypeVar("Number", int, float)
 Subjects = dict[str, dict[str, int]]  # subject -> dataset -> number of cases
 
 
@@ -137,7 +139,7 @@ def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
         ManifestError: A dataset that is not there is named, one has fewer cases than asked, or
             the given split parts cases of one subject.
     """
-    rows = manifest.table.select(["case_id", "dataset", "subject_id", "related"]).to_pylist()
+    rows = manifest.table.select(COLUMNS).to_pylist()
     subject_of = common_subjects((r["case_id"], r["subject_id"], r["related"]) for r in rows)
     if request.given:
         check_given_split(request.given, subject_of)
@@ -145,7 +147,7 @@ def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
     else:
         held_out = _held_out(rows, subject_of, request)
         splits = [held_out.get(subject_of[row["case_id"]], "train") for row in rows]
-    index = SCHEMA.get_field_index("split")
+    index = manifest.table.schema.get_field_index("split")
     column = pa.array(splits, pa.string())
     table = manifest.table.set_column(index, SCHEMA.field("split"), column)
     return manifest.with_table(table, split=request.model_dump(mode="json"))
@@ -235,22 +237,31 @@ def _from_words(split: str, words: Iterable[str], base: Mapping[str, Any]) -> di
             by_dataset = asked.setdefault(
                 f"{split}_by_dataset", dict(base.get(f"{split}_by_dataset", {}))
             )
-            by_dataset[dataset] = _number(number, word)
+            by_dataset[dataset] = _amount(number, split, word)
         else:
-            asked[split] = _number(number, word)
+            asked[split] = _amount(number, split, word)
     return asked
 
 
-def _number(text: str, word: str) -> int | float:
+def _amount(text: str, split: str, word: str) -> int | float:
+    """A count of cases, or a fraction of a dataset's."""
+    if (count := _read(int, text)) is not None and count >= 0:
+        return count
+    if (fraction := _read(float, text)) is not None and 0 < fraction < 1:
+        return fraction
+    msg = (
+        f"--{split} {word}: expected a fraction of the cases above 0 and below 1, as --{split} "
+        f"0.2, or a number of cases, as --{split} 6; of one dataset, as --{split} btcv=6; got "
+        f"{text!r}"
+    )
+    raise ManifestError(msg)
+
+
+def _read(of: type[Number], text: str) -> Number | None:
     try:
-        return int(text)
+        return of(text)
     except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError as error:
-        msg = f"{word!r} is no number to hold out: expected 0.2, 6, btcv=0.2 or btcv=6"
-        raise ManifestError(msg) from error
+        return None
 
 
 def _subjects(rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str]) -> Subjects:

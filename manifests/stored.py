@@ -11,7 +11,7 @@ import duckdb
 from manifests.case import SCHEMA, Case
 from manifests.errors import ManifestError
 from manifests.manifest import Manifest, is_as_written, manifest_file, read_head, read_manifest
-from manifests.query import CONFIG, filter_cases
+from manifests.query import CONFIG
 
 CASES = "cases"
 # Set once the one file that may be read is named.
@@ -27,12 +27,19 @@ class StoredCases:
     Attributes:
         head: The manifest without its rows.
         connection: Has the cases as its table `cases`.
+        every: These and the manifest's other cases.
         place: Where they come from, for people.
     """
 
     head: Manifest
     connection: duckdb.DuckDBPyConnection
+    every: duckdb.DuckDBPyRelation
     place: str
+
+    def ids(self) -> list[str]:
+        """The ids of the cases."""
+        rows = self.connection.table(CASES).project("case_id").fetchall()
+        return [case_id for (case_id,) in rows]
 
     def case(self, case_id: str) -> Case:
         """The case of that id.
@@ -54,7 +61,8 @@ def in_memory(manifest: Manifest) -> Generator[StoredCases]:
     """The cases of a manifest that was read."""
     with duckdb.connect(":memory:", config=CONFIG) as connection:
         connection.register(CASES, manifest.table)
-        yield StoredCases(manifest, connection, f"{len(manifest)} cases")
+        every = connection.table(CASES)
+        yield StoredCases(manifest, connection, every, f"{len(manifest)} cases")
 
 
 @contextmanager
@@ -70,25 +78,35 @@ def on_disk(path: Path, where: str | None = None) -> Generator[StoredCases]:
     """
     path = manifest_file(path)
     head = read_head(path)
-    if not is_as_written(path) or set(PATTERN_CHARACTERS) & set(str(path)):
-        read = read_manifest(path)
-        with in_memory(read if where is None else filter_cases(read, where)) as cases:
-            yield cases
-        return
     place = str(path) if where is None else f"the cases of {path} for which {where}"
     with duckdb.connect(":memory:", config=UNLOCKED) as db:
-        db.execute("set allowed_paths = ?", [[str(path)]])
-        for name, value in LOCKS.items():
-            db.execute(f"set {name} = {value}")
         try:
+            rows = rows_of(db, path)
+            for name, value in LOCKS.items():
+                db.execute(f"set {name} = {value}")
             # `filter` parses one expression, so no second statement can follow it
-            rows = db.read_parquet(str(path), hive_partitioning=False).select(*SCHEMA.names)
             (rows if where is None else rows.filter(where)).create_view(CASES)
-            yield StoredCases(head, db, place)
+            yield StoredCases(head, db, rows, place)
         except duckdb.Error as error:
             what = f"{path} cannot be read" if where is None else _unusable(where)
             msg = f"{what}: {error}\ncolumns: {', '.join(SCHEMA.names)}"
             raise ManifestError(msg) from error
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
+    """The rows of a manifest, left on disk where they lie there as `SCHEMA` has them.
+
+    Afterwards the connection may read this file though its external access is taken away.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    if not is_as_written(path) or set(PATTERN_CHARACTERS) & set(str(path)):
+        return connection.from_arrow(read_manifest(path).table)
+    connection.execute("set allowed_paths = ?", [[str(path)]])
+    connection.execute("set parquet_metadata_cache = true")  # several questions are asked
+    rows = connection.read_parquet(str(path), hive_partitioning=False)
+    return rows.select(*SCHEMA.names)
 
 
 def _unusable(where: str) -> str:

@@ -7,14 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from manifests.case import SPLITS
+from manifests.case import SCHEMA, SPLITS
 from manifests.findings import MEANINGS
 from manifests.given_split import parted_cases
 from manifests.label_space import LabelSpace
 from manifests.manifest import Manifest
 from manifests.merged import annotated_classes, as_blocks, is_merged, merged_classes
+from manifests.streamed import pieces, read_columns
 from manifests.subjects import common_subjects
 from manifests.volume_files import file_faults, hash_faults
 
@@ -26,6 +28,8 @@ VECTORS_IN_SPACE = (
     *("size", "spacing_mm", "origin_mm"),
 )
 VECTORS_OF_CLASSES = ("merged", "voxels", "volume_ml")
+COLUMNS_OF_ALL = ["case_id", "subject_id", "related", "split", "image", "label"]
+COLUMNS_OF_ONE = [name for name in SCHEMA.names if name != "fingerprint"]  # any text will do
 
 
 @dataclass(frozen=True)
@@ -58,15 +62,38 @@ def validate(manifest: Manifest, *, files: bool = True, hashes: bool = False) ->
         files: Whether to look at the headers and sizes of the volumes.
         hashes: Whether to read the volumes whole and compare their hashes; implies `files`.
     """
-    rows: list[Row] = manifest.table.to_pylist()
-    problems = [problem for check in TABLE_CHECKS for problem in check(rows)]
+    of_all = _table_problems(manifest)
+    return [*of_all, *_row_problems(manifest, files=files or hashes, hashes=hashes)]
+
+
+def validate_file(
+    path: Path, *, files: bool = True, hashes: bool = False
+) -> tuple[int, list[Problem]]:
+    """The number of cases of a manifest on disk, and what `validate` finds in it.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    read = read_columns(path, COLUMNS_OF_ALL)
+    problems = _table_problems(read)
+    for piece in pieces(path):
+        problems += _row_problems(piece, files=files or hashes, hashes=hashes)
+    return len(read), problems
+
+
+def _table_problems(manifest: Manifest) -> list[Problem]:
+    rows: list[Row] = manifest.table.select(COLUMNS_OF_ALL).to_pylist()
+    return [problem for check in TABLE_CHECKS for problem in check(rows)]
+
+
+def _row_problems(manifest: Manifest, *, files: bool, hashes: bool) -> Iterator[Problem]:
+    rows: list[Row] = manifest.table.select(COLUMNS_OF_ONE).to_pylist()
     for row in rows:
-        faults = [
-            *_row_faults(row, manifest.label_space),
-            *(_volume_faults(manifest, row, hashes=hashes) if files or hashes else ()),
-        ]
-        problems += [Problem(row["case_id"], *fault) for fault in faults]
-    return problems
+        yield from (Problem(row["case_id"], *f) for f in _row_faults(row, manifest.label_space))
+        if files:
+            yield from (
+                Problem(row["case_id"], *f) for f in _volume_faults(manifest, row, hashes=hashes)
+            )
 
 
 def _row_faults(row: Row, space: LabelSpace) -> list[Fault]:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from manifests.cells import NONE, TIMES
 from manifests.commands import app
+from manifests.edits import COLUMNS
 from manifests.errors import ManifestError
 from manifests.findings import Finding
 from manifests.label_space import load_label_space
@@ -97,6 +98,14 @@ def test_inspect_of_some_cases(folder):
     output = call("inspect", folder, "--where", "dataset = 'msd_liver'")
     assert "cases 3   datasets 1" in output
     assert "btcv" not in output
+
+
+def test_inspect_of_no_case_tells_what_there_is(folder):
+    where = "dataset = 'btvc'"
+    assert call("inspect", folder, "--where", where) == (
+        f"no case matches {where}: dataset has btcv, msd_liver; did you mean 'btcv'?\n"
+    )
+    assert json.loads(call_json("inspect", folder, "--json", "--where", where))["cases"] == 0
 
 
 def test_inspect_as_json(folder):
@@ -274,18 +283,22 @@ def test_edit_and_diff(folder):
     assert edited.settings["edits"][0]["merge"] == [["left_kidney", "right_kidney"]]
 
     output = call("diff", folder, out)
-    assert "Changed: 9 cases" in output
-    assert "[0, 1, 0, 3, 4, 4]" in output
-    assert "… and 5 more (see --json)" in output
-    assert len(json.loads(call_json("diff", folder, out, "--json"))["changed"]) == 45
+    assert rows_of(output)["merged"][:2] == ["9", "btcv/0"]
+    assert "[0, 1, 2, 3, 4, 5] → [0, 1, 0, 3, 4, 4]" in " ".join(output.split())
+    assert rows_of(output)["settings"][0] == "edits"
+    found = json.loads(call_json("diff", folder, out, "--json"))
+    assert len(found["changed"]) == 45
+    assert found["changed_cases"] == dict.fromkeys(COLUMNS, 9)
     assert call("diff", folder, folder) == "no difference\n"
 
 
 def test_diff_shows_added_and_removed_cases(folder):
     manifest = read_manifest(folder)
     write_manifest(manifest.with_table(manifest.table.slice(2)), folder / "less.parquet")
-    assert "2 cases removed\n- btcv/0\n- btcv/1" in call("diff", folder, folder / "less.parquet")
-    assert "2 cases added\n+ btcv/0\n+ btcv/1" in call("diff", folder / "less.parquet", folder)
+    less = call("diff", folder, folder / "less.parquet")
+    assert rows_of(less)["-"] == ["removed", "2", "btcv/0,", "btcv/1"]
+    more = call("diff", folder / "less.parquet", folder)
+    assert rows_of(more)["+"] == ["added", "2", "btcv/0,", "btcv/1"]
 
 
 def test_edit_goes_to_a_new_file(folder):

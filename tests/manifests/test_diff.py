@@ -3,10 +3,13 @@
 import json
 import math
 from dataclasses import replace
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from manifests.diff import ABSENT, Change, Difference, ManifestDiff, diff
+from manifests.diff_view import diff_view
 from manifests.edits import drop_structures
 from manifests.findings import Finding
 from manifests.label_space import load_label_space
@@ -112,3 +115,29 @@ def test_json_is_what_is_found(make_manifest, make_case, cases):
     found = json.loads(diff(make_manifest(cases), new).to_json())
     assert found["added"] == ["b/1"]
     assert found["changed"] == [{"case_id": "a/1", "column": "hu_mean", "old": 40.0, "new": None}]
+
+
+def test_view_tells_what_changed_in_how_many_cases(make_manifest, make_case, cases):
+    many = [make_case(f"new/{i}") for i in range(1200)]
+    counts = tuple(range(10**9, 10**9 + 6))
+    edited = replace(cases[2], voxels=(*counts[:5], 7), split=None)
+    manifests = (
+        make_manifest([*cases[1:2], replace(cases[2], voxels=counts)]),
+        make_manifest([*cases[1:2], edited, *many], settings={"prepare": "\x1b[31m"}),
+    )
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(diff_view(diff(*manifests, examples=1)))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert [line.split()[:4] for line in lines if line[0] != " "] == [
+        ["Differences"],
+        ["what", "cases", "example"],
+        ["+", "added", "1,200", "new/0,"],
+        ["split", "1", "a/3", "train"],
+        ["voxels", "1", "a/3"],
+        ["settings", "prepare", "(not", "there)"],
+        ["every", "change,", "whole:", "--json"],
+    ]
+    start = lines[4].index("a/3")
+    assert lines[5][start:] == "…000003, 1000000004, 1000000005]"
+    assert lines[6][start:] == "\N{RIGHTWARDS ARROW} …000003, 1000000004, 7]"
+    assert lines[7].endswith("\ufffd[31m")

@@ -76,12 +76,12 @@ def test_row_gives_the_case_back(make_case):
 def test_write_that_fails_half_way_leaves_the_old_file(written, path, monkeypatch):
     before = path.read_bytes()
 
-    def write_half(_, where, **_options):
-        where.write_bytes(before[: len(before) // 2])
+    def write_half(writer, _, **_options):
+        writer.file_handle.write(before[: len(before) // 2])
         msg = "no space left on device"
         raise OSError(msg)
 
-    monkeypatch.setattr(pq, "write_table", write_half)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_half)
     with pytest.raises(OSError, match="no space left"):
         write_manifest(written, path)
     assert path.read_bytes() == before

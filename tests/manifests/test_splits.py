@@ -246,10 +246,12 @@ def test_words_of_a_request(words, request_):
     ("words", "complaint"),
     [
         ({}, "nothing is asked"),
-        ({"test": ["many"]}, "'many' is no number to hold out"),
-        ({"test": ["btcv=many"]}, "'btcv=many' is no number"),
-        ({"test": ["=6"], "validation": ["1.5"]}, "split request is not well formed"),
-        ({"test": ["-1"]}, "split request is not well formed"),
+        ({"test": ["many"]}, "--test many: expected a fraction .* as --test 6; .* got 'many'"),
+        ({"test": ["btcv=many"]}, "--test btcv=many: expected .* got 'many'"),
+        ({"test": ["=6"], "validation": ["1.5"]}, "--validation 1.5: .* above 0 and below 1"),
+        ({"test": ["-1"]}, "--test -1: expected"),
+        ({"test": ["1.0"]}, "--test 1.0: expected"),
+        ({"test": ["nan"]}, "--test nan: expected"),
         ({"preset": "papers"}, "no split preset 'papers': expected one of paper"),
     ],
 )
