@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -317,6 +318,26 @@ def test_edit_goes_to_a_new_file(folder):
 @pytest.mark.parametrize("command", ["inspect", "validate", "split", "edit", "diff"])
 def test_help_of_each_command(command):
     assert "manifest" in call(command, "--help").lower()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["inspect", "{}"], ["inspect", "{}", "--where", "hu_mean > 0"], ["validate", "{}"]),
+        *(["split", "{}", "--test", "0.2"], ["diff", "{}", "{}"]),
+        ["edit", "{}", "--out", "{}/e.parquet", "--drop", "spleen", "--where", "hu_mean > 0"],
+    ],
+)
+def test_no_command_holds_all_rows(folder, monkeypatch, words):
+    read = pq.ParquetFile.read
+
+    def some_columns(file, columns=None, **options):
+        assert columns
+        assert "fingerprint" not in columns
+        return read(file, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", some_columns)
+    call(*(word.format(folder) for word in words))
 
 
 def test_commands_import_nothing_heavy():
