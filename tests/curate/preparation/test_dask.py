@@ -85,7 +85,12 @@ def test_interrupted_run_leaves_nothing_behind_and_the_next_does_the_rest(tmp_pa
     spacing = ["--spacing", *map(str, SPACING_MM)]
     command = [sys.executable, "-m", "marginalia", *words, *spacing, "--dask", "local"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        process_group=0,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     wait_for(lambda: process.poll() is not None or any(out.glob("cases/*/*/case.json")))
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
@@ -97,6 +102,11 @@ def test_interrupted_run_leaves_nothing_behind_and_the_next_does_the_rest(tmp_pa
     assert prepared(raw, whole).made == cases
     assert prepared(raw, out).made < cases
     assert content_of(out) == content_of(whole)
+
+
+def heed_interrupts():
+    """As in a terminal: what a script starts in the background inherits that they are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition):
