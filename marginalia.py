@@ -11,11 +11,11 @@ from rich.console import Console
 import curate.commands
 import manifests.commands
 import train.commands
-from manifests.errors import MarginaliaError
+from manifests.ground.errors import MarginaliaError
 
 if TYPE_CHECKING:
     from curate.preparation.tally import Notify
-    from manifests.manifest import Manifest
+    from manifests.table.manifest import Manifest
     from train.scoring.evaluate import Evaluated
     from train.scoring.scores import Scores
 
@@ -86,8 +86,8 @@ def demo(
     from time import perf_counter
 
     from curate.progress import shown
-    from manifests.summary import summarise
-    from manifests.tables import summary_view
+    from manifests.table.summary import summarise
+    from manifests.views.tables import summary_view
     from train.comparison.tables import compare_table
 
     started, console = perf_counter(), Console()
@@ -110,7 +110,7 @@ def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     from curate.preparation.plan import Request
     from curate.preparation.prepare import prepare
     from curate.recipes.recipe import PAPER, load_recipe
-    from manifests.label_space import load_label_space
+    from manifests.classes.label_space import load_label_space
 
     write_phantom_archives(out / "raw", seed=seed, notify=notify)
     target = Target(load_label_space("abdomen5"), DEMO_SPACING_MM, out / "prepared")
@@ -181,7 +181,7 @@ def _demo_overlays(
 def _write_demo_summary(path: Path, scores: "dict[str, Scores]", seed: int, seconds: float) -> None:
     import json
 
-    from manifests.atomic import write_text
+    from manifests.ground.atomic import write_text
 
     summary = {
         name: {

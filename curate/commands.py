@@ -25,7 +25,7 @@ app.add_typer(recipe_commands.app, name="recipe")
 SET_ASIDE_EXIT_CODE = 3
 
 
-Interpolation = Literal["linear", "cubic"]  # that of manifests.separable, which is slow to import
+Interpolation = Literal["linear", "cubic"]  # as of `separable`, which is slow to import
 Datasets = Annotated[
     list[str] | None,
     typer.Argument(help="Recipes, by name or as TOML files; the five of the paper if left out."),
@@ -107,8 +107,8 @@ def prepare(
     from curate.preparation.prepare import prepare as run
     from curate.preparation.tables import plan_view, report_table
     from curate.progress import shown
-    from manifests.errors import MarginaliaError
-    from manifests.label_space import load_label_space
+    from manifests.classes.label_space import load_label_space
+    from manifests.ground.errors import MarginaliaError
 
     if dask:
         raw, out = raw.absolute(), out.absolute()  # workers stand in other folders
@@ -151,7 +151,7 @@ def _executor(dask: str | None, out: Path) -> "Executor":
     from curate.preparation.dask_workers import run_on_dask
     from curate.preparation.output_folder import WORKSHOPS
     from curate.preparation.workers import run_all
-    from manifests.dask_cluster import check_cluster
+    from manifests.ground.dask_cluster import check_cluster
 
     if not dask:
         return run_all
@@ -260,9 +260,9 @@ def phantom(
     from curate.cases.target import Target
     from curate.phantom.benchmark import make_benchmark
     from curate.progress import shown
-    from manifests.label_space import load_label_space
-    from manifests.summary import summarise
-    from manifests.tables import summary_view
+    from manifests.classes.label_space import load_label_space
+    from manifests.table.summary import summarise
+    from manifests.views.tables import summary_view
 
     target = Target(load_label_space(label_space), spacing, out)
     console = Console()

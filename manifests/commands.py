@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from manifests.case import Case
-    from manifests.label_space import LabelSpace
+    from manifests.classes.label_space import LabelSpace
+    from manifests.table.case import Case
 
 app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
 
@@ -36,10 +36,10 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
-    from manifests.no_match import no_match
-    from manifests.stored import on_disk
-    from manifests.summary import summary_of
-    from manifests.tables import summary_view
+    from manifests.table.sql import on_disk
+    from manifests.table.summary import summary_of
+    from manifests.views.filter_hints import no_match
+    from manifests.views.tables import summary_view
 
     with on_disk(manifest, where) as cases:
         space = cases.head.label_space
@@ -61,8 +61,8 @@ def validate(
     ] = False,
 ) -> None:
     """List what of a manifest does not hold; exit with 3 if there is anything."""
-    from manifests.tables import problems_table
-    from manifests.validate import validate_file
+    from manifests.table.validate import validate_file
+    from manifests.views.tables import problems_table
 
     cases, problems = validate_file(manifest, hashes=hashes)
     if problems:
@@ -92,12 +92,12 @@ def split(
     out: Annotated[Path | None, typer.Option(help="Write here, not in place.")] = None,
 ) -> None:
     """Assign train, validation and test, dataset by dataset; no patient stands in two."""
-    from manifests.given_split import read_given_split
-    from manifests.manifest import manifest_file
-    from manifests.splits import COLUMNS, assign_splits, request_from_words
-    from manifests.streamed import read_columns, rewrite
-    from manifests.summary import summarise_file
-    from manifests.tables import splits_table
+    from manifests.changes.given_split import read_given_split
+    from manifests.changes.splits import COLUMNS, assign_splits, request_from_words
+    from manifests.table.manifest import manifest_file
+    from manifests.table.row_groups import read_columns, rewrite
+    from manifests.table.summary import summarise_file
+    from manifests.views.tables import splits_table
 
     source = manifest_file(manifest)
     read = read_columns(source, COLUMNS)
@@ -127,12 +127,12 @@ def edit(
     where: Filter = None,
 ) -> None:
     """Make annotations coarser: no label file is changed or copied."""
-    from manifests.edits import edit_file
-    from manifests.errors import ManifestError
-    from manifests.manifest import manifest_file
-    from manifests.stored import on_disk
-    from manifests.summary import summary_of
-    from manifests.tables import summary_view
+    from manifests.changes.edits import edit_file
+    from manifests.ground.errors import ManifestError
+    from manifests.table.manifest import manifest_file
+    from manifests.table.sql import on_disk
+    from manifests.table.summary import summary_of
+    from manifests.views.tables import summary_view
 
     source = manifest_file(manifest)
     if out.resolve() == source.resolve():
@@ -154,15 +154,15 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what became of the cases from one manifest to another."""
-    from manifests.diff import diff_files
-    from manifests.diff_view import diff_view
+    from manifests.changes.diff import diff_files
+    from manifests.views.diff_view import diff_view
 
     found = diff_files(old, new, examples=None if as_json else 1)
     _show(found.to_json() if as_json else diff_view(found))
 
 
 def _show_case(case: "Case", space: "LabelSpace", *, as_json: bool) -> None:
-    from manifests.case_view import case_json, case_view
+    from manifests.views.case_view import case_json, case_view
 
     _show(case_json(case, space) if as_json else case_view(case, space))
 

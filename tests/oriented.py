@@ -2,7 +2,7 @@
 
 import SimpleITK as sitk
 
-from manifests.volume import Volume
+from manifests.volumes.volume import Volume
 
 
 def oriented(volume: Volume, code: str) -> Volume:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 
 Precision = Literal["float32", "bfloat16"]
 

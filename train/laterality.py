@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from manifests.errors import TrainingError
-from manifests.label_space import LabelSpace
-from manifests.merged import groups_of
-from manifests.structures import Structure, vocabulary
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import groups_of
+from manifests.classes.structures import Structure, vocabulary
+from manifests.ground.errors import TrainingError
 
 _OPPOSITE = {"left": "right", "right": "left"}
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from manifests.label_space import LabelSpace
+from manifests.classes.label_space import LabelSpace
 from train.device import Precision
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from manifests.errors import TrainingError, explain
+from manifests.ground.errors import TrainingError, explain
 from train.augmentation.settings import Augmentation, AugmentationSettings
 from train.device import Precision
 from train.losses.options import TERMS, Term

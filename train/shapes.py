@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int16, Integer, UInt8
 from torch import Tensor
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 
 # of a volume, and of a patch that is made from it
 HuVoxels = Int16[Tensor, "depth height width"]

@@ -17,12 +17,12 @@ from curate.cases.harmonise import (
 from curate.cases.target import FUSED, Target
 from curate.duplicates.relations import Relation
 from curate.labels.joined import Annotation, Joined, join
-from manifests.atomic import whole_file
-from manifests.case import Case
-from manifests.content_hash import sha256_of
-from manifests.findings import Finding
-from manifests.merged import annotated_classes, as_blocks
-from manifests.volume import Volume, read_volume
+from manifests.classes.merged import annotated_classes, as_blocks
+from manifests.ground.atomic import whole_file
+from manifests.ground.content_hash import sha256_of
+from manifests.ground.findings import Finding
+from manifests.table.case import Case
+from manifests.volumes.volume import Volume, read_volume
 
 MOST_CONFLICTS = 0.25  # of a class, beyond which two annotations are not of one thing
 ROUNDING_HU = 1

@@ -17,16 +17,16 @@ from curate.kidneys.split import split_kidneys
 from curate.labels.relabel import BlockMap
 from curate.orientation.audit import audit_orientation, orientation_findings
 from curate.recipes.recipe import Recipe
-from manifests.atomic import whole_file
-from manifests.case import Case
-from manifests.content_hash import sha256_of
-from manifests.findings import Finding
-from manifests.grid import harmonised_grid
-from manifests.label_space import LabelSpace
-from manifests.merged import annotated_classes, merged_classes
-from manifests.orientation import orientation_code
-from manifests.resampling import resample_image, resample_label
-from manifests.volume import Volume
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import annotated_classes, merged_classes
+from manifests.ground.atomic import whole_file
+from manifests.ground.content_hash import sha256_of
+from manifests.ground.findings import Finding
+from manifests.table.case import Case
+from manifests.volumes.grid import harmonised_grid
+from manifests.volumes.orientation import orientation_code
+from manifests.volumes.resampling.resampling import resample_image, resample_label
+from manifests.volumes.volume import Volume
 
 MM3_PER_ML = 1000.0
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions

@@ -9,9 +9,9 @@ from curate.cases.record import Origin, same_content, write_record
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase
 from curate.recipes.recipe import Recipe
-from manifests.case import Case
-from manifests.errors import GeometryError, OverrideError
-from manifests.findings import Finding, SetAsideError
+from manifests.ground.errors import GeometryError, OverrideError
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.table.case import Case
 
 NOT_WRITTEN = "not_written"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

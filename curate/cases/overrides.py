@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, model
 from curate.datasets.discover import SourceCase
 from curate.kidneys.split import Decision
 from curate.recipes.recipe import Recipe
-from manifests.errors import OverrideError
-from manifests.toml_file import read_toml
+from manifests.ground.errors import OverrideError
+from manifests.ground.toml_file import read_toml
 
 
 class Override(BaseModel):

@@ -6,10 +6,10 @@ import numpy as np
 
 from curate.datasets.discover import SourceCase
 from curate.labels.volume import read_map, read_masks
-from manifests.findings import Finding, SetAsideError
-from manifests.grid import Grid
-from manifests.hounsfield import in_hounsfield
-from manifests.volume import Volume, read_volume
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.grid import Grid
+from manifests.volumes.hounsfield import in_hounsfield
+from manifests.volumes.volume import Volume, read_volume
 
 __all__ = ["SetAsideError", "read_case"]
 

@@ -11,9 +11,9 @@ from curate.cases.overrides import Override
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase
 from curate.recipes.recipe import Recipe
-from manifests.atomic import write_text
-from manifests.case import Case
-from manifests.content_hash import files_of, sha256_of
+from manifests.ground.atomic import write_text
+from manifests.ground.content_hash import files_of, sha256_of
+from manifests.table.case import Case
 
 NAME = "case.json"
 VOLUMES = ("image.nii", "label.nii")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.datasets.discover import SourceCase
-from manifests.label_space import LabelSpace
-from manifests.separable import Interpolation
+from manifests.classes.label_space import LabelSpace
+from manifests.volumes.resampling.separable import Interpolation
 
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
 

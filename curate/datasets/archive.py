@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 # CT archives reach about 4, label maps that are stored plain a few hundred.
 MAX_RATIO = 500

@@ -10,8 +10,8 @@ from typing import Any
 
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
 from curate.recipes.recipe import Recipe
-from manifests.errors import SourceError
-from manifests.findings import Finding
+from manifests.ground.errors import SourceError
+from manifests.ground.findings import Finding
 
 
 @dataclass(frozen=True)

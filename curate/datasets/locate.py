@@ -8,7 +8,7 @@ from typing import Literal
 from curate.recipes.layouts import DecathlonLayout, files_like
 from curate.recipes.recipe import Recipe
 from curate.recipes.sources import HttpSource, SynapseSource
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from curate.datasets.archive import DAMAGE, MAX_ENTRIES, Member, bomb, limit_bytes, opened
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 Notify = Callable[[int, int], None]
 CHUNK_BYTES = 1 << 20

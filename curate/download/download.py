@@ -22,7 +22,7 @@ from curate.download.remote_file import RemoteFile, Watch, unwatched
 from curate.download.synapse import SynapseFile, fetch_synapse, find_token
 from curate.recipes.recipe import Recipe
 from curate.recipes.sources import HuggingFaceSource, SynapseSource
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 HOPELESS = 5  # so many files given up with none fetched between them: the network is gone
 

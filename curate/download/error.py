@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 NAMED = 5  # so many failed files are named
 GIVEN_UP = "not fetched, since the network is gone; what has come is kept"

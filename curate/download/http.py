@@ -14,7 +14,7 @@ from curate.download.http_client import certificate_problem
 from curate.download.part_file import Note, PartFile, opened
 from curate.download.patience import BrokenOffError, Patience
 from curate.download.remote_file import RemoteFile, Transfer, Watch, unwatched
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 

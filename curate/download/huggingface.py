@@ -26,7 +26,7 @@ from curate.download.http_client import certificate_problem, new_client
 from curate.download.patience import BrokenOffError, Patience, asked_seconds, patiently
 from curate.download.remote_file import RemoteFile
 from curate.recipes.sources import HuggingFaceSource
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 BATCH = 500  # the server takes a thousand paths at a time
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from curate.recipes.recipe import Recipe, shipped_recipes
-from manifests.atomic import write_text
-from manifests.dataset_facts import Acceptance
-from manifests.errors import SourceError
+from manifests.ground.atomic import write_text
+from manifests.ground.errors import SourceError
+from manifests.table.dataset_facts import Acceptance
 
 NAME = "licence.json"
 ALL = "all"

@@ -11,7 +11,7 @@ from typing import Self, final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curate.download.remote_file import RemoteFile
-from manifests.atomic import write_text
+from manifests.ground.atomic import write_text
 
 CHUNK_BYTES = 1 << 20
 

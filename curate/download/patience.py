@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from random import Random
 from typing import TypeVar
 
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 LOGGER = logging.getLogger(__name__)
 WORTH_A_WORD_SECONDS = 5.0

@@ -14,7 +14,7 @@ from curate.recipes.checksums import Checksum, read_checksums
 from curate.recipes.layouts import PairsLayout
 from curate.recipes.recipe import Recipe
 from curate.recipes.sources import GitSource, HttpSource, HuggingFaceSource, Source, SynapseSource
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 PARTIAL = "partial"  # the folder where files grow; it is there while a download is under way
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from curate.download.patience import Patience
 from curate.download.remote_file import RemoteFile, Transfer, Watch, unwatched
 from curate.recipes.sources import SynapseSource
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 LOOK_SECONDS = 0.5
 TOKENS = "https://www.synapse.org/PersonalAccessTokens:0"

@@ -10,7 +10,7 @@ from rich.table import Table
 from curate.download.licence import read_acceptance
 from curate.download.plan import PlannedSource
 from curate.recipes.sources import HttpSource, SynapseSource
-from manifests.cells import new_table, plain
+from manifests.views.table_style import new_table, plain
 
 NAMED = 5  # so many outdated files are named
 

@@ -41,8 +41,8 @@ def check(
 ) -> None:
     """Check a recipe, say which classes its cases would tell apart, and try it on a folder."""
     from curate.recipes.recipe import load_recipe
-    from manifests.label_space import load_label_space
-    from manifests.merged import describe, merged_classes
+    from manifests.classes.label_space import load_label_space
+    from manifests.classes.merged import describe, merged_classes
 
     loaded, space = load_recipe(recipe), load_label_space(label_space)
     _say(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
@@ -55,7 +55,7 @@ def check(
 
 def _try_on(recipe: "Recipe", data: Path, read: int) -> None:
     from curate.drafts.trial import trial_table, trial_words, try_recipe
-    from manifests.errors import RecipeError
+    from manifests.ground.errors import RecipeError
 
     trial = try_recipe(recipe, data, most=read)
     for line in trial_words(trial):
@@ -115,7 +115,7 @@ def new(
 
 def _say(text: str) -> None:
     """Print a line that can be copied, whatever a file is called that it names."""
-    from manifests.cells import plain
+    from manifests.views.table_style import plain
 
     Console().print(plain(text), soft_wrap=True)
 
@@ -162,7 +162,7 @@ def _meanings(
 
 def _answer(text: str, declared: list[str]) -> tuple[str, ...]:
     from curate.drafts.value_meanings import parse_structures
-    from manifests.errors import RecipeError
+    from manifests.ground.errors import RecipeError
 
     try:
         return parse_structures(text, declared)

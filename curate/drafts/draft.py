@@ -11,9 +11,9 @@ from curate.drafts.label_values import LabelValues
 from curate.drafts.value_meanings import Meanings, called, with_parts
 from curate.recipes.layouts import DecathlonLayout
 from curate.recipes.recipe import Recipe, load_recipe
-from manifests.atomic import whole_file
-from manifests.errors import RecipeError
-from manifests.structures import vocabulary
+from manifests.classes.structures import vocabulary
+from manifests.ground.atomic import whole_file
+from manifests.ground.errors import RecipeError
 
 
 @dataclass(frozen=True)

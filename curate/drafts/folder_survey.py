@@ -21,7 +21,7 @@ from curate.drafts.file_patterns import (
 )
 from curate.drafts.kinship import check_pairs
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 INDEX = "dataset.json"
 TOLD = {"name": "title", "description": "title", "licence": "licence", "license": "licence"}

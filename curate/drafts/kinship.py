@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from curate.datasets.discover import Published
 from curate.drafts.file_patterns import CASE, Patterned, names_in
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 
 def check_pairs(cases: Sequence[Published], files: Sequence[Patterned], folder: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from curate.datasets.discover import SourceCase
 from curate.labels.volume import whole_numbers
-from manifests.findings import SetAsideError
-from manifests.volume import read_volume
+from manifests.ground.findings import SetAsideError
+from manifests.volumes.volume import read_volume
 
 MM3_PER_ML = 1000.0
 

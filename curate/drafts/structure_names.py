@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from manifests.structures import vocabulary
+from manifests.classes.structures import vocabulary
 
 FILE = Path(__file__).with_name("structure_names.toml")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")

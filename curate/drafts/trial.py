@@ -11,8 +11,8 @@ from curate.datasets.locate import locate
 from curate.drafts.label_values import LabelValues, read_label_values, some_of
 from curate.recipes.layouts import DecathlonLayout, files_like
 from curate.recipes.recipe import Recipe
-from manifests.cells import new_table, number, plain
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
+from manifests.views.table_style import new_table, number, plain
 
 NAMED = 3  # so many cases of a kind are named
 

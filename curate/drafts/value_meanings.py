@@ -8,8 +8,8 @@ from curate.drafts.file_patterns import SUFFIX
 from curate.drafts.folder_survey import INDEX, Survey
 from curate.drafts.label_values import LabelValues
 from curate.drafts.structure_names import meanings_of, structures_named
-from manifests.errors import RecipeError
-from manifests.structures import vocabulary
+from manifests.classes.structures import vocabulary
+from manifests.ground.errors import RecipeError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 LIKE = 0.8  # a name that is as much like a known one is taken for a slip

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.duplicates.keypoints import FRAMES, Keypoints, find_keypoints
-from manifests.coarser import bin_means
-from manifests.grid import Grid
-from manifests.resampling import resample_linear
-from manifests.volume import Volume
+from manifests.volumes.downsampling import bin_means
+from manifests.volumes.grid import Grid
+from manifests.volumes.resampling.resampling import resample_linear
+from manifests.volumes.volume import Volume
 
 VERSION = 1
 LATTICE_MM = 3.0

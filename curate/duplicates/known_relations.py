@@ -10,10 +10,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from manifests.case import Case
-from manifests.errors import RecipeError
-from manifests.label_space import Name
-from manifests.toml_file import read_toml
+from manifests.classes.label_space import Name
+from manifests.ground.errors import RecipeError
+from manifests.ground.toml_file import read_toml
+from manifests.table.case import Case
 
 FILE = Path(__file__).with_name("relations.toml")
 

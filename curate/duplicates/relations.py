@@ -9,9 +9,9 @@ from typing import Literal
 from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.known_relations import known_relations
 from curate.duplicates.matching import Match, find_matches
-from manifests.case import Case
-from manifests.findings import Finding
-from manifests.subjects import common_subjects
+from manifests.ground.findings import Finding
+from manifests.table.case import Case
+from manifests.table.subjects import common_subjects
 
 Code = Literal["duplicate_image", "related_image", "same_patient"]
 AXES = ("third", "second", "first")  # of a file, in the order of an array's

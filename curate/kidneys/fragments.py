@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from curate.kidneys.runs import Bool, Floats, Runs
-from manifests.findings import Finding
+from manifests.ground.findings import Finding
 
 Sides = NDArray[np.uint8]
 

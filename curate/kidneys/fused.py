@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 
 from curate.kidneys.midline import LEFT, RIGHT, Midline
 from curate.kidneys.runs import Bool, Floats, Runs
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 
 KIDNEY_ML = 20.0  # a component of this volume is a kidney, or half of a fused one
 NECK_WINDOW_MM = 50.0

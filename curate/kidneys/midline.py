@@ -6,9 +6,9 @@ import cc3d
 import numpy as np
 
 from curate.kidneys.voxels import positions_mm_of, x_mm_of
-from manifests.coarser import thinned
-from manifests.grid import Grid
-from manifests.volume import Volume
+from manifests.volumes.downsampling import thinned
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 LEFT, RIGHT, UNDECIDED = 1, 2, 3
 

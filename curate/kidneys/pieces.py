@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from curate.kidneys.fragments import Sides
 from curate.kidneys.fused import KIDNEY_ML
 from curate.kidneys.runs import Floats, Runs, components_of
-from manifests.findings import Finding
+from manifests.ground.findings import Finding
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from manifests.grid import Grid
-from manifests.volume import Volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -15,9 +15,9 @@ from curate.kidneys.fused import KIDNEY_ML, cut_at, find_neck, is_sprawling
 from curate.kidneys.midline import LEFT, RIGHT, UNDECIDED, Midline, find_midline
 from curate.kidneys.pieces import Pieces, Sided
 from curate.kidneys.runs import Floats, Runs, runs_of
-from manifests.errors import OverrideError
-from manifests.findings import Finding
-from manifests.volume import Volume
+from manifests.ground.errors import OverrideError
+from manifests.ground.findings import Finding
+from manifests.volumes.volume import Volume
 
 # What a person may decide: where the only kidney is, that the two largest components are the pair,
 # to keep the kidneys as one group, to swap what was found, or a sagittal plane to cut at (mm, LPS).

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 
 Bool = NDArray[np.bool_]
 

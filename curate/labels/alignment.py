@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.findings import Finding, SetAsideError
-from manifests.grid import Grid
-from manifests.orientation import Turn, turn_towards, turned
-from manifests.volume import Volume
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.grid import Grid
+from manifests.volumes.orientation import Turn, turn_towards, turned
+from manifests.volumes.volume import Volume
 
 # At the corner where the two grids differ most. A spacing that was rounded to three digits moves
 # the last of 512 voxels by this much; half a voxel is another idea of where a voxel's centre is.

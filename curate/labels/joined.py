@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.label_space import LabelSpace
-from manifests.merged import Block, Merged, as_blocks, groups_of, merged_classes
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import Block, Merged, as_blocks, groups_of, merged_classes
 
 Ids = NDArray[np.uint8]
 

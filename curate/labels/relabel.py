@@ -7,10 +7,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.label_space import LabelSpace
-from manifests.merged import Block, Merged, representative_of
-from manifests.structures import vocabulary
-from manifests.volume import Volume
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import Block, Merged, representative_of
+from manifests.classes.structures import vocabulary
+from manifests.volumes.volume import Volume
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.labels.alignment import on_grid_of
-from manifests.findings import Finding, SetAsideError
-from manifests.grid import Grid
-from manifests.volume import read_volume
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import read_volume
 
 GREATEST = np.iinfo(np.uint16).max
 NEAR_INTEGER = 1e-3

@@ -16,9 +16,9 @@ from curate.orientation.evidence import Evidence
 from curate.orientation.organ_places import SPINE, known_structures, order_of_organs, organ_places
 from curate.orientation.torso import Torso, find_torso
 from curate.orientation.torso_signs import signs_of
-from manifests.findings import Finding
-from manifests.structures import Structure
-from manifests.volume import Volume
+from manifests.classes.structures import Structure
+from manifests.ground.findings import Finding
+from manifests.volumes.volume import Volume
 
 DECIDED = 4.0
 MOST = 6.0  # that the image or the labels may say: their evidence is not independent

@@ -10,8 +10,8 @@ from curate.kidneys.voxels import positions_mm_of
 from curate.labels.relabel import BlockMap, look_up
 from curate.orientation.anatomy import AXES, anatomy
 from curate.orientation.evidence import Evidence, order_evidence
-from manifests.coarser import thinned
-from manifests.structures import Structure, vocabulary
+from manifests.classes.structures import Structure, vocabulary
+from manifests.volumes.downsampling import thinned
 
 STEP_MM = 4.0
 ENOUGH_ML = 2.0  # of an organ that anatomy.toml does not list

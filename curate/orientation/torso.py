@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from manifests.coarser import bin_means, every_nth, steps_within
-from manifests.grid import IDENTITY, Grid
-from manifests.orientation import turn_towards, turned
-from manifests.resampling import resample_image
-from manifests.volume import Volume
+from manifests.volumes.downsampling import bin_means, every_nth, steps_within
+from manifests.volumes.grid import IDENTITY, Grid
+from manifests.volumes.orientation import turn_towards, turned
+from manifests.volumes.resampling.resampling import resample_image
+from manifests.volumes.volume import Volume
 
 STEP_MM = 4.0
 VOXEL_ML = STEP_MM**3 / 1000

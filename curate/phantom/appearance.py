@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from curate.phantom.shapes import Field
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 
 LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
 TABLE_HU = -40.0

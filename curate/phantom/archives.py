@@ -28,8 +28,8 @@ from curate.phantom.layouts import (
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
 from curate.preparation.tally import Notify
 from curate.recipes.recipe import load_recipe
-from manifests.errors import SourceError
-from manifests.grid import Grid
+from manifests.ground.errors import SourceError
+from manifests.volumes.grid import Grid
 
 DEFAULT_CASES = MappingProxyType(
     {"btcv": 8, "msd_liver": 14, "msd_pancreas": 16, "msd_spleen": 8, "kits19": 14}

@@ -21,11 +21,11 @@ from curate.preparation.plan import Request
 from curate.preparation.prepare import Report, prepare
 from curate.preparation.tally import Notify
 from curate.recipes.recipe import Recipe, load_recipe
-from manifests.edits import edit
-from manifests.errors import ManifestError
-from manifests.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
-from manifests.merged import Block
-from manifests.splits import SplitRequest, assign_splits
+from manifests.changes.edits import edit
+from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.classes.merged import Block
+from manifests.ground.errors import ManifestError
+from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
 VERSION = 1  # another one whenever the same seed gives other cases, splits or annotations
 SETTINGS = "phantom_benchmark"

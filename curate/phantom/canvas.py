@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from curate.phantom.shapes import Field, Matrix, Part, Points, Vector, as_field
 from curate.phantom.tissues import FIRST_INNER_ID, TISSUE_ID, TISSUES
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 
 
 @dataclass(frozen=True)

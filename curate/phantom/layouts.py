@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 
 REMARK = "marginalia phantom: computed, no patient's data"
 

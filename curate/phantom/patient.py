@@ -30,7 +30,7 @@ from curate.phantom.tracts import (
     draw_stomach,
     draw_vessels,
 )
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 
 __all__ = ["STRUCTURES", "Patient", "TumourChance", "draw_patient", "render"]
 

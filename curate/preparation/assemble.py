@@ -7,10 +7,10 @@ from curate.cases import record
 from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
 from curate.duplicates.relations import find_relations, with_relations
-from manifests.case import Case
-from manifests.errors import ManifestError
-from manifests.manifest import FILE_NAME, Manifest, read_manifest
-from manifests.splits import SplitRequest, assign_splits
+from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.ground.errors import ManifestError
+from manifests.table.case import Case
+from manifests.table.manifest import FILE_NAME, Manifest, read_manifest
 
 DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from curate.preparation.workers import WorkerDiedError
-from manifests.dask_cluster import ClusterError, connected
+from manifests.ground.dask_cluster import ClusterError, connected
 
 if TYPE_CHECKING:
     from distributed import Client, Future  # pyright: ignore[reportMissingImports]

@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from curate.download.licence import read_acceptance
 from curate.recipes.recipe import Recipe
-from manifests.atomic import write_text
-from manifests.dataset_facts import DatasetFacts
+from manifests.ground.atomic import write_text
+from manifests.table.dataset_facts import DatasetFacts
 
 NAME = "dataset.json"
 

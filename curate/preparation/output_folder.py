@@ -13,8 +13,8 @@ from curate.cases.record import forget, is_ours
 from curate.cases.target import FUSED
 from curate.preparation.dataset_record import NAME as DATASET_NAME
 from curate.preparation.rejected import NAME as REJECTED_NAME
-from manifests.errors import MarginaliaError
-from manifests.manifest import FILE_NAME
+from manifests.ground.errors import MarginaliaError
+from manifests.table.manifest import FILE_NAME
 
 LOCK = ".prepare.lock"
 WORKSHOPS = ".partial"  # where cases are while they are made

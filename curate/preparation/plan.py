@@ -12,8 +12,8 @@ from curate.datasets.locate import Location, locate
 from curate.download.download import plan_missing
 from curate.download.plan import PlannedSource
 from curate.recipes.recipe import Recipe, shipped_recipes
-from manifests.case import Case
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
+from manifests.table.case import Case
 
 
 @dataclass(frozen=True)

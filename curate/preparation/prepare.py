@@ -17,10 +17,10 @@ from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
 from curate.preparation.workers import Executor, run_all
-from manifests.case import Case
-from manifests.dataset_facts import DatasetFacts, as_settings
-from manifests.errors import ManifestError, MarginaliaError, SourceError
-from manifests.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
+from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
+from manifests.table.case import Case
+from manifests.table.dataset_facts import DatasetFacts, as_settings
+from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
 
 class NothingMadeError(MarginaliaError):

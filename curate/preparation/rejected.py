@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.datasets.discover import SourceCase
-from manifests.atomic import write_text
-from manifests.findings import Finding
+from manifests.ground.atomic import write_text
+from manifests.ground.findings import Finding
 
 NAME = "rejected.csv"
 HEADING = ["dataset", "case", "code", "reason", "image", "label"]

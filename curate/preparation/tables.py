@@ -11,8 +11,8 @@ from rich.table import Table
 from curate.download.table import files_table, licences_table
 from curate.preparation.plan import Planned
 from curate.preparation.prepare import Report
-from manifests.cells import new_table, plain
-from manifests.findings import MEANINGS
+from manifests.ground.findings import MEANINGS
+from manifests.views.table_style import new_table, plain
 
 
 def plan_view(planned: Sequence[Planned], raw: Path) -> Group:

@@ -10,8 +10,8 @@ from curate.cases.making import NOT_WRITTEN, Job, Outcome, make
 from curate.cases.record import adopt, forget
 from curate.preparation.rejected import Rejected
 from curate.preparation.workers import Executor, WorkerDiedError
-from manifests.case import Case
-from manifests.findings import Finding
+from manifests.ground.findings import Finding
+from manifests.table.case import Case
 
 Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from curate.recipes.sources import GitSource
-from manifests.errors import RecipeError
+from manifests.ground.errors import RecipeError
 
 COLUMNS = ["path", "bytes", "md5"]
 

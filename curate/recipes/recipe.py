@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 from curate.recipes.facts import Facts
 from curate.recipes.layouts import Layout, MasksLayout, Names
 from curate.recipes.sources import FOLDER, Source
-from manifests.errors import RecipeError
-from manifests.label_space import Name
-from manifests.merged import Block, as_blocks
-from manifests.structures import Structure, unknown_structures, vocabulary
-from manifests.toml_file import read_toml
+from manifests.classes.label_space import Name
+from manifests.classes.merged import Block, as_blocks
+from manifests.classes.structures import Structure, unknown_structures, vocabulary
+from manifests.ground.errors import RecipeError
+from manifests.ground.toml_file import read_toml
 
 # The datasets of Shi et al. 2021, section 4.1, which a command means when it is told none.
 PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")

@@ -30,8 +30,8 @@ from curate.preparation.dask_workers import run_on_dask
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.dask_cluster import connected
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.ground.dask_cluster import connected
 
 WAIT_SECONDS = 0.5
 SPACING_MM = (1.5, 1.5, 3.0)

@@ -19,8 +19,8 @@ from curate.duplicates.keypoints import find_keypoints
 from curate.duplicates.matching import LEAST_VOTES, find_matches
 from curate.phantom.appearance import acquire, plan_scan
 from curate.phantom.patient import draw_patient, render
-from manifests.grid import Grid
-from manifests.volume import Volume, read_volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume, read_volume
 from tests.conftest import SHARED_DATA
 from tests.curate.duplicates.simulated_fingerprints import simulated
 

@@ -21,8 +21,8 @@ from rich.table import Table
 from scipy import ndimage
 
 from curate.kidneys.split import split_kidneys
-from manifests.grid import Grid
-from manifests.volume import Volume, read_volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume, read_volume
 
 KITS = Path(__file__).parents[3] / "shared" / "data" / "kits19"
 GRID = Grid((512, 512, 1059), (0.8, 0.8, 0.5), (-204.4, -204.4, -264.5))

@@ -19,10 +19,10 @@ import SimpleITK as sitk
 from rich.console import Console
 from rich.table import Table
 
-from manifests.grid import Grid, harmonised_grid
-from manifests.oblique import oblique_share
-from manifests.resampling import resample_label
-from manifests.volume import Volume, read_volume
+from manifests.volumes.grid import Grid, harmonised_grid
+from manifests.volumes.resampling.oblique import oblique_share
+from manifests.volumes.resampling.resampling import resample_label
+from manifests.volumes.volume import Volume, read_volume
 
 TARGET_MM = (1.5, 1.5, 3.0)
 SOURCES_MM = ((0.8, 0.8, 1.0), (0.8, 0.8, 5.0), (3.0, 3.0, 3.0))

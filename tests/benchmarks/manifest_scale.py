@@ -23,11 +23,11 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from manifests.case import SCHEMA
-from manifests.dataset_facts import DatasetFacts, as_settings
-from manifests.label_space import load_label_space
-from manifests.manifest import FILE_NAME, Manifest, write_manifest
-from manifests.merged import annotated_classes, merged_classes
+from manifests.classes.label_space import load_label_space
+from manifests.classes.merged import annotated_classes, merged_classes
+from manifests.table.case import SCHEMA
+from manifests.table.dataset_facts import DatasetFacts, as_settings
+from manifests.table.manifest import FILE_NAME, Manifest, write_manifest
 
 PIECE_ROWS = 50_000
 FINGERPRINT_BYTES = 2897  # of base64 3.9 kB, as of a CT with all its keypoints

@@ -30,9 +30,9 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from curate.phantom.patient import STRUCTURES, draw_patient, render
-from manifests.case import Case
-from manifests.grid import Grid
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.table.case import Case
+from manifests.volumes.grid import Grid
 from train.scoring.case_scores import score_case
 from train.scoring.metrics import measure
 from train.scoring.surfaces import surface

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
 from train.model import Model, Normalisation
 from train.prediction.predict import predict_files
 from train.prediction.sliding_window import predict_classes

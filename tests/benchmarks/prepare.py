@@ -45,7 +45,7 @@ def write_case(folder: Path, *, long: bool) -> None:
     from curate.phantom.appearance import acquire, plan_scan
     from curate.phantom.patient import STRUCTURES, draw_patient, render
     from curate.recipes.recipe import load_recipe
-    from manifests.grid import Grid
+    from manifests.volumes.grid import Grid
 
     rng = np.random.default_rng(0)
     grid = Grid(SIZE_XYZ, SPACING_MM, (-204.4, -234.4, -230.0))
@@ -76,7 +76,7 @@ def ours(folder: Path, interpolation: str = "linear") -> Step:
     from curate.cases.target import Target
     from curate.datasets.discover import SourceCase
     from curate.recipes.recipe import load_recipe
-    from manifests.label_space import load_label_space
+    from manifests.classes.label_space import load_label_space
 
     case = SourceCase(RECIPE, "one", folder / "image.nii.gz", folder / "label.nii.gz")
     out = Path(tempfile.mkdtemp(dir=folder))

@@ -17,7 +17,7 @@ def floor(folder: Path) -> Step:
     """Decode, and resample by ITK; no checks, no orientation, nothing written."""
     import SimpleITK as sitk
 
-    from manifests.grid import Grid, harmonised_grid
+    from manifests.volumes.grid import Grid, harmonised_grid
 
     decode = fastest_gzip()
     header = sitk.ImageFileReader()

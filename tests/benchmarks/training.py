@@ -25,7 +25,7 @@ import torch
 from scipy.ndimage import zoom
 from torch import nn
 
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
 from train.device import arithmetic
 from train.methods.objective import batch_loss
 from train.model import Normalisation

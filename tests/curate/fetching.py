@@ -6,7 +6,7 @@ import pytest
 
 from curate.download.http import fetch
 from curate.download.remote_file import RemoteFile
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 from tests.curate.loopback import answer, drop_after
 
 CONTENT = random.Random(1).randbytes(300_000)

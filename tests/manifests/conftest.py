@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from manifests.case import Case
-from manifests.label_space import LabelSpace, load_label_space
-from manifests.manifest import Manifest
-from manifests.merged import annotated_classes, as_blocks, merged_classes
+from manifests.classes.label_space import LabelSpace, load_label_space
+from manifests.classes.merged import annotated_classes, as_blocks, merged_classes
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
 
 settings.register_profile("no_deadline", deadline=None)  # a busy machine is no fault
 settings.load_profile("no_deadline")

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from manifests.cells import NONE, TIMES
+from manifests.changes.edits import COLUMNS
+from manifests.classes.label_space import load_label_space
 from manifests.commands import app
-from manifests.edits import COLUMNS
-from manifests.errors import ManifestError
-from manifests.findings import Finding
-from manifests.label_space import load_label_space
-from manifests.manifest import read_manifest, write_manifest
+from manifests.ground.errors import ManifestError
+from manifests.ground.findings import Finding
+from manifests.table.manifest import read_manifest, write_manifest
+from manifests.views.table_style import NONE, TIMES
 
 LIVER = [["liver", "liver_tumour"]]
 HEAVY = ("pyarrow", "duckdb", "pandas", "numpy", "nibabel", "torch", "matplotlib", "scipy")

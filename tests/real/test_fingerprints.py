@@ -8,8 +8,8 @@ import SimpleITK as sitk
 
 from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.matching import LEAST_VOTES, find_matches
-from manifests.grid import Grid
-from manifests.volume import Volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 PATIENTS = ("example_ct", "example_ct_dicom")
 

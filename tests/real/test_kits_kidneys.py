@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from curate.kidneys.split import KIDNEY_ML, LEFT, RIGHT, KidneySplit, split_kidneys
-from manifests.grid import Grid
-from manifests.volume import Volume, read_volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume, read_volume
 from tests.oriented import oriented
 
 PAIRS = [0, 3, 4, 7, 9, 10, 15, 18, 20, 23, 31, 40, 41, 55, 64, 77, 102, 120, 144, 160, 180, 199]

@@ -11,10 +11,10 @@ import SimpleITK as sitk
 
 from curate.labels.relabel import BlockMap
 from curate.orientation.audit import audit_orientation
-from manifests.grid import harmonised_grid
-from manifests.resampling import resample_image
-from manifests.structures import vocabulary
-from manifests.volume import Volume, read_volume
+from manifests.classes.structures import vocabulary
+from manifests.volumes.grid import harmonised_grid
+from manifests.volumes.resampling.resampling import resample_image
+from manifests.volumes.volume import Volume, read_volume
 
 TURNS = [axes for count in range(4) for axes in combinations(range(3), count)]
 # What the scan itself shows of left-right, back-front and head-foot; the rest is undecided.

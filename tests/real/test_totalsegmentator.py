@@ -11,10 +11,10 @@ from curate.cases.target import Target
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.label_space import load_label_space
-from manifests.manifest import read_manifest
-from manifests.splits import SplitRequest, assign_splits
-from manifests.validate import validate
+from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.classes.label_space import load_label_space
+from manifests.table.manifest import read_manifest
+from manifests.table.validate import validate
 from train.checkpoints.restoration import load_model
 from train.prediction.predict import predict_image
 from train.scoring.metrics import dice

@@ -8,10 +8,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from manifests.case import Case
-from manifests.grid import Grid
-from manifests.label_space import LabelClass, LabelSpace
-from manifests.manifest import Manifest, read_manifest, write_manifest
+from manifests.classes.label_space import LabelClass, LabelSpace
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest, read_manifest, write_manifest
+from manifests.volumes.grid import Grid
 from train.settings import TrainSettings, resolve
 
 SIZE_ZYX = (20, 24, 28)

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK as sitk
 from typer.testing import CliRunner
 
-from manifests.grid import Grid
-from manifests.manifest import read_manifest
+from manifests.table.manifest import read_manifest
+from manifests.volumes.grid import Grid
 from train.checkpoints.restoration import load_model
 from train.commands import app
 from train.scoring.scores import read_scores

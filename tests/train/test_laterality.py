@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifests.errors import TrainingError
-from manifests.label_space import (
+from manifests.classes.label_space import (
     LabelClass,
     LabelSpace,
     load_label_space,
     shipped_label_spaces,
 )
-from manifests.merged import as_blocks, is_merged, merge_groups, merged_classes
-from manifests.structures import Structure, vocabulary
+from manifests.classes.merged import as_blocks, is_merged, merge_groups, merged_classes
+from manifests.classes.structures import Structure, vocabulary
+from manifests.ground.errors import TrainingError
 from train.laterality import mirror_merged, mirrored_classes
 
 SPACES = tuple(load_label_space(name) for name in shipped_label_spaces())

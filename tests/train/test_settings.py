@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.augmentation.settings import AUGMENTATIONS
 from train.settings import PRESETS, TrainSettings, resolve
 

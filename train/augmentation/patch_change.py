@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifests.grid import AIR_HU
+from manifests.volumes.grid import AIR_HU
 from train.augmentation.intensity import IntensityChange, apply_intensity, draw_intensity
 from train.augmentation.settings import AugmentationSettings
 from train.augmentation.spatial import Warp, draw_warp, resample

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
-from manifests.atomic import whole_file
-from manifests.errors import CheckpointError, explain
+from manifests.ground.atomic import whole_file
+from manifests.ground.errors import CheckpointError, explain
 from train.checkpoints.header import Header
 
 FORMAT = "marginalia checkpoint 1"

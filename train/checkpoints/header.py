@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from manifests.label_space import LabelSpace
+from manifests.classes.label_space import LabelSpace
 from train.model import Normalisation
 from train.networks.network import NetworkSettings
 from train.settings import TrainSettings

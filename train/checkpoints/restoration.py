@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from manifests.errors import CheckpointError
+from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import (
     AVERAGE,
     NETWORK,

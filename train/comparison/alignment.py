@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.comparison.statistics import Values
 from train.scoring.metrics import METRICS, SCALES, Metric
 from train.scoring.scores import Score, Scores

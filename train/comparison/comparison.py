@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.comparison.alignment import Aligned, align, differences
 from train.comparison.statistics import (
     RESAMPLES,

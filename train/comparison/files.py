@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from manifests.atomic import whole_file, write_text
+from manifests.ground.atomic import whole_file, write_text
 from train.comparison.comparison import Comparison, MetricComparison
 from train.comparison.statistics import CONFIDENCE, RESAMPLES
 from train.comparison.tables import below_mean, comparison_note, ranks

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.manifest import read_manifest
+from manifests.table.manifest import read_manifest
 from train.pictures.overlays import overlay_path
 from train.scoring.run_pictures import draw_case
 from train.scoring.runs import Run

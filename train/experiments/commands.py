@@ -15,9 +15,9 @@ from train.console import (
 )
 
 if TYPE_CHECKING:
-    from train.experiments.grid import GridTable
-    from train.experiments.planned_run import PlannedRun, Request
+    from train.experiments.plans.planned_run import PlannedRun, Request
     from train.experiments.runner import Outcome
+    from train.experiments.tables.results_table import GridTable
 
 app = typer.Typer()
 
@@ -86,10 +86,10 @@ def reproduce_command(
 
     Runs that are done are not repeated, and those that were stopped go on.
     """
-    from manifests.manifest import manifest_file, read_manifest
-    from train.experiments.catalogue import load_catalogue
-    from train.experiments.plain_commands import same_command
-    from train.experiments.planned_run import Request, plan_runs
+    from manifests.table.manifest import manifest_file, read_manifest
+    from train.experiments.plans.catalogue import load_catalogue
+    from train.experiments.plans.planned_run import Request, plan_runs
+    from train.experiments.slurm_script import same_command
 
     catalogue = load_catalogue(experiments)
     names = catalogue.table(table).trainings
@@ -123,8 +123,8 @@ def reproduce_command(
 
 def _list(runs: "list[PlannedRun]", request: "Request") -> None:
     """Each run with its time and its commands, and the time of all."""
-    from train.experiments.costs import expected_seconds, total
-    from train.experiments.plain_commands import run_commands
+    from train.experiments.plans.costs import expected_seconds, total
+    from train.experiments.slurm_script import run_commands
     from train.planning.view import duration
 
     seconds = expected_seconds(runs)
@@ -138,8 +138,8 @@ def _list(runs: "list[PlannedRun]", request: "Request") -> None:
 
 def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None:
     """Write an array of the runs that can be planned, and say of the others why they cannot."""
-    from manifests.atomic import write_text
-    from train.experiments.plain_commands import slurm_script, write_manifests
+    from manifests.ground.atomic import write_text
+    from train.experiments.slurm_script import slurm_script, write_manifests
 
     unplanned = [run for run in runs if run.prepared is None]
     for run in unplanned:
@@ -192,7 +192,7 @@ def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":
 
 def _show(grid: "GridTable") -> None:
     """Two metrics; their means alone where the screen is too narrow for all columns."""
-    from train.experiments.grid_view import grid_view
+    from train.experiments.tables.results_view import grid_view
 
     for metric in ("dice", "hausdorff_mm"):
         layouts = (grid_view(grid, metric), grid_view(grid, metric, means_only=True))

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
-from train.experiments.planned_run import PlannedRun
+from train.experiments.plans.planned_run import PlannedRun
 from train.experiments.runner import Outcome
 from train.training.events import EpochDone, Event, StepDone, Stopped
 from train.training.progress import stopped_words

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from manifests.atomic import write_text
-from manifests.dask_cluster import connected
-from train.experiments.catalogue import Table
-from train.experiments.grid import GridTable, build_table, labelled_cells
-from train.experiments.grid_files import write_table
-from train.experiments.pictures import draw_table, drawable_runs
-from train.experiments.planned_run import PlannedRun, Request
-from train.experiments.rows import row_scores
+from manifests.ground.atomic import write_text
+from manifests.ground.dask_cluster import connected
+from train.experiments.plans.catalogue import Table
+from train.experiments.plans.planned_run import PlannedRun, Request
 from train.experiments.runner import Outcome, run_spread
+from train.experiments.tables.pictures import draw_table, drawable_runs
+from train.experiments.tables.results_files import write_table
+from train.experiments.tables.results_table import GridTable, build_table, labelled_cells
+from train.experiments.tables.rows import row_scores
 from train.scoring.scores import Scores
 
 TABLES, PICTURES = "tables", "overlays"

@@ -9,10 +9,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from manifests.atomic import write_text
-from manifests.errors import MarginaliaError, TrainingError
-from manifests.manifest import Manifest, write_manifest
-from train.experiments.planned_run import Cases, PlannedRun, PreparedRun
+from manifests.ground.atomic import write_text
+from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.table.manifest import Manifest, write_manifest
+from train.experiments.plans.planned_run import Cases, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import OVERLAP
 from train.scoring.evaluate import gather, scores_folder, truth_settings

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.losses.marginal_exclusion import MarginalExclusionLoss
 from train.shapes import CoarseTarget, LevelLogits, Merged, PerSample, Scalar, Target
 

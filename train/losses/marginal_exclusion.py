@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.losses.class_reduction import ClassReduction
 from train.losses.eager import eager_terms
 from train.losses.fused import fused_terms

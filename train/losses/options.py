@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.losses.class_reduction import ClassReduction
 
 Implementation = Literal["fused", "eager"]

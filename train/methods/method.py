@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from manifests.case import Case
+from manifests.table.case import Case
 from train.networks.network import build_network
 from train.patches.sampler import Batch
 from train.settings import TrainSettings

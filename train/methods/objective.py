@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from manifests.case import Case
+from manifests.table.case import Case
 from train.losses import MarginalExclusionLoss
 from train.losses.deep_supervision import mean_over_levels
 from train.losses.options import TERMS, Term

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.settings import MethodName, TrainSettings
 from train.shapes import Images, LevelLogits, Logits
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from manifests.atomic import whole_file
+from manifests.ground.atomic import whole_file
 from train.patches.sampler import Candidate
 from train.patches.volumes import Volume, check_label
 

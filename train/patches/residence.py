@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.patches.volumes import Volume, VolumeFile, check_label
 from train.shapes import HuVoxels, LabelVoxels
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.boxes import Triple
 from train.settings import TrainSettings
 from train.shapes import Images, Merged, Target

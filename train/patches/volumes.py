@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int16, UInt8
 
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest
-from manifests.merged import is_merged
-from manifests.volume_files import file_faults
+from manifests.classes.merged import is_merged
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
+from manifests.table.volume_files import file_faults
 from train.boxes import Triple
 
 ImageVoxels = Int16[np.ndarray, "z y x"]

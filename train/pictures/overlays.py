@@ -15,11 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from manifests.atomic import whole_file
-from manifests.case import Case
-from manifests.label_space import LabelSpace
-from manifests.manifest import Manifest
-from manifests.merged import annotated_classes
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import annotated_classes
+from manifests.ground.atomic import whole_file
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
 from train.patches.volumes import open_volume, read_target
 from train.pictures.views import View, choose_views
 from train.prediction.sliding_window import ClassVolume, HuVolume

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from manifests.case import Case
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
 from train.networks.network import Level, NetworkSettings, plan_levels, total_strides
 from train.planning.footprint import footprint
 from train.settings import TrainSettings

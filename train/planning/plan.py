@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.label_space import LabelSpace
-from manifests.manifest import Manifest
-from manifests.merged import annotated_classes, is_full
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import annotated_classes, is_full
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
 from train.methods.table import METHODS
 from train.model import Normalisation
 from train.networks.network import NetworkSettings

@@ -4,8 +4,8 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from manifests.label_space import LabelSpace
-from manifests.structures import vocabulary
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.structures import vocabulary
 from train.prediction.sliding_window import ClassVolume
 
 _NEIGHBOURS = 26

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from manifests.atomic import write_text
-from manifests.label_space import LabelSpace
+from manifests.classes.label_space import LabelSpace
+from manifests.ground.atomic import write_text
 
 _Row = tuple[int, str, tuple[int, int, int]]  # label value, name, red green blue
 

@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from manifests.atomic import whole_file
-from manifests.dicom import slice_files
-from manifests.errors import TrainingError
-from manifests.label_space import LabelClass, LabelSpace
-from manifests.structures import vocabulary
+from manifests.classes.label_space import LabelClass, LabelSpace
+from manifests.classes.structures import vocabulary
+from manifests.ground.atomic import whole_file
+from manifests.ground.errors import TrainingError
+from manifests.volumes.readers.dicom import slice_files
 from train.prediction.colour_tables import rgb
 from train.prediction.sliding_window import ClassVolume
 

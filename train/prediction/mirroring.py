@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.laterality import mirrored_classes
 from train.model import Model
 from train.shapes import Images, Logits

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from manifests.grid import Grid
+from manifests.volumes.grid import Grid
 from train.prediction.sliding_window import ClassProbabilities
 
 NativeClasses = UInt8[np.ndarray, "native_z native_y native_x"]

@@ -9,13 +9,13 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
-from manifests.atomic import whole_file
-from manifests.content_hash import sha256_of
-from manifests.errors import MarginaliaError, TrainingError
-from manifests.findings import Finding
-from manifests.grid import Grid, harmonised_grid
-from manifests.resampling import resample_image
-from manifests.volume import Volume
+from manifests.ground.atomic import whole_file
+from manifests.ground.content_hash import sha256_of
+from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.ground.findings import Finding
+from manifests.volumes.grid import Grid, harmonised_grid
+from manifests.volumes.resampling.resampling import resample_image
+from manifests.volumes.volume import Volume
 from train.model import Model
 from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import write_colour_tables

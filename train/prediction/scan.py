@@ -5,12 +5,12 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from manifests.dicom import series_of
-from manifests.errors import MarginaliaError, TrainingError
-from manifests.findings import Finding
-from manifests.hounsfield import in_hounsfield
-from manifests.nifti import SUFFIXES as NIFTI_SUFFIXES
-from manifests.volume import last_line, read_volume
+from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.ground.findings import Finding
+from manifests.volumes.hounsfield import in_hounsfield
+from manifests.volumes.readers.dicom import series_of
+from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
+from manifests.volumes.volume import last_line, read_volume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".img.gz")
 EXPECTED = "a CT as NIfTI, NRRD or MetaImage, a folder of DICOM slices, or a folder of any of them"

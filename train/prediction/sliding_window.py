@@ -21,7 +21,7 @@ from jaxtyping import Float, Int16, UInt8
 from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
-from manifests.grid import AIR_HU
+from manifests.volumes.grid import AIR_HU
 from train.device import arithmetic
 from train.model import Model
 from train.networks.network import for_device

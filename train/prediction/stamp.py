@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn, uint8
 
-from manifests.atomic import write_text
+from manifests.ground.atomic import write_text
 from train.model import Model
 
 

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from scipy.ndimage import find_objects
 
-from manifests.case import Case
-from manifests.merged import groups_of
+from manifests.classes.merged import groups_of
+from manifests.table.case import Case
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.metrics import TOLERANCE_MM, diagonal_mm, measure
 from train.scoring.scores import Outcome, Score

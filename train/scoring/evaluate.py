@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from manifests.case import SPLITS, Case
-from manifests.errors import MarginaliaError, TrainingError
-from manifests.manifest import Manifest
+from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.table.case import SPLITS, Case
+from manifests.table.manifest import Manifest
 from train.model import Model
 from train.patches.volumes import open_volume, read_target
 from train.prediction.scan import reason_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from manifests.manifest import Manifest, manifest_file, read_manifest
+from manifests.table.manifest import Manifest, manifest_file, read_manifest
 from train.checkpoints.checkpoint import Which
 from train.checkpoints.restoration import load_model
 from train.device import pick_device

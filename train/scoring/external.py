@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from manifests.case import Case
-from manifests.errors import MarginaliaError
-from manifests.manifest import Manifest
+from manifests.ground.errors import MarginaliaError
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
 from train.patches.volumes import open_volume, read_target
 from train.prediction.scan import reason_of
 from train.scoring.case_scores import score_case

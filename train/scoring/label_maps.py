@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from manifests.atomic import whole_file
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.grid import Grid
-from manifests.resampling import resample_label
-from manifests.volume import Volume, read_volume
+from manifests.ground.atomic import whole_file
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
+from manifests.volumes.grid import Grid
+from manifests.volumes.resampling.resampling import resample_label
+from manifests.volumes.volume import Volume, read_volume
 from train.prediction.scan import is_image, scan_name
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.label_values import LabelValues

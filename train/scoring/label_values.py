@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from manifests.errors import TrainingError
-from manifests.label_space import LabelSpace
+from manifests.classes.label_space import LabelSpace
+from manifests.ground.errors import TrainingError
 from train.prediction.sliding_window import ClassVolume
 
 LARGEST_VALUE = 2**16 - 1

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from manifests.errors import MarginaliaError
-from manifests.manifest import Manifest
+from manifests.ground.errors import MarginaliaError
+from manifests.table.manifest import Manifest
 from train.pictures.overlays import case_overlay, overlay_path, write_overlay
 from train.prediction.scan import reason_of
 from train.scoring.runs import Run, kept_prediction

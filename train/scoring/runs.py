@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.case import Case
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.evaluate import FOLDER, scores_folder
 from train.scoring.label_maps import read_label_map

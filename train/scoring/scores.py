@@ -14,8 +14,8 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import TypeAdapter
 
-from manifests.atomic import whole_file, write_text
-from manifests.errors import TrainingError
+from manifests.ground.atomic import whole_file, write_text
+from manifests.ground.errors import TrainingError
 from train.scoring.metrics import METRICS, Metric
 
 # compared: both hold voxels; missed: only the truth; invented: only the prediction; absent: neither

@@ -41,7 +41,7 @@ def train_command(
     On SIGTERM or SIGUSR1 it saves where it is, to the very batch, and ends with exit code 75; on
     Ctrl-C it does so too, with exit code 130, and a second Ctrl-C ends it at once.
     """
-    from manifests.manifest import read_manifest
+    from manifests.table.manifest import read_manifest
     from train.device import pick_device
     from train.planning.plan import plan_training
     from train.planning.view import expected_time, plan_facts, plan_tables

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from manifests.atomic import whole_file
+from manifests.ground.atomic import whole_file
 from train.training.log import DICE, read_log
 
 CURVES = "curves.png"

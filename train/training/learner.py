@@ -10,7 +10,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.methods.method import Objective
 from train.methods.table import METHODS, new_network
 from train.networks.network import for_device

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from manifests.atomic import whole_file
+from manifests.ground.atomic import whole_file
 from train.training.validation import Validation
 
 LOG = "log.parquet"

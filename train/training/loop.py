@@ -11,9 +11,9 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from manifests.atomic import write_text
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest
+from manifests.ground.atomic import write_text
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest
 from train.checkpoints.checkpoint import checkpoint_path, save_checkpoint
 from train.checkpoints.header import Header
 from train.model import Model

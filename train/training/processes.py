@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, distributed, nn
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.device import halved, pick_device
 from train.settings import TrainSettings
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.checkpoints.header import Header
 from train.checkpoints.restoration import (

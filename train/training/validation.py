@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 
-from manifests.merged import annotated_classes
+from manifests.classes.merged import annotated_classes
 from train.model import Model
 from train.patches.volumes import Volume, read_target
 from train.pictures.overlays import overlay_figure

@@ -15,10 +15,10 @@ from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import Request, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.errors import OverrideError
-from manifests.label_space import load_label_space
-from manifests.manifest import read_manifest
-from manifests.query import filter_cases
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import OverrideError
+from manifests.table.manifest import read_manifest
+from manifests.table.query import filter_cases
 
 SPACING_MM = (6.0, 6.0, 6.0)
 FIRST, SECOND = "kits19/case_00000", "kits19/case_00001"

@@ -11,8 +11,8 @@ from curate.datasets.locate import locate
 from curate.drafts.trial import try_recipe
 from curate.preparation.plan import Request, plan_cases
 from curate.recipes.recipe import load_recipe
-from manifests.errors import SourceError
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import SourceError
 
 
 def touch(path):

@@ -11,7 +11,7 @@ from itertools import product
 import pytest
 
 from curate.datasets.unpack import unpack
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 
 def write_tar(path, entries, mode="w"):

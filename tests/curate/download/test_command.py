@@ -17,7 +17,7 @@ from curate.download.plan import plan_download
 from curate.download.remote_file import Transfer
 from curate.progress import shown_bytes
 from curate.recipes.recipe import load_recipe
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 from tests.curate.loopback import answer, drop_after, stall_after
 
 CONTENT = random.Random(1).randbytes(200_000)

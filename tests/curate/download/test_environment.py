@@ -14,7 +14,7 @@ from curate.download.patience import (
     patiently,
 )
 from curate.download.remote_file import RemoteFile
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 from tests.curate.fetching import is_fetched
 
 

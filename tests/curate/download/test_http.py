@@ -14,7 +14,7 @@ from curate.download.patience import (
     asked_seconds,
 )
 from curate.download.remote_file import RemoteFile
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 from tests.curate.fetching import CONTENT, OTHER, is_fetched, without
 from tests.curate.loopback import (
     and_then,

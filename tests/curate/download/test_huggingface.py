@@ -12,7 +12,7 @@ from curate.download.download import Options, ensure_downloaded
 from curate.download.patience import Patience
 from curate.download.plan import PARTIAL
 from curate.recipes.recipe import load_recipe
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 from tests.curate.fetching import STALL_SECONDS
 from tests.curate.loopback import Reply, answer, drop_after, serving
 

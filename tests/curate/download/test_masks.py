@@ -11,7 +11,7 @@ from curate.download.download import Options, download, ensure_downloaded
 from curate.download.plan import PARTIAL, plan_download
 from curate.recipes.checksums import read_checksums
 from curate.recipes.recipe import load_recipe
-from manifests.errors import RecipeError, SourceError
+from manifests.ground.errors import RecipeError, SourceError
 from tests.curate.loopback import answer, drop_after
 
 MASKS = [random.Random(n).randbytes(30_000) for n in range(3)]

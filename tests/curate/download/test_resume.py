@@ -12,7 +12,7 @@ import pytest
 
 from curate.download.http import fetch
 from curate.download.remote_file import RemoteFile
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 from tests.curate.fetching import CONTENT, OTHER, is_fetched, leave, note_of, without
 from tests.curate.loopback import (
     and_then,

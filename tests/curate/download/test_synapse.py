@@ -11,7 +11,7 @@ import pytest
 from curate.download.download import Options, ensure_downloaded
 from curate.download.synapse import find_token
 from curate.recipes.recipe import load_recipe
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 ZIP = b"the archive"
 PAGE = "https://www.synapse.org/Synapse:syn3193805"

@@ -17,8 +17,8 @@ import curate.commands
 from curate.drafts.label_values import LabelValues, some_of
 from curate.drafts.trial import Trial, trial_table
 from curate.recipes.recipe import load_recipe
-from manifests.errors import MarginaliaError
-from manifests.manifest import read_manifest
+from manifests.ground.errors import MarginaliaError
+from manifests.table.manifest import read_manifest
 from tests.curate import published
 from tests.curate.published import inside
 

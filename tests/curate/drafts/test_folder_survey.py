@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from curate.drafts.folder_survey import survey
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 
 def make(root, *paths):

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import curate.commands
 import manifests.commands
 from curate.recipes.recipe import PAPER, load_recipe, shipped_recipes
-from manifests.manifest import read_manifest
+from manifests.table.manifest import read_manifest
 from tests.curate import published
 
 PAGE = Path(__file__).parents[3] / "docs" / "recipes.md"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.drafts.structure_names import meanings_of, structures_named
-from manifests.structures import vocabulary
+from manifests.classes.structures import vocabulary
 
 BOTH = ("left_kidney", "right_kidney")
 

@@ -1,6 +1,6 @@
 """Rows of cases, for tests of what becomes of rows."""
 
-from manifests.case import Case
+from manifests.table.case import Case
 
 
 def row(case_id, **columns):

@@ -9,8 +9,8 @@ from curate.duplicates import blobs, keypoints
 from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.keypoints import BORDER, FRAMES, find_keypoints
 from curate.duplicates.matching import find_matches
-from manifests.grid import Grid
-from manifests.volume import Volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 
 def draw(seed, size=(48, 52, 56)):

@@ -9,8 +9,8 @@ from scipy import ndimage
 from curate.kidneys.fused import cut_at
 from curate.kidneys.midline import LEFT, RIGHT
 from curate.kidneys.runs import components_of, runs_of
-from manifests.grid import Grid
-from manifests.volume import Volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 MASKS = st.builds(
     lambda seed, size, filled: np.random.default_rng(seed).random(size) < filled,

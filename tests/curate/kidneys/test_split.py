@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.kidneys.split import LEFT, RIGHT, UNDECIDED, KidneySplit, split_kidneys
-from manifests.errors import OverrideError
-from manifests.grid import Grid
-from manifests.volume import Volume
+from manifests.ground.errors import OverrideError
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 from tests.oriented import oriented
 
 CODES = [

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.labels.joined import Annotation, finest_of_both, join
-from manifests.label_space import load_label_space
-from manifests.merged import is_coarser, is_merged, merged_classes
+from manifests.classes.label_space import load_label_space
+from manifests.classes.merged import is_coarser, is_merged, merged_classes
 
 ABDOMEN5 = load_label_space("abdomen5")
 LIVER = [{"liver", "liver_tumour"}]

@@ -16,9 +16,9 @@ from curate.datasets.locate import locate
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.errors import RecipeError
-from manifests.label_space import load_label_space
-from manifests.merged import is_merged, merged_classes
+from manifests.classes.label_space import load_label_space
+from manifests.classes.merged import is_merged, merged_classes
+from manifests.ground.errors import RecipeError
 from tests.curate.defects import AFFINE, SHAPE, ct, write_nifti
 
 RECIPE = """

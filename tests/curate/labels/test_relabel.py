@@ -5,10 +5,10 @@ import pytest
 
 from curate.labels.relabel import BlockMap, look_up, sided
 from curate.recipes.recipe import load_recipe
-from manifests.grid import Grid
-from manifests.label_space import load_label_space
-from manifests.merged import merged_classes
-from manifests.volume import Volume
+from manifests.classes.label_space import load_label_space
+from manifests.classes.merged import merged_classes
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 ABDOMEN5 = load_label_space("abdomen5")
 

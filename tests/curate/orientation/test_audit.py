@@ -20,11 +20,11 @@ from curate.phantom.archives import write_phantom_archives
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
 from curate.preparation.prepare import Request, prepare
 from curate.recipes.recipe import PAPER, load_recipe
-from manifests.grid import Grid
-from manifests.label_space import load_label_space
-from manifests.query import filter_cases
-from manifests.structures import Structure
-from manifests.volume import Volume
+from manifests.classes.label_space import load_label_space
+from manifests.classes.structures import Structure
+from manifests.table.query import filter_cases
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 from tests.oriented import oriented
 
 TURNS = [axes for count in range(4) for axes in combinations(range(3), count)]

@@ -19,7 +19,7 @@ from curate.phantom.archives import DEFAULT_CASES, _nifti, write_phantom_archive
 from curate.phantom.layouts import CAPACITIES, plan_archive
 from curate.phantom.patient import STRUCTURES, draw_patient, render
 from curate.recipes.recipe import load_recipe, shipped_recipes
-from manifests.errors import SourceError
+from manifests.ground.errors import SourceError
 
 COARSE = {"in_plane_mm": 8.0, "slice_mm": 8.0}
 COUNTS = {"btcv": 1, "msd_liver": 4, "msd_pancreas": 1, "msd_spleen": 2, "kits19": 2}

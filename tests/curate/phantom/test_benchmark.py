@@ -23,11 +23,11 @@ from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.preparation.rejected import Rejected
 from curate.recipes.recipe import load_recipe
-from manifests.errors import ManifestError, SourceError
-from manifests.findings import Finding
-from manifests.label_space import load_label_space
-from manifests.manifest import FILE_NAME
-from manifests.splits import SplitRequest, assign_splits
+from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import ManifestError, SourceError
+from manifests.ground.findings import Finding
+from manifests.table.manifest import FILE_NAME
 
 COARSE = {"in_plane_mm": 10.0, "slice_mm": 10.0}
 SPACING_MM = (10.0, 10.0, 10.0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from curate.phantom.canvas import Frame, Wave, wave_sum
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
 from curate.phantom.shapes import Capsule, ellipsoid, rotation, tube
-from manifests.grid import Grid
-from manifests.structures import vocabulary
+from manifests.classes.structures import vocabulary
+from manifests.volumes.grid import Grid
 
 GRID = Grid((84, 68, 72), (5.0, 5.0, 4.0), (-207.5, -190.0, -140.0))
 HEALTHY, SICK = TumourChance(0.0, 0.0, 0.0), TumourChance(1.0, 1.0, 1.0)

@@ -16,8 +16,8 @@ from curate.cases.target import Target
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.errors import MarginaliaError
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import MarginaliaError
 
 curate.preparation.workers.START_METHOD = "fork"
 

@@ -15,11 +15,11 @@ from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import Request, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.dataset_facts import facts_of
-from manifests.errors import SourceError
-from manifests.label_space import load_label_space
-from manifests.manifest import read_manifest
-from manifests.validate import validate
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import SourceError
+from manifests.table.dataset_facts import facts_of
+from manifests.table.manifest import read_manifest
+from manifests.table.validate import validate
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")
 SPACING_MM = (10.0, 10.0, 10.0)

@@ -19,8 +19,8 @@ from curate.preparation.output_folder import WORKSHOPS
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.dask_cluster import connected
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.ground.dask_cluster import connected
 
 SPACING_MM = (6.0, 6.0, 6.0)
 COARSE = {"in_plane_mm": 6.0, "slice_mm": 6.0}

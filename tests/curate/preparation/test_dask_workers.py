@@ -13,7 +13,7 @@ import dask
 
 from curate.preparation.dask_workers import UnfitWorkerError, run_on_dask, run_on_worker
 from curate.preparation.workers import WorkerDiedError
-from manifests.dask_cluster import ClusterError, check_cluster, connected
+from manifests.ground.dask_cluster import ClusterError, check_cluster, connected
 
 DEATHS = {"distributed.scheduler.allowed-failures": 0}
 
@@ -87,6 +87,6 @@ def test_unfit_cluster_ends_the_run_before_a_case_is_blamed(run, tmp_path, monke
 
 
 def test_no_cluster_at_the_address(monkeypatch):
-    monkeypatch.setattr("manifests.dask_cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("manifests.ground.dask_cluster.CONNECT_SECONDS", 1)
     with pytest.raises(ClusterError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
         check_cluster("tcp://127.0.0.1:9")

@@ -12,9 +12,9 @@ from curate.cases.target import Target
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.label_space import load_label_space
-from manifests.manifest import read_manifest
-from manifests.validate import validate
+from manifests.classes.label_space import load_label_space
+from manifests.table.manifest import read_manifest
+from manifests.table.validate import validate
 from tests.curate.defects import AFFINE, SPACING_MM, body, ct, label, write_case
 
 RECIPE = """

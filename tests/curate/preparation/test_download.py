@@ -9,9 +9,9 @@ import manifests.commands
 from curate.commands import app
 from curate.phantom.archives import write_phantom_archives
 from curate.recipes.recipe import load_recipe
-from manifests.dataset_facts import facts_of
-from manifests.errors import MarginaliaError, SourceError
-from manifests.manifest import read_manifest
+from manifests.ground.errors import MarginaliaError, SourceError
+from manifests.table.dataset_facts import facts_of
+from manifests.table.manifest import read_manifest
 from tests.curate.loopback import answer
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")

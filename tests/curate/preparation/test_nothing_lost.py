@@ -17,8 +17,8 @@ import pytest
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.output_folder import LOCK, InUseError, alone
-from manifests.manifest import read_manifest
-from manifests.validate import validate
+from manifests.table.manifest import read_manifest
+from manifests.table.validate import validate
 from tests.curate.preparation.host import INCOMPLETE, REFUSED, SET_ASIDE
 
 ROOT = Path(__file__).parents[3]

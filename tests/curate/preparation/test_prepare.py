@@ -15,10 +15,10 @@ from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import Request, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import PAPER, load_recipe, shipped_recipes
-from manifests.label_space import load_label_space
-from manifests.manifest import read_manifest
-from manifests.splits import SplitRequest, assign_splits
-from manifests.validate import validate
+from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.classes.label_space import load_label_space
+from manifests.table.manifest import read_manifest
+from manifests.table.validate import validate
 
 SPACING_MM = (6.0, 6.0, 6.0)
 ALL = PAPER
@@ -153,7 +153,7 @@ def test_datasets_can_be_added_one_by_one(raw, tmp_path):
 
 
 def test_the_split_that_a_user_chose_is_kept(raw, tmp_path):
-    from manifests.manifest import write_manifest
+    from manifests.table.manifest import write_manifest
 
     first = prepare(request_for(raw, tmp_path, names=("msd_liver",)), workers=1)
     chosen = assign_splits(first.manifest, SplitRequest(test=2, validation=0, seed=5))

@@ -8,7 +8,7 @@ from curate.cases.target import Target
 from curate.preparation.plan import Request
 from curate.preparation.prepare import prepare
 from curate.recipes.recipe import load_recipe
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
 from tests.curate import published
 from tests.curate.published import BOXES, SPACING_MM, inside
 

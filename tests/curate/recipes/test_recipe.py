@@ -7,11 +7,11 @@ import pytest
 
 from curate.labels.relabel import BlockMap
 from curate.recipes.recipe import FOLDER, load_recipe, shipped_recipes
-from manifests.errors import RecipeError
-from manifests.grid import Grid
-from manifests.label_space import load_label_space, shipped_label_spaces
-from manifests.merged import annotated_classes, is_merged, merged_classes
-from manifests.volume import Volume
+from manifests.classes.label_space import load_label_space, shipped_label_spaces
+from manifests.classes.merged import annotated_classes, is_merged, merged_classes
+from manifests.ground.errors import RecipeError
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
 MINIMAL = """
 name = "mine"

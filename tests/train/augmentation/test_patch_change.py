@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
 from train.augmentation.intensity import IntensityChange
 from train.augmentation.patch_change import (
     PatchChange,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from manifests.errors import CheckpointError
+from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import FORMAT, checkpoint_path, load_checkpoint, save_checkpoint
 from train.checkpoints.header import Header
 from train.checkpoints.restoration import load_model, restore_network, restore_optimiser

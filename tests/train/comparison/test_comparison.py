@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from tests.train.made_scores import score, scores
 from train.comparison.comparison import compare
 from train.scoring.scores import Scores

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from manifests.manifest import Manifest, read_manifest, write_manifest
+from manifests.table.manifest import Manifest, read_manifest, write_manifest
 from tests.train.conftest import FULL, LIVER_ONLY, write_case
-from train.experiments.catalogue import Catalogue
-from train.experiments.planned_run import Request
+from train.experiments.plans.catalogue import Catalogue
+from train.experiments.plans.planned_run import Request
 
 SPLEEN_ONLY = (0, 0, 2)
 CASES = [

@@ -9,12 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifests import dask_cluster
-from manifests.edits import drop_structures
+from manifests.changes.edits import drop_structures
+from manifests.ground import dask_cluster
 from tests.train.experiments.conftest import QUICK
 from train.experiments import runner
 from train.experiments.commands import app
-from train.experiments.planned_run import plan_runs
+from train.experiments.plans.planned_run import plan_runs
 from train.experiments.reproduce import on_cluster
 from train.experiments.runner import kept_scores, run_all, run_once, run_spread
 

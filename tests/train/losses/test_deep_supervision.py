@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.losses import MarginalExclusionLoss
 from train.losses.deep_supervision import DeepSupervision, pool_target
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.losses.dice import DiceLoss
 from torch.nn import functional
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.losses import (
     MarginalExclusionLoss,
     exclusion_cross_entropy,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest, read_manifest
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest, read_manifest
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.checkpoints.restoration import load_model
 from train.methods.table import METHODS, new_network

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.networks.network import (
     NetworkSettings,
     build_network,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest
 from train.patches import foreground_index
 from train.patches.foreground_index import find_candidates, foreground_of, index_volume
 from train.patches.volumes import open_volume, read_target

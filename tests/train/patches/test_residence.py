@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest
 from train.patches import residence
 from train.patches.residence import choose_kind, open_residence
 from train.patches.volumes import open_volume

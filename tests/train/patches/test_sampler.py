@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.patches.sampler import Candidate, plan_epoch
 from train.settings import resolve
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest
 from train.patches.volumes import open_volume, read_target
 
 OPEN_FILES = Path("/proc/self/fd")

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
-from manifests.label_space import LabelClass, LabelSpace
+from manifests.classes.label_space import LabelClass, LabelSpace
 from train.pictures.overlays import _wrong, overlay_figure, write_overlay
 from train.pictures.views import choose_views
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.networks.network import NetworkSettings, plan_levels
 from train.planning.patch import fit_patch, with_fitted_patch
 from train.settings import PRESETS, resolve

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest
-from manifests.merged import is_full
+from manifests.classes.merged import is_full
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest
 from train.planning.plan import annotated_counts, normalisation_of, plan_training
 from train.settings import resolve
 

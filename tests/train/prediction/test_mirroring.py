@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from manifests.errors import TrainingError
-from manifests.label_space import LabelClass, LabelSpace, load_label_space
+from manifests.classes.label_space import LabelClass, LabelSpace, load_label_space
+from manifests.ground.errors import TrainingError
 from train.model import Model, Normalisation
 from train.prediction.mirroring import mirror_axes, mirrored_mean
 from train.prediction.sliding_window import predict_classes, probabilities

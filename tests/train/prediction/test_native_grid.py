@@ -5,9 +5,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from manifests.grid import Grid, harmonised_grid
-from manifests.resampling import resample_linear
-from manifests.volume import Volume
+from manifests.volumes.grid import Grid, harmonised_grid
+from manifests.volumes.resampling.resampling import resample_linear
+from manifests.volumes.volume import Volume
 from train.prediction import native_grid
 from train.prediction.native_grid import most_probable
 from train.scoring.metrics import dice

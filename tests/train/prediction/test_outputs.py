@@ -8,10 +8,10 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
-from manifests.content_hash import sha256_of
-from manifests.errors import TrainingError
-from manifests.label_space import LabelClass, LabelSpace, load_label_space
-from manifests.volume import read_volume
+from manifests.classes.label_space import LabelClass, LabelSpace, load_label_space
+from manifests.ground.content_hash import sha256_of
+from manifests.ground.errors import TrainingError
+from manifests.volumes.volume import read_volume
 from train.model import Model, Normalisation
 from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import itksnap_labels, rgb, slicer_table

@@ -9,10 +9,10 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
-from manifests.errors import GeometryError, TrainingError
-from manifests.findings import SetAsideError
-from manifests.grid import Grid
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import GeometryError, TrainingError
+from manifests.ground.findings import SetAsideError
+from manifests.volumes.grid import Grid
 from train.model import Model, Normalisation
 from train.prediction import predict
 from train.prediction.predict import plan_outputs, predict_files, predict_image

@@ -6,7 +6,7 @@ import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
 from train.model import Model, Normalisation
 from train.prediction import sliding_window
 from train.prediction.sliding_window import predict_classes, probabilities

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.grid import Grid
-from manifests.label_space import LabelClass, LabelSpace
-from manifests.manifest import Manifest
+from manifests.classes.label_space import LabelClass, LabelSpace
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
+from manifests.volumes.grid import Grid
 from train.model import Model, Normalisation
 from train.scoring.evaluate import evaluate, evaluate_cases
 from train.scoring.metrics import METRICS, diagonal_mm

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.findings import SetAsideError
-from manifests.grid import Grid
+from manifests.ground.errors import TrainingError
+from manifests.ground.findings import SetAsideError
+from manifests.table.case import Case
+from manifests.volumes.grid import Grid
 from train.scoring.label_maps import find_label_maps, read_label_map, write_label_map
 from train.scoring.label_values import LabelValues
 

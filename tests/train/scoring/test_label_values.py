@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from manifests.errors import TrainingError
-from manifests.label_space import load_label_space
+from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import TrainingError
 from train.scoring.label_values import LabelValues, own_values, read_label_values
 
 SPACE = load_label_space("abdomen5")

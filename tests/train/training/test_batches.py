@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.patches.foreground_index import find_candidates
 from train.patches.residence import open_residence
 from train.patches.sampler import PatchPlan, plan_epoch

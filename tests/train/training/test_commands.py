@@ -4,7 +4,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.commands import app
 
 QUICK = (

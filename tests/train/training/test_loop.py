@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from manifests.errors import TrainingError
-from manifests.manifest import Manifest, read_manifest
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import Manifest, read_manifest
 from train.augmentation.settings import AUGMENTATIONS
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.losses.options import TERMS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from manifests.errors import TrainingError
+from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.settings import resolve
 from train.training.loop import train
@@ -57,7 +57,7 @@ def weights(run):
 @pytest.fixture(scope="module")
 def alone(manifest_path, tmp_path_factory):
     """A run of one process."""
-    from manifests.manifest import read_manifest
+    from manifests.table.manifest import read_manifest
 
     run = tmp_path_factory.mktemp("alone")
     train(read_manifest(manifest_path), run, resolve("tiny", QUICK))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from manifests.case import Case
+from manifests.table.case import Case
 from train.methods.method import Method, Network, Objective
 from train.methods.rivals.foreground import (
     TERMS,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.merged import annotated_classes
+from manifests.classes.merged import annotated_classes
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
 from train.losses.class_reduction import ClassReduction
 from train.losses.label_set import told_apart
 from train.methods.method import Network, Objective

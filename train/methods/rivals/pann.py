@@ -20,9 +20,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from manifests.case import Case
-from manifests.errors import TrainingError
-from manifests.merged import is_full
+from manifests.classes.merged import is_full
+from manifests.ground.errors import TrainingError
+from manifests.table.case import Case
 from train.device import Precision, arithmetic
 from train.losses import marginal_cross_entropy
 from train.losses.label_set import inside

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from manifests.errors import TrainingError
-from manifests.manifest import read_manifest
+from manifests.ground.errors import TrainingError
+from manifests.table.manifest import read_manifest
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.methods.rivals.pann import (
     PRIOR_WEIGHT,

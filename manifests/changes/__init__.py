@@ -1,0 +1,1 @@
+"""Changes of a manifest: splits, edits and diffs."""

@@ -1,0 +1,187 @@
+"""Diff: what became of the cases from one manifest to another."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from manifests.ground.errors import ManifestError
+from manifests.ground.plain_json import plain_json
+from manifests.table.case import SCHEMA
+from manifests.table.manifest import Manifest, manifest_file, read_head
+from manifests.table.query import CONFIG
+from manifests.table.sql import UNLOCKED, rows_of
+
+OLD, NEW = "old_cases", "new_cases"
+PATHS = ("image", "label")
+LONG = ("fingerprint",)  # nine tenths of a manifest; compared by its hash
+ABSENT = "(not there)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One cell that changed.
+
+    Attributes:
+        case_id: The case.
+        column: The column.
+        old: What stood there, in plain Python values.
+        new: What stands there now.
+    """
+
+    case_id: str
+    column: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One entry of the label space or the settings that changed.
+
+    Attributes:
+        key: Where it stands, as in `split.seed` or `classes.0.name`.
+        old: What stood there.
+        new: What stands there now.
+    """
+
+    key: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class ManifestDiff:
+    """What became of the cases from one manifest to another.
+
+    Attributes:
+        added: Ids of the cases that only the new one has.
+        removed: Ids of the cases that only the old one has.
+        changed: Cells of the other cases, by case id; for each column all, or as many as were
+            asked for.
+        label_space: Differences of the label spaces.
+        settings: Differences of the settings.
+        changed_cases: How many of the other cases have a changed cell in a column, by column.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[Change, ...]
+    label_space: tuple[Difference, ...]
+    settings: tuple[Difference, ...]
+    changed_cases: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __bool__(self) -> bool:
+        """Whether there is any difference."""
+        return any(asdict(self).values())
+
+    def to_json(self) -> str:
+        """The same for machines."""
+        return plain_json(self)
+
+
+def diff(old: Manifest, new: Manifest, *, examples: int | None = None) -> ManifestDiff:
+    """Compare two manifests by case id; a file that stayed where it was did not change.
+
+    Args:
+        old: The one.
+        new: The other.
+        examples: How many changed cells of each column are told, the first by case id; None is
+            all of them.
+    """
+    with duckdb.connect(":memory:", config=CONFIG) as db:
+        db.register(OLD, old.table)
+        db.register(NEW, new.table)
+        return _diff(db, old, new, examples)
+
+
+def diff_files(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
+    """Compare two manifests on disk, column by column, as `diff` does.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    paths = {OLD: manifest_file(old), NEW: manifest_file(new)}
+    heads = {name: read_head(path) for name, path in paths.items()}
+    with duckdb.connect(":memory:", config=UNLOCKED) as db:
+        try:
+            for name, path in paths.items():
+                rows_of(db, path).create_view(name)
+            return _diff(db, heads[OLD], heads[NEW], examples)
+        except duckdb.Error as error:
+            msg = f"{old} and {new} cannot be compared: {error}"
+            raise ManifestError(msg) from error
+
+
+def _diff(
+    db: duckdb.DuckDBPyConnection, old: Manifest, new: Manifest, examples: int | None
+) -> ManifestDiff:
+    """The difference of the tables `OLD` and `NEW`, whose rows `old` and `new` tell of."""
+    sides = [f"'{_quoted(m.folder)}/'" for m in (old, new)]
+    db.execute("create temp table changes (place int, column_name text, case_id text)")
+    for place, column in enumerate(SCHEMA.names):
+        before, after = (_compared(column, side) for side in sides)
+        db.execute(
+            f"insert into changes select {place}, '{column}', case_id "
+            f"from (select case_id, {before} as value from {OLD}) o "
+            f"join (select case_id, {after} as value from {NEW}) n using (case_id) "
+            "where o.value is distinct from n.value"
+        )
+    counted = db.execute(
+        "select column_name, count(distinct case_id) from changes "
+        "group by place, column_name order by place"
+    ).fetchall()
+    changes = [c for column, _ in counted for c in _changes(db, column, examples)]
+    return ManifestDiff(
+        added=_only_in(db, NEW, OLD),
+        removed=_only_in(db, OLD, NEW),
+        changed=tuple(sorted(changes, key=lambda c: c.case_id)),
+        label_space=tuple(_differences(old.label_space.model_dump(), new.label_space.model_dump())),
+        settings=tuple(_differences(dict(old.settings), dict(new.settings))),
+        changed_cases=dict(counted),
+    )
+
+
+def _compared(column: str, folder: str) -> str:
+    """SQL for what stands for a cell where two are compared."""
+    if column in PATHS:
+        return f"{folder} || {column}"
+    return f"md5({column})" if column in LONG else column
+
+
+def _quoted(folder: Path) -> str:
+    return str(folder.resolve()).replace("'", "''")
+
+
+def _changes(db: duckdb.DuckDBPyConnection, column: str, most: int | None) -> Iterator[Change]:
+    limit = "" if most is None else f"limit {most}"
+    found = db.execute(
+        f"select case_id, o.{column}, n.{column} from "
+        "(select distinct case_id from changes "
+        f"where column_name = '{column}' order by case_id {limit}) "
+        f"join {OLD} o using (case_id) join {NEW} n using (case_id) "
+        f"where o.{column} is distinct from n.{column}"
+    )
+    yield from (
+        Change(case_id, column, before, after) for case_id, before, after in found.fetchall()
+    )
+
+
+def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[str, ...]:
+    found = db.execute(f"select case_id from {one} anti join {other} using (case_id) order by all")
+    return tuple(case_id for (case_id,) in found.fetchall())
+
+
+def _differences(old: Any, new: Any, key: str = "") -> Iterator[Difference]:  # noqa: ANN401
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            inner = f"{key}.{name}" if key else str(name)
+            yield from _differences(old.get(name, ABSENT), new.get(name, ABSENT), inner)
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple):
+        yield from _differences(dict(enumerate(old)), dict(enumerate(new)), key)
+    elif old != new:
+        yield Difference(key, old, new)

@@ -1,0 +1,1 @@
+"""Structures, label spaces and merged classes."""

@@ -1,0 +1,127 @@
+"""Label spaces: the ordered classes that a network tells apart."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from manifests.classes.structures import Structure, unknown_structures
+from manifests.ground.errors import LabelSpaceError
+from manifests.ground.toml_file import read_toml
+
+FOLDER = Path(__file__).with_name("label_spaces")
+BACKGROUND = "background"
+MAX_CLASSES = 256  # label volumes are uint8
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class LabelClass(BaseModel):
+    """One foreground class.
+
+    Attributes:
+        name: Name of the class, unique in its label space.
+        structures: The structures whose union the class is.
+        snomed: SNOMED CT concept of the class, if there is one.
+        snomed_region: SNOMED CT concept of the organ of a neoplasm.
+        laterality: The side of the patient, for one of a pair.
+        colour: Display colour as `#rrggbb`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    structures: Annotated[tuple[Name, ...], Field(min_length=1)]
+    snomed: str = ""
+    snomed_region: str = ""
+    laterality: Literal["left", "right"] | None = None
+    colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class LabelSpace(BaseModel):
+    """An ordered list of N classes; class 0 is the background and is not written down.
+
+    Attributes:
+        name: Name of the label space.
+        description: One line for people.
+        reference: Where it comes from.
+        left_right_pairs: Pairs of class names that a mirror image swaps, left first.
+        structures: Structures that this file declares beside the vocabulary.
+        classes: The foreground classes; `classes[0]` has class id 1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    description: str = ""
+    reference: str = ""
+    left_right_pairs: tuple[tuple[Name, Name], ...] = ()
+    structures: dict[Name, Structure] = Field(default_factory=dict)
+    classes: Annotated[tuple[LabelClass, ...], Field(min_length=1, max_length=MAX_CLASSES - 1)]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all N classes by class id, the background first."""
+        return (BACKGROUND, *(c.name for c in self.classes))
+
+    @cached_property
+    def class_of(self) -> dict[str, int]:
+        """Class id of every structure that a class covers; any other structure is background."""
+        return {s: i for i, c in enumerate(self.classes, start=1) for s in c.structures}
+
+    def __len__(self) -> int:
+        """N, the number of classes with the background."""
+        return len(self.classes) + 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := _problems(self):
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _problems(space: LabelSpace) -> list[str]:
+    names = [c.name for c in space.classes]
+    used = [s for c in space.classes for s in c.structures]
+    paired = [name for pair in space.left_right_pairs for name in pair]
+    return [
+        *(f"class {n!r} is listed twice" for n in _repeated(names)),
+        *([f"{BACKGROUND!r} is class 0 and is not listed"] if BACKGROUND in names else []),
+        *(f"structure {s!r} is in two classes" for s in _repeated(used)),
+        *unknown_structures(used, space.structures),
+        *(f"left_right_pairs names {n!r}, which is no class" for n in paired if n not in names),
+        *(f"class {n!r} is in two left_right_pairs" for n in _repeated(paired)),
+    ]
+
+
+def _repeated(items: list[str]) -> list[str]:
+    return sorted({item for item in items if items.count(item) > 1})
+
+
+def shipped_label_spaces() -> tuple[str, ...]:
+    """Names of the label spaces that come with marginalia."""
+    return tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))
+
+
+def load_label_space(name_or_path: str | Path) -> LabelSpace:
+    """Load a label space by its name, or from a TOML file of the user's own.
+
+    Raises:
+        LabelSpaceError: There is no such label space, or the file is not well formed.
+    """
+    path = _find(name_or_path)
+    return read_toml(path, LabelSpace, what="label space", error=LabelSpaceError)
+
+
+def _find(name_or_path: str | Path) -> Path:
+    shipped = FOLDER / f"{name_or_path}.toml"
+    if str(name_or_path) in shipped_label_spaces():
+        return shipped
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    msg = (
+        f"no label space {str(name_or_path)!r}: expected one of "
+        f"{', '.join(shipped_label_spaces())}, or the path of a TOML file"
+    )
+    raise LabelSpaceError(msg)

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, finding codes, whole files, hashes, TOML and Dask."""

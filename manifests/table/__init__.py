@@ -1,0 +1,1 @@
+"""The manifest: its rows, schema, SQL, summary and validation."""

@@ -1,0 +1,117 @@
+"""One row of the manifest, and the Arrow schema that follows from it."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Self, cast, get_args
+
+import pyarrow as pa
+
+from manifests.ground.findings import Finding
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[str, ...] = get_args(Split)
+
+_text = pa.string()
+_texts = pa.list_(pa.string())
+_counts = pa.list_(pa.int64())
+_numbers = pa.list_(pa.float64())
+_findings = pa.list_(pa.struct([("code", pa.string()), ("reason", pa.string())]))
+
+
+def _column(arrow: pa.DataType, doc: str, *, nullable: bool = False) -> Any:  # noqa: ANN401
+    metadata = {"arrow": arrow, "doc": doc, "nullable": nullable}
+    return field(metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One harmonised case: one CT volume, one label volume, and who labelled what.
+
+    "before" is the file as it was published, "after" the harmonised case. Vectors in space are
+    in x, y, z order; origins are in LPS millimetres.
+    """
+
+    case_id: str = _column(_text, "unique in the manifest: dataset/name")
+    dataset: str = _column(_text, "the recipe's dataset")
+    subject_id: str = _column(
+        _text, "the patient, one for all related cases; splits never part one"
+    )
+    split: Split | None = _column(_text, "train, validation, test, or unassigned", nullable=True)
+    image: str = _column(_text, "path of the int16 volume in HU, relative to the manifest")
+    label: str = _column(_text, "path of the uint8 volume of representatives, likewise")
+
+    blocks: tuple[tuple[str, ...], ...] = _column(
+        pa.list_(_texts), "the structures that one label value covers, value by value"
+    )
+    merged: tuple[int, ...] = _column(
+        _counts, "representative of each class: the join of blocks and label space"
+    )
+    annotated: tuple[str, ...] = _column(_texts, "classes told apart from every other class")
+    voxels: tuple[int, ...] = _column(_counts, "voxels of each class id in the label, after")
+    volume_ml: tuple[float, ...] = _column(_numbers, "the same in millilitres")
+
+    source_image_sha256: str = _column(_text, "hash of the image file that was read")
+    source_label_sha256: str = _column(_text, "hash of the label file that was read")
+    image_sha256: str = _column(_text, "hash of the image file that was written")
+    label_sha256: str = _column(_text, "hash of the label file that was written")
+    voxels_sha256: str = _column(_text, "hash of the image's voxels, after")
+    fingerprint: str = _column(
+        _text, "keypoints of the image, before: base64, for curate.duplicates; at most 3.9 kB"
+    )
+    related: tuple[str, ...] = _column(
+        _texts, "ids of cases of the same image or patient; splits never part them"
+    )
+
+    source_size: tuple[int, ...] = _column(_counts, "voxels along the file's axes, before")
+    source_spacing_mm: tuple[float, ...] = _column(_numbers, "along the file's axes, before")
+    source_origin_mm: tuple[float, ...] = _column(_numbers, "LPS, before")
+    source_orientation: str = _column(_text, "where the file's axes point, as in RAS, before")
+    size: tuple[int, ...] = _column(_counts, "voxels, after")
+    spacing_mm: tuple[float, ...] = _column(_numbers, "after")
+    origin_mm: tuple[float, ...] = _column(_numbers, "LPS, after")
+
+    hu_min: float = _column(pa.float64(), "least intensity, after")
+    hu_max: float = _column(pa.float64(), "greatest intensity, after")
+    hu_mean: float = _column(pa.float64(), "mean intensity, after")
+    hu_std: float = _column(pa.float64(), "standard deviation of the intensity, after")
+    foreground_hu_mean: float = _column(pa.float64(), "mean over labelled voxels; NaN if none")
+    foreground_hu_std: float = _column(pa.float64(), "standard deviation over labelled voxels")
+    foreground_hu_low: float = _column(pa.float64(), "0.5th percentile over labelled voxels")
+    foreground_hu_high: float = _column(pa.float64(), "99.5th percentile over labelled voxels")
+
+    findings: tuple[Finding, ...] = _column(_findings, "what was noticed: code and reason")
+    recipe: str = _column(_text, "name of the recipe")
+    recipe_version: str = _column(_text, "version of the recipe")
+    licence: str = _column(_text, "SPDX name, or words, of the dataset's licence")
+
+    def to_row(self) -> dict[str, Any]:
+        """The row as plain Python values."""
+        row: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        row["findings"] = [{"code": f.code, "reason": f.reason} for f in self.findings]
+        return row
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Self:
+        """The case of a row; columns that are not the schema's are left out."""
+        values: dict[str, Any] = {f.name: _as_tuple(row[f.name]) for f in fields(cls)}
+        values["findings"] = tuple(Finding(f["code"], f["reason"]) for f in row["findings"])
+        return cls(**values)
+
+
+def _as_tuple(value: Any) -> Any:  # noqa: ANN401
+    if not isinstance(value, list):
+        return value
+    items = cast("list[Any]", value)
+    return tuple(_as_tuple(item) for item in items)
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field(
+            f.name,
+            f.metadata["arrow"],
+            nullable=f.metadata["nullable"],
+            metadata={"doc": f.metadata["doc"]},
+        )
+        for f in fields(Case)
+    ]
+)

@@ -1,0 +1,283 @@
+"""The manifest: a Parquet file that says who labelled what."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests.classes.label_space import LabelSpace
+from manifests.ground.atomic import whole_file
+from manifests.ground.errors import ManifestError
+from manifests.table.case import SCHEMA, Case
+
+SCHEMA_VERSION = 2
+SUFFIX = ".parquet"
+FILE_NAME = "manifest.parquet"
+ROWS_IN_GROUP = 20_000  # as much as is read to show one case
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One row per case, with what holds for all of them.
+
+    Attributes:
+        table: The rows, in `SCHEMA`.
+        label_space: The classes that the label volumes hold.
+        folder: The folder that the rows' paths are relative to.
+        settings: The resolved settings of what made it, by step (`prepare`, `split`, `edit`).
+        software_version: The marginalia that wrote it.
+    """
+
+    table: pa.Table
+    label_space: LabelSpace
+    folder: Path
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    software_version: str = field(default_factory=lambda: version("marginalia"))
+
+    @classmethod
+    def of(
+        cls,
+        cases: Iterable[Case],
+        label_space: LabelSpace,
+        *,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A manifest of `cases`, ordered by case id."""
+        rows = [c.to_row() for c in sorted(cases, key=lambda c: c.case_id)]
+        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        return cls(table, label_space, folder, settings or {})
+
+    def __len__(self) -> int:
+        """The number of cases."""
+        return self.table.num_rows
+
+    def cases(self) -> Iterator[Case]:
+        """The rows as values, in order."""
+        return map(_as_case, self.table.to_pylist())
+
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets, sorted."""
+        names: list[Any] = self.table["dataset"].unique().to_pylist()
+        return tuple(sorted(names))
+
+    def case(self, case_id: str) -> Case:
+        """The case of that id.
+
+        Raises:
+            ManifestError: There is none.
+        """
+        row: int = self.table["case_id"].index(case_id).as_py()
+        if row < 0:
+            known = self.table["case_id"].to_pylist()
+            msg = f"no case {case_id!r} among {len(known)}; the first is {known[:1]}"
+            raise ManifestError(msg)
+        return _as_case(self.table.slice(row, 1).to_pylist()[0])
+
+    def path(self, relative: str) -> Path:
+        """Where a row's `image` or `label` lies.
+
+        Raises:
+            ManifestError: The path leaves the manifest's folder, by `..`, as an absolute path or
+                through a link.
+        """
+        pure = PurePosixPath(relative)
+        path = self.folder / pure
+        if pure.is_absolute() or ".." in pure.parts or "\\" in relative or not self._holds(path):
+            msg = f"the path {relative!r} leaves the manifest's folder {self.folder}: refused"
+            raise ManifestError(msg)
+        return path
+
+    def _holds(self, path: Path) -> bool:
+        try:
+            return self.folder.resolve() in path.resolve().parents
+        except (OSError, RuntimeError, ValueError):  # a loop of links, or a zero byte
+            return False
+
+    def with_table(self, table: pa.Table, **settings: Any) -> Self:  # noqa: ANN401
+        """The same manifest with other rows, and with the settings of the step that made them."""
+        return replace(self, table=table, settings={**self.settings, **settings})
+
+
+def manifest_file(path: Path) -> Path:
+    """The manifest that a user means by its own path, or by that of the folder that holds it."""
+    return path / FILE_NAME if path.is_dir() else path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        path: The file, or the folder that holds `manifest.parquet`.
+
+    Raises:
+        ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
+    """
+    path = manifest_file(path)
+    with opened(path) as file:
+        return _as_manifest(file.read(), path)
+
+
+def read_head(path: Path) -> Manifest:
+    """Read a manifest without its rows: only the end of the file.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    path = manifest_file(path)
+    with opened(path) as file:
+        # not `empty_table`, which imports pandas
+        return _as_manifest(pa.Table.from_batches([], file.schema_arrow), path)
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether the rows of a file are in `SCHEMA` as they lie there."""
+    with opened(manifest_file(path)) as file:
+        stored = file.schema_arrow
+    return all(
+        name in stored.names and stored.field(name).equals(SCHEMA.field(name))
+        for name in SCHEMA.names
+    )
+
+
+@contextmanager
+def opened(path: Path) -> Generator[pq.ParquetFile]:
+    """A manifest's file, open.
+
+    Raises:
+        ManifestError: It is not there, or not Parquet; what is read of it inside is damaged.
+    """
+    if not path.is_file():
+        msg = f"no manifest at {path}; `marginalia prepare` writes one"
+        raise ManifestError(msg)
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        msg = f"{path} is no manifest that can be read: {error}"
+        raise ManifestError(msg) from error
+
+
+def _as_manifest(table: pa.Table, path: Path) -> Manifest:
+    metadata = _metadata(table, path)
+    return Manifest(
+        as_schema(table, path),
+        metadata["label_space"],
+        path.parent,
+        metadata["settings"],
+        metadata["software_version"],
+    )
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest as a whole file; its rows' paths are made relative to `path`.
+
+    Raises:
+        ManifestError: `path` lies beside or below the folder that holds the cases, or is not
+            called `*.parquet`.
+    """
+    write_tables(manifest, [manifest.table], path)
+
+
+def write_tables(head: Manifest, tables: Iterable[pa.Table], path: Path) -> None:
+    """Write a manifest whose rows come table by table, as `write_manifest` does.
+
+    Args:
+        head: What holds for all rows, which are not its own.
+        tables: The rows, in the schema of `head`.
+        path: The new file.
+
+    Raises:
+        ManifestError: As of `write_manifest`.
+    """
+    if path.suffix != SUFFIX:
+        msg = f"a manifest is called *{SUFFIX}; got {path}"
+        raise ManifestError(msg)
+    prefix = _prefix(head.folder, path.parent)
+    metadata = {
+        "marginalia.schema_version": str(SCHEMA_VERSION),
+        "marginalia.software_version": head.software_version,
+        "marginalia.label_space": head.label_space.model_dump_json(),
+        "marginalia.settings": json.dumps(head.settings, sort_keys=True),
+    }
+    schema = head.table.schema.with_metadata(metadata)
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(_below(prefix, table), row_group_size=ROWS_IN_GROUP)
+
+
+def _prefix(here: Path, there: Path) -> str:
+    """What paths relative to `here` begin with as seen from `there`."""
+    here, there = here.resolve(), there.resolve()
+    if not here.is_relative_to(there):
+        msg = (
+            f"a manifest in {there} cannot name cases in {here}: write it to that folder or to "
+            f"one above it"
+        )
+        raise ManifestError(msg)
+    return "" if here == there else f"{here.relative_to(there).as_posix()}/"
+
+
+def _below(prefix: str, table: pa.Table) -> pa.Table:
+    if not prefix:
+        return table
+    for name in ("image", "label"):
+        moved = pa.array([f"{prefix}{p}" for p in table[name].to_pylist()], pa.string())
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), moved)
+    return table
+
+
+def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
+    stored = table.schema.metadata or {}
+    raw = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in stored.items()}
+    found = raw.get("marginalia.schema_version")
+    if found != str(SCHEMA_VERSION):
+        msg = (
+            f"{path}: expected a manifest of schema version {SCHEMA_VERSION}, got "
+            f"{found or 'a Parquet file that is no manifest'}; prepare it again, or use the "
+            f"marginalia that wrote it ({raw.get('marginalia.software_version', 'unknown')})"
+        )
+        raise ManifestError(msg)
+    try:
+        return {
+            "label_space": LabelSpace.model_validate_json(raw["marginalia.label_space"]),
+            "settings": json.loads(raw["marginalia.settings"]),
+            "software_version": raw["marginalia.software_version"],
+        }
+    except (KeyError, ValueError) as error:
+        msg = f"{path}: the manifest's metadata is damaged: {error}"
+        raise ManifestError(msg) from error
+
+
+def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
+    """The columns of those names as `SCHEMA` has them.
+
+    Raises:
+        ManifestError: One is missing, or of another kind.
+    """
+    if missing := [n for n in names if n not in table.column_names]:
+        msg = f"{path}: columns are missing: {', '.join(missing)}"
+        raise ManifestError(msg)
+    selected, schema = table.select(names), pa.schema([SCHEMA.field(n) for n in names])
+    if selected.schema.equals(schema):
+        return pa.Table.from_arrays(selected.columns, schema=schema)
+    try:
+        return selected.cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        msg = f"{path}: columns are not of the manifest's schema: {error}"
+        raise ManifestError(msg) from error
+
+
+def _as_case(row: dict[str, Any]) -> Case:
+    try:
+        return Case.from_row(row)
+    except KeyError as error:
+        msg = f"case {row['case_id']}: {error.args[0]}; use the marginalia that wrote the manifest"
+        raise ManifestError(msg) from error

@@ -1,0 +1,256 @@
+"""Validation: what of a manifest does not hold, told row by row."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import annotated_classes, as_blocks, is_merged, merged_classes
+from manifests.ground.findings import MEANINGS
+from manifests.table.case import SCHEMA, SPLITS
+from manifests.table.manifest import Manifest
+from manifests.table.row_groups import pieces, read_columns
+from manifests.table.subjects import common_subjects, parted_cases
+from manifests.table.volume_files import file_faults, hash_faults
+
+Row = dict[str, Any]
+MM3_PER_ML = 1000.0
+ROUNDING = 1e-6  # relative; volumes are doubles
+VECTORS_IN_SPACE = (
+    *("source_size", "source_spacing_mm", "source_origin_mm"),
+    *("size", "spacing_mm", "origin_mm"),
+)
+VECTORS_OF_CLASSES = ("merged", "voxels", "volume_ml")
+COLUMNS_OF_ALL = ["case_id", "subject_id", "related", "split", "image", "label"]
+COLUMNS_OF_ONE = [name for name in SCHEMA.names if name != "fingerprint"]  # any text will do
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that does not hold.
+
+    Attributes:
+        case_id: The case.
+        column: The column of the manifest.
+        expected: What should be there.
+        got: What is there.
+    """
+
+    case_id: str
+    column: str
+    expected: str
+    got: str
+
+
+Fault = tuple[str, str, str]  # column, expected, got
+RowCheck = Callable[[Row, LabelSpace], Iterable[Fault]]
+TableCheck = Callable[[list[Row]], Iterable[Problem]]
+
+
+def validate(manifest: Manifest, *, files: bool = True, hashes: bool = False) -> list[Problem]:
+    """List what does not hold; an empty list is a sound manifest.
+
+    Args:
+        manifest: The manifest.
+        files: Whether to look at the headers and sizes of the volumes.
+        hashes: Whether to read the volumes whole and compare their hashes; implies `files`.
+    """
+    of_all = _table_problems(manifest)
+    return [*of_all, *_row_problems(manifest, files=files or hashes, hashes=hashes)]
+
+
+def validate_file(
+    path: Path, *, files: bool = True, hashes: bool = False
+) -> tuple[int, list[Problem]]:
+    """The number of cases of a manifest on disk, and what `validate` finds in it.
+
+    Raises:
+        ManifestError: As of `read_manifest`.
+    """
+    read = read_columns(path, COLUMNS_OF_ALL)
+    problems = _table_problems(read)
+    for piece in pieces(path):
+        problems += _row_problems(piece, files=files or hashes, hashes=hashes)
+    return len(read), problems
+
+
+def _table_problems(manifest: Manifest) -> list[Problem]:
+    rows: list[Row] = manifest.table.select(COLUMNS_OF_ALL).to_pylist()
+    return [problem for check in TABLE_CHECKS for problem in check(rows)]
+
+
+def _row_problems(manifest: Manifest, *, files: bool, hashes: bool) -> Iterator[Problem]:
+    rows: list[Row] = manifest.table.select(COLUMNS_OF_ONE).to_pylist()
+    for row in rows:
+        yield from (Problem(row["case_id"], *f) for f in _row_faults(row, manifest.label_space))
+        if files:
+            yield from (
+                Problem(row["case_id"], *f) for f in _volume_faults(manifest, row, hashes=hashes)
+            )
+
+
+def _row_faults(row: Row, space: LabelSpace) -> list[Fault]:
+    # the content is looked at only where the form holds
+    for checks in (FORM_CHECKS, CONTENT_CHECKS):
+        if faults := [fault for check in checks for fault in check(row, space)]:
+            return faults
+    return []
+
+
+def _volume_faults(manifest: Manifest, row: Row, *, hashes: bool) -> Iterator[Fault]:
+    yield from file_faults(manifest, row)
+    if hashes:
+        yield from hash_faults(manifest, row)
+
+
+# Checks of the table.
+
+
+def _unique_ids(rows: list[Row]) -> Iterator[Problem]:
+    for case_id, n in Counter(row["case_id"] for row in rows).items():
+        if n > 1:
+            yield Problem(case_id, "case_id", "one row", f"{n} rows")
+
+
+def _whole_subjects(rows: list[Row]) -> Iterator[Problem]:
+    subject_of = _common_subjects(rows)
+    by_id = {row["case_id"]: row for row in rows}
+    splits = {case_id: row["split"] for case_id, row in by_id.items() if row["split"] is not None}
+    for case_id, other in parted_cases(splits, subject_of):
+        same = by_id[case_id]["subject_id"] == by_id[other]["subject_id"]
+        tie = "of the same subject" if same else "of the same image or patient"
+        got = f"{splits[case_id]}, with {other} {tie} in {splits[other]}"
+        yield Problem(case_id, "split", "one split for each subject", got)
+
+
+def _one_subject(rows: list[Row]) -> Iterator[Problem]:
+    subject_of = _common_subjects(rows)
+    for row in rows:
+        expected = subject_of[row["case_id"]]
+        if row["subject_id"] != expected:
+            got = f"{row['subject_id']}, with the related cases {_words(row['related'])}"
+            yield Problem(row["case_id"], "subject_id", f"{expected}, as of related cases", got)
+
+
+def _common_subjects(rows: list[Row]) -> dict[str, str]:
+    return common_subjects(
+        (row["case_id"], row["subject_id"], [r for r in row["related"] if r]) for row in rows
+    )
+
+
+def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
+    users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        for column in ("image", "label"):
+            users[column, row[column]].append(row["case_id"])
+    for (column, path), cases in users.items():
+        for case_id in cases[1:]:
+            yield Problem(case_id, column, "a file of its own", f"{path}, the file of {cases[0]}")
+
+
+# Checks of a row's form.
+
+
+def _no_nulls(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    for column, value in row.items():
+        if isinstance(value, list) and _holds_null(value):
+            yield column, "no empty cells", f"{value}"
+
+
+def _lengths(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    wanted = {**dict.fromkeys(VECTORS_IN_SPACE, 3), **dict.fromkeys(VECTORS_OF_CLASSES, len(space))}
+    for column, length in wanted.items():
+        if len(row[column]) != length:
+            yield column, f"{length} numbers", f"{len(row[column])}: {row[column]}"
+
+
+def _disjoint_blocks(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    if _holds_null(row["blocks"]):
+        return  # told already
+    try:
+        as_blocks(row["blocks"])
+    except ValueError as error:
+        yield "blocks", "sets of structures that do not overlap", str(error)
+
+
+# Checks of a row's content.
+
+
+def _known_split(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    if row["split"] is not None and row["split"] not in SPLITS:
+        yield "split", f"one of {', '.join(SPLITS)}, or none", repr(row["split"])
+
+
+def _known_findings(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    for finding in row["findings"]:
+        if finding["code"] not in MEANINGS:
+            yield "findings", "a code that this version knows", repr(finding["code"])
+
+
+def _merged(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    merged, join = row["merged"], list(merged_classes(as_blocks(row["blocks"]), space))
+    if not is_merged(merged):
+        yield "merged", "each class sent to the smallest of its group", f"{merged}"
+    elif merged != join:
+        yield "merged", f"{join}, the join of blocks and label space", f"{merged}"
+
+
+def _annotated(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    join = merged_classes(as_blocks(row["blocks"]), space)
+    expected = [space.names[n] for n in annotated_classes(join)]
+    if row["annotated"] != expected:
+        yield "annotated", _words(expected), _words(row["annotated"])
+
+
+def _positive(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    for column in ("source_spacing_mm", "spacing_mm", "source_size", "size"):
+        if not all(math.isfinite(n) and n > 0 for n in row[column]):
+            yield column, "three finite numbers above 0", f"{row[column]}"
+
+
+def _voxels(row: Row, space: LabelSpace) -> Iterator[Fault]:
+    voxels = row["voxels"]
+    join = merged_classes(as_blocks(row["blocks"]), space)
+    stray = [n for n, count in enumerate(voxels) if count and join[n] != n]
+    if any(count < 0 for count in voxels):
+        yield "voxels", "counts from 0", f"{voxels}"
+    elif stray:
+        names = _words([space.names[n] for n in stray])
+        yield "voxels", "0 for a class that is merged into another", f"{names}: {voxels}"
+    elif sum(voxels) != math.prod(row["size"]):
+        yield "voxels", f"{math.prod(row['size'])} in all, by size", f"{sum(voxels)}: {voxels}"
+
+
+def _volumes(row: Row, _: LabelSpace) -> Iterator[Fault]:
+    voxel_ml = math.prod(row["spacing_mm"]) / MM3_PER_ML
+    expected = [count * voxel_ml for count in row["voxels"]]
+    if not all(map(partial(math.isclose, rel_tol=ROUNDING), row["volume_ml"], expected)):
+        yield "volume_ml", f"{expected}, by voxels and spacing_mm", f"{row['volume_ml']}"
+
+
+def _holds_null(values: Iterable[Any]) -> bool:
+    nested = (
+        v.values() if isinstance(v, dict) else v for v in values if isinstance(v, dict | list)
+    )
+    return any(v is None for v in values) or any(map(_holds_null, nested))
+
+
+def _words(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+TABLE_CHECKS: tuple[TableCheck, ...] = (
+    *(_unique_ids, _whole_subjects, _one_subject),
+    _distinct_files,
+)
+FORM_CHECKS: tuple[RowCheck, ...] = (_no_nulls, _lengths, _disjoint_blocks)
+CONTENT_CHECKS: tuple[RowCheck, ...] = (
+    *(_known_split, _known_findings, _merged, _annotated),
+    *(_positive, _voxels, _volumes),
+)

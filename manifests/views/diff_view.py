@@ -1,0 +1,89 @@
+"""What became of the cases from one manifest to another, to read on a terminal."""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from typing import cast
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from manifests.changes.diff import Difference, ManifestDiff
+from manifests.views.table_style import new_table, number, plain, short
+
+Row = tuple[Text, int, Text]  # what changed, in how many cases, an example
+
+MOST_ENTRIES = 20  # of the settings or the label space, that a person reads
+MOST_IDS = 3
+LONGEST_VALUE = 48  # characters, so that a table fits a terminal of 80 columns
+BEFORE_DIFFERENCE = 20  # of them, where a value is cut
+ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+def diff_view(found: ManifestDiff) -> RenderableType:
+    """What changed, in how many cases, and one example of each."""
+    if not found:
+        return Text("no difference")
+    table = new_table("Differences")
+    table.add_column("what", overflow="fold", min_width=10)
+    table.add_column("cases", justify="right", no_wrap=True)
+    table.add_column("example", overflow="fold", ratio=1)
+    for what, cases, example in _rows(found):
+        table.add_row(what, number(cases) if cases else "", example)
+    return Group(table, Text("every change, whole: --json", "dim"))
+
+
+def _rows(found: ManifestDiff) -> Iterator[Row]:
+    for sign, ids, style in (
+        ("+ added", found.added, "green"),
+        ("- removed", found.removed, "red"),
+    ):
+        if ids:
+            yield Text(sign, style), len(ids), _ids(ids)
+    first = {change.column: change for change in reversed(found.changed)}
+    for column, cases in found.changed_cases.items():
+        change = first[column]
+        yield Text(column), cases, _change(change.old, change.new, change.case_id)
+    for title, differences in (("label space", found.label_space), ("settings", found.settings)):
+        yield from _entries(title, differences)
+
+
+def _entries(title: str, differences: Sequence[Difference]) -> Iterator[Row]:
+    for d in differences[:MOST_ENTRIES]:
+        yield Text.assemble((f"{title} ", "dim"), plain(d.key)), 0, _change(d.old, d.new)
+    if (more := len(differences) - MOST_ENTRIES) > 0:
+        yield Text(f"{title} …", "dim"), 0, Text(f"and {more} more", "dim")
+
+
+def _ids(ids: Sequence[str]) -> Text:
+    text = Text(", ").join(plain(case_id, "bold") for case_id in ids[:MOST_IDS])
+    return text.append(", …") if len(ids) > MOST_IDS else text
+
+
+def _change(old: object, new: object, case_id: str = "") -> Text:
+    """Both values, or of long ones what stands around the first difference."""
+    before, after = _words(old), _words(new)
+    start = 0
+    if max(len(before), len(after)) > LONGEST_VALUE:
+        alike = takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+        start = max(0, sum(1 for _ in alike) - BEFORE_DIFFERENCE)
+    gap = " " if len(case_id) + len(before) + len(after) <= LONGEST_VALUE else "\n"
+    return Text.assemble(
+        plain(case_id, "bold"),
+        gap * bool(case_id),
+        plain(_part(before, start), "red"),
+        f"{gap}{ARROW} ",
+        plain(_part(after, start), "green"),
+    )
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_words, cast('list[object]', value)))}]"
+    if isinstance(value, float):
+        return short(value)
+    return "none" if value is None else str(value)
+
+
+def _part(text: str, start: int) -> str:
+    stop = start + LONGEST_VALUE
+    return f"{'…' * (start > 0)}{text[start:stop]}{'…' * (stop < len(text))}"

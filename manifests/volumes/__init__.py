@@ -1,0 +1,1 @@
+"""A voxel grid and a volume on it."""

@@ -1,0 +1,119 @@
+"""Reading a folder of DICOM slices; ITK's GDCM decodes them and applies slope and intercept."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.grid import MAX_VOXELS, Grid
+from manifests.volumes.readers.dicom_series import Slice, plan_volume
+
+GDCM = "GDCMImageIO"
+
+
+def read_dicom(folder: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
+    """Read the only CT series of a folder and of the folders in it.
+
+    Returns:
+        The voxels [z, y, x] in Hounsfield units, where they lie, and what was noticed.
+
+    Raises:
+        SetAsideError: There is not one series, or it cannot be used.
+        GeometryError: The headers make no sense.
+    """
+    paths, grid, findings = _plan(folder)
+    if math.prod(grid.size_xyz) > MAX_VOXELS:
+        reason = f"{folder}: {grid.size_xyz} voxels; expected at most {MAX_VOXELS:,}"
+        raise SetAsideError(Finding("header_implausible", reason))
+    return _stacked(paths, grid), grid, tuple(findings)
+
+
+def slice_files(folder: Path) -> list[Path]:
+    """The files whose slices `read_dicom` stacks, in its order; the errors are the same."""
+    return _plan(folder)[0]
+
+
+def series_of(path: Path) -> str | None:
+    """The UID of a file's DICOM series, which may be empty; none if it is no DICOM image."""
+    header = _slice(path)
+    return None if header is None else header.series
+
+
+def _plan(folder: Path) -> tuple[list[Path], Grid, list[Finding]]:
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    slices = [s for s in map(_slice, files) if s is not None]
+    if not slices:
+        reason = f"{folder}: expected a file, or a folder of DICOM slices; got no DICOM file in it"
+        raise SetAsideError(Finding("unreadable", reason))
+    return plan_volume(slices, _same_pixels, folder)
+
+
+def _stacked(paths: list[Path], grid: Grid) -> NDArray[Any]:
+    """Put the slices on top of each other, in a number type that holds all of their values."""
+    x, y, z = grid.size_xyz
+    voxels = np.empty((z, y, x), np.int16)
+    for number, path in enumerate(paths):
+        pixels = _pixels(path)
+        wanted = np.result_type(voxels.dtype, np.float32 if pixels.dtype.kind == "f" else pixels)
+        if wanted != voxels.dtype and not _fits(pixels, voxels.dtype):
+            voxels = voxels.astype(wanted)
+        voxels[number] = pixels
+    return voxels
+
+
+def _fits(pixels: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    return pixels.size > 0 and bool((pixels.astype(dtype) == pixels).all())
+
+
+def _same_pixels(a: Path, b: Path) -> bool:
+    return np.array_equal(_pixels(a), _pixels(b))
+
+
+def _pixels(path: Path) -> NDArray[Any]:
+    try:
+        image = sitk.ReadImage(str(path), imageIO=GDCM)
+    except RuntimeError as error:
+        reason = f"{path}: {str(error).strip().splitlines()[-1]}"
+        raise SetAsideError(Finding("unreadable", reason)) from error
+    return sitk.GetArrayFromImage(image)[0]
+
+
+def _slice(path: Path) -> Slice | None:
+    """What a file's header says; nothing if it is no DICOM image."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(GDCM)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+
+    def text(tag: str) -> str:
+        return reader.GetMetaData(tag).strip(" \0") if reader.HasMetaDataKey(tag) else ""
+
+    def numbers(tag: str, count: int) -> tuple[float, ...] | None:
+        try:
+            found = tuple(float(v) for v in text(tag).split("\\"))
+        except ValueError:
+            return None
+        return found if len(found) == count and all(map(math.isfinite, found)) else None
+
+    position, spacing = numbers("0020|0032", 3), reader.GetSpacing()
+    frames = numbers("0028|0008", 1) or (1.0,)
+    return Slice(
+        path=path,
+        series=text("0020|000e"),
+        modality=text("0008|0060"),
+        image_type=tuple(text("0008|0008").split("\\")),
+        frames=max(int(frames[0]), math.prod(reader.GetSize()[2:])),
+        size_xy=(reader.GetSize()[0], reader.GetSize()[1]),
+        spacing_xy_mm=(spacing[0], spacing[1]),
+        position_mm=None if position is None else (position[0], position[1], position[2]),
+        orientation=numbers("0020|0037", 6),
+    )

@@ -1,0 +1,151 @@
+"""Reading the voxels of a NIfTI file: once, slab by slab, and no more than the file can hold.
+
+ITK's own reader turns NaN and infinities of any NIfTI file into 0 before anyone sees them, takes
+the qform where nibabel takes the sform, and does not look at a compressed file's checksum.
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from isal import igzip, isal_zlib
+from numpy.typing import NDArray
+
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.grid import MAX_VOXELS, Grid
+from manifests.volumes.readers.nifti_header import NiftiHeader, parse_header
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAX_RATIO = 1032  # deflate cannot do better
+SLAB_BYTES = 1 << 24
+MAX_OFFSET_BYTES = 1 << 24  # what extensions of a header may take
+
+
+def read_nifti(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
+    """Read a volume, compressed or not, whatever its name says.
+
+    Floats and scaled numbers become float32, other numbers stay what they are.
+
+    Args:
+        path: The file, or either one of a pair `.hdr` and `.img`.
+
+    Returns:
+        The voxels [z, y, x], where they lie, and what was noticed.
+
+    Raises:
+        SetAsideError: The file is damaged, or is something else.
+        GeometryError: Its spacing or size makes no sense.
+    """
+    header_path, voxel_path = _pair(path)
+    try:
+        with _opened(header_path) as stream:
+            header = parse_header(stream, path)
+            _check_size(header, voxel_path)
+            if voxel_path == header_path:
+                return _read_voxels(stream, header), header.grid, header.findings
+        with _opened(voxel_path) as stream:
+            return _read_voxels(stream, header), header.grid, header.findings
+    except EOFError as error:
+        reason = f"{path} is cut off: {error}; get the file again"
+        raise SetAsideError(Finding("truncated", reason)) from error
+    # the library's stub takes its exception for an instance
+    except (OSError, isal_zlib.error) as error:  # pyright: ignore[reportGeneralTypeIssues]
+        reason = f"{path}: {error}; get the file again"
+        raise SetAsideError(Finding("unreadable", reason)) from error
+
+
+def _pair(path: Path) -> tuple[Path, Path]:
+    """The files of the header and of the voxels: mostly the same one."""
+    zipped = ".gz" if path.suffix == ".gz" else ""
+    stem = path.with_suffix("") if zipped else path
+    if stem.suffix not in (".hdr", ".img"):
+        return path, path
+    return stem.with_suffix(".hdr" + zipped), stem.with_suffix(".img" + zipped)
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[IO[bytes]]:
+    with path.open("rb") as file:
+        if not _is_gzip(path):
+            yield file
+            return
+        with igzip.IGzipFile(fileobj=file) as stream:
+            yield stream  # type: ignore[misc]
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+def _check_size(header: NiftiHeader, path: Path) -> None:
+    """Compare what the header claims with what there is, before anything is allocated."""
+    size_bytes, zipped = path.stat().st_size, _is_gzip(path)
+    expected = header.offset + header.voxel_bytes
+    claim = f"{path}: the header claims {' x '.join(map(str, header.grid.size_xyz))} voxels"
+    many = math.prod(header.grid.size_xyz) > MAX_VOXELS
+    if many or not 0 <= header.offset <= MAX_OFFSET_BYTES:
+        reason = (
+            f"{claim} after {header.offset:,} bytes; expected at most {MAX_VOXELS:,} after at most "
+            f"{MAX_OFFSET_BYTES:,}"
+        )
+        raise SetAsideError(Finding("header_implausible", reason))
+    if zipped and expected > size_bytes * GZIP_MAX_RATIO:
+        reason = f"{claim}, {expected:,} bytes; {size_bytes:,} compressed bytes cannot hold them"
+        raise SetAsideError(Finding("header_implausible", reason))
+    if not zipped and expected > size_bytes:
+        reason = f"{claim}, {expected:,} bytes; the file has {size_bytes:,}: get it again"
+        raise SetAsideError(Finding("truncated", reason))
+
+
+def _read_voxels(stream: IO[bytes], header: NiftiHeader) -> NDArray[Any]:
+    x, y, z = header.grid.size_xyz
+    stream.seek(header.offset)
+    as_it_is = header.scaling is None and header.stored.kind != "f"
+    voxels = np.empty((z, y, x), header.stored.newbyteorder("=") if as_it_is else np.float32)
+    if as_it_is and header.stored.isnative:
+        _fill(stream, voxels)
+    else:
+        _fill_converted(stream, voxels, header)
+    _check_end(stream)
+    return voxels
+
+
+def _fill_converted(stream: IO[bytes], voxels: NDArray[Any], header: NiftiHeader) -> None:
+    depth = max(1, SLAB_BYTES // (voxels[0].size * header.stored.itemsize))
+    slab = np.empty((min(depth, len(voxels)), *voxels.shape[1:]), header.stored)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found as infinite
+        for start in range(0, len(voxels), depth):
+            part = slab[: min(depth, len(voxels) - start)]
+            _fill(stream, part)
+            voxels[start : start + depth] = _scaled(part, header.scaling)
+
+
+def _fill(stream: IO[bytes], part: NDArray[Any]) -> None:
+    raw = memoryview(part.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    done = 0
+    while done < len(raw):
+        count = stream.readinto(raw[done:])  # type: ignore[attr-defined]
+        if not count:
+            msg = f"{len(raw) - done:,} bytes of a slab of {len(raw):,} are missing"
+            raise EOFError(msg)
+        done += count
+
+
+def _scaled(part: NDArray[Any], scaling: tuple[float, float] | None) -> NDArray[Any]:
+    if scaling is None:
+        return part
+    slope, intercept = scaling
+    return part.astype(np.float64) * slope + intercept
+
+
+def _check_end(stream: IO[bytes]) -> None:
+    """Read on to the end of a compressed file, where its checksum is, unless it goes on far."""
+    if isinstance(stream, igzip.IGzipFile):
+        stream.read(SLAB_BYTES)

@@ -1,0 +1,244 @@
+"""What a NIfTI header says, and which part of it is believed."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.grid import Grid
+
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SKEW_TOLERANCE = 0.01  # cosine; at 20 cm from the centre, 2 mm
+ROUNDING = 1e-4  # cosine; what single precision leaves of right angles
+SPACING_ROUNDING = 1e-3  # relative
+AGREEMENT_VOXELS = 0.1  # at the corner where the two forms differ most
+HEADER_BYTES = Nifti1Header.sizeof_hdr
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What is needed to read the voxels of one volume.
+
+    Attributes:
+        stored: Number type in the file, in its byte order.
+        offset: Bytes before the first voxel.
+        scaling: Slope and intercept; None if the stored values are the values.
+        grid: Where the voxels lie.
+        findings: What was noticed.
+    """
+
+    stored: np.dtype[Any]
+    offset: int
+    scaling: tuple[float, float] | None
+    grid: Grid
+    findings: tuple[Finding, ...]
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes that the voxels take in the file."""
+        return math.prod(self.grid.size_xyz) * self.stored.itemsize
+
+
+def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
+    """Read the header at the start of a stream.
+
+    Args:
+        stream: Uncompressed.
+        path: For the messages.
+
+    Raises:
+        SetAsideError: It is no NIfTI header, or one that cannot be used.
+        GeometryError: Its spacing or size makes no sense.
+    """
+    header = _header(stream, path)
+    try:
+        stored, offset = header.get_data_dtype(), int(header.get_data_offset())
+        slope, intercept = header.get_slope_inter()
+    except (HeaderDataError, ValueError, OverflowError, KeyError) as error:
+        reason = f"{path}: {type(error).__name__} in its header: {error}"
+        raise SetAsideError(Finding("unreadable", reason)) from error
+    if stored.kind not in "iuf":
+        reason = f"{path}: expected one number per voxel; got {header['datatype']} ({stored})"
+        raise SetAsideError(Finding("several_volumes", reason))
+    size_xyz, size_findings = _size(header, path)
+    affine, form_findings = _affine(header, size_xyz, path)
+    grid, skew_findings = grid_of_affine(LPS_FROM_RAS @ affine, size_xyz, path)
+    scaling = None if slope is None else (slope, intercept or 0.0)
+    findings = (*size_findings, *form_findings, *skew_findings)
+    return NiftiHeader(stored, offset, None if scaling == (1, 0) else scaling, grid, findings)
+
+
+def grid_of_affine(
+    affine_lps: FloatArray, size_xyz: tuple[int, int, int], path: Path
+) -> tuple[Grid, list[Finding]]:
+    """The grid of an affine; axes that are off right angles by little become the nearest that are.
+
+    Args:
+        affine_lps: The 4 x 4 matrix from indices to LPS millimetres.
+        size_xyz: Voxels along each axis.
+        path: For the messages.
+
+    Raises:
+        SetAsideError: The axes are not at right angles.
+        GeometryError: The spacing makes no sense.
+    """
+    spacing_mm = np.linalg.norm(affine_lps[:3, :3], axis=0)
+    unusable = not np.isfinite(affine_lps).all() or not spacing_mm.all()
+    cosines = np.eye(3) if unusable else affine_lps[:3, :3] / spacing_mm
+    nearest = _nearest_right_angles(cosines)
+    skew = float(np.abs(nearest - cosines).max())
+    if skew > SKEW_TOLERANCE:
+        reason = (
+            f"{path}: the axes are off right angles by {skew:.3g}, more than {SKEW_TOLERANCE} "
+            f"(a tilted gantry?); resample the scan to a grid with right angles"
+        )
+        raise SetAsideError(Finding("geometry_invalid", reason))
+    x, y, z = spacing_mm.tolist()
+    i, j, k = affine_lps[:3, 3].tolist()
+    grid = Grid(size_xyz, (x, y, z), (i, j, k), tuple(nearest.ravel().tolist()))
+    reason = f"off right angles by {skew:.2g} (cosine)"
+    return grid, [Finding("axes_skewed", reason)] if skew > ROUNDING else []
+
+
+def _nearest_right_angles(cosines: FloatArray) -> FloatArray:
+    if np.allclose(cosines, np.rint(cosines), rtol=0, atol=1e-6):
+        return np.rint(cosines)
+    left, _, right = np.linalg.svd(cosines)
+    return left @ right
+
+
+def _header(stream: IO[bytes], path: Path) -> Nifti1Header:
+    block = stream.read(HEADER_BYTES)
+    sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")}
+    for kind in (Nifti1Header, Nifti2Header):
+        if kind.sizeof_hdr in sizes:
+            block += stream.read(kind.sizeof_hdr - HEADER_BYTES)
+            if len(block) == kind.sizeof_hdr:
+                header = kind(block, check=False)
+                if header["magic"].item()[:2] in (b"n+", b"ni"):
+                    return header
+    what = "an empty file" if not block else f"one that starts with {block[:8]!r}"
+    raise SetAsideError(Finding("unreadable", f"{path}: expected a NIfTI file; got {what}"))
+
+
+def _size(header: Nifti1Header, path: Path) -> tuple[tuple[int, int, int], list[Finding]]:
+    count, *sizes = (int(n) for n in header["dim"])
+    sizes = sizes[: max(count, 0)]
+    if not 3 <= count <= 7 or min(sizes) < 1:
+        reason = f"{path}: expected three dimensions of at least 1 voxel; got {count}: {sizes}"
+        raise SetAsideError(Finding("geometry_invalid", reason))
+    x, y, z, *more = sizes
+    if math.prod(more) > 1:
+        reason = f"{path}: expected one volume; got {' x '.join(map(str, sizes))} voxels"
+        raise SetAsideError(Finding("several_volumes", reason))
+    return (x, y, z), [Finding("single_volume_4d", f"size {sizes}")] if more else []
+
+
+def _affine(
+    header: Nifti1Header, size_xyz: tuple[int, int, int], path: Path
+) -> tuple[FloatArray, list[Finding]]:
+    """Choose between the two forms.
+
+    The sform is believed: whoever moves or registers a scan writes it there, and nibabel and FSL
+    read it (ITK, and what builds on it, reads the qform). Not so where it is damaged, or is the
+    unit matrix that programs write which have lost the header.
+    """
+    forms = [form for form in (_sform(header), _qform(header)) if form is not None]
+    if not forms:
+        return _without_forms(header, path)
+    if len(forms) == 1:
+        return _single(header, forms[0])
+    sform, qform = forms
+    off = _corner_distance(sform, qform, size_xyz)
+    if off <= AGREEMENT_VOXELS:
+        return sform, []
+    lost = np.allclose(_spacing(sform), 1) and not np.allclose(_spacing(qform), 1)
+    name, affine = ("qform", qform) if lost else ("sform", sform)
+    reason = (
+        f"sform {_rows(sform)} and qform {_rows(qform)} (RAS) are {off:.3g} voxels apart at a "
+        f"corner; the {name} was used"
+    )
+    return affine, [Finding("forms_disagree", reason)]
+
+
+def _sform(header: Nifti1Header) -> FloatArray | None:
+    return _usable(*header.get_sform(coded=True))
+
+
+def _qform(header: Nifti1Header) -> FloatArray | None:
+    try:
+        with np.errstate(invalid="ignore"):
+            return _usable(*header.get_qform(coded=True))
+    except HeaderDataError:  # no rotation, or a negative spacing
+        return None
+
+
+def _usable(affine: Any, code: Any) -> FloatArray | None:  # noqa: ANN401
+    if affine is None or code <= 0 or not np.isfinite(affine).all():
+        return None
+    return affine if abs(np.linalg.det(affine[:3, :3])) > 0 else None
+
+
+def _pixdim_mm(header: Nifti1Header) -> FloatArray:
+    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
+
+
+def _without_forms(header: Nifti1Header, path: Path) -> tuple[FloatArray, list[Finding]]:
+    """The header has no orientation: take the array as DICOM stores it, and as ITK does."""
+    spacing_mm = _pixdim_mm(header)
+    if not (np.isfinite(spacing_mm) & (spacing_mm > 0)).all():
+        reason = f"{path}: expected a spacing above 0 mm; got {tuple(spacing_mm.tolist())}"
+        raise SetAsideError(Finding("geometry_invalid", reason))
+    codes = f"sform code {header['sform_code']}, qform code {header['qform_code']}"
+    finding = Finding("orientation_unstated", f"{codes}, and neither is usable")
+    return LPS_FROM_RAS @ np.diag([*spacing_mm, 1.0]), [finding]
+
+
+def _single(header: Nifti1Header, affine: FloatArray) -> tuple[FloatArray, list[Finding]]:
+    """Settle an only form, which may say another spacing than the header does."""
+    if header.get_sform(coded=True)[1] and _sform(header) is None:
+        return affine, [Finding("forms_disagree", "the sform is damaged; the qform was used")]
+    spacing_mm, pixdim_mm = _spacing(affine), _pixdim_mm(header)
+    if np.allclose(spacing_mm, pixdim_mm, rtol=SPACING_ROUNDING):
+        return affine, []
+    said = bool((np.isfinite(pixdim_mm) & (pixdim_mm > 0)).all())
+    lost = said and np.allclose(spacing_mm, 1)
+    if lost:
+        affine = affine @ np.diag([*pixdim_mm, 1.0])
+    reason = (
+        f"the sform says a spacing of {_words(spacing_mm)} mm, pixdim {_words(pixdim_mm)} mm; "
+        f"{'pixdim' if lost else 'the sform'} was used"
+    )
+    return affine, [Finding("forms_disagree", reason)]
+
+
+def _corner_distance(a: FloatArray, b: FloatArray, size_xyz: Sequence[int]) -> float:
+    """How far apart two affines put a corner of a volume, at most, in voxels of the smaller."""
+    corners = np.array([[*c, 1.0] for c in product(*((0, n - 1) for n in size_xyz))])
+    apart_mm = np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max()
+    return float(apart_mm / min(_spacing(a).min(), _spacing(b).min()))
+
+
+def _spacing(affine: FloatArray) -> FloatArray:
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def _rows(affine: FloatArray) -> str:
+    return "[" + "; ".join(" ".join(f"{v:.6g}" for v in row) for row in affine[:3]) + "]"
+
+
+def _words(values: FloatArray) -> str:
+    return " x ".join(f"{v:.6g}" for v in values)

@@ -1,0 +1,172 @@
+"""Resampling one axis after the other, where the axes of two grids are parallel.
+
+Along one axis, resampling is a product with a matrix whose entries lie near its diagonal. It is
+done in blocks around that, in single precision, by the matrix products of the processor's BLAS.
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from manifests.volumes.grid import EDGE_TOLERANCE, Grid
+
+Interpolation = Literal["linear", "cubic"]
+FloatArray = NDArray[np.float64]
+Weights = NDArray[np.float32]  # [voxels to fill, voxels of the source]
+Values = NDArray[np.float32]  # [z, y, x]
+
+ASTRAY = 1e-3  # voxels that a position may be off an axis at the far end of the grid
+NEGLIGIBLE = 1e-6  # of a weight: less than a hundredth of a Hounsfield unit
+DIGITS = 9
+BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a grid to fill, and what it runs through.
+
+    Attributes:
+        along: The source's axis that is parallel to it; 0 is x.
+        turned: Whether that runs the other way.
+        first: Where its first voxel lies there, in voxels of the source, from its near end.
+        step: From one voxel to the next, likewise.
+        count: Its voxels.
+        size: The source's voxels along it.
+    """
+
+    along: int
+    turned: bool
+    first: float
+    step: float
+    count: int
+    size: int
+
+    @property
+    def index(self) -> FloatArray:
+        """Where its voxels lie, in voxels of the source."""
+        return self.first + self.step * np.arange(self.count, dtype=np.float64)
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Which of its voxels have their centre within the source's outer edges."""
+        low, high = -0.5 - EDGE_TOLERANCE, self.size - 0.5 + EDGE_TOLERANCE
+        return (self.index > low) & (self.index < high)
+
+    def weights(self, interpolation: Interpolation) -> Weights:
+        """What each voxel takes from each of the source's; beyond the edges that of the edge."""
+        weigh = _linear if interpolation == "linear" else _cubic
+        return weigh(self.index, self.size)
+
+    def mean_weights(self) -> Weights:
+        """The mean over each voxel, of parts no larger than the source's voxels; linear."""
+        parts = max(1, math.ceil(self.step - EDGE_TOLERANCE))
+        within = ((np.arange(parts) + 0.5) / parts - 0.5) * self.step
+        fine = _linear((self.index[:, None] + within).ravel(), self.size)
+        return fine.reshape(self.count, parts, self.size).mean(axis=1)
+
+
+def parallel_axes(source: Grid, grid: Grid) -> tuple[Axis, Axis, Axis] | None:
+    """The x, y and z axis of a grid to fill; None if they are not parallel to the source's."""
+    steps = np.linalg.inv(source.steps_mm) @ grid.steps_mm
+    first = source.index_xyz(grid.origin_mm)
+    along = np.abs(steps).argmax(axis=0)
+    if len(set(along.tolist())) < 3:
+        return None
+    astray = np.abs(steps) * np.asarray(grid.size_xyz)
+    astray[along, range(3)] = 0
+    if astray.max() > ASTRAY:
+        return None
+    sizes = source.size_xyz
+    x, y, z = (
+        Axis(
+            along=int(a),
+            turned=bool(steps[a, j] < 0),
+            # so that the same voxels in another order of storage give the same bits
+            first=round(float(sizes[a] - 1 - first[a] if steps[a, j] < 0 else first[a]), DIGITS),
+            step=round(abs(float(steps[a, j])), DIGITS),
+            count=grid.size_xyz[j],
+            size=sizes[a],
+        )
+        for j, a in enumerate(along)
+    )
+    return x, y, z
+
+
+def along_axes(voxels: NDArray[Any], axes: Sequence[Axis]) -> NDArray[Any]:
+    """A view of a source's voxels [z, y, x] whose axes run as those of the grid to fill."""
+    zyx = axes[::-1]
+    turns = tuple(slice(None, None, -1 if axis.turned else 1) for axis in zyx)
+    return voxels.transpose([2 - axis.along for axis in zyx])[turns]
+
+
+def weighted_sums(
+    voxels: NDArray[Any],
+    weights_zyx: Sequence[Weights],
+    take: Callable[[slice, Values], None],
+) -> None:
+    """Multiply an array by the weights of each of its axes.
+
+    Args:
+        voxels: Any number type, three axes.
+        weights_zyx: Of each axis.
+        take: Given some layers of the result at a time, and where they belong along z.
+    """
+    z, y, x = weights_zyx
+    needed = np.flatnonzero(z.any(axis=0))
+    start = int(needed[0]) if needed.size else 0
+    layers = np.zeros((needed.size and int(needed[-1]) + 1 - start, len(y), len(x)), np.float32)
+    rows = np.zeros((len(y), voxels.shape[2]), np.float32)
+    blocks_y, blocks_x = list(_blocks(y)), [(at, of, w.T.copy()) for at, of, w in _blocks(x)]
+    for number, layer in enumerate(layers, start=start):
+        plane = voxels[number].astype(np.float32, order="C")
+        for at, of, part in blocks_y:
+            np.matmul(part, plane[of], out=rows[at])
+        for at, of, part in blocks_x:
+            np.matmul(rows[:, of], part, out=layer[:, at])
+    flat = layers.reshape(len(layers), -1)
+    for at, of, part in _blocks(z[:, start : start + len(layers)]):
+        take(at, (part @ flat[of]).reshape(-1, len(y), len(x)))
+
+
+def _blocks(weights: Weights) -> Iterator[tuple[slice, slice, Weights]]:
+    """The rows of a matrix some at a time, the columns that they take from, and what they take."""
+    for first in range(0, len(weights), BLOCK):
+        rows = weights[first : first + BLOCK]
+        used = np.flatnonzero(rows.any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1)
+        yield slice(first, first + len(rows)), columns, np.ascontiguousarray(rows[:, columns])
+
+
+def _linear(index: FloatArray, size: int) -> Weights:
+    index = np.clip(index, 0, size - 1)
+    below = np.minimum(index.astype(np.int64), max(size - 2, 0))
+    weights = np.zeros((len(index), size), np.float32)
+    row = np.arange(len(index))
+    weights[row, below] = 1 - (index - below)
+    weights[row, np.minimum(below + 1, size - 1)] += index - below
+    return weights
+
+
+def _cubic(index: FloatArray, size: int) -> Weights:
+    """The interpolating cubic B-spline that is its own mirror image at both ends."""
+    if size == 1:
+        return _linear(index, size)
+    index = np.clip(index, 0, size - 1)
+    to_coefficients = ndimage.spline_filter1d(np.eye(size), 3, axis=0, mode="mirror")
+    below = np.floor(index).astype(np.int64)
+    t = index - below
+    basis = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t * (1 + t * (1 - t)), t**3)
+    weights = np.zeros((len(index), size))
+    for step, values in enumerate(basis, start=-1):
+        place = np.abs(below + step)
+        place = size - 1 - np.abs(size - 1 - place)
+        weights += values[:, None] / 6 * to_coefficients[place]
+    weights[np.abs(weights) < NEGLIGIBLE] = 0
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,233 @@
+"""Folders of DICOM slices, made slice by slice."""
+
+import locale
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from manifests.ground.findings import SetAsideError
+from manifests.volumes.volume import read_volume
+
+SHAPE = (6, 8, 10)  # z, y, x
+STEP_MM = 2.5
+UID = "1.2.826.0.1.3680043.2.1125."
+
+
+def voxels():
+    return np.random.default_rng(0).integers(-1000, 2000, SHAPE).astype(np.int16)
+
+
+def write_slice(path, pixels, number, **tags):
+    """One CT slice in Hounsfield units; GDCM stores what slope and intercept make of them."""
+    image = sitk.GetImageFromArray(pixels)
+    image.SetSpacing((0.8, 0.7, 1.0)[: image.GetDimension()])
+    known = {
+        "0008|0008": r"ORIGINAL\PRIMARY\AXIAL",
+        "0008|0060": "CT",
+        "0008|0018": f"{UID}9.{abs(hash(path.name)) % 10**9}",
+        "0020|000e": f"{UID}1",
+        "0020|000d": f"{UID}2",
+        "0020|0013": str(number),
+        "0020|0032": rf"-100\-90\{30 + number * STEP_MM}",
+        "0020|0037": r"1\0\0\0\1\0",
+        "0028|1052": "-1024",
+        "0028|1053": "1",
+    }
+    for tag, value in (known | tags).items():
+        image.SetMetaData(tag, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(path))
+    before = locale.setlocale(locale.LC_ALL)
+    writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # GDCM leaves the process with that of C
+
+
+def write_series(folder, *, numbers=range(SHAPE[0]), prefix="s", pixels=None, **tags):
+    stored = voxels() if pixels is None else pixels
+    for number in numbers:
+        # names in reverse order: a series is ordered by position
+        told = {t: v(number) if callable(v) else v for t, v in tags.items()}
+        write_slice(
+            folder / f"{prefix}{9 - number}.dcm", stored[number : number + 1], number, **told
+        )
+    return folder
+
+
+def codes(volume):
+    return sorted(f.code for f in volume.findings)
+
+
+def aside(folder):
+    with pytest.raises(SetAsideError) as error:
+        read_volume(folder)
+    return error.value.finding
+
+
+def position(shift):
+    """Tags of a series whose slice n is moved by shift(n), in mm."""
+
+    def told(number):
+        x, y, z = np.add((-100, -90, 30 + number * STEP_MM), shift(number))
+        return rf"{x}\{y}\{z}"
+
+    return {"0020|0032": told}
+
+
+def test_a_series_is_read_in_the_order_of_positions_and_rescaled(tmp_path):
+    volume = read_volume(write_series(tmp_path))
+    assert codes(volume) == []
+    assert volume.voxels.dtype == np.int16
+    assert np.array_equal(volume.voxels, voxels())
+    assert volume.grid.spacing_mm == pytest.approx((0.8, 0.7, STEP_MM))
+    assert volume.grid.origin_mm == pytest.approx((-100, -90, 30))
+    assert volume.grid.direction_lps == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+
+
+def stored(folder):
+    """The bytes at the end of each file, from the lowest slice to the highest."""
+    count = SHAPE[1] * SHAPE[2]
+    files = sorted(folder.glob("*.dcm"), reverse=True)
+    raw = [np.frombuffer(f.read_bytes()[-2 * count :], "<i2") for f in files]
+    return np.stack(raw).reshape(SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [
+        (lambda _: 1, lambda _: -1024),
+        (lambda n: 1 + n, lambda n: -1000 - n),
+    ],
+)
+def test_slope_and_intercept_of_each_slice_are_applied(tmp_path, slope, intercept):
+    tags = {"0028|1053": lambda n: str(slope(n)), "0028|1052": lambda n: str(intercept(n))}
+    volume = read_volume(write_series(tmp_path, **tags))
+    slopes, intercepts = (
+        np.array([f(n) for n in range(SHAPE[0])])[:, None, None] for f in (slope, intercept)
+    )
+    raw = stored(tmp_path)
+    assert not np.array_equal(raw, voxels())
+    assert np.array_equal(volume.voxels, raw * slopes + intercepts)
+
+
+def test_a_slope_with_a_fraction_is_applied(tmp_path):
+    write_series(tmp_path)
+    tag = b"\x28\x00\x53\x10\x02\x00\x00\x00"
+    for file in tmp_path.glob("*.dcm"):  # ITK's writer would not
+        assert tag + b"1 " in file.read_bytes()
+        file.write_bytes(file.read_bytes().replace(tag + b"1 ", tag + b".5"))
+    assert np.array_equal(read_volume(tmp_path).voxels, stored(tmp_path) * 0.5 - 1024)
+
+
+def test_slices_that_lie_the_other_way_up_and_oblique(tmp_path):
+    c, s = np.cos(0.2), np.sin(0.2)
+    row, column = np.array([c, s, 0]), np.array([-s, c, 0]) * -1  # the normal points to the feet
+    tags = {
+        "0020|0037": "\\".join(f"{v:.9f}" for v in (*row, *column)),
+    }
+    volume = read_volume(write_series(tmp_path, **tags))
+    assert codes(volume) == ["axes_oblique"]
+    assert np.array_equal(volume.voxels, voxels()[::-1])
+    at = volume.grid.position_mm((2, 3, 1))
+    expected = (-100, -90, 30 + 4 * STEP_MM) + 0.8 * 2 * row + 0.7 * 3 * column
+    np.testing.assert_allclose(at, expected, atol=1e-5)
+
+
+def test_the_order_of_subfolders_and_other_files_do_no_harm(tmp_path):
+    write_series(tmp_path / "b", numbers=range(3))
+    write_series(tmp_path / "a", numbers=range(3, 6))
+    (tmp_path / "readme.txt").write_text("not a slice")
+    assert np.array_equal(read_volume(tmp_path).voxels, voxels())
+
+
+def test_a_localizer_and_another_modality_are_left_out(tmp_path):
+    write_series(tmp_path)
+    other = {"0020|000e": f"{UID}5", "0020|0037": r"1\0\0\0\0\-1"}
+    local = {"0008|0008": r"ORIGINAL\PRIMARY\LOCALIZER"}
+    write_series(tmp_path, numbers=range(2), prefix="l", **other, **local)
+    write_series(tmp_path, prefix="p", **{"0020|000e": f"{UID}6", "0008|0060": "PT"})
+    write_slice(tmp_path / "single.dcm", voxels()[:1], 0, **{"0020|000e": f"{UID}7"})
+    volume = read_volume(tmp_path)
+    assert codes(volume) == ["dicom_series_chosen"]
+    assert volume.findings[0].reason.startswith("9 files beside the 6 slices")
+    assert np.array_equal(volume.voxels, voxels())
+
+
+def test_multi_frame_files_are_left_out_or_no_volume(tmp_path):
+    write_slice(tmp_path / "multi.dcm", voxels(), 0)
+    assert aside(tmp_path).code == "dicom_not_volume"
+    write_series(tmp_path)
+    assert codes(read_volume(tmp_path)) == ["dicom_series_chosen"]
+
+
+def test_two_series_are_set_aside(tmp_path):
+    write_series(tmp_path)
+    write_series(tmp_path, prefix="t", **{"0020|000e": f"{UID}7"})
+    finding = aside(tmp_path)
+    assert finding.code == "dicom_series_mixed"
+    assert "[6, 6] slices" in finding.reason
+
+
+def test_two_scans_under_one_series_are_set_aside(tmp_path):
+    write_series(tmp_path)
+    write_series(tmp_path, prefix="t", pixels=voxels()[::-1].copy())
+    assert aside(tmp_path).code == "dicom_series_mixed"
+
+
+def test_slices_that_stand_there_twice_are_taken_once(tmp_path):
+    write_series(tmp_path)
+    write_series(tmp_path, prefix="copy", numbers=(1, 4))
+    volume = read_volume(tmp_path)
+    assert codes(volume) == ["dicom_slices_duplicate"]
+    assert np.array_equal(volume.voxels, voxels())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"), [((0, 1, 3, 4, 5), "1 are"), ((0, 1, 2, 5), "2 are")]
+)
+def test_missing_slices_set_the_case_aside(tmp_path, numbers, words):
+    finding = aside(write_series(tmp_path, numbers=numbers))
+    assert finding.code == "dicom_slices_missing"
+    assert words in finding.reason
+
+
+def test_slices_a_little_uneven_are_noted(tmp_path):
+    tags = position(lambda n: (0, 0, 0.1 if n == 2 else 0))
+    volume = read_volume(write_series(tmp_path, **tags))
+    assert codes(volume) == ["dicom_spacing_uneven"]
+    assert volume.grid.spacing_mm[2] == pytest.approx(STEP_MM)
+    tags = position(lambda n: (0, 0, 1.0 if n == 2 else 0))
+    assert aside(write_series(tmp_path, **tags)).code == "geometry_invalid"
+
+
+def test_a_tilted_gantry_is_set_aside(tmp_path):
+    finding = aside(write_series(tmp_path, **position(lambda n: (0, n * STEP_MM * 0.268, 0))))
+    assert finding.code == "dicom_gantry_tilt"
+    assert "15.0 degrees" in finding.reason
+
+
+def test_a_slice_that_is_cut_off_is_no_slice(tmp_path):
+    write_series(tmp_path)
+    path = tmp_path / "s6.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+    assert aside(tmp_path).code in ("unreadable", "dicom_slices_missing")
+
+
+def test_an_empty_folder_and_one_without_slices(tmp_path):
+    assert aside(tmp_path).code == "unreadable"
+    (tmp_path / "readme.txt").write_text("nothing here")
+    assert aside(tmp_path).code == "unreadable"
+
+
+def test_the_real_series(shared_data):
+    folder = shared_data / "totalsegmentator" / "example_ct_dicom"
+    volume = read_volume(folder / "dicom")
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder / "dicom"))
+    itk = sitk.ReadImage(files)
+    assert volume.findings == ()
+    assert np.array_equal(volume.voxels, sitk.GetArrayFromImage(itk))
+    assert volume.grid.origin_mm == pytest.approx(itk.GetOrigin())
+    assert volume.grid.spacing_mm == pytest.approx(itk.GetSpacing())
+    assert volume.grid.direction_lps == pytest.approx(itk.GetDirection())

@@ -1,0 +1,252 @@
+"""The catalogue of experiments: trainings and tables of them, read from TOML."""
+
+from collections.abc import Collection
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from manifests.ground.errors import TrainingError, explain
+from manifests.ground.toml_file import read_toml
+
+SHIPPED = Path(__file__).with_name("experiments.toml")
+ALIASES = MappingProxyType({"table4": "table3"})  # other metrics of the same runs
+
+Words = tuple[str, ...]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Edit(_Facts):
+    """One call of `marginalia edit`.
+
+    Attributes:
+        drop: Structures whose labels are forgotten.
+        merge: Sets of structures that are labelled as one.
+        where: The cases, as an SQL condition; empty for all.
+    """
+
+    drop: Words = ()
+    merge: tuple[Words, ...] = ()
+    where: str = ""
+
+
+class Part(_Facts):
+    """A part of a dataset, which is a dataset of its own.
+
+    Attributes:
+        name: What it is called.
+        share: Of the cases of each split, beside the other parts' shares.
+        drop: Structures whose labels it has not.
+        merge: Sets of structures that it labels as one.
+    """
+
+    name: str
+    share: Count
+    drop: Words = ()
+    merge: tuple[Words, ...] = ()
+
+
+class Parts(_Facts):
+    """A dataset in parts.
+
+    Attributes:
+        dataset: Its role or name.
+        parts: One after the other; each case is in one of them.
+    """
+
+    dataset: str
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+
+
+class AnotherSplit(_Facts):
+    """Another split of one dataset, with as many cases in each.
+
+    Attributes:
+        dataset: Its role or name.
+        seed: Decides which cases are taken.
+    """
+
+    dataset: str
+    seed: int
+
+
+class Training(_Facts):
+    """One training, apart from its seed.
+
+    Attributes:
+        datasets: Roles or names of the datasets that it learns from; none means all.
+        keep: Classes whose labels it sees; none means all.
+        single_organ: k of each n training cases label one class only; none: all as they are.
+        edits: Further availability edits.
+        parts: Name of a dataset in parts, whose parts are then all that there is.
+        another_split: Another split of one dataset.
+        set: Settings in which it differs from the preset.
+    """
+
+    datasets: Words = ()
+    keep: Words = ()
+    single_organ: tuple[Count, Count] | None = None
+    edits: tuple[Edit, ...] = ()
+    parts: str = ""
+    another_split: AnotherSplit | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Row(_Facts):
+    """One row of a table.
+
+    Attributes:
+        title: What it is called.
+        trainings: One, or several of which each speaks for the classes that it keeps.
+        paper: `TABLE/ROW` of the paper's numbers; its own table and title if left out.
+    """
+
+    title: str
+    trainings: Annotated[Words, Field(min_length=1)]
+    paper: str = ""
+
+
+class Table(_Facts):
+    """One table.
+
+    Attributes:
+        title: What it is called.
+        rows: Its rows.
+        against: Title of the row that the others are tested against; none are if left out.
+        tested_on: Roles or names of the datasets whose test cases count; none means all.
+    """
+
+    title: str
+    rows: Annotated[tuple[Row, ...], Field(min_length=1)]
+    against: str = ""
+    tested_on: Words = ()
+
+    @property
+    def trainings(self) -> Words:
+        """Names of its trainings, each once."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.trainings))
+
+
+class Catalogue(_Facts):
+    """All experiments.
+
+    Attributes:
+        datasets: The manifest's name of a dataset, by its role in the paper.
+        trainings: By name.
+        parts: Datasets in parts, by name.
+        tables: By name.
+    """
+
+    datasets: dict[str, str] = Field(default_factory=dict)
+    trainings: dict[str, Training] = Field(default_factory=dict)
+    parts: dict[str, Parts] = Field(default_factory=dict)
+    tables: dict[str, Table] = Field(default_factory=dict)
+
+    def table(self, name: str) -> Table:
+        """The table of a name.
+
+        Raises:
+            TrainingError: There is none.
+        """
+        name = ALIASES.get(name, name)
+        if name not in self.tables:
+            msg = f"no table {name!r}: expected one of {', '.join((*self.tables, *ALIASES))}"
+            raise TrainingError(msg)
+        return self.tables[name]
+
+    def dataset_names(self, roles: Collection[str]) -> Words:
+        """The manifest's names of datasets that are given by role or by name."""
+        return tuple(self.datasets.get(role, role) for role in roles)
+
+    def role(self, dataset: str) -> str:
+        """A dataset's role in the paper, or its name where it has none."""
+        roles = {name: role for role, name in self.datasets.items()}
+        return roles.get(dataset, dataset)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Catalogue":
+        problems = [p for name, table in self.tables.items() for p in self._problems(name, table)]
+        for name, training in self.trainings.items():
+            if training.parts and training.parts not in self.parts:
+                problems.append(f"training {name} names parts that there are not: {training.parts}")
+            if "seed" in training.set:
+                problems.append(f"training {name} sets a seed: seeds come from --seeds")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self, name: str, table: Table) -> list[str]:
+        titles = [row.title for row in table.rows]
+        unknown = sorted(set(table.trainings) - self.trainings.keys())
+        found = {
+            f"table {name} names trainings that there are not: {unknown}": unknown,
+            f"table {name} has two rows of one title": len(set(titles)) < len(titles),
+            f"table {name} has no row {table.against!r} to test against": table.against
+            and table.against not in titles,
+        }
+        return [words for words, holds in found.items() if holds]
+
+
+class TableAddition(_Facts):
+    """A table of a user's file: a new one, or rows for one that there is.
+
+    Attributes:
+        title: Of a new table.
+        rows: They come after those that there are; a row of the same title takes the other's place.
+        against: As in `Table`.
+        tested_on: Likewise.
+    """
+
+    title: str = ""
+    rows: tuple[Row, ...] = ()
+    against: str = ""
+    tested_on: Words = ()
+
+
+class Addition(_Facts):
+    """A user's file; checked as a whole once the two are put together."""
+
+    datasets: dict[str, str] = Field(default_factory=dict)
+    trainings: dict[str, Training] = Field(default_factory=dict)
+    parts: dict[str, Parts] = Field(default_factory=dict)
+    tables: dict[str, TableAddition] = Field(default_factory=dict)
+
+
+def load_catalogue(addition: Path | None = None) -> Catalogue:
+    """Read the experiments that come with marginalia, and a user's own.
+
+    Args:
+        addition: A TOML file whose entries are added, or take the place of those of their name.
+
+    Raises:
+        TrainingError: The file cannot be read, or is not well formed.
+    """
+    shipped = read_toml(SHIPPED, Catalogue, what="experiments", error=TrainingError)
+    if addition is None:
+        return shipped
+    added = read_toml(addition, Addition, what="experiments", error=TrainingError)
+    tables = {name: _joined(shipped.tables.get(name), t) for name, t in added.tables.items()}
+    try:
+        return Catalogue.model_validate(
+            {
+                "datasets": {**shipped.datasets, **added.datasets},
+                "trainings": {**shipped.trainings, **added.trainings},
+                "parts": {**shipped.parts, **added.parts},
+                "tables": {**shipped.tables, **tables},
+            }
+        )
+    except ValidationError as error:
+        raise TrainingError(explain(error, f"experiments {addition}")) from error
+
+
+def _joined(table: Table | None, added: TableAddition) -> dict[str, Any]:
+    rows = {row.title: row for row in (table.rows if table else ())}
+    rows |= {row.title: row for row in added.rows}
+    old = vars(table) if table else {"title": "", "against": "", "tested_on": ()}
+    new = {key: getattr(added, key) or old[key] for key in ("title", "against", "tested_on")}
+    return {**new, "rows": tuple(rows.values())}

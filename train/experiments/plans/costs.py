@@ -1,0 +1,66 @@
+"""Costs: how long runs will take, from runs that are done, or from timing the network."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from statistics import median
+
+import torch
+
+from train.device import Precision, pick_device
+from train.experiments.plans.planned_run import PlannedRun, PreparedRun
+from train.networks.network import NetworkSettings
+from train.planning.footprint import seconds_per_flop
+from train.planning.view import seconds_of_batch
+from train.training.log import read_log
+
+_PROBES = 3
+
+
+def expected_seconds(runs: Iterable[PlannedRun]) -> dict[PlannedRun, float]:
+    """How long the training of each run has still to go; runs that cannot be planned are left out.
+
+    If a run of the list has trained for an epoch, its seconds per batch count, with all that is not
+    the network; else the network alone is timed on a small patch.
+    """
+    planned = {run: run.prepared for run in runs if run.prepared}
+    trained = {run: _trained(run) for run in planned}
+    measured = [took / done for done, took in trained.values() if done]
+    seconds: dict[PlannedRun, float] = {}
+    for run, prepared in planned.items():
+        per_batch = median(measured) if measured else _timed(prepared)
+        seconds[run] = per_batch * max(batches(prepared) - trained[run][0], 0)
+    return seconds
+
+
+def batches(prepared: PreparedRun) -> int:
+    """Batches of a whole training."""
+    plan, epochs = prepared.plan, prepared.settings.stage_epochs
+    first, second = (n * plan.steps(s) if n else 0 for s, n in zip((1, 2), epochs, strict=True))
+    return first + second
+
+
+def total(seconds: Mapping[PlannedRun, float]) -> float:
+    """Of all runs, those that share a folder counted once."""
+    return sum({run.folder: needed for run, needed in seconds.items()}.values())
+
+
+def _trained(run: PlannedRun) -> tuple[int, float]:
+    """Batches that a run has learnt from, and the seconds that they took."""
+    log = read_log(run.folder)
+    if not len(log):
+        return 0, 0.0
+    return max(log["step"].tolist()), sum(log["seconds"].tolist())
+
+
+def _timed(prepared: PreparedRun) -> float:
+    plan, device = prepared.plan, pick_device(prepared.settings.device)
+    precision = prepared.settings.precision
+    return seconds_of_batch(plan, _rate(plan.network, len(plan.label_space), device, precision))
+
+
+@cache
+def _rate(
+    network: NetworkSettings, classes: int, device: torch.device, precision: Precision
+) -> float:
+    # the least of a few: others may be at work on this machine
+    return min(seconds_per_flop(network, classes, device, precision) for _ in range(_PROBES))

@@ -1,0 +1,61 @@
+"""Pictures of a table: typical cases as in Fig. 4, and the worst ones as in Fig. 5."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from manifests.table.manifest import read_manifest
+from train.comparison.worst import draw_worst, worst_cases
+from train.experiments.plans.catalogue import Table
+from train.experiments.plans.planned_run import PlannedRun
+from train.experiments.runner import TEST
+from train.pictures.overlays import overlay_path
+from train.scoring.evaluate import scores_folder
+from train.scoring.run_pictures import draw_case
+from train.scoring.runs import Run
+from train.scoring.scores import Scores
+
+WORST = 3  # as many as Fig. 5 has
+
+
+def drawable_runs(table: Table, done: Mapping[PlannedRun, Scores]) -> list[Run]:
+    """The first seed of each row that is one network, under the row's title."""
+    titles = {row.trainings[0]: row.title for row in table.rows if len(row.trainings) == 1}
+    runs: dict[str, Run] = {}
+    for run, scores in done.items():
+        title = titles.get(run.training)
+        if title is not None and title not in runs:
+            runs[title] = Run(title, scores_folder(run.folder, TEST), scores)
+    return [runs[row.title] for row in table.rows if row.title in runs]
+
+
+def draw_table(runs: Sequence[Run], manifest_path: Path, folder: Path) -> Iterator[str]:
+    """Draw a typical case of each dataset, and the worst classes of cases.
+
+    Args:
+        runs: What predicted, a column each.
+        manifest_path: The cases.
+        folder: Where the pictures go.
+
+    Returns:
+        An iterator that draws one with each step and says where, or why not.
+
+    Source: Shi et al. 2021, Figs. 4 and 5.
+    """
+    manifest = read_manifest(manifest_path)
+    for case_id in typical_cases(runs):
+        picture = overlay_path(folder / "typical", case_id)
+        yield draw_case(case_id, runs, manifest, picture) or str(picture)
+    yield from draw_worst(worst_cases(runs, WORST), runs, manifest_path, folder / "worst")
+
+
+def typical_cases(runs: Sequence[Run]) -> list[str]:
+    """Of each dataset, the case whose mean Dice over classes and runs is the median."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for score in (s for run in runs for s in run.scores.scores if s.outcome != "absent"):
+        found.setdefault(score.dataset, {}).setdefault(score.case_id, []).append(score.dice)
+    typical: list[str] = []
+    for _, cases in sorted(found.items()):
+        ordered = sorted(cases, key=lambda case_id: (fmean(cases[case_id]), case_id))
+        typical.append(ordered[len(ordered) // 2])
+    return typical

@@ -1,0 +1,66 @@
+"""Pooled tests: each row of a table against one of them, over all test cases at once."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from train.comparison.alignment import align
+from train.comparison.statistics import holm, signed_rank_p
+from train.experiments.tables.rows import RowScores, of_equal_cases
+from train.scoring.metrics import METRICS, Metric
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """One row's test; NaN for the row that the others are tested against.
+
+    Attributes:
+        p: Of the signed-rank test, with one difference for each case.
+        p_holm: The same, corrected for the number of rows.
+    """
+
+    p: float
+    p_holm: float
+
+
+def pooled_tests(rows: Sequence[RowScores], against: str) -> Mapping[Metric, Mapping[str, Pooled]]:
+    """Test rows against one, over the cases of all datasets together.
+
+    A case's value is the mean over its classes, each the mean over the seeds: those that both rows
+    score. Single cells of a few cases leave such a test no chance once it is corrected for all of
+    them; there are no more pooled tests than rows.
+
+    Args:
+        rows: The rows.
+        against: Title of the row to test against; of rows with other test cases, the first.
+
+    Returns:
+        By metric and by the row's title.
+    """
+    p_values: dict[Metric, dict[str, float]] = {metric: {} for metric in METRICS}
+    for group in of_equal_cases(rows):
+        reference = group.get(against, next(iter(group.values())))
+        for title, row in group.items():
+            for metric, differences in _differences(row, reference).items():
+                p = math.nan if row is reference else signed_rank_p(differences)
+                p_values[metric][title] = p
+    return {
+        metric: {
+            title: Pooled(p, corrected)
+            for (title, p), corrected in zip(found.items(), holm(list(found.values())), strict=True)
+        }
+        for metric, found in p_values.items()
+    }
+
+
+def _differences(row: RowScores, reference: RowScores) -> dict[Metric, np.ndarray]:
+    """By metric, each case's mean difference over the classes that both score."""
+    found: dict[Metric, list[float]] = {metric: [] for metric in METRICS}
+    for dataset in align([row.mean, reference.mean]):
+        for metric, values in dataset.values.items():
+            apart = values[0] - values[1]
+            known = apart[:, ~np.isnan(apart).all(axis=0)]
+            found[metric] += np.nanmean(known, axis=0).tolist()
+    return {metric: np.array(values) for metric, values in found.items()}
