@@ -1,4 +1,4 @@
-"""Volumes turned round by ITK, which knows how to without us."""
+"""Volumes reoriented by ITK, which does it independently of the code under test."""
 
 import SimpleITK as sitk
 

@@ -124,12 +124,12 @@ def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
     """The case of a group, made if it does not stand yet."""
     name = "+".join([_name(group[0]), *(c.case_id.replace("/", ".") for c in group[1:])])
     folder = target.folder / FUSED / group[0].dataset / name
-    origin = record.Origin.of_fused(group, target)
-    row = record.standing_case(folder, origin)
+    provenance = record.Provenance.of_fused(group, target)
+    row = record.unchanged_case(folder, provenance)
     if row is None or (verify and not record.is_undamaged(folder, row)):
-        record.forget(folder)
+        record.delete_case(folder)
         row = _make(group, f"{group[0].dataset}/{name}", folder, target)
-        record.write_record(folder, row, origin)
+        record.write_record(folder, row, provenance)
     return row
 
 
@@ -137,7 +137,7 @@ def _forget_all_but(cases: Sequence[Case], target: Target) -> None:
     """Remove fused cases that nothing is fused into any more."""
     wanted = {(target.folder / case.image).parent for case in cases}
     for folder in [f for f in (target.folder / FUSED).glob("*/*") if f not in wanted]:
-        record.forget(folder)
+        record.delete_case(folder)
 
 
 def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> Case:

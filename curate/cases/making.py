@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.cases.overrides import Override
-from curate.cases.record import Origin, same_content, write_record
+from curate.cases.record import Provenance, same_content, write_record
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase
 from curate.recipes.recipe import Recipe
@@ -18,7 +18,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class Job:
+class CaseJob:
     """One case to be made.
 
     Attributes:
@@ -49,7 +49,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PreparedCase:
     """What became of one case.
 
     Attributes:
@@ -61,7 +61,7 @@ class Outcome:
     anew: bool
 
 
-def make(job: Job) -> Outcome | Finding:
+def make(job: CaseJob) -> PreparedCase | Finding:
     """Keep or make one case; nothing outside the workshop is written."""
     from curate.cases.harmonise import harmonise
 
@@ -69,14 +69,14 @@ def make(job: Job) -> Outcome | Finding:
         return Finding("skipped", job.override.reason)
     if job.case.finding:
         return job.case.finding
-    origin = Origin.of(job.case, job.recipe, job.target, job.override)
+    provenance = Provenance.of(job.case, job.recipe, job.target, job.override)
     try:
-        if row := same_content(job.folder, job.case, origin, verify=job.verify):
-            write_record(job.made, row, origin, volumes=job.folder)
-            return Outcome(row, anew=False)
+        if row := same_content(job.folder, job.case, provenance, verify=job.verify):
+            write_record(job.made, row, provenance, volumes=job.folder)
+            return PreparedCase(row, anew=False)
         target = replace(job.target, folder=job.workshop)
         row = harmonise(job.case, job.recipe, target, job.override)
-        write_record(job.made, row, origin)
+        write_record(job.made, row, provenance)
     except SetAsideError as error:
         return error.finding
     except GeometryError as error:
@@ -87,4 +87,4 @@ def make(job: Job) -> Outcome | Finding:
         if error.errno not in NO_ROOM:
             raise
         return Finding(NOT_WRITTEN, error.strerror or str(error))
-    return Outcome(row, anew=True)
+    return PreparedCase(row, anew=True)

@@ -5,10 +5,10 @@ from collections.abc import Collection
 import numpy as np
 
 from curate.datasets.discover import SourceCase
-from curate.labels.volume import read_map, read_masks
+from curate.labels.label_files import read_map, read_masks
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
-from manifests.volumes.hounsfield import in_hounsfield
+from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.volume import Volume, read_volume
 
 __all__ = ["SetAsideError", "read_case"]
@@ -28,7 +28,7 @@ def read_case(case: SourceCase, values: Collection[int]) -> tuple[Volume, Volume
     Raises:
         SetAsideError: The case cannot be used as it is.
     """
-    scan = in_hounsfield(read_volume(case.image), case.image)
+    scan = to_hounsfield(read_volume(case.image), case.image)
     grid, noticed = scan.grid, [*scan.findings, *_spacing(scan.grid)]
     if case.masks:
         label, found = read_masks(case.label, case.masks, grid)

@@ -27,7 +27,7 @@ TOLD = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What one case is made from and into.
 
     Attributes:
@@ -45,7 +45,7 @@ class Origin:
     @classmethod
     def of(
         cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
-    ) -> "Origin":
+    ) -> "Provenance":
         """As the files lie there now."""
         facts = recipe.model_dump(mode="json", exclude=TOLD)
         files = {"image": _state(case.image), "label": _state(case.label)}
@@ -53,7 +53,7 @@ class Origin:
         return cls(settings_key(target), _hash(facts), decided, files)
 
     @classmethod
-    def of_fused(cls, cases: Iterable[Case], target: Target) -> "Origin":
+    def of_fused(cls, cases: Iterable[Case], target: Target) -> "Provenance":
         """Of a case that is made from the files of other cases."""
         told = [[c.case_id, c.image_sha256, c.label_sha256, c.blocks, c.licence] for c in cases]
         return cls(settings_key(target), _hash(told), "", {})
@@ -76,17 +76,19 @@ def settings_key(target: Target) -> str:
     )
 
 
-def write_record(folder: Path, row: Case, origin: Origin, *, volumes: Path | None = None) -> None:
+def write_record(
+    folder: Path, row: Case, provenance: Provenance, *, volumes: Path | None = None
+) -> None:
     """Say of a case that it is whole, and what it was made from.
 
     Args:
         folder: Where the record goes.
         row: The case.
-        origin: What it was made from.
+        provenance: What it was made from.
         volumes: Where its volumes lie, if not beside the record.
     """
     sizes = {name: ((volumes or folder) / name).stat().st_size for name in VOLUMES}
-    body = {**vars(origin), "bytes": sizes, "row": row.to_row()}
+    body = {**vars(provenance), "bytes": sizes, "row": row.to_row()}
     write_text(folder / NAME, json.dumps({**body, "check": _hash(body)}, indent=1))
 
 
@@ -101,26 +103,28 @@ def read_record(folder: Path, settings: str) -> Case | None:
     return _row(record) if record and record["settings"] == settings else None
 
 
-def standing_case(folder: Path, origin: Origin) -> Case | None:
+def unchanged_case(folder: Path, provenance: Provenance) -> Case | None:
     """The row of a case that was made from this and is whole, as far as sizes and times tell."""
     record = _read(folder)
-    return _row(record) if record and _origin(record) == origin else None
+    return _row(record) if record and _provenance(record) == provenance else None
 
 
-def same_content(folder: Path, case: SourceCase, origin: Origin, *, verify: bool) -> Case | None:
+def same_content(
+    folder: Path, case: SourceCase, provenance: Provenance, *, verify: bool
+) -> Case | None:
     """The same, by what the source files hold: they may have been copied or unpacked again.
 
     Args:
         folder: The case's folder.
         case: Where the source files lie.
-        origin: What it would be made from now.
+        provenance: What it would be made from now.
         verify: Whether to compare what the harmonised volumes hold as well.
     """
     record = _read(folder)
-    if not record or _origin(record).decided != origin.decided:
+    if not record or _provenance(record).decided != provenance.decided:
         return None
     row = _row(record)
-    if record["files"] != origin.files and not (
+    if record["files"] != provenance.files and not (
         _holds(case.image, row.source_image_sha256) and _holds(case.label, row.source_label_sha256)
     ):
         return None
@@ -133,7 +137,7 @@ def is_undamaged(folder: Path, row: Case) -> bool:
     return all(_holds(folder / name, h) for name, h in zip(VOLUMES, hashes, strict=True))
 
 
-def adopt(made: Path, folder: Path) -> None:
+def move_case(made: Path, folder: Path) -> None:
     """Move what was made of a case into its folder, the record last.
 
     Whatever moment the process is killed at, a record stands beside the volumes it tells of.
@@ -146,7 +150,7 @@ def adopt(made: Path, folder: Path) -> None:
             (made / name).replace(folder / name)
 
 
-def forget(folder: Path) -> None:
+def delete_case(folder: Path) -> None:
     """Remove a case, and its folder unless somebody else's files lie there."""
     for name in (NAME, *VOLUMES):
         (folder / name).unlink(missing_ok=True)
@@ -165,7 +169,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if record.pop("check") != _hash(record):
             return None
-        _origin(record)
+        _provenance(record)
         whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
         _row(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -173,8 +177,8 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return record if whole else None
 
 
-def _origin(record: dict[str, Any]) -> Origin:
-    return Origin(**{f.name: record[f.name] for f in fields(Origin)})
+def _provenance(record: dict[str, Any]) -> Provenance:
+    return Provenance(**{f.name: record[f.name] for f in fields(Provenance)})
 
 
 def _row(record: dict[str, Any]) -> Case:

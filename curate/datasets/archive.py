@@ -34,7 +34,7 @@ DAMAGE = (
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveMember:
     """One entry of an archive: its name, its size, and how to open it if it is a plain file."""
 
     name: str
@@ -57,7 +57,7 @@ def bomb(archive: Path, found: str) -> str:
 
 
 @contextmanager
-def opened(archive: Path) -> Iterator[Iterator[Member]]:
+def opened(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
     """The entries of an archive that are neither folders nor junk (AppleDouble, `__MACOSX`)."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
@@ -108,23 +108,23 @@ class _Metered:
         return self._stream.tell()
 
 
-def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
+def _zip_members(file: zipfile.ZipFile) -> Iterator[ArchiveMember]:
     for info in file.infolist():
         if info.is_dir() or _is_junk(info.filename):
             continue
         mode = info.external_attr >> 16
         plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)
         opener = (lambda i=info: file.open(i)) if plain else None
-        yield Member(info.filename, info.file_size, opener)
+        yield ArchiveMember(info.filename, info.file_size, opener)
 
 
-def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
+def _tar_members(file: tarfile.TarFile) -> Iterator[ArchiveMember]:
     for info in file:
         if info.isdir() or _is_junk(info.name):
             continue
         plain = info.isreg() and not info.issparse()
         opener = (lambda i=info: file.extractfile(i)) if plain else None
-        yield Member(info.name, info.size, opener)
+        yield ArchiveMember(info.name, info.size, opener)
 
 
 def _is_junk(name: str) -> bool:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from curate.datasets.archive import DAMAGE, MAX_ENTRIES, Member, bomb, limit_bytes, opened
+from curate.datasets.archive import DAMAGE, MAX_ENTRIES, ArchiveMember, bomb, limit_bytes, opened
 from manifests.ground.errors import SourceError
 
 Notify = Callable[[int, int], None]
@@ -43,7 +43,7 @@ def unpack(archive: Path, folder: Path, *, notify: Notify = lambda _done, _total
     partial.rename(folder)
 
 
-def _write_all(archive: Path, members: list[Member], folder: Path, notify: Notify) -> None:
+def _write_all(archive: Path, members: list[ArchiveMember], folder: Path, notify: Notify) -> None:
     total = sum(m.size_bytes for m in members)
     free = shutil.disk_usage(folder).free
     if total > free:
@@ -55,11 +55,11 @@ def _write_all(archive: Path, members: list[Member], folder: Path, notify: Notif
         notify(done, total)
 
 
-def _checked(archive: Path, members: Iterable[Member]) -> list[Member]:
+def _checked(archive: Path, members: Iterable[ArchiveMember]) -> list[ArchiveMember]:
     """List the members; stop at the first that is unsafe."""
     limit = limit_bytes(archive)
     taken: dict[str, str] = {}
-    checked: list[Member] = []
+    checked: list[ArchiveMember] = []
     total = 0
     for member in members:
         _refuse_unsafe(archive, member)
@@ -71,7 +71,7 @@ def _checked(archive: Path, members: Iterable[Member]) -> list[Member]:
     return checked
 
 
-def _refuse_same_name(archive: Path, member: Member, taken: dict[str, str]) -> None:
+def _refuse_same_name(archive: Path, member: ArchiveMember, taken: dict[str, str]) -> None:
     """Refuse names that are one file, at least where case and accents' forms do not count."""
     plain = unicodedata.normalize("NFC", str(PurePosixPath(member.name))).casefold()
     if plain in taken:
@@ -83,7 +83,7 @@ def _refuse_same_name(archive: Path, member: Member, taken: dict[str, str]) -> N
     taken[plain] = member.name
 
 
-def _refuse_unsafe(archive: Path, member: Member) -> None:
+def _refuse_unsafe(archive: Path, member: ArchiveMember) -> None:
     path = PurePosixPath(member.name)
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name
     if outside or member.open is None:
@@ -92,7 +92,7 @@ def _refuse_unsafe(archive: Path, member: Member) -> None:
         raise SourceError(msg)
 
 
-def _write(member: Member, path: Path) -> int:
+def _write(member: ArchiveMember, path: Path) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = member.open() if member.open else None
     if stream is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.datasets.discover import SourceCase
-from curate.labels.volume import whole_numbers
+from curate.labels.label_files import whole_numbers
 from manifests.ground.findings import SetAsideError
 from manifests.volumes.volume import read_volume
 

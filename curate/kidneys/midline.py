@@ -6,7 +6,7 @@ import cc3d
 import numpy as np
 
 from curate.kidneys.voxels import positions_mm_of, x_mm_of
-from manifests.volumes.downsampling import thinned
+from manifests.volumes.downsampling import subsample
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume
 
@@ -55,7 +55,7 @@ def find_midline(grid: Grid, part: Grid, image: Volume | None) -> Midline:
 
 def _body_x_mm(image: Volume, part: Grid) -> float | None:
     """Measure the median x of the largest thing denser than the body's edge, at `part`'s height."""
-    coarse = thinned(image, BODY_STEP_MM)
+    coarse = subsample(image, BODY_STEP_MM)
     grid, dense = coarse.grid, coarse.voxels > BODY_HU
     middle_mm = part.position_mm((np.asarray(part.size_xyz) - 1) / 2)[2]
     reach_mm = abs(part.steps_mm[2]) @ part.size_xyz / 2

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
-from manifests.volumes.orientation import Turn, turn_towards, turned
+from manifests.volumes.orientation import AxisPermutation, closest_permutation, reorient
 from manifests.volumes.volume import Volume
 
 # At the corner where the two grids differ most. A spacing that was rounded to three digits moves
@@ -17,7 +17,7 @@ TOLERANCE_VOXELS = 0.3
 EXACT_VOXELS = 1e-6
 
 
-def on_grid_of(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.generic], list[Finding]]:
+def align_to(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.generic], list[Finding]]:
     """The label's voxels [z, y, x] in the image's order.
 
     Args:
@@ -28,8 +28,8 @@ def on_grid_of(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.gener
     Raises:
         SetAsideError: The two truly differ.
     """
-    turn = turn_towards(image.direction_lps, label.grid)
-    aligned = turned(label, turn)
+    permutation = closest_permutation(image.direction_lps, label.grid)
+    aligned = reorient(label, permutation)
     grid = aligned.grid
     if grid.size_xyz != image.size_xyz:
         reason = f"{path}: the image has size {image.size_xyz}, the label {grid.size_xyz}"
@@ -42,8 +42,9 @@ def on_grid_of(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.gener
         )
         raise SetAsideError(Finding("grid_mismatch", reason))
     findings: list[Finding] = []
-    if turn != Turn():
-        reason = f"axes {turn.order} of the label are the image's, flipped {turn.flips}"
+    if permutation != AxisPermutation():
+        order, flips = permutation.order, permutation.flips
+        reason = f"axes {order} of the label are the image's, flipped {flips}"
         findings.append(Finding("label_reoriented", reason))
     if off > EXACT_VOXELS:
         findings.append(Finding("grid_rounding", f"a corner lay {off:.2g} voxels off"))

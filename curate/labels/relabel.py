@@ -39,7 +39,7 @@ class BlockMap:
 
     def two_sided(self) -> Volume:
         """uint8 volume: 1 where a block holds structures of both sides of the body."""
-        left, right = sided("left"), sided("right")
+        left, right = structures_on("left"), structures_on("right")
         wanted = [bool(block & left) and bool(block & right) for block in self.blocks]
         return self._by_block([0, *wanted])
 
@@ -52,7 +52,7 @@ class BlockMap:
         Args:
             sides: On the same grid, 1 (left) or 2 (right) wherever `two_sided` is 1.
         """
-        left, right = sided("left"), sided("right")
+        left, right = structures_on("left"), structures_on("right")
         table = np.zeros((len(self.blocks) + 1, 3), np.uint8)
         blocks: list[Block] = []
         for number, block in enumerate(self.blocks, start=1):
@@ -80,7 +80,7 @@ class BlockMap:
         return look_up(self.volume, by_number[self.number_of])
 
 
-def sided(side: str) -> frozenset[str]:
+def structures_on(side: str) -> frozenset[str]:
     """The structures of the vocabulary that lie on one side of the body."""
     return frozenset(name for name, s in vocabulary().items() if s.laterality == side)
 

@@ -11,7 +11,7 @@ from curate.labels.relabel import BlockMap, look_up
 from curate.orientation.anatomy import AXES, anatomy
 from curate.orientation.evidence import Evidence, order_evidence
 from manifests.classes.structures import Structure, vocabulary
-from manifests.volumes.downsampling import thinned
+from manifests.volumes.downsampling import subsample
 
 STEP_MM = 4.0
 ENOUGH_ML = 2.0  # of an organ that anatomy.toml does not list
@@ -92,7 +92,7 @@ def _sided(structures: Structures) -> Iterator[tuple[str, str]]:
 
 
 def _organs(labels: BlockMap, structures: Structures) -> _Organs:
-    thin = thinned(labels.volume, STEP_MM)
+    thin = subsample(labels.volume, STEP_MM)
     numbers_zyx = look_up(thin, labels.number_of).voxels
     filled = numbers_zyx > 0
     points_mm, ids = positions_mm_of(filled, thin.grid), numbers_zyx[filled]

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from manifests.volumes.downsampling import bin_means, every_nth, steps_within
 from manifests.volumes.grid import IDENTITY, Grid
-from manifests.volumes.orientation import turn_towards, turned
+from manifests.volumes.orientation import closest_permutation, reorient
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import Volume
 
@@ -103,7 +103,7 @@ class Torso:
 def find_torso(image: Volume) -> Torso | None:
     """Look coarsely at a CT (HU); None if it shows no body in air."""
     shrunk = _shrunk(image)
-    shrunk = turned(shrunk, turn_towards(IDENTITY, shrunk.grid))
+    shrunk = reorient(shrunk, closest_permutation(IDENTITY, shrunk.grid))
     grid = _coarse_grid(shrunk.grid)
     hu = resample_image(shrunk, grid).voxels
     if np.percentile(hu, 1) > AIR_HU:  # not Hounsfield units, or all inside a body

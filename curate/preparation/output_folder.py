@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from curate.cases.record import forget, is_ours
+from curate.cases.record import delete_case, is_ours
 from curate.cases.target import FUSED
 from curate.preparation.dataset_record import NAME as DATASET_NAME
 from curate.preparation.rejected import NAME as REJECTED_NAME
@@ -84,7 +84,7 @@ def forget_all_but(known: Collection[str], dataset: Path) -> None:
     """
     gone = (f for f in dataset.glob("*") if f.name not in known and is_ours(f))
     for folder in list(gone):
-        forget(folder)
+        delete_case(folder)
 
 
 def cases_folders(folder: Path, but: Collection[str]) -> list[Path]:

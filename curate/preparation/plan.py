@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.cases.overrides import Override, check_cases, check_datasets
-from curate.cases.record import Origin, standing_case
+from curate.cases.record import Provenance, unchanged_case
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
@@ -123,4 +123,4 @@ def _standing(case: SourceCase, recipe: Recipe, request: Request) -> Case | None
         return None
     folder = request.target.case_folder(case)
     override = request.overrides.get(case.case_id)
-    return standing_case(folder, Origin.of(case, recipe, request.target, override))
+    return unchanged_case(folder, Provenance.of(case, recipe, request.target, override))

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from curate.cases.making import Job
+from curate.cases.making import CaseJob
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
 from curate.preparation.assemble import assemble, cases_of_other_datasets
@@ -110,10 +110,10 @@ def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
     return plan_cases(recipe, request)
 
 
-def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[Job]:
+def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[CaseJob]:
     wanted = [(case, p.recipe) for p in ready for case in p.open]
     return [
-        Job(
+        CaseJob(
             case,
             recipe,
             request.target,

@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.cases.making import NOT_WRITTEN, Job, Outcome, make
-from curate.cases.record import adopt, forget
+from curate.cases.making import NOT_WRITTEN, CaseJob, PreparedCase, make
+from curate.cases.record import delete_case, move_case
 from curate.preparation.rejected import Rejected
 from curate.preparation.workers import Executor, WorkerDiedError
 from manifests.ground.findings import Finding
@@ -42,9 +42,9 @@ class Tally:
         """Whether there is no room for any more cases."""
         return self._unwritten_in_a_row >= HOPELESS
 
-    def take(self, job: Job, outcome: Outcome | Finding) -> None:
+    def take(self, job: CaseJob, outcome: PreparedCase | Finding) -> None:
         """Count one more."""
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, PreparedCase):
             self.rows.append(outcome.row)
             self.made += outcome.anew
             self._unwritten_in_a_row = 0
@@ -66,7 +66,7 @@ class Tally:
         ]
 
 
-def make_all(jobs: Sequence[Job], executor: Executor, *, workers: int, notify: Notify) -> Tally:
+def make_all(jobs: Sequence[CaseJob], executor: Executor, *, workers: int, notify: Notify) -> Tally:
     """Make all cases, or those that there is room for."""
     tally = Tally(len(jobs))
     with closing(executor(make, jobs, workers=workers)) as outcomes:
@@ -80,19 +80,19 @@ def make_all(jobs: Sequence[Job], executor: Executor, *, workers: int, notify: N
     return tally
 
 
-def _settled(job: Job, outcome: Outcome | Finding | Exception) -> Outcome | Finding:
+def _settled(job: CaseJob, outcome: PreparedCase | Finding | Exception) -> PreparedCase | Finding:
     """Move what was made to its place; what an earlier run made of a bad case goes."""
-    if isinstance(outcome, Outcome):
+    if isinstance(outcome, PreparedCase):
         return _adopted(job, outcome)
     finding = outcome if isinstance(outcome, Finding) else _as_finding(outcome)
     if finding.code not in PASSING:
-        forget(job.folder)
+        delete_case(job.folder)
     return finding
 
 
-def _adopted(job: Job, outcome: Outcome) -> Outcome | Finding:
+def _adopted(job: CaseJob, outcome: PreparedCase) -> PreparedCase | Finding:
     try:
-        adopt(job.made, job.folder)
+        move_case(job.made, job.folder)
     except OSError as error:
         return Finding(NOT_WRITTEN, error.strerror or str(error))
     return outcome

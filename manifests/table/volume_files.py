@@ -27,7 +27,7 @@ Fault = tuple[str, str, str]  # column, expected, got
 
 
 @dataclass(frozen=True)
-class Header:
+class VolumeHeader:
     """What a NIfTI-1 header says.
 
     Attributes:
@@ -102,10 +102,10 @@ def _affine_faults(affine_ras: NDArray[np.float64], row: dict[str, Any]) -> Iter
         yield f"{words} {expected.tolist()}", f"{affine_ras.tolist()}"
 
 
-def _read_header(path: Path) -> Header:
+def _read_header(path: Path) -> VolumeHeader:
     with path.open("rb") as file:
         header = Nifti1Header.from_fileobj(file)
-    return Header(
+    return VolumeHeader(
         shape=tuple(int(n) for n in header.get_data_shape()),
         dtype=header.get_data_dtype(),
         offset=int(header.get_data_offset()),

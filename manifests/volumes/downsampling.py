@@ -25,7 +25,7 @@ def steps_within(step_mm: float, grid: Grid) -> tuple[int, int, int]:
     return x, y, z
 
 
-def thinned(volume: Volume, step_mm: float) -> Volume:
+def subsample(volume: Volume, step_mm: float) -> Volume:
     """As few voxels as show a volume in steps of at most so many millimetres; a view."""
     return every_nth(volume, steps_within(step_mm, volume.grid))
 
@@ -33,7 +33,7 @@ def thinned(volume: Volume, step_mm: float) -> Volume:
 def every_nth(volume: Volume, steps_xyz: Sequence[int]) -> Volume:
     """The first of so many voxels along each axis; a view."""
     x, y, z = steps_xyz
-    return _coarser(volume, volume.voxels[::z, ::y, ::x], steps_xyz, (0, 0, 0))
+    return _downsampled(volume, volume.voxels[::z, ::y, ::x], steps_xyz, (0, 0, 0))
 
 
 def bin_means(volume: Volume, factors_xyz: Sequence[int]) -> Volume:
@@ -55,10 +55,10 @@ def bin_means(volume: Volume, factors_xyz: Sequence[int]) -> Volume:
         rows = reduce(np.add, (rows[k::by_y] for k in range(by_y)))
         sums = reduce(np.add, (rows[:, k::by_x] for k in range(by_x))) * np.float64(1 / bins)
         mean[...] = np.floor(sums + 0.5) if whole else sums
-    return _coarser(volume, means, factors_xyz, (np.asarray(factors_xyz) - 1) / 2)
+    return _downsampled(volume, means, factors_xyz, (np.asarray(factors_xyz) - 1) / 2)
 
 
-def _coarser(
+def _downsampled(
     volume: Volume, voxels: NDArray[Any], steps_xyz: Sequence[int], first_xyz: ArrayLike
 ) -> Volume:
     grid = volume.grid

@@ -60,7 +60,7 @@ class Distribution:
         return self.least > -900 and heap > HEAP
 
 
-def in_hounsfield(volume: Volume, path: Path) -> Volume:
+def to_hounsfield(volume: Volume, path: Path) -> Volume:
     """Bring a CT's intensities into Hounsfield units, as far as the evidence allows.
 
     Args:

@@ -1,4 +1,4 @@
-"""Orientation: which way the axes of an array run, and the same voxels on axes turned round."""
+"""Orientation: which way the axes of an array point, and the same voxels with axes reordered."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -13,41 +13,42 @@ from manifests.volumes.volume import Volume
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What becomes of the axes of an array.
+class AxisPermutation:
+    """A new order of the axes of an array, some of them flipped.
 
     Attributes:
-        order: Which axis becomes x, which y and which z; 0 is x.
-        flips: Whether it runs backwards then.
+        order: The old axes that become x, y and z; 0 is x.
+        flips: Whether each of these is flipped.
     """
 
     order: tuple[int, int, int] = (0, 1, 2)
     flips: tuple[bool, bool, bool] = (False, False, False)
 
 
-def turn_towards(direction_lps: Sequence[float], grid: Grid) -> Turn:
-    """The turn after which a grid's axes run as nearly as may be as those of a direction.
+def closest_permutation(direction_lps: Sequence[float], grid: Grid) -> AxisPermutation:
+    """Return the permutation that brings a grid's axes as close as possible to a direction.
 
     Args:
-        direction_lps: Row-major 3 x 3 matrix, as a grid's.
-        grid: Of the volume that is to be turned.
+        direction_lps: Row-major 3 x 3 matrix, as in a grid.
+        grid: The grid of the volume to reorient.
     """
     along = np.asarray(direction_lps).reshape(3, 3).T @ np.asarray(grid.direction_lps).reshape(3, 3)
     x, y, z = max(permutations(range(3)), key=lambda p: sum(abs(along[range(3), p])))
-    return Turn((x, y, z), (bool(along[0, x] < 0), bool(along[1, y] < 0), bool(along[2, z] < 0)))
+    flips = (bool(along[0, x] < 0), bool(along[1, y] < 0), bool(along[2, z] < 0))
+    return AxisPermutation((x, y, z), flips)
 
 
-def turned(volume: Volume, turn: Turn) -> Volume:
-    """The same voxels in the same place with other axes; a view."""
-    old, order = volume.grid, list(turn.order)
+def reorient(volume: Volume, permutation: AxisPermutation) -> Volume:
+    """Return the same voxels in the same place with permuted axes; a view."""
+    old, order, flips = volume.grid, list(permutation.order), permutation.flips
     voxels = volume.voxels.transpose([2 - n for n in order[::-1]])
-    voxels = voxels[tuple(slice(None, None, -1 if flip else 1) for flip in turn.flips[::-1])]
+    voxels = voxels[tuple(slice(None, None, -1 if flip else 1) for flip in flips[::-1])]
     first = np.zeros(3)
-    first[order] = np.where(turn.flips, np.asarray(old.size_xyz)[order] - 1, 0)
+    first[order] = np.where(flips, np.asarray(old.size_xyz)[order] - 1, 0)
     x, y, z = (old.size_xyz[n] for n in order)
     a, b, c = (old.spacing_mm[n] for n in order)
     i, j, k = old.position_mm(first).tolist()
-    axes = np.asarray(old.direction_lps).reshape(3, 3)[:, order] * np.where(turn.flips, -1.0, 1.0)
+    axes = np.asarray(old.direction_lps).reshape(3, 3)[:, order] * np.where(flips, -1.0, 1.0)
     grid = Grid((x, y, z), (a, b, c), (i, j, k), tuple(axes.ravel().tolist()))
     return replace(volume, voxels=voxels, grid=grid)
 
@@ -58,6 +59,6 @@ def orientation_code(grid: Grid) -> str:
     An oblique axis is named after the nearest anatomical one, each name used once. The letters say
     where an axis points *to*, as in nibabel and SimpleITK.
     """
-    turn = turn_towards(IDENTITY, grid)
-    letters = ("LR"[turn.flips[0]], "PA"[turn.flips[1]], "SI"[turn.flips[2]])
-    return "".join(letters[turn.order.index(axis)] for axis in range(3))
+    closest = closest_permutation(IDENTITY, grid)
+    letters = ("LR"[closest.flips[0]], "PA"[closest.flips[1]], "SI"[closest.flips[2]])
+    return "".join(letters[closest.order.index(axis)] for axis in range(3))

@@ -72,7 +72,7 @@ def write_case(folder: Path, *, long: bool) -> None:
 
 def ours(folder: Path, interpolation: str = "linear") -> Step:
     """Everything that `prepare` does for one case."""
-    from curate.cases.making import Job, make
+    from curate.cases.making import CaseJob, make
     from curate.cases.target import Target
     from curate.datasets.discover import SourceCase
     from curate.recipes.recipe import load_recipe
@@ -81,7 +81,7 @@ def ours(folder: Path, interpolation: str = "linear") -> Step:
     case = SourceCase(RECIPE, "one", folder / "image.nii.gz", folder / "label.nii.gz")
     out = Path(tempfile.mkdtemp(dir=folder))
     target = Target(load_label_space("abdomen5"), WANTED_MM, out / "out", interpolation)
-    job = Job(case, load_recipe(RECIPE), target, out / "workshop")
+    job = CaseJob(case, load_recipe(RECIPE), target, out / "workshop")
 
     def step() -> object:
         outcome = make(job)

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.ground.findings import Finding
-from manifests.volumes.hounsfield import in_hounsfield
+from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.readers.dicom import series_of
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volumes.volume import last_line, read_volume
@@ -88,7 +88,7 @@ def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
     Raises:
         SetAsideError: It cannot be used; the error says why.
     """
-    scan = in_hounsfield(read_volume(path), path)
+    scan = to_hounsfield(read_volume(path), path)
     return scan.grid.image(scan.voxels), scan.findings
 
 

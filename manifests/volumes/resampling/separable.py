@@ -34,7 +34,7 @@ class Axis:
 
     Attributes:
         along: The source's axis that is parallel to it; 0 is x.
-        turned: Whether that runs the other way.
+        flipped: Whether that runs the other way.
         first: Where its first voxel lies there, in voxels of the source, from its near end.
         step: From one voxel to the next, likewise.
         count: Its voxels.
@@ -42,7 +42,7 @@ class Axis:
     """
 
     along: int
-    turned: bool
+    flipped: bool
     first: float
     step: float
     count: int
@@ -87,7 +87,7 @@ def parallel_axes(source: Grid, grid: Grid) -> tuple[Axis, Axis, Axis] | None:
     x, y, z = (
         Axis(
             along=int(a),
-            turned=bool(steps[a, j] < 0),
+            flipped=bool(steps[a, j] < 0),
             # so that the same voxels in another order of storage give the same bits
             first=round(float(sizes[a] - 1 - first[a] if steps[a, j] < 0 else first[a]), DIGITS),
             step=round(abs(float(steps[a, j])), DIGITS),
@@ -102,8 +102,8 @@ def parallel_axes(source: Grid, grid: Grid) -> tuple[Axis, Axis, Axis] | None:
 def along_axes(voxels: NDArray[Any], axes: Sequence[Axis]) -> NDArray[Any]:
     """A view of a source's voxels [z, y, x] whose axes run as those of the grid to fill."""
     zyx = axes[::-1]
-    turns = tuple(slice(None, None, -1 if axis.turned else 1) for axis in zyx)
-    return voxels.transpose([2 - axis.along for axis in zyx])[turns]
+    flips = tuple(slice(None, None, -1 if axis.flipped else 1) for axis in zyx)
+    return voxels.transpose([2 - axis.along for axis in zyx])[flips]
 
 
 def weighted_sums(

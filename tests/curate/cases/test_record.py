@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.cases.record import adopt
+from curate.cases.record import move_case
 
 NAMES = ("image.nii", "label.nii", "case.json")
 
@@ -28,9 +28,9 @@ def test_a_case_that_is_moved_has_a_record_only_when_it_is_whole(tmp_path, monke
         monkeypatch.setattr(f"pathlib.Path.{method}", stopping(method, left))
     if steps < 4:
         with pytest.raises(KilledError):
-            adopt(made, folder)
+            move_case(made, folder)
     else:
-        adopt(made, folder)
+        move_case(made, folder)
     told = (folder / "case.json").exists()
     words = {(folder / name).read_text() for name in NAMES if (folder / name).exists()}
     assert not told or len(words) == 1
@@ -52,5 +52,5 @@ def stopping(method, left):
 def test_a_new_record_alone_leaves_the_volumes(tmp_path):
     made = write(tmp_path / "made", "new", names=["case.json"])
     folder = write(tmp_path / "case", "old")
-    adopt(made, folder)
+    move_case(made, folder)
     assert [(folder / name).read_text() for name in NAMES] == ["old", "old", "new"]

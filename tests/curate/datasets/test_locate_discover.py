@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from curate.cases.making import Job, make
+from curate.cases.making import CaseJob, make
 from curate.cases.target import Target
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
@@ -151,7 +151,7 @@ def test_a_case_of_several_images_or_labels_is_set_aside_alone(tmp_path, second)
     target = Target(load_label_space("abdomen5"), (3.0, 3.0, 3.0), tmp_path / "out")
     planned = plan_cases(load_recipe(recipe), Request((load_recipe(recipe),), tmp_path, target))
     assert planned.open == (several, good)
-    job = Job(several, load_recipe(recipe), target, tmp_path / "bench")
+    job = CaseJob(several, load_recipe(recipe), target, tmp_path / "bench")
     assert make(job) == several.finding
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curate.labels.relabel import BlockMap, look_up, sided
+from curate.labels.relabel import BlockMap, look_up, structures_on
 from curate.recipes.recipe import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.classes.merged import merged_classes
@@ -84,7 +84,7 @@ def test_one_sided_blocks_are_not_parted():
 
 @pytest.mark.parametrize(("side", "other"), [("left", "right"), ("right", "left")])
 def test_the_vocabulary_is_symmetric(side, other):
-    assert {name.replace(side, other) for name in sided(side)} == sided(other)
+    assert {name.replace(side, other) for name in structures_on(side)} == structures_on(other)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from manifests.ground.findings import SetAsideError
 from manifests.volumes.grid import Grid
-from manifests.volumes.hounsfield import in_hounsfield
+from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.volume import Volume
 from tests.curate.defects import SHAPE, body, ct
 
@@ -17,7 +17,7 @@ CROP = np.s_[4:-4, 6:14, 6:18]  # within the ellipse
 
 def settle(voxels):
     voxels = np.array(voxels)
-    settled = in_hounsfield(Volume(voxels, Grid(voxels.shape[::-1], (0.8, 0.8, 2.5))), "x.nii")
+    settled = to_hounsfield(Volume(voxels, Grid(voxels.shape[::-1], (0.8, 0.8, 2.5))), "x.nii")
     return settled.voxels, sorted(f.code for f in settled.findings), settled.findings
 
 
@@ -51,7 +51,7 @@ def test_a_real_ct_stays_but_for_what_is_below_air(shared_data):
         path = shared_data / "totalsegmentator" / patient / "image.nii.gz"
         volume = read_volume(path)
         before = volume.voxels.copy()
-        settled = in_hounsfield(volume, path)
+        settled = to_hounsfield(volume, path)
         assert [f.code for f in settled.findings if not f.code.startswith("axes")] == expected
         assert np.array_equal(settled.voxels, np.maximum(before, -1024))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.labels.alignment import on_grid_of
+from curate.labels.alignment import align_to
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import read_volume
@@ -16,10 +16,10 @@ GREATEST = np.iinfo(np.uint16).max
 NEAR_INTEGER = 1e-3
 SLAB_VOXELS = 1 << 22
 
-Values = NDArray[np.uint8] | NDArray[np.uint16]
+LabelArray = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[Values, list[Finding]]:
+def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[LabelArray, list[Finding]]:
     """Read a label map onto an image's grid.
 
     Args:
@@ -34,13 +34,13 @@ def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[Values, l
         SetAsideError: The label cannot be used.
     """
     label = read_volume(path)
-    voxels, aligned = on_grid_of(grid, label, path)
+    voxels, aligned = align_to(grid, label, path)
     whole, rounded = whole_numbers(voxels, path)
     _check_listed(whole, values, path)
     return whole, [*label.findings, *aligned, *rounded]
 
 
-def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[Values, list[Finding]]:
+def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArray, list[Finding]]:
     """Read one mask file per value onto an image's grid; value 1 is the first file's.
 
     Where masks overlap, the voxel goes to the one that is listed first.
@@ -51,7 +51,7 @@ def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[Values, 
         grid: Of the image.
 
     Returns:
-        Values from 0 to the number of names, [z, y, x], and what was noticed.
+        LabelArray from 0 to the number of names, [z, y, x], and what was noticed.
 
     Raises:
         SetAsideError: A mask is missing or cannot be used.
@@ -73,7 +73,7 @@ def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[Values, 
 
 def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]]:
     label = read_volume(path)
-    voxels, aligned = on_grid_of(grid, label, path)
+    voxels, aligned = align_to(grid, label, path)
     whole, rounded = whole_numbers(voxels, path)
     inside = np.unique(whole[whole > 0]).tolist()
     if len(inside) > 1:
@@ -82,7 +82,7 @@ def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]
     return whole > 0, [*label.findings, *aligned, *rounded]
 
 
-def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[Values, list[Finding]]:
+def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[LabelArray, list[Finding]]:
     """Label values as unsigned 8-bit or 16-bit numbers; those off by a trifle are rounded.
 
     Raises:
@@ -123,7 +123,7 @@ def _check_range(whole: NDArray[Any], path: Path) -> None:
         raise SetAsideError(Finding("value_unlisted", reason))
 
 
-def _check_listed(voxels: Values, values: Collection[int], path: Path) -> None:
+def _check_listed(voxels: LabelArray, values: Collection[int], path: Path) -> None:
     listed = np.zeros(GREATEST + 1, np.bool_)
     listed[[0, *values]] = True
     present = np.flatnonzero(_present(voxels))
@@ -133,7 +133,7 @@ def _check_listed(voxels: Values, values: Collection[int], path: Path) -> None:
         raise SetAsideError(Finding("value_unlisted", reason))
 
 
-def _present(voxels: Values) -> NDArray[np.bool_]:
+def _present(voxels: LabelArray) -> NDArray[np.bool_]:
     present = np.zeros(GREATEST + 1, np.bool_)
     for start, stop in _slabs(voxels):  # labels are the same over long runs
         flat = voxels[start:stop].reshape(-1)
