@@ -70,7 +70,7 @@ def everything(hu: Voxels, rng: np.random.Generator) -> Voxels:
 
 
 TRANSFORMATIONS: dict[str, Callable[[Voxels, np.random.Generator], Voxels]] = {
-    "turned and flipped": turned,
+    "axes permuted and flipped": turned,
     "HU + 1024": lambda hu, _: hu + 1024,
     "float, off by 0.3 HU": lambda hu, rng: hu + rng.uniform(-0.3, 0.3, hu.shape),
     "clipped to -1000..1000": lambda hu, _: hu.clip(-1000, 1000),
@@ -86,7 +86,7 @@ TRANSFORMATIONS: dict[str, Callable[[Voxels, np.random.Generator], Voxels]] = {
     "20 slices": lambda hu, rng: crop(hu, rng, (20 / len(hu), 1, 1)),
     "15 slices": lambda hu, rng: crop(hu, rng, (15 / len(hu), 1, 1)),
     "12 slices": lambda hu, rng: crop(hu, rng, (12 / len(hu), 1, 1)),
-    "all at once": everything,
+    "several changes combined": everything,
 }
 SPACINGS_MM = ((1.5, 1.5, 1.5), (1.5, 1.5, 3.0), (2.0, 2.0, 2.0), (3.0, 3.0, 5.0), (0.8, 0.8, 1.0))
 
