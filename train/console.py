@@ -43,7 +43,7 @@ def say(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def counted(results: Iterable[T], total: int, work: str) -> Iterator[T]:
+def track_progress(results: Iterable[T], total: int, work: str) -> Iterator[T]:
     """Hand on results, and show how many of them there were."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

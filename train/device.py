@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def halved(precision: Precision, device: torch.device) -> bool:
+def uses_bfloat16(precision: Precision, device: torch.device) -> bool:
     """Whether a network of that precision computes in bfloat16 there.
 
     A CUDA GPU does, and a CPU with instructions for it; elsewhere it would be slow.
@@ -41,6 +41,6 @@ def halved(precision: Precision, device: torch.device) -> bool:
     )
 
 
-def arithmetic(precision: Precision, device: torch.device) -> torch.autocast:
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """A context in which a network computes in that precision there, where it can."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=halved(precision, device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(precision, device))

@@ -31,7 +31,7 @@ MethodName = Literal[
 ]
 
 # Say where and how fast a training runs, not what comes out: a run may go on with others.
-WHERE = frozenset({"accumulation", "compile", "device", "residence", "workers"})
+EXECUTION_SETTINGS = frozenset({"accumulation", "compile", "device", "residence", "workers"})
 
 
 class TrainSettings(BaseModel):

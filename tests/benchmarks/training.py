@@ -26,13 +26,13 @@ from scipy.ndimage import zoom
 from torch import nn
 
 from manifests.classes.label_space import load_label_space
-from train.device import arithmetic
+from train.device import autocast
 from train.methods.objective import batch_loss
 from train.model import Normalisation
 from train.networks.network import build_network, for_device, plan_levels
 from train.patches.foreground_index import find_candidates
+from train.patches.mapped_case import MappedCase, MappedFile
 from train.patches.sampler import Batch, Candidate, plan_epoch
-from train.patches.volumes import Volume, VolumeFile
 from train.planning.plan import TrainingPlan
 from train.settings import TrainSettings, resolve
 from train.training.batches import BatchSource, batch_source, read_batches
@@ -64,17 +64,17 @@ def draw_cases(shape_zyx: Sequence[int], count: int) -> list[Case]:
     return cases
 
 
-def write_volumes(folder: Path, cases: Sequence[Case]) -> list[Volume]:
+def write_volumes(folder: Path, cases: Sequence[Case]) -> list[MappedCase]:
     """Write cases as files without a header."""
-    volumes: list[Volume] = []
+    volumes: list[MappedCase] = []
     for number, arrays in enumerate(cases):
-        files: list[VolumeFile] = []
+        files: list[MappedFile] = []
         for name, array in zip(("image", "label"), arrays, strict=True):
             path = folder / f"{name}_{number}.raw"
             array.tofile(path)
-            files.append(VolumeFile(path, array.dtype, array.shape, 0))
+            files.append(MappedFile(path, array.dtype, array.shape, 0))
         dataset, merged = ("partial", LIVER_ONLY) if number % 2 else ("full", FULL)
-        volumes.append(Volume(f"{dataset}/{number}", dataset, merged, *files, ""))
+        volumes.append(MappedCase(f"{dataset}/{number}", dataset, merged, *files, ""))
     return volumes
 
 
@@ -82,7 +82,7 @@ class Trainer:
     """A training step of ours, taken apart."""
 
     def __init__(
-        self, volumes: Sequence[Volume], plan: TrainingPlan, folder: Path, clock: Clock
+        self, volumes: Sequence[MappedCase], plan: TrainingPlan, folder: Path, clock: Clock
     ) -> None:
         """Build the network and open the volumes."""
         self.clock = clock
@@ -101,7 +101,7 @@ class Trainer:
         marks = [self.now()]
         batch = next(self.batches)
         marks.append(self.now())
-        with arithmetic(settings.precision, self.device):
+        with autocast(settings.precision, self.device):
             logits = self.network(batch.images)
         marks.append(self.now())
         leaf = logits.detach().requires_grad_()

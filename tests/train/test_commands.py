@@ -107,7 +107,7 @@ def test_evaluate_writes_scores_and_pictures(trained, manifest_path):
 def test_evaluate_ends_with_code_3_if_a_case_failed(trained, manifest_path, monkeypatch):
     import train.scoring.evaluate
 
-    opened = train.scoring.evaluate.open_volume
+    opened = train.scoring.evaluate.open_case
 
     def broken(manifest, case):
         if case.dataset == "both":
@@ -115,7 +115,7 @@ def test_evaluate_ends_with_code_3_if_a_case_failed(trained, manifest_path, monk
             raise OSError(msg)
         return opened(manifest, case)
 
-    monkeypatch.setattr(train.scoring.evaluate, "open_volume", broken)
+    monkeypatch.setattr(train.scoring.evaluate, "open_case", broken)
     result = invoke("evaluate", trained, manifest_path, "--split", "validation")
     assert result.exit_code == 3
     assert "the disk is gone" in result.output

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from train.device import arithmetic, halved
+from train.device import autocast, uses_bfloat16
 
 CPU = torch.device("cpu")
 
@@ -16,20 +16,20 @@ def capable(request, monkeypatch):
 
 
 def test_a_cpu_computes_in_bfloat16_if_it_has_instructions_for_it(capable):
-    assert halved("bfloat16", CPU) == capable
-    with arithmetic("bfloat16", CPU):
+    assert uses_bfloat16("bfloat16", CPU) == capable
+    with autocast("bfloat16", CPU):
         found = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     assert found == (torch.bfloat16 if capable else torch.float32)
 
 
 @pytest.mark.usefixtures("capable")
 def test_float32_is_float32_everywhere():
-    assert not halved("float32", CPU)
-    assert not halved("float32", torch.device("cuda"))
-    with arithmetic("float32", CPU):
+    assert not uses_bfloat16("float32", CPU)
+    assert not uses_bfloat16("float32", torch.device("cuda"))
+    with autocast("float32", CPU):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
 @pytest.mark.usefixtures("capable")
 def test_a_gpu_always_computes_in_bfloat16():
-    assert halved("bfloat16", torch.device("cuda"))
+    assert uses_bfloat16("bfloat16", torch.device("cuda"))

@@ -19,7 +19,7 @@ from torch import Tensor, nn, optim
 
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import CheckpointError, explain
-from train.checkpoints.header import Header
+from train.checkpoints.header import CheckpointHeader
 
 FORMAT = "marginalia checkpoint 1"
 FOLDER = "checkpoints"
@@ -39,7 +39,7 @@ class Checkpoint:
     """
 
     path: Path
-    header: Header
+    header: CheckpointHeader
     tensors: dict[str, Tensor]
 
 
@@ -50,7 +50,7 @@ def checkpoint_path(run: Path, which: Which) -> Path:
 
 def save_checkpoint(
     path: Path,
-    header: Header,
+    header: CheckpointHeader,
     network: nn.Module,
     optimiser: optim.Optimizer | None,
     *,
@@ -103,7 +103,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
         raise CheckpointError(msg)
     try:
-        header = Header.model_validate_json(metadata["header"])
+        header = CheckpointHeader.model_validate_json(metadata["header"])
     except ValidationError as error:
         raise CheckpointError(explain(error, f"the header of checkpoint {path}")) from error
     return Checkpoint(path, header, tensors)

@@ -1,4 +1,4 @@
-"""Header: all of a checkpoint that is not a tensor."""
+"""CheckpointHeader: all of a checkpoint that is not a tensor."""
 
 import math
 from dataclasses import astuple
@@ -15,7 +15,7 @@ from train.settings import TrainSettings
 _Millimetres = Annotated[float, Field(gt=0)]
 
 
-class Header(BaseModel):
+class CheckpointHeader(BaseModel):
     """All of a checkpoint that is not a tensor.
 
     Attributes:
@@ -49,7 +49,7 @@ class Header(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> "Header":
+    def _check(self) -> "CheckpointHeader":
         scale = self.normalisation
         if not (scale.std_hu > 0 and all(map(math.isfinite, astuple(scale)))):
             msg = f"expected finite numbers and a std_hu above 0, got {scale}"

@@ -19,7 +19,7 @@ from train.scoring.evaluate import gather, scores_folder, truth_settings
 from train.scoring.evaluation import of_network, with_manifest
 from train.scoring.metrics import TOLERANCE_MM
 from train.scoring.scores import Scores, read_scores, write_scores
-from train.settings import WHERE, TrainSettings
+from train.settings import EXECUTION_SETTINGS, TrainSettings
 from train.training.events import Event
 from train.training.log import read_log
 from train.training.loop import SETTINGS, train
@@ -174,7 +174,7 @@ def _require_same_settings(folder: Path, was: dict[str, Any], now: dict[str, Any
 
     Settings that only one of the two knows do not count: they came or went with a version.
     """
-    counted = sorted((was.keys() & now.keys()) - WHERE - {"seed"})
+    counted = sorted((was.keys() & now.keys()) - EXECUTION_SETTINGS - {"seed"})
     if differences := [f"{k} was {was[k]}, is {now[k]}" for k in counted if was[k] != now[k]]:
         msg = (
             f"{folder} holds a run that was trained when its preset was another: "

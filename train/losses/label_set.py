@@ -53,7 +53,7 @@ def leaf_dice(logits: Logits, target: Target, merged: Merged, *, squared: bool =
     Source: Fidon et al. 2021, the leaf-Dice loss.
     """
     check_fit(logits, target, merged)
-    label = (inside(target, merged) & told_apart(merged)[:, :, None]).float()
+    label = (in_label_set(target, merged) & singleton_classes(merged)[:, :, None]).float()
     return _mean_dice_loss(_probabilities(logits), label, 2 if squared else 1)
 
 
@@ -78,18 +78,18 @@ def marginalised_dice(
     Source: Fidon et al. 2021: the one conversion of a loss into a label-set loss, of mean Dice.
     """
     check_fit(logits, target, merged)
-    p, members = _probabilities(logits), inside(target, merged)
+    p, members = _probabilities(logits), in_label_set(target, merged)
     share = members / members.sum(1, keepdim=True)
     q = torch.where(members, p, 0.0).sum(1, keepdim=True)  # Eq. 4 of Shi et al.
     return _mean_dice_loss(torch.where(members, share * q, p), share, 2 if squared else 1)
 
 
-def told_apart(merged: Merged) -> ClassMask:
+def singleton_classes(merged: Merged) -> ClassMask:
     """Whether a class shares its group with no other."""
     return (merged[:, :, None] == merged[:, None]).sum(2) == 1
 
 
-def inside(target: Target, merged: Merged) -> VoxelMask:
+def in_label_set(target: Target, merged: Merged) -> VoxelMask:
     """Whether class n is in the label set of a voxel."""
     return merged[:, :, None] == target.flatten(1)[:, None]
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from manifests.ground.errors import TrainingError
 from train.losses.class_reduction import ClassReduction
-from train.losses.eager import eager_terms
-from train.losses.fused import fused_terms
+from train.losses.eager_terms import eager_terms
+from train.losses.fused_terms import fused_terms
 from train.losses.label_smoothing import uniform_cross_entropy
 from train.losses.options import TERMS, Implementation, LossOptions, Term, check_implementation
 from train.shapes import Logits, Merged, PerSample, Scalar, Target, check_fit

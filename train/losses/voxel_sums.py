@@ -9,16 +9,30 @@ Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation nu
 """
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from train.losses.host_memory import empty_like
-from train.losses.pieces import Piece, cut, work_through
-from train.losses.voxels import Sample, Voxels
-from train.shapes import ClassTable, Logits, Merged, PerClass, PerSample, Target
+from train.losses.chunks import Chunk, empty_like, map_chunks, split_into_chunks
+from train.shapes import (
+    ByClass,
+    ByGroup,
+    ByVoxel,
+    ClassRow,
+    ClassTable,
+    Groups,
+    GroupTable,
+    LabelRow,
+    Logits,
+    Merged,
+    PerClass,
+    PerSample,
+    Target,
+)
 
 _LARGEST_EXPONENT = 80.0  # e^80 still fits into float32
 
@@ -57,6 +71,116 @@ def voxel_sums(
     return VoxelSums(*_add_up_batch(logits, target, merged, epsilon, wanted))
 
 
+def would_sync(tensor: Tensor) -> bool:
+    """Whether the host would have to wait until a GPU has worked out this tensor's values."""
+    return tensor.device.type != "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One sample of a batch, and tables with a row for each of its groups.
+
+    Attributes:
+        logits: In any memory layout.
+        target: Representatives.
+        merged: Each class's representative.
+        groups: The representatives; ids that no voxel is labelled with may be among them.
+        member: 1 where class n is in group m.
+        excluded: 1 where the label m excludes class n (Eq. 9).
+    """
+
+    logits: ByClass
+    target: LabelRow
+    merged: ClassRow
+    groups: Groups
+    member: GroupTable
+    excluded: GroupTable
+
+    @classmethod
+    def of(cls, logits: ByClass, target: LabelRow, merged: ClassRow) -> "Sample":
+        """The sample with its tables, in float64 for float64 logits and float32 for all others."""
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        classes = torch.arange(len(merged), device=merged.device)
+        groups = classes if would_sync(merged) else merged.unique()
+        member = merged == groups[:, None]
+        excluded = ~member & (groups != 0)[:, None]  # background excludes nothing,
+        excluded[:, 0] = False  # and is excluded from nothing
+        return cls(logits, target, merged, groups, member.to(exact), excluded.to(exact))
+
+    def read(self, chosen: slice) -> "SampleVoxels":
+        """Some of the sample's voxels."""
+        logits = self.logits[:, chosen].to(self.member.dtype)
+        if logits.stride(1) != 1:  # channels last, in which all that follows would be slow
+            logits = torch.stack(logits.unbind())
+        return SampleVoxels(self, logits, self.target[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class SampleVoxels:
+    """Some voxels of a sample; each part is worked out once, and only if it is asked for."""
+
+    sample: Sample
+    logits: ByClass
+    target: LabelRow
+
+    @cached_property
+    def p(self) -> ByClass:
+        """Probability of each class (Eq. 1)."""
+        return self.logits.softmax(0)
+
+    @cached_property
+    def labelled(self) -> ByGroup:
+        """1 where a voxel is labelled with group m: z of Eq. 5."""
+        groups, target = (ids.to(self.logits.dtype) for ids in (self.sample.groups, self.target))
+        # compared as numbers of the result's type: several times faster than by way of booleans
+        return torch.eq(groups[:, None], target, out=target.new_empty(len(groups), len(target)))
+
+    def look_up(self, table: GroupTable) -> ByClass:
+        """The row of each voxel's label, upright; zeros for a label that is no group."""
+        return table.T @ self.labelled
+
+    @cached_property
+    def q(self) -> ByVoxel:
+        """Probability of the labelled group (Eq. 4)."""
+        return (self.sample.member @ self.p).mul_(self.labelled).sum(0)
+
+    @cached_property
+    def log_q(self) -> ByVoxel:
+        """Its logarithm, finite even where q is too small for its type (Eq. 5)."""
+        log_q = self.q.log()
+        if self.underflow is not None:
+            total = self.logits[:, self.underflow].logsumexp(0)
+            log_q[self.underflow] = self._inside.logsumexp(0) - total
+        return log_q
+
+    @cached_property
+    def labelled_over_q(self) -> ByGroup:
+        """Derivative of log q by the groups' probabilities: z / q of Eq. 8; 0 at underflow."""
+        ratio = self.labelled / self.q
+        if self.underflow is not None:
+            ratio[:, self.underflow] = 0
+        return ratio
+
+    @property
+    def by_logits_at_underflow(self) -> ByClass:
+        """Derivative of log q by the logits where q underflows: Eq. 8 with both p / q as one."""
+        return self._inside.softmax(0) - self.p[:, self.underflow]
+
+    @cached_property
+    def underflow(self) -> LabelRow | None:
+        """Indices of voxels, among them all whose q is too small for its type; None if none is."""
+        if would_sync(self.q):  # so all take the way that is safe
+            return torch.arange(len(self.q), device=self.q.device)
+        small = self.q < torch.finfo(self.q.dtype).tiny
+        return small.nonzero().flatten() if small.any() else None
+
+    @cached_property
+    def _inside(self) -> Tensor:
+        """Logits of the labelled group's classes at underflow, minus infinity for all others."""
+        inside = self.sample.merged[:, None] == self.target[self.underflow]
+        return torch.where(inside, self.logits[:, self.underflow], -torch.inf)
+
+
 class _Sums(torch.autograd.Function):
     """`voxel_sums`, forward and backward."""
 
@@ -71,18 +195,18 @@ class _Sums(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         flat, labels = logits.flatten(2), target.flatten(1)  # views, unless logits were cropped
         samples = [Sample.of(*parts) for parts in zip(flat, labels, merged, strict=True)]
-        pieces = cut(flat)
+        chunks = split_into_chunks(flat)
 
-        def work(piece: Piece) -> tuple[Tensor, ...]:
-            return _add_up(samples[piece.sample].read(piece.voxels), epsilon, wanted)
+        def work(chunk: Chunk) -> tuple[Tensor, ...]:
+            return _add_up(samples[chunk.sample].read(chunk.voxels), epsilon, wanted)
 
         sums = _zeros(merged)
-        for piece, parts in zip(pieces, work_through(pieces, work, flat.device), strict=True):
-            groups = samples[piece.sample].groups
-            sums.p[piece.sample, groups] += parts[0]
-            sums.voxels[piece.sample, groups] += parts[1]
-            sums.log_q[piece.sample] += parts[2]
-            sums.log_excluded[piece.sample] += parts[3]
+        for chunk, parts in zip(chunks, map_chunks(chunks, work, flat.device), strict=True):
+            groups = samples[chunk.sample].groups
+            sums.p[chunk.sample, groups] += parts[0]
+            sums.voxels[chunk.sample, groups] += parts[1]
+            sums.log_q[chunk.sample] += parts[2]
+            sums.log_excluded[chunk.sample] += parts[3]
         ctx.mark_non_differentiable(sums.voxels)
         ctx.save_for_backward(flat, labels, merged)
         ctx.space, ctx.epsilon, ctx.wanted = logits.shape[2:], epsilon, wanted
@@ -90,19 +214,21 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  # pyright: ignore[reportIncompatibleMethodOverride]
         flat, labels, merged = ctx.saved_tensors
         samples = [Sample.of(*parts) for parts in zip(flat, labels, merged, strict=True)]
         gradient = empty_like(flat)  # in the memory layout of the logits
 
-        def work(piece: Piece) -> None:
-            sample = samples[piece.sample]
-            p, _, log_q, log_excluded = (s[piece.sample].to(sample.member.dtype) for s in slopes)
+        def work(chunk: Chunk) -> None:
+            sample = samples[chunk.sample]
+            p, _, log_q, log_excluded = (
+                s[chunk.sample].to(sample.member.dtype) for s in grad_outputs
+            )
             of_sample = VoxelSums(p[sample.groups], _, log_q, log_excluded)
-            out = gradient[piece.sample, :, piece.voxels]
-            _differentiate(sample.read(piece.voxels), of_sample, ctx.epsilon, ctx.wanted, out)
+            out = gradient[chunk.sample, :, chunk.voxels]
+            _differentiate(sample.read(chunk.voxels), of_sample, ctx.epsilon, ctx.wanted, out)
 
-        work_through(cut(flat), work, flat.device)
+        map_chunks(split_into_chunks(flat), work, flat.device)
         return gradient.unflatten(2, ctx.space), None, None, None, None
 
 
@@ -122,7 +248,7 @@ def _zeros(merged: Tensor) -> VoxelSums:
     )
 
 
-def _add_up(voxels: Voxels, epsilon: float, wanted: Wanted) -> tuple[Tensor, ...]:
+def _add_up(voxels: SampleVoxels, epsilon: float, wanted: Wanted) -> tuple[Tensor, ...]:
     """The four sums over some voxels of one sample, by group."""
     zero = voxels.p.new_zeros(())
     return (
@@ -133,7 +259,7 @@ def _add_up(voxels: Voxels, epsilon: float, wanted: Wanted) -> tuple[Tensor, ...
     )
 
 
-def _log_excluded(voxels: Voxels, epsilon: float) -> Tensor:
+def _log_excluded(voxels: SampleVoxels, epsilon: float) -> Tensor:
     """Sum of log(p / epsilon + 1) over the excluded classes; all others have log 1."""
     factors = voxels.look_up(voxels.sample.excluded / epsilon).mul_(voxels.p).add_(1)
     classes = len(factors)
@@ -144,16 +270,18 @@ def _log_excluded(voxels: Voxels, epsilon: float) -> Tensor:
 
 
 def _differentiate(
-    voxels: Voxels, slopes: VoxelSums, epsilon: float, wanted: Wanted, out: Tensor
+    voxels: SampleVoxels, grad_outputs: VoxelSums, epsilon: float, wanted: Wanted, out: Tensor
 ) -> None:
     """Write the derivative by the logits into `out`, from the loss's derivatives by the sums."""
     sample = voxels.sample
-    by_p = voxels.look_up(slopes.p)  # first by the probabilities
+    by_p = voxels.look_up(grad_outputs.p)  # first by the probabilities
     if wanted.log_q:
-        by_p.addmm_(slopes.log_q * sample.member.T, voxels.labelled_over_q)
+        by_p.addmm_(grad_outputs.log_q * sample.member.T, voxels.labelled_over_q)
     if wanted.log_excluded:
-        by_p.addcdiv_(voxels.look_up(slopes.log_excluded * sample.excluded), voxels.p + epsilon)
+        by_p.addcdiv_(
+            voxels.look_up(grad_outputs.log_excluded * sample.excluded), voxels.p + epsilon
+        )
     by_p *= voxels.p  # then through the softmax: p_j (d_j - sum of p_n d_n)
     torch.addcmul(by_p, voxels.p, by_p.sum(0), value=-1, out=out)
     if wanted.log_q and voxels.underflow is not None:
-        out[:, voxels.underflow] += slopes.log_q * voxels.by_logits_at_underflow
+        out[:, voxels.underflow] += grad_outputs.log_q * voxels.by_logits_at_underflow

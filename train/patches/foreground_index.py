@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from manifests.ground.atomic import whole_file
+from train.patches.mapped_case import MappedCase, check_label
 from train.patches.sampler import Candidate
-from train.patches.volumes import Volume, check_label
 
 FOLDER = "foreground"
 SUFFIX = ".safetensors"
@@ -43,7 +43,7 @@ ForegroundIndex = Mapping[int, ClassVoxels]  # by class id as written, without t
 
 
 def find_candidates(
-    volumes: Sequence[Volume], folder: Path, *, workers: int
+    volumes: Sequence[MappedCase], folder: Path, *, workers: int
 ) -> tuple[Candidate, ...]:
     """What the sampler must know of each volume.
 
@@ -60,7 +60,7 @@ def find_candidates(
         return tuple(pool.map(lambda volume: _candidate(volume, folder), volumes))
 
 
-def index_volume(volume: Volume, folder: Path) -> ForegroundIndex:
+def index_volume(volume: MappedCase, folder: Path) -> ForegroundIndex:
     """The index of one volume.
 
     Raises:
@@ -89,7 +89,7 @@ def foreground_of(index: ForegroundIndex, merged: Sequence[int]) -> dict[int, np
     return {representative: _joined(group) for representative, group in sorted(groups.items())}
 
 
-def _candidate(volume: Volume, folder: Path) -> Candidate:
+def _candidate(volume: MappedCase, folder: Path) -> Candidate:
     foreground = foreground_of(index_volume(volume, folder), volume.merged)
     return Candidate(volume.case_id, volume.dataset, volume.merged, volume.shape_zyx, foreground)
 
@@ -100,7 +100,7 @@ def _joined(group: Sequence[ClassVoxels]) -> np.ndarray:
     return np.concatenate([_spread(v.flat, max(1, round(v.count * share))) for v in group])
 
 
-def _search(volume: Volume) -> ForegroundIndex:
+def _search(volume: MappedCase) -> ForegroundIndex:
     label = volume.label.reshape(-1)
     flat = np.flatnonzero(label)
     values = label[flat]
@@ -123,7 +123,7 @@ def _write(path: Path, index: ForegroundIndex) -> None:
         save_file(arrays | counts, temporary)
 
 
-def _read(path: Path, volume: Volume) -> ForegroundIndex | None:
+def _read(path: Path, volume: MappedCase) -> ForegroundIndex | None:
     """The index in a file; none where there is no file, or not one that fits the volume."""
     try:
         arrays = load_file(path)
@@ -141,7 +141,7 @@ def _class_voxels(count: np.ndarray, flat: np.ndarray) -> ClassVoxels:
     return ClassVoxels(int(count.item()), flat)
 
 
-def _fits(index: ForegroundIndex, volume: Volume) -> bool:
+def _fits(index: ForegroundIndex, volume: MappedCase) -> bool:
     voxels = int(np.prod(volume.shape_zyx))
     return all(
         0 < n < len(volume.merged)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from manifests.ground.errors import TrainingError
-from train.patches.volumes import Volume, VolumeFile, check_label
+from train.patches.mapped_case import MappedCase, MappedFile, check_label
 from train.shapes import HuVoxels, LabelVoxels
 
 Kind = Literal["device", "host", "disk"]
@@ -50,7 +50,7 @@ class Residence:
     """
 
     kind: Kind
-    volumes: Mapping[str, Volume]
+    volumes: Mapping[str, MappedCase]
     held: Mapping[str, Voxels]
 
     def voxels(self, case_id: str) -> Voxels:
@@ -63,7 +63,7 @@ class Residence:
 
 
 def open_residence(
-    volumes: Sequence[Volume], asked: Kind | Literal["auto"], device: torch.device
+    volumes: Sequence[MappedCase], asked: Kind | Literal["auto"], device: torch.device
 ) -> Residence:
     """Bring cases to where they will be read from.
 
@@ -113,23 +113,23 @@ def choose_kind(
     return "disk"
 
 
-def _copy(volume: Volume, device: torch.device) -> Voxels:
+def _copy(volume: MappedCase, device: torch.device) -> Voxels:
     hu, label = _map(volume)
     check_label(volume, int(label.max()))
     return Voxels(hu.to(device, copy=True), label.to(device, copy=True))
 
 
-def _map_and_read(volume: Volume) -> Voxels:
+def _map_and_read(volume: MappedCase) -> Voxels:
     for file in (volume.image_file, volume.label_file):
         _read_through(file.path)
     return _map(volume)
 
 
-def _map(volume: Volume) -> Voxels:
+def _map(volume: MappedCase) -> Voxels:
     return Voxels(_map_file(volume.image_file), _map_file(volume.label_file))
 
 
-def _map_file(file: VolumeFile) -> Tensor:
+def _map_file(file: MappedFile) -> Tensor:
     # PyTorch closes a file once it is mapped, so that thousands of cases can be held
     dtype = torch.from_numpy(np.empty(0, file.dtype)).dtype
     count = math.prod(file.shape_zyx) * file.dtype.itemsize
@@ -157,8 +157,8 @@ def _read_through(path: Path) -> None:
             pass
 
 
-def _bytes_of(volume: Volume) -> int:
-    files: Iterable[VolumeFile] = (volume.image_file, volume.label_file)
+def _bytes_of(volume: MappedCase) -> int:
+    files: Iterable[MappedFile] = (volume.image_file, volume.label_file)
     return sum(math.prod(file.shape_zyx) * file.dtype.itemsize for file in files)
 
 

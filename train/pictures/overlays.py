@@ -20,7 +20,7 @@ from manifests.classes.merged import annotated_classes
 from manifests.ground.atomic import whole_file
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
-from train.patches.volumes import open_volume, read_target
+from train.patches.mapped_case import open_case, read_target
 from train.pictures.views import View, choose_views
 from train.prediction.sliding_window import ClassVolume, HuVolume
 
@@ -112,7 +112,7 @@ def case_overlay(
     Raises:
         TrainingError: The case's files are not what the manifest says.
     """
-    volume = open_volume(manifest, case)
+    volume = open_case(manifest, case)
     truth = read_target(volume)
     return overlay_figure(
         volume.image,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from train.device import Precision, arithmetic
+from train.device import Precision, autocast
 from train.methods.table import new_network
 from train.networks.network import NetworkSettings, for_device
 
@@ -86,7 +86,7 @@ def seconds_per_flop(
     images = torch.zeros(1, 1, *_probe_size(network.patch_size_zyx), device=device)
 
     def step() -> None:
-        with arithmetic(precision, device):
+        with autocast(precision, device):
             levels = _levels(net(images))
         torch.stack([level.sum() for level in levels]).sum().backward()
 

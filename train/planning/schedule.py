@@ -51,7 +51,7 @@ class Stages:
         return bool(self.first and self.second) and epochs == self.first + self.added
 
 
-def prolonged(
+def extend_first_stage(
     stages: Stages, settings: TrainSettings, epochs: int, cells: Mapping[tuple[str, str], float]
 ) -> Stages:
     """The stages, the first of them longer if it ends here and a class has not been learnt.

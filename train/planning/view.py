@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from rich.table import Table
 
-from train.device import halved, pick_device
+from train.device import pick_device, uses_bfloat16
 from train.networks.network import plan_levels
 from train.planning.footprint import Footprint, footprint, seconds_per_flop
 from train.planning.plan import TrainingPlan, annotated_counts
@@ -84,7 +84,7 @@ def _footprint(plan: TrainingPlan) -> Footprint:
         len(plan.label_space),
         batch_size=settings.batch_size // settings.accumulation,
         optimiser=settings.optimiser,
-        half=halved(settings.precision, pick_device(settings.device)),
+        half=uses_bfloat16(settings.precision, pick_device(settings.device)),
     )
 
 

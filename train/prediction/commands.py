@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from train.console import SOME_FAILED_EXIT_CODE, counted, say
+from train.console import SOME_FAILED_EXIT_CODE, say, track_progress
 
 app = typer.Typer()
 
@@ -79,7 +79,7 @@ def predict_command(
         overwrite=overwrite,
     )
     failed = 0
-    for result in counted(results, len(planned), "predicting"):
+    for result in track_progress(results, len(planned), "predicting"):
         took = f" ({result.seconds:.0f} s)" if result.outcome == "written" else ""
         what = f"{result.scan}: {result.reason}" if result.reason else f"{result.output}{took}"
         say(f"{result.outcome}  {what}")

@@ -22,7 +22,7 @@ from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
 from manifests.volumes.grid import AIR_HU
-from train.device import arithmetic
+from train.device import autocast
 from train.model import Model
 from train.networks.network import for_device
 from train.prediction.mirroring import mirrored_mean
@@ -109,7 +109,7 @@ def _sweep(
     sums = _Sums(model, (window[0], *padded.shape[1:]), device)
     predict, device = mirrored_mean(model, mirror_axes), torch.device(device)
     network = for_device(model.network, device)
-    with _evaluating(network), torch.inference_mode(), arithmetic(model.precision, device):
+    with _evaluating(network), torch.inference_mode(), autocast(model.precision, device):
         for z, following in pairwise((*starts[0], len(padded))):
             for some in _batches(list(product(*starts[1:])), window):
                 places = [_place((z, y, x), window) for y, x in some]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from train.console import SOME_FAILED_EXIT_CODE, console, counted, say
+from train.console import SOME_FAILED_EXIT_CODE, console, say, track_progress
 from train.prediction.commands import Device, Overlap, Which
 
 app = typer.Typer()
@@ -78,7 +78,7 @@ def evaluate_command(
     for remark in evaluation.remarks:
         say(f"note: {remark}")
     total = len(evaluation.settings["cases"])
-    results = counted(evaluation.results, total, "evaluating")
+    results = track_progress(evaluation.results, total, "evaluating")
     scores = gather(results, with_manifest(evaluation.settings, paths[-1]))
     write_scores(scores, evaluation.folder)
     for case_id, text in scores.notes.items():

@@ -12,7 +12,7 @@ from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.case import SPLITS, Case
 from manifests.table.manifest import Manifest
 from train.model import Model
-from train.patches.volumes import open_volume, read_target
+from train.patches.mapped_case import open_case, read_target
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import OVERLAP, ClassVolume, predict_classes
 from train.prediction.stamp import Stamp
@@ -96,7 +96,7 @@ def evaluate_cases(
 
     def step(case: Case) -> Evaluated:
         try:
-            volume = open_volume(manifest, case)
+            volume = open_case(manifest, case)
             truth = read_target(volume)
             prediction = predict_classes(model, volume.image, device=device, overlap=overlap)
             names = manifest.label_space.names

@@ -9,7 +9,7 @@ from pathlib import Path
 from manifests.ground.errors import MarginaliaError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
-from train.patches.volumes import open_volume, read_target
+from train.patches.mapped_case import open_case, read_target
 from train.prediction.scan import reason_of
 from train.scoring.case_scores import score_case
 from train.scoring.evaluate import Evaluated
@@ -54,7 +54,7 @@ def _score_file(
     kept = Evaluated(case, file=str(path.resolve()))
     try:
         prediction, note = read_label_map(path, case, values)
-        truth = read_target(open_volume(manifest, case))
+        truth = read_target(open_case(manifest, case))
         scores = score_case(
             prediction,
             truth,

@@ -17,9 +17,9 @@ from train.augmentation.patch_change import (
 from train.boxes import PatchGrid, Placement, patch_box
 from train.laterality import mirrored_classes
 from train.model import Normalisation
+from train.patches.mapped_case import MappedCase, check_label
 from train.patches.residence import Residence, Voxels, open_residence
 from train.patches.sampler import Batch, PatchPlan
-from train.patches.volumes import Volume, check_label
 from train.planning.plan import TrainingPlan
 from train.settings import TrainSettings
 
@@ -57,7 +57,7 @@ class _Cut:
 
 
 def batch_source(
-    volumes: Sequence[Volume], plan: TrainingPlan, device: torch.device
+    volumes: Sequence[MappedCase], plan: TrainingPlan, device: torch.device
 ) -> BatchSource:
     """Bring the volumes to where they shall be, and put together what batches are made from.
 

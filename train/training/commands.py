@@ -47,13 +47,13 @@ def train_command(
     from train.planning.view import expected_time, plan_facts, plan_tables
     from train.settings import resolve
     from train.training.loop import train
-    from train.training.processes import Processes, is_first
+    from train.training.processes import Processes, is_rank_zero
     from train.training.progress import drawn
 
     settings = resolve(preset, override or [])
     cases = read_manifest(manifest)
     plan = plan_training(cases, settings)
-    if is_first():
+    if is_rank_zero():
         for table in plan_tables(plan):
             console.print(table)
         say("\n".join(plan_facts(plan)))
@@ -61,11 +61,11 @@ def train_command(
         say(expected_time(plan, pick_device(settings.device)))
         return
     processes = Processes(devices, nodes)
-    with drawn(Console(quiet=not is_first()), settings) as drawing:
+    with drawn(Console(quiet=not is_rank_zero()), settings) as drawing:
         result = train(cases, out, settings, processes=processes, force=force, on_event=drawing)
     if result.preempted:
         raise typer.Exit(PREEMPTED_EXIT_CODE)
-    if not is_first():
+    if not is_rank_zero():
         return
     if result.epochs == result.epochs_before:
         say(f"{out} is finished: {result.epochs} epochs; nothing to do")

@@ -18,7 +18,7 @@ from train.patches.sampler import Batch
 from train.planning.plan import TrainingPlan
 from train.settings import TrainSettings
 from train.training.optimiser import build_optimiser
-from train.training.processes import average_gradients, bounds, mean_of
+from train.training.processes import all_reduce_mean, average_gradients, part_bounds
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def build_learner(plan: TrainingPlan, fabric: Fabric) -> Learner:
 
 
 @dataclass(frozen=True)
-class Losses:
+class BatchLosses:
     """What a batch cost.
 
     Attributes:
@@ -78,7 +78,7 @@ class Losses:
 
 def learn(
     learner: Learner, batch: Batch, settings: TrainSettings, *, share_of_batch: float
-) -> Losses:
+) -> BatchLosses:
     """Learn from one batch, of which each process has some patches.
 
     Args:
@@ -115,14 +115,14 @@ def learn(
 
 def _backward(
     learner: Learner, batch: Batch, settings: TrainSettings, share_of_batch: float
-) -> Losses:
+) -> BatchLosses:
     """Gradients of the whole batch's loss, and its losses, in every process."""
     fabric, objective, count = learner.fabric, learner.objective, len(batch.case_ids)
     learner.optimiser.zero_grad()
     objective.zero_grad()
     sums = torch.zeros(1 + len(objective.terms), device=fabric.device)
     for part in range(settings.accumulation):
-        start, stop = bounds(count, part, settings.accumulation)
+        start, stop = part_bounds(count, part, settings.accumulation)
         if start == stop:
             continue  # never the last one
         is_last = part == settings.accumulation - 1
@@ -135,5 +135,5 @@ def _backward(
         told = [loss, *(terms.get(name, loss.new_zeros(())) for name in objective.terms)]
         sums += torch.stack(told).detach() * weight
     average_gradients(fabric, objective)
-    total, *rest = mean_of(fabric, sums)
-    return Losses(total, tuple(rest))
+    total, *rest = all_reduce_mean(fabric, sums)
+    return BatchLosses(total, tuple(rest))

@@ -15,13 +15,13 @@ from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.checkpoints.checkpoint import checkpoint_path, save_checkpoint
-from train.checkpoints.header import Header
+from train.checkpoints.header import CheckpointHeader
 from train.model import Model
 from train.patches.foreground_index import find_candidates
+from train.patches.mapped_case import MappedCase, open_case
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch
-from train.patches.volumes import Volume, open_volume
 from train.planning.plan import TrainingPlan, plan_training
-from train.planning.schedule import Stages, learning_rate, prolonged
+from train.planning.schedule import Stages, extend_first_stage, learning_rate
 from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.curves import write_curves
@@ -30,7 +30,7 @@ from train.training.learner import Learner, build_learner, learn
 from train.training.log import EpochRecord, Write, open_log
 from train.training.optimiser import set_learning_rate
 from train.training.preemption import preemption
-from train.training.processes import Processes, any_of, share_of_batch, start_processes
+from train.training.processes import Processes, any_process, shard_batch, start_processes
 from train.training.resume import resume
 from train.training.validation import Validation, mean_score, validate
 
@@ -64,7 +64,7 @@ class _Session:
     run: Path
     candidates: tuple[Candidate, ...]
     source: BatchSource
-    validation: tuple[Volume, ...]
+    validation: tuple[MappedCase, ...]
     learner: Learner
     preempted: Callable[[], bool]
     report: Callable[[Event], None]
@@ -99,8 +99,8 @@ def train(
     """
     plan = plan_training(manifest, settings)
     settings = plan.settings
-    training = tuple(open_volume(manifest, case) for case in plan.training)
-    validation = tuple(open_volume(manifest, case) for case in plan.validation)
+    training = tuple(open_case(manifest, case) for case in plan.training)
+    validation = tuple(open_case(manifest, case) for case in plan.validation)
     learner = build_learner(plan, start_processes(settings, processes))
     header = resume(plan, run, learner, force=force)
     before, first = header.epochs, learner.fabric.is_global_zero
@@ -127,7 +127,7 @@ def train(
     return TrainingResult(run, header.epochs, before, header.best_score, preempted=not whole)
 
 
-def _epochs(session: _Session, header: Header) -> Header:
+def _epochs(session: _Session, header: CheckpointHeader) -> CheckpointHeader:
     """Train until the last epoch is done or a signal comes."""
     with (
         _log(session, header) as write,
@@ -140,7 +140,9 @@ def _epochs(session: _Session, header: Header) -> Header:
     return header
 
 
-def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, bool]:
+def _epoch(
+    session: _Session, header: CheckpointHeader, write: Write
+) -> tuple[CheckpointHeader, bool]:
     """Train, validate, log and save one epoch; whether it was a whole one."""
     started = perf_counter()
     settings, learner, run = session.plan.settings, session.learner, session.run
@@ -165,7 +167,7 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     validation = _validate(session, header)
     cells = validation.cells
     header, improved = _judge(header, mean_score(cells))
-    added = prolonged(stages, settings, header.epochs, cells).added
+    added = extend_first_stage(stages, settings, header.epochs, cells).added
     header = header.model_copy(update={"added_epochs": added})
     record = EpochRecord(
         epoch=header.epochs,
@@ -189,7 +191,7 @@ def _epoch(session: _Session, header: Header, write: Write) -> tuple[Header, boo
     return header, True
 
 
-def _plan_epoch(session: _Session, header: Header) -> list[tuple[PatchPlan, ...]]:
+def _plan_epoch(session: _Session, header: CheckpointHeader) -> list[tuple[PatchPlan, ...]]:
     """All batches of the next epoch: the same in every process, and however often it is begun."""
     settings = session.plan.settings
     chosen = {c.case_id for c in session.plan.cases(_stages(header).of_epoch(header.epochs))}
@@ -199,7 +201,7 @@ def _plan_epoch(session: _Session, header: Header) -> list[tuple[PatchPlan, ...]
 
 
 def _train_batches(
-    session: _Session, header: Header, plan: Sequence[Sequence[PatchPlan]], rate: float
+    session: _Session, header: CheckpointHeader, plan: Sequence[Sequence[PatchPlan]], rate: float
 ) -> list[tuple[float, ...]]:
     """Learn from the batches of an epoch that were not learnt from yet, or until a signal comes.
 
@@ -210,7 +212,7 @@ def _train_batches(
     set_learning_rate(learner.optimiser, rate)
     learner.wrapped.train()
     losses = list(header.batch_losses)
-    rest = [share_of_batch(batch, learner.fabric) for batch in plan[len(losses) :]]
+    rest = [shard_batch(batch, learner.fabric) for batch in plan[len(losses) :]]
     batches = read_batches(session.source, [patches for patches, _ in rest])
     for batch, (_, part) in zip(batches, rest, strict=True):
         loss = learn(learner, batch, settings, share_of_batch=part)
@@ -225,12 +227,12 @@ def _train_batches(
             raise TrainingError(msg)
         terms = dict(zip(learner.objective.terms, loss.terms, strict=True))
         session.report(StepDone(*where, len(plan), _stages(header).epochs, loss.total, terms))
-        if any_of(learner.fabric, session.preempted()):
+        if any_process(learner.fabric, session.preempted()):
             break
     return losses
 
 
-def _validate(session: _Session, header: Header) -> Validation:
+def _validate(session: _Session, header: CheckpointHeader) -> Validation:
     """Validate after every so many epochs, after the last one, and where a stage may be over."""
     settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
     stages = _stages(header)
@@ -249,11 +251,11 @@ def _validate(session: _Session, header: Header) -> Validation:
     return validate(model, session.validation, fabric, overlap=settings.overlap)
 
 
-def _stages(header: Header) -> Stages:
+def _stages(header: CheckpointHeader) -> Stages:
     return Stages.of(header.settings, header.added_epochs)
 
 
-def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
+def _judge(header: CheckpointHeader, score: float | None) -> tuple[CheckpointHeader, bool]:
     """Whether this epoch is the best so far; while there is no score, the latest is the best."""
     if score is None:
         return header, header.best_score is None
@@ -262,20 +264,20 @@ def _judge(header: Header, score: float | None) -> tuple[Header, bool]:
     return header.model_copy(update={"best_score": score}), True
 
 
-def _log(session: _Session, header: Header) -> AbstractContextManager[Write]:
+def _log(session: _Session, header: CheckpointHeader) -> AbstractContextManager[Write]:
     """The run's log, which the first process alone writes."""
     if session.learner.fabric.is_global_zero:
         return open_log(session.run, header.epochs)
     return nullcontext(lambda _record, _validation: None)
 
 
-def _save_last(session: _Session, header: Header) -> None:
+def _save_last(session: _Session, header: CheckpointHeader) -> None:
     learner, path = session.learner, checkpoint_path(session.run, "last")
     average = learner.average.module if learner.average else None
     more = {"average": average, "objective": learner.objective}
     save_checkpoint(path, header, learner.network, learner.optimiser, **more)
 
 
-def _save_settings(run: Path, header: Header) -> None:
+def _save_settings(run: Path, header: CheckpointHeader) -> None:
     kept = {"settings", "manifest_sha256", "versions", "spacing_mm", "normalisation"}
     write_text(run / SETTINGS, json.dumps(header.model_dump(include=kept), indent=2) + "\n")

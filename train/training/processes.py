@@ -11,7 +11,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor, distributed, nn
 
 from manifests.ground.errors import TrainingError
-from train.device import halved, pick_device
+from train.device import pick_device, uses_bfloat16
 from train.settings import TrainSettings
 
 T = TypeVar("T")
@@ -61,38 +61,38 @@ def start_processes(settings: TrainSettings, processes: Processes) -> Fabric:
         devices=[device.index] if device.index is not None else processes.devices,
         num_nodes=processes.nodes,
         strategy="ddp" if processes.count > 1 else "auto",
-        precision="bf16-mixed" if halved(settings.precision, device) else "32-true",
+        precision="bf16-mixed" if uses_bfloat16(settings.precision, device) else "32-true",
     )
     fabric.launch()
     return fabric
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the process that writes and talks; known before the others are started."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def bounds(count: int, part: int, parts: int) -> tuple[int, int]:
+def part_bounds(count: int, part: int, parts: int) -> tuple[int, int]:
     """Where one part of `count` things begins and ends; parts differ by one at most."""
     return count * part // parts, count * (part + 1) // parts
 
 
-def share(items: Sequence[T], fabric: Fabric) -> Sequence[T]:
+def shard(items: Sequence[T], fabric: Fabric) -> Sequence[T]:
     """This process's part of what all have to do."""
-    start, stop = bounds(len(items), fabric.global_rank, fabric.world_size)
+    start, stop = part_bounds(len(items), fabric.global_rank, fabric.world_size)
     return items[start:stop]
 
 
-def share_of_batch(batch: Sequence[T], fabric: Fabric) -> tuple[Sequence[T], float]:
+def shard_batch(batch: Sequence[T], fabric: Fabric) -> tuple[Sequence[T], float]:
     """What this process learns from of a batch, and how much of the batch that is.
 
     All processes must take part in each step: one that has nothing to do gets what does not count.
     """
-    mine = share(batch, fabric)
+    mine = shard(batch, fabric)
     return (mine, len(mine) / len(batch)) if mine else (batch[:1], 0.0)
 
 
-def gathered(fabric: Fabric, mine: list[T]) -> list[T]:
+def all_gather(fabric: Fabric, mine: list[T]) -> list[T]:
     """What every process has, in the order of the processes; all must call it."""
     if fabric.world_size == 1:
         return mine
@@ -101,7 +101,7 @@ def gathered(fabric: Fabric, mine: list[T]) -> list[T]:
     return [item for theirs in everyones for item in theirs]
 
 
-def mean_of(fabric: Fabric, values: Tensor) -> list[float]:
+def all_reduce_mean(fabric: Fabric, values: Tensor) -> list[float]:
     """The means of numbers over the processes; all must call it."""
     total = values.clone()
     if fabric.world_size > 1:
@@ -117,8 +117,8 @@ def average_gradients(fabric: Fabric, module: nn.Module) -> None:
             parameter.grad /= fabric.world_size
 
 
-def any_of(fabric: Fabric, flag: bool) -> bool:
+def any_process(fabric: Fabric, flag: bool) -> bool:
     """Whether a flag is up in any process; all must call it."""
     if fabric.world_size == 1:
         return flag  # at every step: nothing goes to the device and back
-    return mean_of(fabric, torch.tensor([float(flag)], device=fabric.device))[0] > 0
+    return all_reduce_mean(fabric, torch.tensor([float(flag)], device=fabric.device))[0] > 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
-from train.checkpoints.header import Header
+from train.checkpoints.header import CheckpointHeader
 from train.checkpoints.restoration import (
     restore_average,
     restore_network,
@@ -12,11 +12,11 @@ from train.checkpoints.restoration import (
     restore_optimiser,
 )
 from train.planning.plan import TrainingPlan
-from train.settings import WHERE
+from train.settings import EXECUTION_SETTINGS
 from train.training.learner import Learner
 
 
-def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> Header:
+def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> CheckpointHeader:
     """Give a learner the state of a run's last checkpoint, if there is one.
 
     Args:
@@ -33,7 +33,7 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> H
         CheckpointError: The checkpoint is damaged.
     """
     path = checkpoint_path(run, "last")
-    header = Header(
+    header = CheckpointHeader(
         label_space=plan.label_space,
         settings=plan.settings,
         normalisation=plan.normalisation,
@@ -57,10 +57,12 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> H
     return checkpoint.header.model_copy(update={key: getattr(header, key) for key in now})
 
 
-def _require_same(found: Header, asked: Header, run: Path, *, force: bool) -> None:
+def _require_same(
+    found: CheckpointHeader, asked: CheckpointHeader, run: Path, *, force: bool
+) -> None:
     """Refuse to go on with another training than the one that was begun."""
     old, new = found.settings.model_dump(), asked.settings.model_dump()
-    keys = [k for k in new if old[k] != new[k] and k not in WHERE]
+    keys = [k for k in new if old[k] != new[k] and k not in EXECUTION_SETTINGS]
     differences = [f"{k}: was {old[k]}, is {new[k]}" for k in keys]
     if found.label_space != asked.label_space:
         differences.append("the label space")

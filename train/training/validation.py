@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from manifests.classes.merged import annotated_classes
 from train.model import Model
-from train.patches.volumes import Volume, read_target
+from train.patches.mapped_case import MappedCase, read_target
 from train.pictures.overlays import overlay_figure
 from train.prediction.sliding_window import ClassVolume, predict_classes
 from train.scoring.metrics import dice
-from train.training.processes import gathered, share
+from train.training.processes import all_gather, shard
 
 Cell = tuple[str, str]  # dataset, class
 CaseScores = dict[Cell, float]
@@ -35,22 +35,22 @@ class Validation:
 
 
 def validate(
-    model: Model, volumes: Sequence[Volume], fabric: Fabric, *, overlap: float
+    model: Model, volumes: Sequence[MappedCase], fabric: Fabric, *, overlap: float
 ) -> Validation:
     """Score and draw volumes, of which each process has its share; all must call it."""
     scores: list[CaseScores] = []
     pictures: list[tuple[str, Figure]] = []
     first = {v.dataset: v.case_id for v in reversed(volumes)}
-    for volume in share(volumes, fabric):
+    for volume in shard(volumes, fabric):
         found, prediction = score_volume(model, volume, device=fabric.device, overlap=overlap)
         scores.append(found)
         if volume.case_id == first[volume.dataset]:
             pictures.append((volume.case_id, _draw(model, volume, prediction)))
-    return Validation(mean_cells(gathered(fabric, scores)), dict(gathered(fabric, pictures)))
+    return Validation(mean_cells(all_gather(fabric, scores)), dict(all_gather(fabric, pictures)))
 
 
 def score_volume(
-    model: Model, volume: Volume, *, device: torch.device, overlap: float
+    model: Model, volume: MappedCase, *, device: torch.device, overlap: float
 ) -> tuple[CaseScores, ClassVolume]:
     """Dice of each class that a case annotates, and the prediction; not what neither side holds.
 
@@ -66,7 +66,7 @@ def score_volume(
     return {cell: score for cell, score in scores.items() if not np.isnan(score)}, classes
 
 
-def _draw(model: Model, volume: Volume, prediction: ClassVolume) -> Figure:
+def _draw(model: Model, volume: MappedCase, prediction: ClassVolume) -> Figure:
     return overlay_figure(
         volume.image,
         read_target(volume),

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, safe_open, save_file
 
 from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import FORMAT, checkpoint_path, load_checkpoint, save_checkpoint
-from train.checkpoints.header import Header
+from train.checkpoints.header import CheckpointHeader
 from train.checkpoints.restoration import load_model, restore_network, restore_optimiser
 from train.model import Normalisation
 from train.networks.network import build_network, for_device
@@ -19,7 +19,7 @@ from train.training.optimiser import build_optimiser
 
 @pytest.fixture
 def header(label_space, settings):
-    return Header(
+    return CheckpointHeader(
         label_space=label_space,
         settings=settings,
         normalisation=Normalisation(-50.0, 300.0, 100.0, 40.0),

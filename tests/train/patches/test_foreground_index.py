@@ -11,12 +11,12 @@ from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.patches import foreground_index
 from train.patches.foreground_index import find_candidates, foreground_of, index_volume
-from train.patches.volumes import open_volume, read_target
+from train.patches.mapped_case import open_case, read_target
 
 
 @pytest.fixture
 def volume(manifest):
-    return open_volume(manifest, manifest.case("both/0"))
+    return open_case(manifest, manifest.case("both/0"))
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_in_a_large_group_each_class_has_its_share(volume, tmp_path, monkeypatch
 
 def test_candidates_are_what_the_manifest_says(manifest, tmp_path):
     cases = list(manifest.cases())
-    volumes = [open_volume(manifest, case) for case in cases]
+    volumes = [open_case(manifest, case) for case in cases]
     candidates = find_candidates(volumes, tmp_path, workers=3)
     for case, found in zip(cases, candidates, strict=True):
         assert (found.case_id, found.dataset, found.merged) == (
@@ -172,4 +172,4 @@ def test_a_label_that_is_no_class_is_refused(manifest, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     copy = Manifest.of([case], manifest.label_space, folder=tmp_path)
     with pytest.raises(TrainingError, match=r"both/0.*holds the value 7, expected.*below 3"):
-        index_volume(open_volume(copy, case), tmp_path)
+        index_volume(open_case(copy, case), tmp_path)

@@ -9,8 +9,8 @@ import torch
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.patches import residence
+from train.patches.mapped_case import open_case
 from train.patches.residence import choose_kind, open_residence
-from train.patches.volumes import open_volume
 
 CPU = torch.device("cpu")
 KINDS = ("device", "host", "disk")
@@ -19,7 +19,7 @@ GIB = 2**30
 
 @pytest.fixture
 def volumes(manifest):
-    return [open_volume(manifest, case) for case in manifest.cases()]
+    return [open_case(manifest, case) for case in manifest.cases()]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def copied(manifest, tmp_path):
     for relative in (case.image, case.label):
         (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(manifest.path(relative), tmp_path / relative)
-    return open_volume(Manifest.of([case], manifest.label_space, folder=tmp_path), case)
+    return open_case(Manifest.of([case], manifest.label_space, folder=tmp_path), case)
 
 
 @pytest.mark.parametrize(

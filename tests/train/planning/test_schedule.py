@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.planning.schedule import Stages, learning_rate, prolonged
+from train.planning.schedule import Stages, extend_first_stage, learning_rate
 from train.settings import resolve
 
 LEARNT, UNLEARNT = (
@@ -65,21 +65,21 @@ def test_the_first_stage_comes_first():
 def test_first_stage_goes_on_until_every_class_is_learnt():
     settings = resolve("tiny", ["stage_epochs=5,4", "first_stage_dice=0.1"])
     stages = Stages.of(settings)
-    assert prolonged(stages, settings, 5, LEARNT) == stages
-    assert prolonged(stages, settings, 4, UNLEARNT) == stages  # it is not over
-    longer = prolonged(stages, settings, 5, UNLEARNT)
+    assert extend_first_stage(stages, settings, 5, LEARNT) == stages
+    assert extend_first_stage(stages, settings, 4, UNLEARNT) == stages  # it is not over
+    longer = extend_first_stage(stages, settings, 5, UNLEARNT)
     assert longer == Stages(5, 4, added=1)
-    longer = prolonged(longer, settings, 6, {})  # no validation here
+    longer = extend_first_stage(longer, settings, 6, {})  # no validation here
     assert longer == Stages(5, 4, added=2)
-    assert prolonged(longer, settings, 7, LEARNT) == longer
-    assert prolonged(longer, settings, 8, UNLEARNT) == longer  # the second stage runs
+    assert extend_first_stage(longer, settings, 7, LEARNT) == longer
+    assert extend_first_stage(longer, settings, 8, UNLEARNT) == longer  # the second stage runs
 
 
 def test_first_stage_at_most_doubles():
     settings = resolve("tiny", ["stage_epochs=5,4", "first_stage_dice=0.1"])
     longest = Stages(5, 4, added=5)
-    assert prolonged(Stages(5, 4, added=4), settings, 9, UNLEARNT) == longest
-    assert prolonged(longest, settings, 10, UNLEARNT) == longest
+    assert extend_first_stage(Stages(5, 4, added=4), settings, 9, UNLEARNT) == longest
+    assert extend_first_stage(longest, settings, 10, UNLEARNT) == longest
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_first_stage_at_most_doubles():
 )
 def test_first_stage_is_as_long_as_the_settings_say(overrides, cells):
     settings = resolve("tiny", overrides)
-    assert prolonged(Stages.of(settings), settings, 5, cells) == Stages.of(settings)
+    assert extend_first_stage(Stages.of(settings), settings, 5, cells) == Stages.of(settings)

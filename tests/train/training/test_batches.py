@@ -9,9 +9,9 @@ import torch
 
 from manifests.ground.errors import TrainingError
 from train.patches.foreground_index import find_candidates
+from train.patches.mapped_case import open_case, read_target
 from train.patches.residence import open_residence
 from train.patches.sampler import PatchPlan, plan_epoch
-from train.patches.volumes import open_volume, read_target
 from train.planning.plan import plan_training
 from train.settings import resolve
 from train.training.batches import batch_source, read_batches
@@ -32,7 +32,7 @@ def opened(manifest):
     def open_source(*options, device=CPU, merged=None):
         settings = resolve("tiny", [*OPTIONS, *options])
         plan = plan_training(manifest, settings)
-        volumes = [open_volume(manifest, case) for case in plan.training]
+        volumes = [open_case(manifest, case) for case in plan.training]
         if merged:
             volumes = [replace(v, merged=merged) for v in volumes]
         source = batch_source(volumes, plan, device)

@@ -14,7 +14,7 @@ from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.settings import resolve
 from train.training.loop import train
-from train.training.processes import Processes, bounds, share_of_batch, start_processes
+from train.training.processes import Processes, part_bounds, shard_batch, start_processes
 
 QUICK = (
     *("patch_size_zyx=16,16,16", "filters=4,8,8", "patches_per_dataset=6", "batch_size=4"),
@@ -32,14 +32,14 @@ def process(rank, count):
 
 @pytest.mark.parametrize(("count", "parts"), [(0, 1), (5, 1), (5, 2), (2, 3), (7, 7)])
 def test_bounds_share_out_everything_once_and_evenly(count, parts):
-    cut = [bounds(count, part, parts) for part in range(parts)]
+    cut = [part_bounds(count, part, parts) for part in range(parts)]
     assert [n for start, stop in cut for n in range(start, stop)] == list(range(count))
     sizes = [stop - start for start, stop in cut]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_process_without_a_patch_takes_one_that_does_not_count():
-    shares = [share_of_batch(["a", "b"], process(rank, 3)) for rank in range(3)]
+    shares = [shard_batch(["a", "b"], process(rank, 3)) for rank in range(3)]
     assert [s for s in shares if s[1]] == [(["a"], 0.5), (["b"], 0.5)]
     assert [s for s in shares if not s[1]] == [(["a"], 0.0)]
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from train.model import Model, Normalisation
-from train.patches.volumes import open_volume
+from train.patches.mapped_case import open_case
 from train.training import validation
 from train.training.validation import mean_cells, mean_score, score_volume
 
@@ -18,7 +18,7 @@ def scored(manifest, monkeypatch):
     """Score the validation cases against predictions made from their true labels."""
 
     def score(change):
-        volumes = [open_volume(manifest, c) for c in manifest.cases() if c.split == "validation"]
+        volumes = [open_case(manifest, c) for c in manifest.cases() if c.split == "validation"]
         labels = iter([np.array(v.label) for v in volumes])
         monkeypatch.setattr(validation, "predict_classes", lambda *_, **__: change(next(labels)))
         scale = Normalisation(0.0, 1.0, 0.0, 1.0)

@@ -15,11 +15,11 @@ from train.experiments.plans.budget import Budget, with_budget
 from train.experiments.plans.catalogue import Catalogue, Edit, Training
 from train.experiments.plans.modified_manifests import manifest_name, recast, selected_on_test
 from train.planning.plan import TrainingPlan, plan_training
-from train.settings import PRESETS, WHERE, TrainSettings, resolve
+from train.settings import EXECUTION_SETTINGS, PRESETS, TrainSettings, resolve
 
 RUNS = "runs"
 _KEY_LETTERS = 12
-_NOT_IN_KEY = WHERE | {"seed"}
+_NOT_IN_KEY = EXECUTION_SETTINGS | {"seed"}
 
 SelectOn = Literal["validation", "test"]
 

@@ -11,7 +11,7 @@ from manifests.classes.merged import annotated_classes
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from train.losses.class_reduction import ClassReduction
-from train.losses.label_set import told_apart
+from train.losses.label_set import singleton_classes
 from train.methods.method import Network, Objective
 from train.patches.sampler import Batch
 from train.settings import TrainSettings
@@ -83,7 +83,7 @@ def foreground_labels(target: Target, num_classes: int) -> Tensor:
 
 def known_foreground(merged: Merged) -> ForegroundMask:
     """Which foreground classes a sample tells apart from all else, [B, N - 1]."""
-    return told_apart(merged)[:, 1:]
+    return singleton_classes(merged)[:, 1:]
 
 
 @final

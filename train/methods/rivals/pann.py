@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from manifests.classes.merged import is_full
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
-from train.device import Precision, arithmetic
+from train.device import Precision, autocast
 from train.losses import marginal_cross_entropy
-from train.losses.label_set import inside
+from train.losses.label_set import in_label_set
 from train.methods.method import Method, Network, Objective
 from train.patches.sampler import Batch
 from train.settings import TrainSettings
@@ -84,15 +84,15 @@ class PannObjective(Objective):
     def _pseudo_labels(self, batch: Batch, merged: Merged, partial: Tensor) -> Target:
         target = batch.target.clone()
         rows = partial.nonzero()[:, 0]
-        with arithmetic(self.precision, batch.images.device):  # as Fabric has the network compute
+        with autocast(self.precision, batch.images.device):  # as Fabric has the network compute
             logits = self.teacher(batch.images[rows])
         target[rows] = pseudo_labels(logits, batch.target[rows], merged[rows]).to(target.dtype)
         return target
 
     def _prior(self, logits: Logits, partial: Tensor) -> Scalar:
         """The saddle function, a mean over all patches, of which full ones count 0."""
-        likely = logits.float().softmax(1).flatten(2).mean(2)
-        both = torch.stack([likely, 1 - likely], 1)
+        probs = logits.float().softmax(1).flatten(2).mean(2)
+        both = torch.stack([probs, 1 - probs], 1)
         values = (self.frequencies * saddle(both, self.duals)).sum((1, 2))
         return (values * partial).mean()
 
@@ -107,7 +107,7 @@ def pseudo_labels(logits: Logits, target: Target, merged: Merged) -> Target:
 
     Elsewhere that is one of the background and of the classes that were not annotated.
     """
-    allowed = inside(target, merged).view(logits.shape)
+    allowed = in_label_set(target, merged).view(logits.shape)
     return logits.masked_fill(~allowed, -torch.inf).argmax(1)
 
 

@@ -18,7 +18,7 @@ LabelVoxels = UInt8[np.ndarray, "z y x"]
 
 
 @dataclass(frozen=True)
-class VolumeFile:
+class MappedFile:
     """Where the voxels of an uncompressed NIfTI file lie.
 
     Attributes:
@@ -40,7 +40,7 @@ class VolumeFile:
 
 
 @dataclass(frozen=True)
-class Volume:
+class MappedCase:
     """One harmonised case.
 
     Attributes:
@@ -55,8 +55,8 @@ class Volume:
     case_id: str
     dataset: str
     merged: tuple[int, ...]
-    image_file: VolumeFile
-    label_file: VolumeFile
+    image_file: MappedFile
+    label_file: MappedFile
     label_sha256: str
 
     @property
@@ -76,7 +76,7 @@ class Volume:
         return self.label_file.map()
 
 
-def open_volume(manifest: Manifest, case: Case) -> Volume:
+def open_case(manifest: Manifest, case: Case) -> MappedCase:
     """Find a case's voxels and check that the files are what the manifest says.
 
     Raises:
@@ -97,7 +97,7 @@ def open_volume(manifest: Manifest, case: Case) -> Volume:
             f"again, or see `marginalia validate`"
         )
         raise TrainingError(msg)
-    return Volume(
+    return MappedCase(
         case.case_id,
         case.dataset,
         case.merged,
@@ -107,7 +107,7 @@ def open_volume(manifest: Manifest, case: Case) -> Volume:
     )
 
 
-def read_target(volume: Volume) -> LabelVoxels:
+def read_target(volume: MappedCase) -> LabelVoxels:
     """The whole label volume with the case's `merged` applied.
 
     Raises:
@@ -119,7 +119,7 @@ def read_target(volume: Volume) -> LabelVoxels:
     return np.array(volume.merged, np.uint8)[label]
 
 
-def check_label(volume: Volume, largest: int) -> None:
+def check_label(volume: MappedCase, largest: int) -> None:
     """Refuse a label file whose largest value is no class.
 
     Raises:
@@ -133,8 +133,8 @@ def check_label(volume: Volume, largest: int) -> None:
         raise TrainingError(msg)
 
 
-def _volume_file(path: Path, case: Case, dtype: type[np.generic]) -> VolumeFile:
+def _volume_file(path: Path, case: Case, dtype: type[np.generic]) -> MappedFile:
     z, y, x = reversed(case.size)
     # the voxels come last in the file, and its size is known to be right
     offset = path.stat().st_size - z * y * x * np.dtype(dtype).itemsize
-    return VolumeFile(path, np.dtype(dtype), (z, y, x), offset)
+    return MappedFile(path, np.dtype(dtype), (z, y, x), offset)

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
-from train.patches.volumes import open_volume, read_target
+from train.patches.mapped_case import open_case, read_target
 
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -24,7 +24,7 @@ def read(manifest, relative):
 
 
 def test_a_volume_is_what_simpleitk_reads(manifest, case):
-    volume = open_volume(manifest, case)
+    volume = open_case(manifest, case)
     np.testing.assert_array_equal(volume.image, read(manifest, case.image))
     np.testing.assert_array_equal(volume.label, read(manifest, case.label))
     assert isinstance(volume.image, np.memmap)
@@ -33,8 +33,8 @@ def test_a_volume_is_what_simpleitk_reads(manifest, case):
 
 
 def test_a_manifest_edit_changes_the_labels_that_are_read(manifest, case):
-    original = open_volume(manifest, case)
-    edited = open_volume(manifest, replace(case, merged=(0, 1, 0)))
+    original = open_case(manifest, case)
+    edited = open_case(manifest, replace(case, merged=(0, 1, 0)))
     assert set(np.unique(read_target(original))) == {0, 1, 2}
     assert set(np.unique(read_target(edited))) == {0, 1}
 
@@ -42,7 +42,7 @@ def test_a_manifest_edit_changes_the_labels_that_are_read(manifest, case):
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files as Linux tells them")
 def test_a_volume_keeps_no_file_open(manifest, case):
     before = len(list(OPEN_FILES.iterdir()))
-    volumes = [open_volume(manifest, case) for _ in range(10)]
+    volumes = [open_case(manifest, case) for _ in range(10)]
     assert all(v.image.max() > v.label.max() for v in volumes)
     assert len(list(OPEN_FILES.iterdir())) == before
 
@@ -61,7 +61,7 @@ def test_a_volume_keeps_no_file_open(manifest, case):
 )
 def test_a_case_that_is_not_as_the_manifest_says_is_refused(manifest, case, changes, words):
     with pytest.raises(TrainingError, match=words):
-        open_volume(manifest, replace(case, **changes))
+        open_case(manifest, replace(case, **changes))
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def test_a_truncated_file_is_refused(damaged, case):
     path = damaged.path(case.label)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(TrainingError, match="bytes"):
-        open_volume(damaged, case)
+        open_case(damaged, case)
 
 
 def test_a_label_that_is_no_class_is_refused(damaged, case):
     path = damaged.path(case.label)
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    volume = open_volume(damaged, case)
+    volume = open_case(damaged, case)
     with pytest.raises(TrainingError, match=r"both/0.*holds the value 7, expected.*below 3"):
         read_target(volume)

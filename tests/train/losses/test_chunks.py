@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from train.losses.host_memory import empty_like, keep_freed_memory
+from train.losses.chunks import empty_like, keep_freed_memory
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])

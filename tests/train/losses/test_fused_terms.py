@@ -11,8 +11,6 @@ from train.losses import (
     MarginalExclusionLoss,
     exclusion_cross_entropy,
     marginal_cross_entropy,
-    pieces,
-    voxels,
 )
 from train.losses.voxel_sums import Wanted, voxel_sums
 
@@ -51,9 +49,9 @@ def assert_same(logits, target, merged, *, tolerance=1e-9, **options):
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_chunks(monkeypatch):
     """So few voxels to a piece that the last one is not full."""
-    monkeypatch.setattr(pieces, "_ELEMENTS", 4 * 7)
+    monkeypatch.setattr("train.losses.chunks._ELEMENTS", 4 * 7)
 
 
 @given(
@@ -84,12 +82,12 @@ def test_any_number_of_classes(classes, epsilon):
         assert_same(*example, epsilon=epsilon, tolerance=tolerance)
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_pieces_make_the_whole():
+@pytest.mark.usefixtures("small_chunks")
+def test_chunks_make_the_whole():
     assert_same(*batch())
 
 
-@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize(
     "lay_out",
     [
@@ -117,7 +115,7 @@ def test_gradient_has_the_memory_layout_of_the_logits():
         assert gradient.is_contiguous(memory_format=layout)
 
 
-@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.usefixtures("small_chunks")
 def test_threads_change_no_bit():
     example, before = batch(dtype=torch.float32), torch.get_num_threads()
     results = []
@@ -130,7 +128,7 @@ def test_threads_change_no_bit():
         assert torch.equal(one, three)
 
 
-@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.usefixtures("small_chunks")
 def test_threads_are_given_back_after_a_failure():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -233,7 +231,7 @@ def test_sums_that_nobody_wants_are_not_worked_out():
 @pytest.mark.parametrize("scale", [3.0, 3000.0])
 def test_values_need_not_be_looked_at(monkeypatch, scale):
     # as on a GPU, where looking at them would make the host wait
-    monkeypatch.setattr(voxels, "looking_stalls", lambda _: True)
+    monkeypatch.setattr("train.losses.voxel_sums.would_sync", lambda _: True)
     assert_same(*batch(scale=scale))
     assert_same(*batch(scale=scale, dtype=torch.float32), tolerance=1e-4)
 
