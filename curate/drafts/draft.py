@@ -80,20 +80,20 @@ def _head(draft: Draft, meanings: Meanings) -> str:
     split = any(sides <= set(structures) for structures in meanings.values())
     folder = _comment(str(draft.survey.folder))
     lines = [
-        f"# Written by `marginalia recipe new {folder}`. Correct what is wrong in it, and try",
-        "# it after every change: `marginalia recipe check` with this file and with --data.",
+        f"# Written by `marginalia recipe new {folder}`. Correct what is wrong, and check",
+        "# the file after every change: `marginalia recipe check` with this file and --data.",
         "",
         f"name = {_quoted(draft.name)}",
         f"title = {_quoted(told.get('title') or draft.name)}",
-        'version = "1" # another version makes the cases anew',
+        'version = "1" # if you change it, prepare makes all cases again',
         f"labelled_cases = {len(draft.survey.cases)}",
         f"licence = {_quoted(licence or 'unknown')}{'' if licence else ' # fill in'}",
         f"commercial_use = {json.dumps(draft.commercial_use)}",
         f"citation = {_quoted(told.get('citation') or 'none')}",
-        'homepage = "" # where others can get it',
+        'homepage = "" # where the data can be found',
     ]
     if split:
-        lines.append("split_kidneys = true # one value for both: told apart by where they lie")
+        lines.append("split_kidneys = true # one value for both: prepare splits them by position")
     return "\n".join([*lines, ""])
 
 
@@ -101,9 +101,9 @@ def _layout(draft: Draft) -> str:
     layout = draft.survey.layout
     lines = [
         "[layout]",
-        f"kind = {_quoted(layout.kind)} # {len(draft.survey.cases)} cases were found so",
-        f"roots = {_listed(layout.roots)} # folders below --raw; it may be --raw itself, too",
-        '# archives = ["mine*.zip"] # tar or zip, if it is to be unpacked by prepare',
+        f"kind = {_quoted(layout.kind)} # {len(draft.survey.cases)} cases have this layout",
+        f"roots = {_listed(layout.roots)} # folders in --raw, or --raw itself",
+        '# archives = ["mine*.zip"] # tar or zip files that prepare unpacks',
     ]
     if isinstance(layout, DecathlonLayout):
         lines.append(f"index = {_quoted(layout.index)}")
@@ -119,18 +119,18 @@ def _layout(draft: Draft) -> str:
 def _values(draft: Draft, meanings: Meanings) -> str:
     masks = bool(draft.survey.masks)
     lines = [
-        "# What each mask file covers; where masks overlap, the first one counts."
+        "# The structures in each mask file. Where masks overlap, the first one counts."
         if masks
-        else "# What each label value covers; 0 is what nothing covers.",
-        "# A tumour that no value has for itself stands with its organ: take it out, and into",
-        "# `unlabelled = [...]` above [layout], if the labels leave tumours out of the organ.",
+        else "# The structures that each label value covers. 0 is the background.",
+        "# A tumour without a value of its own is listed with its organ. If the labels leave",
+        "# tumours out of the organ, move it to `unlabelled = [...]` above [layout].",
         "[masks]" if masks else "[values]",
     ]
     for key, structures in meanings.items():
         lines.append(f"{_key(key)} = {_listed(structures)} # {_comment(_seen(draft, key))}")
     rest = [key for key in draft.survey.masks if key not in meanings]
     if rest:
-        lines.append("# Not read; to be added with structures that [structures.NAME] declares:")
+        lines.append("# Masks that are not read. To use one, declare it in [structures.NAME]:")
         lines += [f"# {_key(key)} = [{_quoted(_plain(key))}]" for key in rest]
     return "\n".join([*lines, ""])
 
