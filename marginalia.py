@@ -16,7 +16,7 @@ from manifests.ground.errors import MarginaliaError
 if TYPE_CHECKING:
     from curate.preparation.tally import Notify
     from manifests.table.manifest import Manifest
-    from train.scoring.evaluate import Evaluated
+    from train.scoring.evaluate import CaseResult
     from train.scoring.scores import Scores
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
@@ -121,11 +121,11 @@ def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
 
 def _demo_network(
     name: str, manifest: "Manifest", out: Path, seed: int, notify: "Notify"
-) -> "list[Evaluated]":
+) -> "list[CaseResult]":
     """Train one of the two networks and predict the test cases of every dataset with it."""
     from train.checkpoints.restoration import load_model
     from train.device import pick_device
-    from train.scoring.evaluate import cases_of, evaluate_cases
+    from train.scoring.evaluate import evaluate_cases, scorable_cases
     from train.settings import resolve
     from train.training.events import Event, StepDone
     from train.training.loop import train as run_training
@@ -139,7 +139,7 @@ def _demo_network(
 
     run_training(manifest, out / name, settings, on_event=on_event)
     model, device = load_model(out / name), pick_device("auto")
-    total = len(cases_of(model, manifest, split="test"))
+    total = len(scorable_cases(model, manifest, split="test"))
     results = []
     for result in evaluate_cases(model, manifest, split="test", device=device):
         results.append(result)
@@ -148,19 +148,21 @@ def _demo_network(
 
 
 def _demo_scores(
-    name: str, manifest: "Manifest", out: Path, results: "list[Evaluated]"
+    name: str, manifest: "Manifest", out: Path, results: "list[CaseResult]"
 ) -> "Scores":
     from train.checkpoints.restoration import load_model
-    from train.scoring.evaluate import gather, scores_folder, settings_of
+    from train.scoring.evaluate import collect_scores, evaluation_settings, scores_folder
     from train.scoring.scores import write_scores
 
-    scores = gather(results, settings_of(load_model(out / name), manifest, split="test"))
+    scores = collect_scores(
+        results, evaluation_settings(load_model(out / name), manifest, split="test")
+    )
     write_scores(scores, scores_folder(out / name, "test"))
     return scores
 
 
 def _demo_overlays(
-    results: "dict[str, list[Evaluated]]", manifest: "Manifest", folder: Path, notify: "Notify"
+    results: "dict[str, list[CaseResult]]", manifest: "Manifest", folder: Path, notify: "Notify"
 ) -> None:
     """One picture per test case: ground truth in outline, one column per network."""
     from train.pictures.overlays import case_overlay, overlay_path, write_overlay

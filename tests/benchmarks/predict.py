@@ -63,8 +63,8 @@ def by_monai(model: Model, hu: np.ndarray) -> np.ndarray:
     infer = SlidingWindowInferer(WINDOW, sw_batch_size=2, overlap=0.5, mode="gaussian")
     images = SCALE.apply(torch.from_numpy(hu))[None, None]
     with torch.inference_mode():
-        likely = infer(images, lambda windows: model.network(windows).softmax(1))
-    return likely[0].argmax(0).to(torch.uint8).numpy()
+        probs = infer(images, lambda windows: model.network(windows).softmax(1))
+    return probs[0].argmax(0).to(torch.uint8).numpy()
 
 
 def by_nnunet(model: Model, hu: np.ndarray) -> np.ndarray:

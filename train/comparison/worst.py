@@ -6,8 +6,7 @@ from pathlib import Path
 
 from manifests.table.manifest import read_manifest
 from train.pictures.overlays import overlay_path
-from train.scoring.run_pictures import draw_case
-from train.scoring.runs import Run
+from train.scoring.runs import Run, draw_case
 from train.scoring.scores import Score
 
 

@@ -15,8 +15,8 @@ from manifests.table.manifest import Manifest, write_manifest
 from train.experiments.plans.planned_run import Cases, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import OVERLAP
-from train.scoring.evaluate import gather, scores_folder, truth_settings
-from train.scoring.evaluation import of_network, with_manifest
+from train.scoring.evaluate import collect_scores, scores_folder, truth_settings
+from train.scoring.evaluation import evaluate_run, with_manifest
 from train.scoring.metrics import TOLERANCE_MM
 from train.scoring.scores import Scores, read_scores, write_scores
 from train.settings import EXECUTION_SETTINGS, TrainSettings
@@ -154,7 +154,7 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> Outcome:
     if result.preempted:
         return Outcome(run, preempted=True)
     write_cases(prepared.tested)
-    evaluation = of_network(
+    evaluation = evaluate_run(
         run.folder,
         prepared.tested.path,
         split=TEST,
@@ -164,7 +164,7 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> Outcome:
         tolerance_mm=TOLERANCE_MM,
     )
     about = with_manifest(evaluation.settings, prepared.tested.path)
-    scores = gather(evaluation.results, about)
+    scores = collect_scores(evaluation.results, about)
     write_scores(scores, evaluation.folder)
     return Outcome(run, scores)
 

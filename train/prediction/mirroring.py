@@ -55,10 +55,10 @@ def mirrored_mean(model: Model, axes: Sequence[int]) -> Predictor:
     softmax = _Softmax()
 
     def probabilities(windows: Images) -> Logits:
-        likely = softmax(model.network(windows))
+        probs = softmax(model.network(windows))
         if len(flips) == 1:
-            return likely
-        total = likely.clone()
+            return probs
+        total = probs.clone()
         for flip in flips[1:]:
             dims = [_FIRST_SPACE + axis for axis in flip]
             seen = softmax(model.network(windows.flip(dims))).flip(dims)

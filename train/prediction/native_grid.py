@@ -26,7 +26,7 @@ _ROUNDING = 0.99  # more than half precision rounds
 
 
 def most_probable(
-    likely: ClassProbabilities, grid: Grid, native: Grid, *, device: torch.device | str
+    probs: ClassProbabilities, grid: Grid, native: Grid, *, device: torch.device | str
 ) -> NativeClasses:
     """Interpolate the probabilities linearly, and take the greatest; of equal ones the first.
 
@@ -35,19 +35,19 @@ def most_probable(
     probabilities sum to 1, and is passed over.
 
     Args:
-        likely: Each class's probability [N, z, y, x], of any precision.
+        probs: Each class's probability [N, z, y, x], of any precision.
         grid: Where these lie; it covers the native grid from edge to edge.
         native: The grid to fill.
         device: Where to interpolate; it takes about 12 bytes for each of `SLAB_VALUES`.
     """
     classes = np.zeros(native.size_xyz[::-1], np.uint8)
     mapping = _Mapping.between(grid, native)
-    least = _ROUNDING / len(likely)
-    depth = max(1, SLAB_VALUES // (len(likely) * math.prod(classes.shape[1:])))
+    least = _ROUNDING / len(probs)
+    depth = max(1, SLAB_VALUES // (len(probs) * math.prod(classes.shape[1:])))
     for z in range(0, len(classes), depth):
         start, stop = (z, 0, 0), (min(z + depth, len(classes)), *classes.shape[1:])
-        box = mapping.box(start, stop, likely.shape[1:])
-        near = likely[:, *box]
+        box = mapping.box(start, stop, probs.shape[1:])
+        near = probs[:, *box]
         found = torch.nonzero(near.amax((1, 2, 3)) >= least).flatten()
         if len(found) > 1:
             values = near[found].to(device, torch.float32)

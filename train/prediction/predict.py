@@ -25,7 +25,6 @@ from train.prediction.scan import find_scans, read_scan, reason_of, require_scan
 from train.prediction.sliding_window import OVERLAP, probabilities
 from train.prediction.stamp import Stamp
 
-Outcome = Literal["written", "skipped", "failed"]
 _NOTES = "ITK_FileNotes"  # the description in a NIfTI header
 
 
@@ -44,7 +43,7 @@ class Prediction:
 
     scan: Path
     output: Path
-    outcome: Outcome
+    outcome: Literal["written", "skipped", "failed"]
     reason: str = ""
     seconds: float = 0.0
     findings: tuple[Finding, ...] = ()
@@ -84,8 +83,8 @@ def predict_image(
     hu = resample_image(Volume.of(image), grid).voxels
     # half precision: it rounds by less than a thousandth, and lets a long scan fit
     how = {"device": device, "overlap": overlap, "mirror_axes": mirror_axes}
-    likely = probabilities(model, hu, dtype=torch.float16, **how)
-    classes = most_probable(likely, grid, native, device=device)
+    probs = probabilities(model, hu, dtype=torch.float16, **how)
+    classes = most_probable(probs, grid, native, device=device)
     if largest_component:
         classes = keep_largest_components(classes, model.label_space)
     return native.image(classes)

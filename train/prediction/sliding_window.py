@@ -64,8 +64,8 @@ def probabilities(
     """
     result = torch.empty((len(model.label_space), *hu.shape), dtype=dtype)
 
-    def keep(planes: slice, likely: ClassProbabilities) -> None:
-        result[:, planes] = likely.to(dtype)
+    def keep(planes: slice, probs: ClassProbabilities) -> None:
+        result[:, planes] = probs.to(dtype)
 
     _sweep(model, hu, keep, device=device, overlap=overlap, mirror_axes=mirror_axes)
     return result
@@ -86,8 +86,8 @@ def predict_classes(
     """
     result = np.empty(hu.shape, np.uint8)
 
-    def decide(planes: slice, likely: ClassProbabilities) -> None:
-        result[planes] = likely.argmax(0).to(torch.uint8).cpu().numpy()
+    def decide(planes: slice, probs: ClassProbabilities) -> None:
+        result[planes] = probs.argmax(0).to(torch.uint8).cpu().numpy()
 
     _sweep(model, hu, decide, device=device, overlap=overlap, mirror_axes=mirror_axes)
     return result
@@ -106,7 +106,7 @@ def _sweep(
     window = model.patch_size_zyx
     padded, inner = _padded(hu, window)
     starts = [_starts(n, w, overlap) for n, w in zip(padded.shape, window, strict=True)]
-    sums = _Sums(model, (window[0], *padded.shape[1:]), device)
+    sums = _WeightedSums(model, (window[0], *padded.shape[1:]), device)
     predict, device = mirrored_mean(model, mirror_axes), torch.device(device)
     network = for_device(model.network, device)
     with _evaluating(network), torch.inference_mode(), autocast(model.precision, device):
@@ -122,29 +122,29 @@ def _sweep(
             sums.shift(following - z)
 
 
-class _Sums:
+class _WeightedSums:
     """Weighted sums of the probabilities of as many slices as a window is high."""
 
     def __init__(self, model: Model, shape: tuple[int, ...], device: torch.device | str) -> None:
-        self.likely = torch.zeros((len(model.label_space), *shape), device=device)
+        self.probs = torch.zeros((len(model.label_space), *shape), device=device)
         self.weight = torch.zeros(shape, device=device)
         window = model.patch_size_zyx
         self.gauss = compute_importance_map(
             window, mode="gaussian", sigma_scale=_SIGMA, device=device
         )
 
-    def add(self, likely: Float[Tensor, "windows classes z y x"], places: Sequence[tuple]) -> None:
-        for answer, (_, y, x) in zip(likely, places, strict=True):
-            self.likely[:, :, y, x].addcmul_(answer, self.gauss)
+    def add(self, probs: Float[Tensor, "windows classes z y x"], places: Sequence[tuple]) -> None:
+        for answer, (_, y, x) in zip(probs, places, strict=True):
+            self.probs[:, :, y, x].addcmul_(answer, self.gauss)
             self.weight[:, y, x] += self.gauss
 
     def finish(self, depth: int) -> ClassProbabilities:
         """The mean in the lowest slices, to which no window will be added."""
-        return self.likely[:, :depth].div_(self.weight[:depth])
+        return self.probs[:, :depth].div_(self.weight[:depth])
 
     def shift(self, depth: int) -> None:
         """Make room for the next slices in place of the lowest."""
-        for sums in (*self.likely, self.weight):
+        for sums in (*self.probs, self.weight):
             sums[:-depth] = sums[depth:].clone()
             sums[-depth:] = 0
 

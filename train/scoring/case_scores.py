@@ -9,7 +9,7 @@ from manifests.classes.merged import groups_of
 from manifests.table.case import Case
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.metrics import TOLERANCE_MM, diagonal_mm, measure
-from train.scoring.scores import Outcome, Score
+from train.scoring.scores import Detection, Score
 
 Box = tuple[slice, ...]
 
@@ -95,7 +95,7 @@ def _around(boxes: Sequence[Box]) -> Box:
     )
 
 
-def _outcome(found: bool, labelled: bool) -> Outcome:
+def _outcome(found: bool, labelled: bool) -> Detection:
     if found and labelled:
         return "compared"
     if labelled:

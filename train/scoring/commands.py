@@ -58,10 +58,9 @@ def evaluate_command(
     """Score a network, or any program's label maps: Dice, distances, NSD by class and dataset."""
     import os
 
-    from train.scoring.evaluate import gather
-    from train.scoring.evaluation import of_label_maps, of_network, with_manifest
-    from train.scoring.run_pictures import draw_kept
-    from train.scoring.runs import Run
+    from train.scoring.evaluate import collect_scores
+    from train.scoring.evaluation import evaluate_folder, evaluate_run, with_manifest
+    from train.scoring.runs import Run, draw_run
     from train.scoring.scores import write_scores
     from train.scoring.tables import scores_view
 
@@ -71,15 +70,15 @@ def evaluate_command(
     how = {"split": split, "tolerance_mm": tolerance_mm, "out": out}
     if predictions is None:
         network = {"checkpoint": checkpoint, "device": device, "overlap": overlap}
-        evaluation = of_network(*paths, **network, **how)
+        evaluation = evaluate_run(*paths, **network, **how)
     else:
         workers = jobs or os.cpu_count() or 1
-        evaluation = of_label_maps(predictions, *paths, labels=labels, jobs=workers, **how)
+        evaluation = evaluate_folder(predictions, *paths, labels=labels, jobs=workers, **how)
     for remark in evaluation.remarks:
         say(f"note: {remark}")
     total = len(evaluation.settings["cases"])
     results = track_progress(evaluation.results, total, "evaluating")
-    scores = gather(results, with_manifest(evaluation.settings, paths[-1]))
+    scores = collect_scores(results, with_manifest(evaluation.settings, paths[-1]))
     write_scores(scores, evaluation.folder)
     for case_id, text in scores.notes.items():
         say(f"note  {case_id}: {text}")
@@ -87,7 +86,7 @@ def evaluate_command(
         say(f"failed  {case_id}: {scores.failures[case_id]}")
     if overlays:
         run = Run(evaluation.name, evaluation.folder, scores)
-        for line in draw_kept(run, evaluation.manifest):
+        for line in draw_run(run, evaluation.manifest):
             say(line)
     console.print(scores_view(scores, title=f"{evaluation.name} on {split}"))
     say(f"scores of each case: {evaluation.folder / 'scores.csv'}")

@@ -25,7 +25,7 @@ SPACING_TOLERANCE = 1e-3  # relative
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class CaseResult:
     """What became of one case.
 
     Attributes:
@@ -71,7 +71,7 @@ def evaluate(
     """
     how = {"split": split, "overlap": overlap, "tolerance_mm": tolerance_mm}
     results = evaluate_cases(model, manifest, device=device, **how)
-    return gather(results, settings_of(model, manifest, **how))
+    return collect_scores(results, evaluation_settings(model, manifest, **how))
 
 
 def evaluate_cases(
@@ -82,7 +82,7 @@ def evaluate_cases(
     device: torch.device | str = "cpu",
     overlap: float = OVERLAP,
     tolerance_mm: float = TOLERANCE_MM,
-) -> Iterator[Evaluated]:
+) -> Iterator[CaseResult]:
     """Score a network case by case; the arguments are those of `evaluate`.
 
     Returns:
@@ -92,9 +92,9 @@ def evaluate_cases(
     Raises:
         TrainingError: The model does not fit the manifest, or the split has no case.
     """
-    cases = cases_of(model, manifest, split=split)
+    cases = scorable_cases(model, manifest, split=split)
 
-    def step(case: Case) -> Evaluated:
+    def step(case: Case) -> CaseResult:
         try:
             volume = open_case(manifest, case)
             truth = read_target(volume)
@@ -102,13 +102,13 @@ def evaluate_cases(
             names = manifest.label_space.names
             scores = score_case(prediction, truth, case, names, tolerance_mm=tolerance_mm)
         except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
-            return Evaluated(case, failure=reason_of(error))
-        return Evaluated(case, scores, prediction)
+            return CaseResult(case, failure=reason_of(error))
+        return CaseResult(case, scores, prediction)
 
     return map(step, cases)
 
 
-def cases_of(model: Model, manifest: Manifest, *, split: str) -> list[Case]:
+def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case]:
     """List the cases of a split that a model can be scored on.
 
     Raises:
@@ -147,7 +147,7 @@ def split_cases(manifest: Manifest, split: str) -> list[Case]:
     return cases
 
 
-def gather(results: Iterable[Evaluated], settings: dict[str, Any]) -> Scores:
+def collect_scores(results: Iterable[CaseResult], settings: dict[str, Any]) -> Scores:
     """Put the scores of cases together, one case at a time."""
     scores: list[Score] = []
     said: dict[str, dict[str, str]] = {"failure": {}, "file": {}, "note": {}}
@@ -160,7 +160,7 @@ def gather(results: Iterable[Evaluated], settings: dict[str, Any]) -> Scores:
     return Scores(ordered, said["failure"], settings, said["file"], said["note"])
 
 
-def settings_of(
+def evaluation_settings(
     model: Model,
     manifest: Manifest,
     *,

@@ -10,16 +10,16 @@ from train.checkpoints.checkpoint import Which
 from train.checkpoints.restoration import load_model
 from train.device import pick_device
 from train.scoring.evaluate import (
-    Evaluated,
+    CaseResult,
     evaluate_cases,
+    evaluation_settings,
     scores_folder,
-    settings_of,
     split_cases,
     truth_settings,
 )
 from train.scoring.external import evaluate_label_maps
-from train.scoring.label_maps import Found, find_label_maps, flat_name, write_label_map
-from train.scoring.label_values import LabelValues, own_values, read_label_values
+from train.scoring.label_mapping import LabelMapping, identity_mapping, read_label_mapping
+from train.scoring.label_maps import LabelMapFiles, find_label_maps, flat_name, write_label_map
 
 PREDICTIONS = "predictions"
 _SHOWN = 5  # files or cases named in a remark
@@ -43,12 +43,12 @@ class Evaluation:
     manifest: Manifest
     folder: Path
     settings: Mapping[str, Any]
-    results: Iterator[Evaluated]
+    results: Iterator[CaseResult]
     remarks: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
-def of_network(
+def evaluate_run(
     run: Path,
     manifest_path: Path,
     *,
@@ -67,13 +67,13 @@ def of_network(
     model, manifest = load_model(run, which=checkpoint), read_manifest(manifest_path)
     folder = out or scores_folder(run, split)
     how = {"split": split, "overlap": overlap, "tolerance_mm": tolerance_mm}
-    settings = settings_of(model, manifest, **how)
+    settings = evaluation_settings(model, manifest, **how)
     results = evaluate_cases(model, manifest, device=pick_device(device), **how)
     kept = (_keep(result, folder) for result in results)
     return Evaluation(run.resolve().name, manifest, folder, settings, kept)
 
 
-def of_label_maps(
+def evaluate_folder(
     predictions: Path,
     manifest_path: Path,
     *,
@@ -90,7 +90,7 @@ def of_label_maps(
     """
     manifest = read_manifest(manifest_path)
     space = manifest.label_space
-    values = read_label_values(labels, space) if labels else own_values(space)
+    values = read_label_mapping(labels, space) if labels else identity_mapping(space)
     found = find_label_maps(predictions, split_cases(manifest, split), list(manifest.cases()))
     settings = {
         **truth_settings(manifest, split=split, tolerance_mm=tolerance_mm),
@@ -117,7 +117,7 @@ def with_manifest(settings: Mapping[str, Any], manifest_path: Path) -> dict[str,
     return {**settings, "manifest": str(manifest_file(manifest_path).resolve())}
 
 
-def _keep(result: Evaluated, folder: Path) -> Evaluated:
+def _keep(result: CaseResult, folder: Path) -> CaseResult:
     if result.prediction is None:
         return result
     file = f"{PREDICTIONS}/{flat_name(result.case.case_id)}.nii.gz"
@@ -125,7 +125,7 @@ def _keep(result: Evaluated, folder: Path) -> Evaluated:
     return replace(result, file=file)
 
 
-def _said_of(values: LabelValues, names: tuple[str, ...]) -> Iterator[str]:
+def _said_of(values: LabelMapping, names: tuple[str, ...]) -> Iterator[str]:
     if values.ignored:
         yield f"counted as background, being no class here: {', '.join(values.ignored)}"
     if unknown := [names[n] for n in range(1, len(names)) if n not in values.known]:
@@ -137,7 +137,7 @@ def _said_of_extra(extra: tuple[Path, ...]) -> Iterator[str]:
         yield f"{len(extra)} label maps of no case of the manifest: {_first_few(extra)}"
 
 
-def _said_of_missing(found: Found) -> Iterator[str]:
+def _said_of_missing(found: LabelMapFiles) -> Iterator[str]:
     if found.missing:
         first = found.missing[0]
         wanted = len(found.files) + len(found.problems)

@@ -12,20 +12,20 @@ from manifests.table.manifest import Manifest
 from train.patches.mapped_case import open_case, read_target
 from train.prediction.scan import reason_of
 from train.scoring.case_scores import score_case
-from train.scoring.evaluate import Evaluated
-from train.scoring.label_maps import Found, read_label_map
-from train.scoring.label_values import LabelValues
+from train.scoring.evaluate import CaseResult
+from train.scoring.label_mapping import LabelMapping
+from train.scoring.label_maps import LabelMapFiles, read_label_map
 from train.scoring.metrics import TOLERANCE_MM
 
 
 def evaluate_label_maps(
-    found: Found,
+    found: LabelMapFiles,
     manifest: Manifest,
-    values: LabelValues,
+    values: LabelMapping,
     *,
     tolerance_mm: float = TOLERANCE_MM,
     jobs: int = 1,
-) -> Iterator[Evaluated]:
+) -> Iterator[CaseResult]:
     """Score label maps, several cases at a time, in the order of the cases.
 
     Args:
@@ -40,7 +40,7 @@ def evaluate_label_maps(
         with its reason and does not stop the others.
     """
     for case_id, problem in found.problems.items():
-        yield Evaluated(manifest.case(case_id), failure=problem)
+        yield CaseResult(manifest.case(case_id), failure=problem)
     step = partial(_score_file, manifest, values, tolerance_mm)
     # threads: reading, numpy and the tree spend their time outside of Python's lock
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -49,9 +49,9 @@ def evaluate_label_maps(
 
 
 def _score_file(
-    manifest: Manifest, values: LabelValues, tolerance_mm: float, case: Case, path: Path
-) -> Evaluated:
-    kept = Evaluated(case, file=str(path.resolve()))
+    manifest: Manifest, values: LabelMapping, tolerance_mm: float, case: Case, path: Path
+) -> CaseResult:
+    kept = CaseResult(case, file=str(path.resolve()))
     try:
         prediction, note = read_label_map(path, case, values)
         truth = read_target(open_case(manifest, case))
@@ -64,5 +64,5 @@ def _score_file(
             tolerance_mm=tolerance_mm,
         )
     except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError, MemoryError) as error:
-        return Evaluated(case, failure=reason_of(error))
+        return CaseResult(case, failure=reason_of(error))
     return replace(kept, scores=scores, note=note)

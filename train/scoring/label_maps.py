@@ -16,7 +16,7 @@ from manifests.volumes.resampling.resampling import resample_label
 from manifests.volumes.volume import Volume, read_volume
 from train.prediction.scan import is_image, scan_name
 from train.prediction.sliding_window import ClassVolume
-from train.scoring.label_values import LabelValues
+from train.scoring.label_mapping import LabelMapping
 
 SAME_GRID_VOXELS = 0.05  # a header rounds less than this, and a shift by it changes no voxel
 LEAST_COVERED = 0.9  # of the case; less is another scan, a crop, or a header that was lost
@@ -24,7 +24,7 @@ _PROBES = 16  # along each axis, to tell how much of a case a label map covers
 
 
 @dataclass(frozen=True)
-class Found:
+class LabelMapFiles:
     """Which files are whose.
 
     Attributes:
@@ -40,7 +40,7 @@ class Found:
     extra: tuple[Path, ...] = ()
 
 
-def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case]) -> Found:
+def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case]) -> LabelMapFiles:
     """Find the label map of each case by its name.
 
     The case `btcv/0001` is `btcv_0001.nii.gz` or `btcv/0001.nii.gz`, or `0001.nii.gz` where no
@@ -74,10 +74,10 @@ def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case])
             missing += [] if found else [case.case_id]
     ours = {name for names in named.values() for name in names}
     extra = [path for key, paths in there.items() if key not in ours for path in paths]
-    return Found(files, problems, tuple(missing), tuple(extra))
+    return LabelMapFiles(files, problems, tuple(missing), tuple(extra))
 
 
-def read_label_map(path: Path, case: Case, values: LabelValues) -> tuple[ClassVolume, str]:
+def read_label_map(path: Path, case: Case, values: LabelMapping) -> tuple[ClassVolume, str]:
     """Read a label map as class ids on a case's grid.
 
     A label map on another grid, such as the original scan's, is brought onto the case's as the

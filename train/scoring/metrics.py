@@ -37,7 +37,7 @@ _ROUNDING = 1 + 1e-9  # a distance of exactly the tolerance is within it, howeve
 
 
 @dataclass(frozen=True)
-class Scale:
+class MetricScale:
     """How a metric is read.
 
     Attributes:
@@ -56,13 +56,13 @@ class Scale:
         return 1 if self.best else -1
 
 
-SCALES: Mapping[Metric, Scale] = {
-    "dice": Scale("Dice", 3, 1.0),
-    "iou": Scale("IoU", 3, 1.0),
-    "hausdorff_mm": Scale("HD / mm", 2, 0.0),
-    "hd95_mm": Scale("HD95 / mm", 2, 0.0),
-    "assd_mm": Scale("ASSD / mm", 2, 0.0),
-    "nsd": Scale("NSD", 3, 1.0),
+SCALES: Mapping[Metric, MetricScale] = {
+    "dice": MetricScale("Dice", 3, 1.0),
+    "iou": MetricScale("IoU", 3, 1.0),
+    "hausdorff_mm": MetricScale("HD / mm", 2, 0.0),
+    "hd95_mm": MetricScale("HD95 / mm", 2, 0.0),
+    "assd_mm": MetricScale("ASSD / mm", 2, 0.0),
+    "nsd": MetricScale("NSD", 3, 1.0),
 }
 
 

@@ -1,27 +1,24 @@
-"""Runs that were evaluated: their scores, and the label maps that were scored."""
+"""Evaluated runs: their scores, the label maps that were scored, and pictures of these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.ground.errors import TrainingError
+from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.case import Case
+from manifests.table.manifest import Manifest
+from train.pictures.overlays import case_overlay, overlay_path, write_overlay
+from train.prediction.scan import reason_of
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.evaluate import FOLDER, scores_folder
+from train.scoring.label_mapping import LabelMapping
 from train.scoring.label_maps import read_label_map
-from train.scoring.label_values import LabelValues
 from train.scoring.scores import SCORES_FILE, Scores, read_scores
 
 
 @dataclass(frozen=True)
 class Run:
-    """One evaluation.
-
-    Attributes:
-        name: What it is called beside others.
-        folder: Its scores.
-        scores: What they say.
-    """
+    """One evaluation; its name tells it from the others that it is compared with."""
 
     name: str
     folder: Path
@@ -42,8 +39,10 @@ def open_runs(words: Sequence[str], *, split: str) -> list[Run]:
     runs: dict[str, Run] = {}
     for word in words:
         given, _, path = ("", "", word) if Path(word).exists() else word.rpartition("=")
-        folder = _scores_of(Path(path), split)
-        name = given or _name_of(folder)
+        folder = Path(path)
+        if not (folder / SCORES_FILE).is_file():
+            folder = scores_folder(folder, split)
+        name = given or _run_name(folder.resolve())
         if name in runs:
             msg = (
                 f"two runs are called {name!r}: {runs[name].folder} and {folder}; name them, as in "
@@ -54,27 +53,51 @@ def open_runs(words: Sequence[str], *, split: str) -> list[Run]:
     return list(runs.values())
 
 
-def kept_prediction(run: Run, case: Case) -> ClassVolume | None:
-    """What was scored of a case: class ids on its grid; none if it is no longer there.
+def draw_run(run: Run, manifest: Manifest) -> Iterator[str]:
+    """Draw each case whose label map a run has kept, and say for which of them it failed."""
+    for case_id in run.scores.predictions:
+        picture = overlay_path(run.folder / "overlays", case_id)
+        if problem := draw_case(case_id, [run], manifest, picture):
+            yield problem
 
-    Raises:
-        TrainingError: The file is no longer what it was.
+
+def draw_case(
+    case_id: str,
+    runs: Sequence[Run],
+    manifest: Manifest,
+    path: Path,
+    *,
+    title: str = "",
+    focus: int | None = None,
+) -> str:
+    """Draw a case and what runs predicted of it.
+
+    Returns:
+        Why there is no picture; empty if there is one.
     """
+    try:
+        case = manifest.case(case_id)
+        kept = {run.name: _kept_prediction(run, case) for run in runs}
+        shown = {name: classes for name, classes in kept.items() if classes is not None}
+        if not shown:
+            return f"no picture  {case_id}: no run has kept its label map"
+        write_overlay(case_overlay(manifest, case, shown, title=title, focus=focus), path)
+    except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
+        return f"no picture  {case_id}: {reason_of(error)}"
+    return ""
+
+
+def _kept_prediction(run: Run, case: Case) -> ClassVolume | None:
+    """Return the class ids that were scored of a case; None if their file is not there."""
     kept = run.scores.predictions.get(case.case_id)
-    path = run.folder / kept if kept else None
-    if path is None or not path.is_file():
+    if kept is None or not (run.folder / kept).is_file():
         return None
-    own = {n: n for n in range(len(case.merged))}
     listed = run.scores.settings.get("prediction", {}).get("values")
+    own = {n: n for n in range(len(case.merged))}
     class_of = {int(value): n for value, n in listed.items()} if listed else own
-    classes, _ = read_label_map(path, case, LabelValues(class_of))
+    classes, _ = read_label_map(run.folder / kept, case, LabelMapping(class_of))
     return classes
 
 
-def _scores_of(folder: Path, split: str) -> Path:
-    return folder if (folder / SCORES_FILE).is_file() else scores_folder(folder, split)
-
-
-def _name_of(folder: Path) -> str:
-    folder = folder.resolve()
+def _run_name(folder: Path) -> str:
     return folder.parents[1].name if folder.parent.name == FOLDER else folder.name

@@ -19,7 +19,7 @@ from manifests.ground.errors import TrainingError
 from train.scoring.metrics import METRICS, Metric
 
 # compared: both hold voxels; missed: only the truth; invented: only the prediction; absent: neither
-Outcome = Literal["compared", "missed", "invented", "absent"]
+Detection = Literal["compared", "missed", "invented", "absent"]
 CellName = tuple[str, str]  # class, dataset
 
 ALL = "all"  # the mean over cells, where a class stands in other lines
@@ -52,7 +52,7 @@ class Score:
     case_id: str
     class_id: int
     class_name: str
-    outcome: Outcome
+    outcome: Detection
     dice: float
     iou: float
     hausdorff_mm: float
@@ -216,7 +216,7 @@ def _score(row: Mapping[str, str]) -> Score:
         case_id=row["case_id"],
         class_id=int(row["class_id"]),
         class_name=row["class"],
-        outcome=TypeAdapter(Outcome).validate_python(row["outcome"]),
+        outcome=TypeAdapter(Detection).validate_python(row["outcome"]),
         **numbers,
     )
 

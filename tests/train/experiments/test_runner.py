@@ -109,7 +109,7 @@ def test_a_run_that_stopped_before_its_last_epoch_is_not_done(request_, monkeypa
         msg = "the disk is full"
         raise OSError(msg)
 
-    monkeypatch.setattr(runner, "of_network", stop)
+    monkeypatch.setattr(runner, "evaluate_run", stop)
     outcome = run_once(run)
     assert outcome.failure == "the disk is full"
     assert kept_scores(run) is None

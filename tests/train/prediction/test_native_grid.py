@@ -48,10 +48,10 @@ def soft_ball(grid, radius_mm, centre_mm=(1.0, 2.0, -1.5)):
 def test_it_is_simpleitks_linear_interpolation_of_each_class(name):
     native = native_of(name)
     grid = harmonised_grid(native, COARSE_MM)
-    likely = torch.rand(4, *grid.size_xyz[::-1], generator=torch.manual_seed(0)).softmax(0)
-    each = [resample_linear(Volume(p.numpy(), grid), native) for p in likely]
+    probs = torch.rand(4, *grid.size_xyz[::-1], generator=torch.manual_seed(0)).softmax(0)
+    each = [resample_linear(Volume(p.numpy(), grid), native) for p in probs]
     expected = np.stack([p.voxels for p in each])
-    found = most_probable(likely, grid, native, device="cpu")
+    found = most_probable(probs, grid, native, device="cpu")
     chosen = np.take_along_axis(expected, found[None].astype(int), 0)[0]
     np.testing.assert_allclose(chosen, expected.max(0), atol=2e-5)
 
@@ -60,10 +60,10 @@ def test_it_is_simpleitks_linear_interpolation_of_each_class(name):
 def test_borders_are_finer_than_the_networks_voxels(name):
     native = native_of(name)
     grid = harmonised_grid(native, COARSE_MM)
-    likely, _ = soft_ball(grid, 14.0)
+    probs, _ = soft_ball(grid, 14.0)
     _, truth = soft_ball(native, 14.0)
-    found = most_probable(likely, grid, native, device="cpu")
-    decided = grid.image(likely.argmax(0).to(torch.uint8).numpy())
+    found = most_probable(probs, grid, native, device="cpu")
+    decided = grid.image(probs.argmax(0).to(torch.uint8).numpy())
     nearest = sitk.Resample(
         decided, native.image(found), sitk.Transform(), sitk.sitkNearestNeighbor, 0
     )
@@ -76,10 +76,10 @@ def test_borders_are_finer_than_the_networks_voxels(name):
 def test_slabs_leave_no_trace(name, monkeypatch):
     native = native_of(name)
     grid = harmonised_grid(native, COARSE_MM)
-    likely = torch.rand(3, *grid.size_xyz[::-1], generator=torch.manual_seed(1)).softmax(0)
-    whole = most_probable(likely, grid, native, device="cpu")
+    probs = torch.rand(3, *grid.size_xyz[::-1], generator=torch.manual_seed(1)).softmax(0)
+    whole = most_probable(probs, grid, native, device="cpu")
     monkeypatch.setattr(native_grid, "SLAB_VALUES", 1)  # one slice at a time
-    slices = most_probable(likely, grid, native, device="cpu")
+    slices = most_probable(probs, grid, native, device="cpu")
     assert (slices != whole).mean() < 1e-4  # where single precision decides
 
 
@@ -88,8 +88,8 @@ def test_a_class_that_is_likely_nowhere_near_does_not_cost_the_others_their_plac
     grid = harmonised_grid(native, COARSE_MM)
     ball, _ = soft_ball(grid, 14.0)
     faint = torch.full_like(ball[:1], 0.01)
-    likely = torch.cat([ball[:1] * 0.99, faint, ball[1:] * 0.99])
-    found = most_probable(likely, grid, native, device="cpu")
+    probs = torch.cat([ball[:1] * 0.99, faint, ball[1:] * 0.99])
+    found = most_probable(probs, grid, native, device="cpu")
     assert set(np.unique(found)) == {0, 2}
     np.testing.assert_array_equal(found == 2, most_probable(ball, grid, native, device="cpu") == 1)
 
@@ -97,5 +97,5 @@ def test_a_class_that_is_likely_nowhere_near_does_not_cost_the_others_their_plac
 def test_a_grid_of_one_slice_and_one_network_voxel():
     grid = Grid((1, 1, 1), (3.0, 3.0, 3.0))
     native = Grid((3, 3, 1), (1.0, 1.0, 3.0), (-1.0, -1.0, 0.0))
-    likely = torch.tensor([0.2, 0.8]).view(2, 1, 1, 1)
-    assert (most_probable(likely, grid, native, device="cpu") == 1).all()
+    probs = torch.tensor([0.2, 0.8]).view(2, 1, 1, 1)
+    assert (most_probable(probs, grid, native, device="cpu") == 1).all()

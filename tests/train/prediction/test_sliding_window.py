@@ -162,12 +162,12 @@ def test_the_sums_of_a_few_slices_are_monais_of_the_whole_volume(shape, overlap)
 
 def test_sums_are_held_for_the_height_of_a_window_however_long_the_scan(monkeypatch):
     heights = []
-    shift = sliding_window._Sums.shift
+    shift = sliding_window._WeightedSums.shift
 
     def watched(sums, depth):
-        heights.append((sums.likely.shape, sums.weight.shape))
+        heights.append((sums.probs.shape, sums.weight.shape))
         shift(sums, depth)
 
-    monkeypatch.setattr(sliding_window._Sums, "shift", watched)
+    monkeypatch.setattr(sliding_window._WeightedSums, "shift", watched)
     predict_classes(model(Voxelwise()), volume((90, 20, 24)), device="cpu")
     assert set(heights) == {((3, 8, 20, 24), (8, 20, 24))}

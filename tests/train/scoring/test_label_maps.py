@@ -10,12 +10,12 @@ from manifests.ground.errors import TrainingError
 from manifests.ground.findings import SetAsideError
 from manifests.table.case import Case
 from manifests.volumes.grid import Grid
+from train.scoring.label_mapping import LabelMapping
 from train.scoring.label_maps import find_label_maps, read_label_map, write_label_map
-from train.scoring.label_values import LabelValues
 
 SIZE, SPACING_MM, ORIGIN_MM = (20, 24, 16), (1.5, 1.5, 3.0), (-12.0, 30.0, -400.0)
 GRID = Grid(SIZE, SPACING_MM, ORIGIN_MM)
-VALUES = LabelValues({0: 0, 1: 1, 2: 2})
+VALUES = LabelMapping({0: 0, 1: 1, 2: 2})
 
 
 def case(case_id="btcv/0001"):
@@ -159,7 +159,7 @@ def test_another_scan_is_refused(tmp_path):
 
 def test_values_are_those_that_were_said(tmp_path):
     path = write(tmp_path / "a.nii.gz", GRID.image(classes().astype(np.float32) * 10))
-    found, _ = read_label_map(path, case(), LabelValues({0: 0, 10: 2, 20: 1}))
+    found, _ = read_label_map(path, case(), LabelMapping({0: 0, 10: 2, 20: 1}))
     np.testing.assert_array_equal(found, np.array([0, 2, 1], np.uint8)[classes()])
 
 

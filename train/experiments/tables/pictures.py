@@ -11,8 +11,7 @@ from train.experiments.plans.planned_run import PlannedRun
 from train.experiments.runner import TEST
 from train.pictures.overlays import overlay_path
 from train.scoring.evaluate import scores_folder
-from train.scoring.run_pictures import draw_case
-from train.scoring.runs import Run
+from train.scoring.runs import Run, draw_case
 from train.scoring.scores import Scores
 
 WORST = 3  # as many as Fig. 5 has

@@ -7,7 +7,7 @@ import pytest
 
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import TrainingError
-from train.scoring.label_values import LabelValues, own_values, read_label_values
+from train.scoring.label_mapping import LabelMapping, identity_mapping, read_label_mapping
 
 SPACE = load_label_space("abdomen5")
 LIVER, SPLEEN, RIGHT = 1, 2, 5
@@ -16,7 +16,7 @@ LIVER, SPLEEN, RIGHT = 1, 2, 5
 def values_of(tmp_path, content, name="dataset.json"):
     path = tmp_path / name
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return read_label_values(path, SPACE)
+    return read_label_mapping(path, SPACE)
 
 
 def volume(*values, dtype=np.uint8):
@@ -24,7 +24,7 @@ def volume(*values, dtype=np.uint8):
 
 
 def test_the_label_spaces_own_values_are_class_ids():
-    own = own_values(SPACE)
+    own = identity_mapping(SPACE)
     assert own.known == {1, 2, 3, 4, 5}
     np.testing.assert_array_equal(own.to_classes(volume(0, 5, 3)), volume(0, 5, 3))
 
@@ -40,7 +40,7 @@ def test_the_label_spaces_own_values_are_class_ids():
 )
 def test_names_and_values_in_either_order(tmp_path, content):
     found = values_of(tmp_path, content)
-    assert found == LabelValues({0: 0, 3: LIVER, 1: RIGHT})
+    assert found == LabelMapping({0: 0, 3: LIVER, 1: RIGHT})
     assert found.known == {LIVER, RIGHT}
     np.testing.assert_array_equal(found.to_classes(volume(3, 0, 1)), volume(LIVER, 0, RIGHT))
 
@@ -83,12 +83,12 @@ def test_what_is_no_such_file_is_refused(tmp_path, content, message):
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="cannot be read"):
-        read_label_values(tmp_path / "none.json", SPACE)
+        read_label_mapping(tmp_path / "none.json", SPACE)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32, np.float64])
 def test_labels_of_any_type_that_holds_whole_numbers(dtype):
-    found = own_values(SPACE).to_classes(volume(0, 1, 5, dtype=dtype))
+    found = identity_mapping(SPACE).to_classes(volume(0, 1, 5, dtype=dtype))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, volume(0, 1, 5))
 
@@ -105,4 +105,4 @@ def test_labels_of_any_type_that_holds_whole_numbers(dtype):
 )
 def test_values_that_mean_nothing_are_refused(values, dtype, message):
     with pytest.raises(TrainingError, match=message):
-        own_values(SPACE).to_classes(volume(*values, dtype=dtype))
+        identity_mapping(SPACE).to_classes(volume(*values, dtype=dtype))

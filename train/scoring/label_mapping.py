@@ -20,7 +20,7 @@ _UNLISTED = -1
 
 
 @dataclass(frozen=True)
-class LabelValues:
+class LabelMapping:
     """What the values of label maps mean.
 
     Attributes:
@@ -63,12 +63,12 @@ class LabelValues:
         return classes
 
 
-def own_values(label_space: LabelSpace) -> LabelValues:
+def identity_mapping(label_space: LabelSpace) -> LabelMapping:
     """The label space's own: a value is a class id."""
-    return LabelValues({n: n for n in range(len(label_space))})
+    return LabelMapping({n: n for n in range(len(label_space))})
 
 
-def read_label_values(path: Path, label_space: LabelSpace) -> LabelValues:
+def read_label_mapping(path: Path, label_space: LabelSpace) -> LabelMapping:
     """Read which values mean what from a JSON or TOML file such as nnU-Net's `dataset.json`.
 
     The file, or its key `labels`, maps names to a value or a list of values (`{"liver": 1}`) or
@@ -99,7 +99,7 @@ def read_label_values(path: Path, label_space: LabelSpace) -> LabelValues:
             f"{label_space.name!r}; expected some of {', '.join(label_space.names[1:])}"
         )
         raise TrainingError(msg)
-    return LabelValues(class_of, tuple(ignored))
+    return LabelMapping(class_of, tuple(ignored))
 
 
 def _content(path: Path) -> Mapping[str, Any]:
