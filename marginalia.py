@@ -1,4 +1,4 @@
-"""The front door: mounts the packages' commands, and holds `demo`, which crosses them."""
+"""The entry point: collects the commands of the packages, and has `demo`, which uses them all."""
 
 import os
 import sys
@@ -35,11 +35,11 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version, and stop."
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
 ) -> None:
-    """One segmentation network from CT datasets that are labelled in part."""
+    """Train one segmentation network on partially labelled CT datasets."""
 
 
 for package in (curate, manifests, train):
@@ -47,7 +47,7 @@ for package in (curate, manifests, train):
 
 # Coarse, so that a patch of the tiny preset holds most of the abdomen.
 DEMO_SPACING_MM = (6.0, 6.0, 6.0)
-# Both learn from 360 batches: 15 x 48 / 2 of F; 15 x 24 / 2 of F, then 3 x 5 x 24 / 2 of the union.
+# Both train for 360 batches: 15 x 48 / 2 of F; 15 x 24 / 2 of F, then 3 x 5 x 24 / 2 of the union.
 DEMO_NETWORKS = {
     "full_only": [
         "datasets=btcv",
@@ -61,8 +61,8 @@ DEMO_TITLES = {"full_only": "F only", "union": "union"}
 
 
 def main() -> None:
-    """Run a command; an error that a user can act on is a message, not a traceback."""
-    # PyTorch's idle threads would spin, and take the cores from whoever else works on them.
+    """Run a command; show an error that a user can act on as a message, without a traceback."""
+    # PyTorch's idle threads would spin, and take CPU time from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
@@ -75,12 +75,12 @@ def main() -> None:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the phantom and of both trainings.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for all outputs of the demo.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantom and the trainings.")] = 0,
 ) -> None:
-    """Walk the main job on phantom archives: prepare, inspect, train twice, evaluate, compare.
+    """Run the whole workflow on phantom archives: prepare, inspect, train, evaluate, compare.
 
-    One network sees only the fully labelled dataset F, with regular losses; the other sees the
+    One network sees only the fully labelled dataset F, with regular losses. The other sees the
     union of all five, with marginal and exclusion losses. Both see the same number of patches.
     """
     from time import perf_counter
@@ -104,7 +104,7 @@ def demo(
 
 
 def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
-    """From phantom archives in the five real layouts to a manifest."""
+    """Make phantom archives in the five real layouts, and prepare them."""
     from curate.cases.target import Target
     from curate.phantom.archives import write_phantom_archives
     from curate.preparation.plan import Request
@@ -164,7 +164,7 @@ def _demo_scores(
 def _demo_overlays(
     results: "dict[str, list[CaseResult]]", manifest: "Manifest", folder: Path, notify: "Notify"
 ) -> None:
-    """One picture per test case: ground truth in outline, one column per network."""
+    """Draw each test case: ground truth in outline, one column per network."""
     from train.pictures.overlays import case_overlay, overlay_path, write_overlay
 
     rows = list(zip(*results.values(), strict=True))

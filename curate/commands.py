@@ -28,16 +28,16 @@ SET_ASIDE_EXIT_CODE = 3
 Interpolation = Literal["linear", "cubic"]  # as of `separable`, which is slow to import
 Datasets = Annotated[
     list[str] | None,
-    typer.Argument(help="Recipes, by name or as TOML files; the five of the paper if left out."),
+    typer.Argument(help="Recipes: names or TOML files. Default: the paper's five datasets."),
 ]
-Offline = Annotated[bool, typer.Option(help="Fetch nothing; fail at once if something is missing.")]
+Offline = Annotated[bool, typer.Option(help="Download nothing; fail if something is missing.")]
 AcceptLicence = Annotated[
     list[str] | None,
-    typer.Option(help="A dataset whose licence you accept, or `all`; may be given again."),
+    typer.Option(help="A dataset whose licence you accept, or `all`. Repeatable."),
 ]
 SynapseToken = Annotated[
     str | None,
-    typer.Option(help="For BTCV, if neither SYNAPSE_AUTH_TOKEN nor ~/.synapseConfig has it."),
+    typer.Option(help="Token for BTCV. Default: SYNAPSE_AUTH_TOKEN or ~/.synapseConfig."),
 ]
 
 
@@ -48,41 +48,40 @@ def prepare(
     raw: Annotated[
         Path,
         typer.Option(
-            help="Folder that holds archives or unpacked datasets; what is missing is downloaded "
-            "to it."
+            help="Folder with archives or unpacked datasets. Missing datasets are downloaded to it."
         ),
     ] = Path(),
     label_space: Annotated[
-        str, typer.Option(help="Label space, by name or as a TOML file.")
+        str, typer.Option(help="Label space: a name or a TOML file.")
     ] = "abdomen5",
     spacing: Annotated[
         tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
     ] = (1.5, 1.5, 3.0),
     interpolation: Annotated[
         Interpolation,
-        typer.Option(help="Of images; cubic keeps fine detail. Labels keep their volumes."),
+        typer.Option(help="Interpolation of images. Cubic preserves fine detail."),
     ] = "linear",
     jobs: Annotated[
-        int, typer.Option(min=1, help="Number of processes; one per core if left out.")
+        int, typer.Option(min=1, help="Number of processes. Default: one per core.")
     ] = os.cpu_count() or 1,
     dask: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Make the cases on the workers of this Dask cluster, which see the same folders; "
-            "`local` starts one here.",
+            help="Make the cases on the workers of this Dask cluster, which must see the same "
+            "folders; `local` starts a cluster on this machine.",
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many cases of each dataset."),
+        typer.Option(min=1, help="Maximum number of cases of each dataset."),
     ] = None,
     overrides: Annotated[
         Path | None,
-        typer.Option(help="TOML file of what you decided on single cases: kidneys, leaving out."),
+        typer.Option(help="TOML file with your decisions on cases: kidney sides, cases to skip."),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read all cases, and make damaged ones again.")
+        bool, typer.Option("--verify", help="Read all existing cases; make damaged ones again.")
     ] = False,
     offline: Offline = False,
     accept_licence: AcceptLicence = None,
@@ -91,14 +90,14 @@ def prepare(
         bool,
         typer.Option(
             "--fuse-duplicates",
-            help="Make one case of cases that show the same voxels and annotate other structures.",
+            help="Combine cases that have the same voxels but annotate different structures.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option(help="Show what would be done; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show the plan; write nothing.")] = False,
 ) -> None:
-    """Download what is missing, and turn it into harmonised cases and one manifest.
+    """Download what is missing, and make harmonised cases and one manifest.
 
-    Killed, or stopped by a full disk or a network that is gone: run it again to do the rest.
+    If it is interrupted (full disk, lost network, ...), run it again: it does only what is left.
     """
     from curate.cases.overrides import load_overrides
     from curate.cases.target import Target
@@ -212,17 +211,17 @@ def _fetch(
 def download(
     datasets: Datasets = None,
     raw: Annotated[
-        Path, typer.Option(help="Folder to download to; each dataset into a folder of its name.")
+        Path, typer.Option(help="Folder to download to. Each dataset gets its own subfolder.")
     ] = Path(),
     offline: Offline = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Show what would be fetched; fetch nothing.")
+        bool, typer.Option(help="Show what would be downloaded, and download nothing.")
     ] = False,
     accept_licence: AcceptLicence = None,
     synapse_token: SynapseToken = None,
-    jobs: Annotated[int, typer.Option(min=1, help="So many files at a time.")] = 4,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of files to download in parallel.")] = 4,
 ) -> None:
-    """Download datasets; run again to go on where it stopped."""
+    """Download datasets; if interrupted, run it again to continue."""
     from curate.download.plan import plan_download
     from curate.download.table import download_view, outdated_names
 
@@ -242,21 +241,21 @@ def download(
 @app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="Folder for the archives, the cases and the manifest.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the patients, scans and splits.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the patients, scans and splits.")] = 0,
     share: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Of the paper's numbers of training cases.")
+        float, typer.Option(min=0.01, max=1.0, help="Training cases, as a fraction of the paper's.")
     ] = 1 / 6,
     label_space: Annotated[
-        str, typer.Option(help="Label space, by name or as a TOML file.")
+        str, typer.Option(help="Label space: a name or a TOML file.")
     ] = "abdomen5",
     spacing: Annotated[
         tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
     ] = (6.0, 6.0, 6.0),
     jobs: Annotated[
-        int, typer.Option(min=1, help="Number of processes; one per core if left out.")
+        int, typer.Option(min=1, help="Number of processes. Default: one per core.")
     ] = os.cpu_count() or 1,
 ) -> None:
-    """Make the phantom benchmark: partly labelled to learn from, wholly labelled to test on."""
+    """Make the phantom benchmark: partially labelled training cases, fully labelled test cases."""
     from curate.cases.target import Target
     from curate.phantom.benchmark import make_benchmark
     from curate.progress import shown

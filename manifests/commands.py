@@ -1,4 +1,4 @@
-"""The commands of this package: inspect, validate, split, edit and diff."""
+"""The commands inspect, validate, split, edit and diff."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,23 +15,23 @@ PROBLEMS_FOUND = 3  # exit status
 OF_FILES = ("image", "label", "image_sha256", "label_sha256")
 
 ManifestPath = Annotated[
-    Path, typer.Argument(help="A manifest, or the folder that holds manifest.parquet.")
+    Path, typer.Argument(help="A manifest, or a folder with a manifest.parquet.")
 ]
 Filter = Annotated[
     str | None,
     typer.Option(
         "--where",
-        help="An SQL condition over the columns, as in "
+        help="An SQL condition on the columns, such as "
         "\"dataset = 'btcv' and list_contains(annotated, 'liver')\".",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def inspect(
     manifest: ManifestPath,
-    case: Annotated[str | None, typer.Option(help="Show this case whole.")] = None,
+    case: Annotated[str | None, typer.Option(help="Show all details of this case.")] = None,
     where: Filter = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +60,7 @@ def validate(
         bool, typer.Option("--hashes", help="Read every volume and compare its hash.")
     ] = False,
 ) -> None:
-    """List what of a manifest does not hold; exit with 3 if there is anything."""
+    """List the errors in a manifest, with exit code 3 if there are any."""
     from manifests.table.validate import validate_file
     from manifests.views.tables import problems_table
 
@@ -78,20 +78,22 @@ def split(
     manifest: ManifestPath,
     test: Annotated[
         list[str] | None,
-        typer.Option(help="Test cases of every dataset (0.2 or 6), or of one (btcv=6). Repeat."),
+        typer.Option(
+            help="Test cases of every dataset (0.2 or 6), or of one (btcv=6). Repeatable."
+        ),
     ] = None,
     validation: Annotated[
-        list[str] | None, typer.Option(help="Validation cases, likewise. Repeat.")
+        list[str] | None, typer.Option(help="Validation cases, in the same form. Repeatable.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A published split: paper.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides who is taken.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the choice of cases.")] = 0,
     given: Annotated[
         Path | None,
-        typer.Option(help="A CSV file with the columns case_id and split; nothing else is asked."),
+        typer.Option(help="Your own split: a CSV file with the columns case_id and split."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write here, not in place.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file, not in place.")] = None,
 ) -> None:
-    """Assign train, validation and test, dataset by dataset; no patient stands in two."""
+    """Assign train, validation and test splits by dataset; each patient is in only one split."""
     from manifests.changes.given_split import read_given_split
     from manifests.changes.splits import COLUMNS, assign_splits, request_from_words
     from manifests.table.manifest import manifest_file
@@ -116,17 +118,17 @@ def split(
 @app.command()
 def edit(
     manifest: ManifestPath,
-    out: Annotated[Path, typer.Option(help="The new manifest, in the old one's folder.")],
+    out: Annotated[Path, typer.Option(help="The new manifest, in the same folder as the old one.")],
     drop: Annotated[
-        list[str] | None, typer.Option(help="Forget this structure's labels. Repeat.")
+        list[str] | None, typer.Option(help="Treat this structure as unlabelled. Repeatable.")
     ] = None,
     merge: Annotated[
         list[str] | None,
-        typer.Option(help="Label these structures as one (pancreas,pancreas_tumour). Repeat."),
+        typer.Option(help="Merge these structures (pancreas,pancreas_tumour). Repeatable."),
     ] = None,
     where: Filter = None,
 ) -> None:
-    """Make annotations coarser: no label file is changed or copied."""
+    """Drop or merge annotations in the manifest, without changing any label file."""
     from manifests.changes.edits import edit_file
     from manifests.ground.errors import ManifestError
     from manifests.table.manifest import manifest_file
@@ -153,7 +155,7 @@ def diff(
     new: ManifestPath,
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of the cases from one manifest to another."""
+    """Show how the cases of two manifests differ."""
     from manifests.changes.diff import diff_files
     from manifests.views.diff_view import diff_view
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from curate.drafts.value_meanings import Meanings
     from curate.recipes.recipe import Recipe
 
-app = typer.Typer(help="Recipes: what is known of each source dataset.", no_args_is_help=True)
+app = typer.Typer(help="List, check and write recipes for source datasets.", no_args_is_help=True)
 
 READ = 5  # labels; enough to see the common values, and few enough to wait for
 
@@ -30,16 +30,16 @@ def list_recipes() -> None:
 
 @app.command()
 def check(
-    recipe: Annotated[str, typer.Argument(help="Recipe, by name or as a TOML file.")],
-    label_space: Annotated[str, typer.Option(help="Label space to read it for.")] = "abdomen5",
+    recipe: Annotated[str, typer.Argument(help="Recipe: a name or a TOML file.")],
+    label_space: Annotated[str, typer.Option(help="Label space to check it with.")] = "abdomen5",
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set, to try the recipe on.")
+        Path | None, typer.Option(help="Folder of the dataset, to try the recipe on.")
     ] = None,
     read: Annotated[
-        int, typer.Option(min=1, help="With --data: read so many labels, spread over all.")
+        int, typer.Option(min=1, help="With --data: number of label maps to read.")
     ] = READ,
 ) -> None:
-    """Check a recipe, say which classes its cases would tell apart, and try it on a folder."""
+    """Check a recipe, show which classes its cases distinguish, and try it on a folder."""
     from curate.recipes.recipe import load_recipe
     from manifests.classes.label_space import load_label_space
     from manifests.classes.merged import describe, merged_classes
@@ -67,28 +67,30 @@ def _try_on(recipe: "Recipe", data: Path, read: int) -> None:
 
 @app.command()
 def new(
-    folder: Annotated[Path, typer.Argument(help="Folder of a data set of your own, unpacked.")],
-    name: Annotated[str | None, typer.Option(help="Its name: small letters, digits and _.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of your own dataset, unpacked.")],
+    name: Annotated[
+        str | None, typer.Option(help="Dataset name: letters a-z, digits and _.")
+    ] = None,
     value: Annotated[
         list[str] | None,
         typer.Option(
-            help="What a label value or a mask file covers, as in `1=liver` or "
-            "`2=left_kidney+right_kidney`; may be given again."
+            help="Structures of a label value or mask file: `1=liver` or "
+            "`2=left_kidney+right_kidney`. Repeatable."
         ),
     ] = None,
     declare: Annotated[
         list[str] | None,
-        typer.Option(help="A structure that marginalia does not know; may be given again."),
+        typer.Option(help="A structure that marginalia does not know. Repeatable."),
     ] = None,
-    licence: Annotated[str, typer.Option(help="Its licence.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the dataset.")] = "",
     commercial_use: Annotated[
         bool, typer.Option("--commercial-use", help="The licence allows commercial use.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="File to write; NAME.toml if left out.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file.")] = False,
-    read: Annotated[int, typer.Option(min=1, help="Read so many labels, spread over all.")] = READ,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: NAME.toml.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    read: Annotated[int, typer.Option(min=1, help="Number of label maps to read.")] = READ,
 ) -> None:
-    """Look at a folder, and write a recipe for it; what cannot be guessed is asked for."""
+    """Write a recipe for a folder, and ask for what cannot be found out from its files."""
     from curate.datasets.discover import SourceCase
     from curate.drafts.draft import Draft, check_new, write_draft
     from curate.drafts.folder_survey import survey

@@ -17,27 +17,27 @@ def compare_command(
         list[str],
         typer.Argument(
             metavar="RUN...",
-            help="Folders of evaluated runs or of scores; NAME=FOLDER gives one another name.",
+            help="Folders of evaluated runs or of scores. NAME=FOLDER sets the name of a run.",
         ),
     ],
     *,
     split: Split = "test",
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Table to show: dice, iou, hausdorff_mm, hd95_mm, assd_mm or nsd."),
+        typer.Option(help="Metric to show: dice, iou, hausdorff_mm, hd95_mm, assd_mm or nsd."),
     ] = None,
     against: Annotated[
-        str, typer.Option(metavar="NAME", help="Test against this run, or best; else the first.")
+        str, typer.Option(metavar="NAME", help="Run to test against, or best. Default: the first.")
     ] = "",
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for tables, worst cases, pictures.")
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Worst cases to list, and draw to --out.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, help="Number of worst cases to list and draw.")] = 5,
     manifest: Annotated[
         Path | None,
-        typer.Option(metavar="MANIFEST", help="Where the cases to draw are, if it was moved."),
+        typer.Option(metavar="MANIFEST", help="Manifest of the cases to draw, if it was moved."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Compare evaluated runs: tables as in the paper, intervals, p-values and the worst cases."""
     from train.comparison.comparison import compare

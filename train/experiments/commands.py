@@ -39,52 +39,50 @@ class _SeveralSeeds(TyperCommand):
 
 @app.command("reproduce", cls=_SeveralSeeds)
 def reproduce_command(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="As in table3 or table5.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Table, such as table3.")],
     manifest: Annotated[
         Path,
-        typer.Argument(
-            metavar="MANIFEST", help="A manifest, or the folder that holds manifest.parquet."
-        ),
+        typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for runs, which tables share, and tables.")
+        Path, typer.Option(metavar="DIR", help="Folder for the tables and their shared runs.")
     ],
     *,
     preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
     override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
     ] = None,
     seeds: Annotated[
-        list[int] | None, typer.Option(min=0, metavar="N...", help="One run of each for each.")
+        list[int] | None, typer.Option(min=0, metavar="N...", help="Seeds: one run with each.")
     ] = None,
     budget: Annotated[
         Literal["patches", "epochs"],
-        typer.Option(help="What all trainings have the same number of."),
+        typer.Option(help="Whether all trainings have the same number of patches or of epochs."),
     ] = "patches",
     experiments: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="TOML file of experiments of your own.")
+        Path | None, typer.Option(metavar="FILE", help="TOML file with your own experiments.")
     ] = None,
     select_on: Annotated[
         Literal["validation", "test"],
-        typer.Option(help="Cases that choose the best checkpoint; test is what the paper did."),
+        typer.Option(help="Cases that select the best checkpoint. The paper used test cases."),
     ] = "validation",
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRAINING", help="Do the runs of this one only, and make no table."),
+        typer.Option(metavar="TRAINING", help="Run only this training, and make no table."),
     ] = None,
     slurm: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a SLURM array script, run nothing.")
     ] = None,
     dask: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Spread the runs over a Dask cluster's workers.")
+        str, typer.Option(metavar="ADDRESS", help="Run on the workers of a Dask cluster.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List runs, times and commands only.")
+        bool, typer.Option("--dry-run", help="List runs, times and commands, and exit.")
     ] = False,
 ) -> None:
-    """Do again an experiment of the paper: all runs of a table, and the table.
+    """Reproduce a table of the paper: do all of its runs, and make the table.
 
-    Runs that are done are not repeated, and those that were stopped go on.
+    Finished runs are not repeated, and stopped runs are resumed.
     """
     from manifests.table.manifest import manifest_file, read_manifest
     from train.experiments.plans.catalogue import load_catalogue

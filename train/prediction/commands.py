@@ -10,9 +10,9 @@ from train.console import SOME_FAILED_EXIT_CODE, say, track_progress
 app = typer.Typer()
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")]
-Which = Annotated[Literal["best", "last"], typer.Option(help="Which of the run's checkpoints.")]
+Which = Annotated[Literal["best", "last"], typer.Option(help="Checkpoint of the run to use.")]
 Overlap = Annotated[
-    float, typer.Option(min=0.0, max=0.9, help="Share of a window that the next covers again.")
+    float, typer.Option(min=0.0, max=0.9, help="Fraction of a window that the next overlaps.")
 ]
 
 
@@ -25,7 +25,7 @@ def predict_command(
         list[Path],
         typer.Argument(
             metavar="IMAGE",
-            help="CT: NIfTI, NRRD, MetaImage, a DICOM folder; or folders of them.",
+            help="CT scans: NIfTI, NRRD or MetaImage files, DICOM folders, or folders of these.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
@@ -36,25 +36,25 @@ def predict_command(
     mirror: Annotated[
         Literal["none", "trained", "in-plane"],
         typer.Option(
-            help="Average over mirror images: along the axes that the network was trained with, "
-            "or y and x. Two axes take four times the time."
+            help="Average over flips: along the axes that the training flipped, or along y and x. "
+            "Two axes take four times as long."
         ),
     ] = "none",
     largest_component: Annotated[
-        bool, typer.Option("--largest-component", help="Keep each organ's largest piece only.")
+        bool, typer.Option("--largest-component", help="Keep only each organ's largest component.")
     ] = False,
     dicom_seg: Annotated[
         bool,
-        typer.Option("--dicom-seg", help="Write DICOM SEG, too; the scans must be DICOM folders."),
+        typer.Option("--dicom-seg", help="Also write DICOM SEG. The scans must be DICOM folders."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace label maps that are there.")
+        bool, typer.Option("--overwrite", help="Overwrite existing label maps.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List scans and outputs only.")
+        bool, typer.Option("--dry-run", help="List scans and outputs, and exit.")
     ] = False,
 ) -> None:
-    """Segment scans, each on its own grid; run again to do what is missing."""
+    """Segment scans, each on its own grid; if interrupted, run it again to continue."""
     from train.checkpoints.restoration import load_model
     from train.device import pick_device
     from train.prediction.mirroring import mirror_axes

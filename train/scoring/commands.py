@@ -19,43 +19,43 @@ def evaluate_command(
         list[Path],
         typer.Argument(
             metavar="[RUN] MANIFEST",
-            help="A run's folder, unless --predictions is given, and a manifest.",
+            help="A run's folder (not with --predictions), and a manifest.",
         ),
     ],
     *,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Score the label maps there, made by any program."),
+        typer.Option(metavar="DIR", help="Score the label maps in this folder, of any program."),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="JSON or TOML: which values of the label maps mean which class, as in nnU-Net's "
-            "dataset.json. By default they are class ids.",
+            help="JSON or TOML file that maps the values of the label maps to classes, such as "
+            "nnU-Net's dataset.json. Default: class ids.",
         ),
     ] = None,
     split: Split = "test",
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for the scores; by default evaluation/SPLIT in RUN or DIR."
+            metavar="DIR", help="Folder for the scores. Default: evaluation/SPLIT in RUN or DIR."
         ),
     ] = None,
     checkpoint: Which = "best",
     device: Device = "auto",
     overlap: Overlap = 0.5,
     tolerance_mm: Annotated[
-        float, typer.Option(min=0.0, help="How far surfaces may be apart to count as one in NSD.")
+        float, typer.Option(min=0.0, help="Tolerance of NSD: surfaces this close count as equal.")
     ] = 3.0,
     jobs: Annotated[
-        int, typer.Option(min=0, help="Label maps scored at a time; 0 for one per core.")
+        int, typer.Option(min=0, help="Label maps to score in parallel. 0: one per core.")
     ] = 0,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Draw each case as a PNG file, too.")
+        bool, typer.Option("--overlays", help="Also draw each case as a PNG file.")
     ] = False,
 ) -> None:
-    """Score a network, or any program's label maps: Dice, distances, NSD by class and dataset."""
+    """Score a network or label maps of any program: Dice, distances, NSD by class and dataset."""
     import os
 
     from train.scoring.evaluate import collect_scores

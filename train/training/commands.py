@@ -15,9 +15,7 @@ app = typer.Typer()
 def train_command(
     manifest: Annotated[
         Path,
-        typer.Argument(
-            metavar="MANIFEST", help="A manifest, or the folder that holds manifest.parquet."
-        ),
+        typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
     ],
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="Folder for checkpoints, logs and settings.")
@@ -25,21 +23,21 @@ def train_command(
     *,
     preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
     override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
     ] = None,
     devices: Annotated[
-        int, typer.Option(min=1, help="Processes on each machine, each with its GPU.")
+        int, typer.Option(min=1, help="Number of processes on each machine, one per GPU.")
     ] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines; torchrun or SLURM starts them.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with a run although the manifest is another.")
+        bool, typer.Option("--force", help="Resume a run even if the manifest has changed.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
 ) -> None:
-    """Train a network; the same command again goes on where it was stopped.
+    """Train a network; give the same command again to resume a stopped run.
 
-    On SIGTERM or SIGUSR1 it saves where it is, to the very batch, and ends with exit code 75; on
-    Ctrl-C it does so too, with exit code 130, and a second Ctrl-C ends it at once.
+    On SIGTERM or SIGUSR1 the run saves its state at the current batch and ends with exit code 75.
+    On Ctrl-C it does the same with exit code 130; a second Ctrl-C ends it at once.
     """
     from manifests.table.manifest import read_manifest
     from train.device import pick_device
