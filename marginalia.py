@@ -39,7 +39,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Train one segmentation network on partially labelled CT datasets."""
+    """One segmentation network from partially labelled CT datasets."""
 
 
 for package in (curate, manifests, train):
