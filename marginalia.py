@@ -85,13 +85,13 @@ def demo(
     """
     from time import perf_counter
 
-    from curate.progress import shown
+    from curate.progress import progress_bars
     from manifests.table.summary import summarise
     from manifests.views.tables import summary_view
     from train.comparison.tables import compare_table
 
     started, console = perf_counter(), Console()
-    with shown(console) as notify:
+    with progress_bars(console) as notify:
         manifest = _demo_cases(out, seed, notify)
         console.print(summary_view(summarise(manifest), manifest.label_space))
         results = {name: _demo_network(name, manifest, out, seed, notify) for name in DEMO_NETWORKS}
@@ -107,15 +107,15 @@ def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     """Make phantom archives in the five real layouts, and prepare them."""
     from curate.cases.target import Target
     from curate.phantom.archives import write_phantom_archives
-    from curate.preparation.plan import Request
+    from curate.preparation.plan import PrepareRequest
     from curate.preparation.prepare import prepare
-    from curate.recipes.recipe import PAPER, load_recipe
+    from curate.recipes.schema import PAPER, load_recipe
     from manifests.classes.label_space import load_label_space
 
     write_phantom_archives(out / "raw", seed=seed, notify=notify)
     target = Target(load_label_space("abdomen5"), DEMO_SPACING_MM, out / "prepared")
     recipes = tuple(load_recipe(name) for name in PAPER)
-    request = Request(recipes, out / "raw", target)
+    request = PrepareRequest(recipes, out / "raw", target)
     return prepare(request, workers=os.cpu_count() or 1, notify=notify).manifest
 
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from curate.drafts import commands as recipe_commands
 
 if TYPE_CHECKING:
-    from curate.download.download import Options
     from curate.download.plan import PlannedSource
-    from curate.preparation.plan import Request
+    from curate.download.transfers import Options
+    from curate.preparation.plan import PrepareRequest
     from curate.preparation.workers import Executor
-    from curate.recipes.recipe import Recipe
+    from curate.recipes.schema import Recipe
 
 app = typer.Typer()
 app.add_typer(recipe_commands.app, name="recipe")
@@ -101,11 +101,11 @@ def prepare(
     """
     from curate.cases.overrides import load_overrides
     from curate.cases.target import Target
-    from curate.preparation.output_folder import alone
-    from curate.preparation.plan import Request, check_overrides, plan
+    from curate.preparation.output_folder import exclusive
+    from curate.preparation.plan import PrepareRequest, check_overrides, plan
     from curate.preparation.prepare import prepare as run
     from curate.preparation.tables import plan_view, report_table
-    from curate.progress import shown
+    from curate.progress import progress_bars
     from manifests.classes.label_space import load_label_space
     from manifests.ground.errors import MarginaliaError
 
@@ -113,7 +113,7 @@ def prepare(
         raw, out = raw.absolute(), out.absolute()  # workers stand in other folders
     target = Target(load_label_space(label_space), spacing, out, interpolation)
     decided = load_overrides(overrides) if overrides else {}
-    request = Request(
+    request = PrepareRequest(
         recipes=_recipes(datasets),
         raw=raw,
         target=target,
@@ -129,9 +129,9 @@ def prepare(
     check_overrides(request)  # before hours of downloads
     executor = _executor(dask, out)
     options = _options(offline, accept_licence, synapse_token, console)
-    with alone(out):
+    with exclusive(out):
         absent = _fetch_missing(request, options, console)
-        with shown(console) as notify:
+        with progress_bars(console) as notify:
             report = run(request, workers=jobs, executor=executor, notify=notify, absent=absent)
     console.print(report_table(report))
     console.print(f"{report.made} cases made; manifest: {report.path}")
@@ -148,18 +148,18 @@ def prepare(
 def _executor(dask: str | None, out: Path) -> "Executor":
     """Where the cases are made."""
     from curate.preparation.dask_workers import run_on_dask
-    from curate.preparation.output_folder import WORKSHOPS
+    from curate.preparation.output_folder import STAGING
     from curate.preparation.workers import run_all
     from manifests.ground.dask_cluster import check_cluster
 
     if not dask:
         return run_all
     check_cluster(dask)
-    return partial(run_on_dask, address=dask, shared=out / WORKSHOPS)
+    return partial(run_on_dask, address=dask, shared=out / STAGING)
 
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
-    from curate.recipes.recipe import PAPER, load_recipe
+    from curate.recipes.schema import PAPER, load_recipe
 
     recipes = [load_recipe(d) for d in datasets or PAPER]
     return tuple({r.name: r for r in recipes}.values())
@@ -168,17 +168,19 @@ def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
 def _options(
     offline: bool, accept_licence: list[str] | None, synapse_token: str | None, console: Console
 ) -> "Options":
-    from curate.download.download import Options
+    from curate.download.transfers import Options
 
     ask = _accepts if console.is_terminal and sys.stdin.isatty() else None
     accepted = tuple(accept_licence or ())
     return Options(offline=offline, accepted=accepted, ask=ask, synapse_token=synapse_token)
 
 
-def _fetch_missing(request: "Request", options: "Options", console: Console) -> "dict[str, str]":
+def _fetch_missing(
+    request: "PrepareRequest", options: "Options", console: Console
+) -> "dict[str, str]":
     """Download what is not there; why some datasets could not be, by name."""
-    from curate.download.download import plan_missing
     from curate.download.error import DownloadError
+    from curate.download.transfers import plan_missing
 
     sources = plan_missing(request.recipes, request.raw, unpacked=request.unpacked)
     try:
@@ -194,17 +196,17 @@ def _fetch(
     sources: "list[PlannedSource]", raw: Path, options: "Options", console: Console
 ) -> "list[PlannedSource]":
     """Settle the licences, which may ask, before the progress is drawn; then download."""
-    from curate.download.download import download as run
-    from curate.download.licence import settle_licences
-    from curate.progress import shown_bytes
+    from curate.download.licence import require_licences
+    from curate.download.transfers import download as run
+    from curate.progress import download_bars
 
     missing = [s for s in sources if s.to_fetch]
     if not missing:
         return []
     if not options.offline:
-        settle_licences([s.recipe for s in missing], raw, options.accepted, options.ask)
-    with shown_bytes(console, sum(s.to_fetch_bytes or 0 for s in missing)) as watch:
-        return run(missing, raw, options=options, watch=watch)
+        require_licences([s.recipe for s in missing], raw, options.accepted, options.ask)
+    with download_bars(console, sum(s.to_fetch_bytes or 0 for s in missing)) as on_progress:
+        return run(missing, raw, options=options, on_progress=on_progress)
 
 
 @app.command()
@@ -258,14 +260,14 @@ def phantom(
     """Make the phantom benchmark: partially labelled training cases, fully labelled test cases."""
     from curate.cases.target import Target
     from curate.phantom.benchmark import make_benchmark
-    from curate.progress import shown
+    from curate.progress import progress_bars
     from manifests.classes.label_space import load_label_space
     from manifests.table.summary import summarise
     from manifests.views.tables import summary_view
 
     target = Target(load_label_space(label_space), spacing, out)
     console = Console()
-    with shown(console) as notify:
+    with progress_bars(console) as notify:
         how = {"seed": seed, "share": share, "workers": jobs}
         manifest = make_benchmark(target, notify=notify, **how)
     console.print(summary_view(summarise(manifest), manifest.label_space))

@@ -18,13 +18,13 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from curate.download.remote_file import Transfer, Watch
+from curate.download.remote_file import OnProgress, Transfer
 
 SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
-def shown(console: Console) -> Generator[Callable[[str, int, int], None]]:
+def progress_bars(console: Console) -> Generator[Callable[[str, int, int], None]]:
     """Show one bar per kind of work; the function takes the work's name, steps done, steps in all.
 
     Args:
@@ -70,7 +70,7 @@ class _Lines:
 
 
 @contextmanager
-def shown_bytes(console: Console, total_bytes: int | None = None) -> Generator[Watch]:
+def download_bars(console: Console, total_bytes: int | None = None) -> Generator[OnProgress]:
     """Show one bar for a whole download, and one for each file that is on its way.
 
     Args:
@@ -89,7 +89,7 @@ def shown_bytes(console: Console, total_bytes: int | None = None) -> Generator[W
         tasks: dict[str, TaskID] = {}
         done: dict[str, int] = {}
 
-        def watch(transfer: Transfer) -> None:
+        def on_progress(transfer: Transfer) -> None:
             name = f"{transfer.name} (checking)" if transfer.checking else transfer.name
             if not transfer.checking:  # what an earlier run left has not come now
                 before = done.setdefault(transfer.name, transfer.done_bytes)
@@ -102,7 +102,7 @@ def shown_bytes(console: Console, total_bytes: int | None = None) -> Generator[W
             if transfer.done_bytes == transfer.total_bytes:
                 _remove(progress, tasks, name)
 
-        yield watch
+        yield on_progress
 
 
 def _remove(progress: Progress, tasks: dict[str, TaskID], name: str) -> None:

@@ -16,7 +16,7 @@ from curate.kidneys.midline import UNDECIDED
 from curate.kidneys.split import split_kidneys
 from curate.labels.relabel import BlockMap
 from curate.orientation.audit import audit_orientation, orientation_findings
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, merged_classes
 from manifests.ground.atomic import whole_file

@@ -8,7 +8,7 @@ from curate.cases.overrides import Override
 from curate.cases.record import Provenance, same_content, write_record
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.ground.errors import GeometryError, OverrideError
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.table.case import Case
@@ -25,7 +25,7 @@ class CaseJob:
         case: The source files.
         recipe: The dataset.
         target: What it is made into.
-        workshop: Folder where it is made; whoever holds the output folder moves it to its place.
+        staging: Folder where it is made; whoever holds the output folder moves it to its place.
         verify: Whether a case that is there is read whole before it is kept.
         override: What a person decided on it.
     """
@@ -33,7 +33,7 @@ class CaseJob:
     case: SourceCase
     recipe: Recipe
     target: Target
-    workshop: Path
+    staging: Path
     verify: bool = False
     override: Override | None = None
 
@@ -45,7 +45,7 @@ class CaseJob:
     @property
     def made(self) -> Path:
         """Where the case's files are until they are moved to their place."""
-        return replace(self.target, folder=self.workshop).case_folder(self.case)
+        return replace(self.target, folder=self.staging).case_folder(self.case)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PreparedCase:
 
 
 def make(job: CaseJob) -> PreparedCase | Finding:
-    """Keep or make one case; nothing outside the workshop is written."""
+    """Keep or make one case; nothing outside its staging folder is written."""
     from curate.cases.harmonise import harmonise
 
     if job.override and job.override.skip:
@@ -74,7 +74,7 @@ def make(job: CaseJob) -> PreparedCase | Finding:
         if row := same_content(job.folder, job.case, provenance, verify=job.verify):
             write_record(job.made, row, provenance, volumes=job.folder)
             return PreparedCase(row, anew=False)
-        target = replace(job.target, folder=job.workshop)
+        target = replace(job.target, folder=job.staging)
         row = harmonise(job.case, job.recipe, target, job.override)
         write_record(job.made, row, provenance)
     except SetAsideError as error:

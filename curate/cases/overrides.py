@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, model
 
 from curate.datasets.discover import SourceCase
 from curate.kidneys.split import Decision
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.ground.errors import OverrideError
 from manifests.ground.toml_file import read_toml
 

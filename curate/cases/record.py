@@ -10,7 +10,7 @@ from typing import Any
 from curate.cases.overrides import Override
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.ground.atomic import write_text
 from manifests.ground.content_hash import files_of, sha256_of
 from manifests.table.case import Case

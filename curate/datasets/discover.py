@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import Finding
 

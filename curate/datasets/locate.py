@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from curate.recipes.layouts import DecathlonLayout, files_like
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from curate.recipes.sources import HttpSource, SynapseSource
 from manifests.ground.errors import SourceError
 

@@ -21,10 +21,15 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
-from curate.download.http_answer import PASSING
 from curate.download.http_client import certificate_problem, new_client
-from curate.download.patience import BrokenOffError, Patience, asked_seconds, patiently
+from curate.download.http_response import TRANSIENT
 from curate.download.remote_file import RemoteFile
+from curate.download.retry_policy import (
+    RetryPolicy,
+    TransientError,
+    parse_retry_after,
+    with_retries,
+)
 from curate.recipes.sources import HuggingFaceSource
 from manifests.ground.errors import SourceError
 
@@ -34,7 +39,7 @@ Wanted = tuple[str, RemoteFile]  # where it lies in the repository, and what is 
 
 
 def addressed(
-    source: HuggingFaceSource, wanted: Sequence[Wanted], patience: Patience
+    source: HuggingFaceSource, wanted: Sequence[Wanted], policy: RetryPolicy
 ) -> list[RemoteFile]:
     """The files with their addresses, sizes and checksums, as the repository lists them.
 
@@ -49,7 +54,7 @@ def addressed(
     listed: dict[str, RepoFile] = {}
     for first in range(0, len(paths), BATCH):
         action = partial(_look_up, source, paths[first : first + BATCH], endpoint)
-        listed |= patiently(action, patience, what=f"the files of {source.repository}")
+        listed |= with_retries(action, policy, what=f"the files of {source.repository}")
     if missing := [path for path in paths if path not in listed]:
         msg = (
             f"{source.repository} at revision {source.revision[:12]} lacks {len(missing)} of "
@@ -85,7 +90,7 @@ def _look_up(
     """Ask once for what there is of these files.
 
     Raises:
-        BrokenOffError: It may go well when it is tried again.
+        TransientError: It may go well when it is tried again.
         SourceError: It never will.
     """
     where = f"{source.repository} at revision {source.revision[:12]}"
@@ -112,21 +117,21 @@ def _look_up(
         raise _judged(error, source) from error
     except json.JSONDecodeError as error:
         reason = "something else than a list came: does this network want a log-in?"
-        raise BrokenOffError(reason) from error
+        raise TransientError(reason) from error
     except httpx2.TransportError as error:
         if problem := certificate_problem(error):
             msg = f"{where} cannot be listed: {problem}"
             raise SourceError(msg) from error
         reason = f"{type(error).__name__}: {error}"
-        raise BrokenOffError(reason) from error
+        raise TransientError(reason) from error
 
 
-def _judged(error: HfHubHTTPError, source: HuggingFaceSource) -> BrokenOffError | SourceError:
+def _judged(error: HfHubHTTPError, source: HuggingFaceSource) -> TransientError | SourceError:
     status = error.response.status_code
     said = f"the server answered {status}"
-    if status in PASSING or status >= 500:
-        wish = asked_seconds(error.response.headers.get("retry-after"), datetime.now(UTC))
-        return BrokenOffError(said, wish)
+    if status in TRANSIENT or status >= 500:
+        wish = parse_retry_after(error.response.headers.get("retry-after"), datetime.now(UTC))
+        return TransientError(said, wish)
     if status == 401:
         return SourceError(_unseen(source))
     return SourceError(f"{source.repository} cannot be listed: {said}: {error}")

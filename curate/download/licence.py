@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from curate.recipes.recipe import Recipe, shipped_recipes
+from curate.recipes.schema import Recipe, shipped_recipes
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import SourceError
 from manifests.table.dataset_facts import Acceptance
@@ -26,7 +26,7 @@ def read_acceptance(recipe: Recipe, raw: Path) -> Acceptance | None:
     return found if (found.dataset, found.licence) == (recipe.name, recipe.licence) else None
 
 
-def settle_licences(
+def require_licences(
     recipes: Sequence[Recipe], raw: Path, accepted: Collection[str], ask: Ask | None
 ) -> None:
     """Have the licence of every dataset accepted, by an option or by asking, once for all.

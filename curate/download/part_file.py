@@ -1,4 +1,4 @@
-"""A file on its way: what has come of it lies in a part, beside a note that says of which file."""
+"""A file that is being downloaded: its part on disk, and a small file that says what it is of."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from manifests.ground.atomic import write_text
 CHUNK_BYTES = 1 << 20
 
 
-class Note(BaseModel):
+class ResumeInfo(BaseModel):
     """Which file a part belongs to, kept as `NAME.part.json`.
 
     Attributes:
@@ -39,12 +39,12 @@ class Note(BaseModel):
 
     @classmethod
     def of(cls, file: RemoteFile) -> Self:
-        """The note of a file of which no server has said anything yet."""
+        """The facts of a file of which no server has said anything yet."""
         return cls(url=file.url, md5=file.md5, sha256=file.sha256, total_bytes=file.size_bytes)
 
     def is_of(self, file: RemoteFile) -> bool:
-        """Whether a part with this note belongs to the file that is wanted now."""
-        wanted = Note.of(file)
+        """Whether a part with these facts belongs to the file that is wanted now."""
+        wanted = ResumeInfo.of(file)
         return (self.url, self.md5, self.sha256) == (wanted.url, wanted.md5, wanted.sha256)
 
     @property
@@ -59,16 +59,16 @@ class PartFile:
 
     Attributes:
         file: What it will be.
-        note: What the server said of it.
+        info: What the server said of it.
         offset: Bytes it holds.
         doubtful: Whether wrong checksums may be the way's fault: it came in pieces, or nobody
             said how long it is.
     """
 
-    def __init__(self, file: RemoteFile, note: Note, stream: FileIO) -> None:
+    def __init__(self, file: RemoteFile, info: ResumeInfo, stream: FileIO) -> None:
         """Start with nothing; `opened` is what to call."""
         self.file = file
-        self.note = note
+        self.info = info
         self.offset = 0
         self.doubtful = False
         self._stream = stream
@@ -77,20 +77,20 @@ class PartFile:
     @property
     def total_bytes(self) -> int | None:
         """How many it will hold, if anybody has said so."""
-        return self.file.size_bytes if self.file.size_bytes is not None else self.note.total_bytes
+        return self.file.size_bytes if self.file.size_bytes is not None else self.info.total_bytes
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing; what it holds may still be wrong."""
         return self.offset == self.total_bytes
 
-    def restart(self, note: Note) -> None:
-        """Hold nothing, and belong to what this note says."""
+    def restart(self, info: ResumeInfo) -> None:
+        """Hold nothing, and belong to the file that `info` describes."""
         self._stream.seek(0)
         self._stream.truncate(0)
         self._hashes = _hashes(self.file)
-        self.offset, self.doubtful, self.note = 0, False, note
-        write_text(_note_path(self.file), note.model_dump_json(indent=2))
+        self.offset, self.doubtful, self.info = 0, False, info
+        write_text(_info_path(self.file), info.model_dump_json(indent=2))
 
     def append(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -102,7 +102,7 @@ class PartFile:
 
     def end_here(self) -> None:
         """Take what there is as all of it, the server having said no size."""
-        self.note = self.note.model_copy(update={"total_bytes": self.offset})
+        self.info = self.info.model_copy(update={"total_bytes": self.offset})
         self.doubtful = True
 
     def problem(self) -> str | None:
@@ -120,14 +120,14 @@ class PartFile:
         self._stream.close()
         self.file.target.parent.mkdir(parents=True, exist_ok=True)
         self.file.part.replace(self.file.target)
-        _note_path(self.file).unlink(missing_ok=True)
+        _info_path(self.file).unlink(missing_ok=True)
 
-    def read_again(self, watch: Callable[[int], None]) -> None:
+    def count_kept(self, on_progress: Callable[[int], None]) -> None:
         """Count what an earlier run left."""
         buffer = memoryview(bytearray(CHUNK_BYTES))
         while size := self._stream.readinto(buffer):
             self._count(buffer[:size])
-            watch(self.offset)
+            on_progress(self.offset)
         self.doubtful = self.offset > 0
 
     def _count(self, data: memoryview) -> None:
@@ -138,26 +138,26 @@ class PartFile:
 
 @contextmanager
 def opened(
-    file: RemoteFile, watch: Callable[[int], None] = lambda _done: None
+    file: RemoteFile, on_progress: Callable[[int], None] = lambda _done: None
 ) -> Generator[PartFile]:
     """Open the part of a file, with what an earlier run left if it belongs to the same file.
 
     Args:
         file: What is wanted.
-        watch: Called with the bytes of an earlier run that were read again.
+        on_progress: Called with the bytes of an earlier run that were read again.
     """
-    note = _read_note(file)
-    kept = note is not None and _is_usable(file)
+    info = _read_info(file)
+    kept = info is not None and _is_usable(file)
     file.part.parent.mkdir(parents=True, exist_ok=True)
     with file.part.open("r+b" if kept else "w+b", buffering=0) as stream:
-        part = PartFile(file, note if kept and note else Note.of(file), stream)
-        part.read_again(watch)
+        part = PartFile(file, info if kept and info else ResumeInfo.of(file), stream)
+        part.count_kept(on_progress)
         yield part
 
 
 def part_bytes(file: RemoteFile) -> int:
     """What an earlier run left of a file."""
-    if _read_note(file) is None or not _is_usable(file):
+    if _read_info(file) is None or not _is_usable(file):
         return 0
     return file.part.stat().st_size
 
@@ -168,15 +168,15 @@ def _is_usable(file: RemoteFile) -> bool:
     return file.size_bytes is None or file.part.stat().st_size <= file.size_bytes
 
 
-def _read_note(file: RemoteFile) -> Note | None:
+def _read_info(file: RemoteFile) -> ResumeInfo | None:
     try:
-        note = Note.model_validate_json(_note_path(file).read_bytes())
+        info = ResumeInfo.model_validate_json(_info_path(file).read_bytes())
     except (OSError, ValidationError):
         return None
-    return note if note.is_of(file) else None
+    return info if info.is_of(file) else None
 
 
-def _note_path(file: RemoteFile) -> Path:
+def _info_path(file: RemoteFile) -> Path:
     return file.part.with_name(file.part.name + ".json")
 
 

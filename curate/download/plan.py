@@ -12,7 +12,7 @@ from curate.download.part_file import part_bytes
 from curate.download.remote_file import RemoteFile
 from curate.recipes.checksums import Checksum, read_checksums
 from curate.recipes.layouts import PairsLayout
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from curate.recipes.sources import GitSource, HttpSource, HuggingFaceSource, Source, SynapseSource
 from manifests.ground.errors import SourceError
 

@@ -55,8 +55,8 @@ class Transfer:
     checking: bool = False
 
 
-Watch = Callable[[Transfer], None]
+OnProgress = Callable[[Transfer], None]
 
 
-def unwatched(_transfer: Transfer) -> None:
-    """A watch that does nothing."""
+def ignore_progress(_transfer: Transfer) -> None:
+    """Do nothing."""

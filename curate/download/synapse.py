@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from curate.download.patience import Patience
-from curate.download.remote_file import RemoteFile, Transfer, Watch, unwatched
+from curate.download.remote_file import OnProgress, RemoteFile, Transfer, ignore_progress
+from curate.download.retry_policy import RetryPolicy
 from curate.recipes.sources import SynapseSource
 from manifests.ground.errors import SourceError
 
@@ -60,35 +60,35 @@ def fetch_synapse(
     wanted: SynapseFile,
     token: str | None,
     *,
-    patience: Patience | None = None,
-    watch: Watch = unwatched,
+    policy: RetryPolicy | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> None:
     """Fetch a file, check it, put it in its place.
 
     Args:
         wanted: The file.
         token: The user's, as `find_token` finds it.
-        patience: Whose `stop` ends it; the client has its own way of trying again.
-        watch: Told how far the file has come.
+        policy: Whose `stop` ends it; the client has its own way of trying again.
+        on_progress: Told how far the file has come.
 
     Raises:
         SourceError: There is no client, no token or no accepted terms, or what came is damaged;
             each says what to do.
         StoppedError: The download is to end.
     """
-    patience = patience or Patience()
+    policy = policy or RetryPolicy()
     client = _client(wanted)
     if token is None:
         raise SourceError(_no_token(wanted, "there is no Synapse token"))
     folder = wanted.file.part.parent
     folder.mkdir(parents=True, exist_ok=True)
     job = partial(_get, client, wanted, token, folder)
-    came = _watched(job, partial(_look, wanted.file, folder, patience, watch))
+    came = _watched(job, partial(_look, wanted.file, folder, policy, on_progress))
     _check(wanted, came)
     wanted.file.target.parent.mkdir(parents=True, exist_ok=True)
     came.replace(wanted.file.target)
     size = wanted.file.target.stat().st_size
-    watch(Transfer(wanted.file.name, size, size))
+    on_progress(Transfer(wanted.file.name, size, size))
 
 
 def _client(wanted: SynapseFile) -> ModuleType:
@@ -197,13 +197,13 @@ def _watched(job: Callable[[], Path], look: Callable[[], None]) -> Path:
     return future.result()
 
 
-def _look(file: RemoteFile, folder: Path, patience: Patience, watch: Watch) -> None:
-    patience.go_on_or_stop()
+def _look(file: RemoteFile, folder: Path, policy: RetryPolicy, on_progress: OnProgress) -> None:
+    policy.raise_if_stopped()
     here = 0
     for path in folder.iterdir():
         with suppress(FileNotFoundError):  # the client moves its files about
             here += path.stat().st_size
-    watch(Transfer(file.name, here, None))
+    on_progress(Transfer(file.name, here, None))
 
 
 def _configured_token() -> str | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from curate.drafts.folder_survey import Survey
     from curate.drafts.label_values import LabelValues
     from curate.drafts.value_meanings import Meanings
-    from curate.recipes.recipe import Recipe
+    from curate.recipes.schema import Recipe
 
 app = typer.Typer(help="List, check and write recipes for source datasets.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ READ = 5  # labels; enough to see the common values, and few enough to wait for
 @app.command("list")
 def list_recipes() -> None:
     """List the recipes that come with marginalia."""
-    from curate.recipes.recipe import load_recipe, shipped_recipes
+    from curate.recipes.schema import load_recipe, shipped_recipes
     from curate.recipes.table import recipe_table
 
     Console().print(recipe_table([load_recipe(name) for name in shipped_recipes()]))
@@ -40,7 +40,7 @@ def check(
     ] = READ,
 ) -> None:
     """Check a recipe, show which classes its cases distinguish, and try it on a folder."""
-    from curate.recipes.recipe import load_recipe
+    from curate.recipes.schema import load_recipe
     from manifests.classes.label_space import load_label_space
     from manifests.classes.merged import describe, merged_classes
 
@@ -129,7 +129,7 @@ def is_terminal() -> bool:
 
 def _proposed(folder: Path) -> str:
     """A name made from the folder's, and not that of a shipped recipe."""
-    from curate.recipes.recipe import shipped_recipes
+    from curate.recipes.schema import shipped_recipes
 
     plain = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
     good = re.match(r"[a-z]", plain) and plain not in shipped_recipes()

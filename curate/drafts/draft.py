@@ -10,7 +10,7 @@ from curate.drafts.folder_survey import Survey
 from curate.drafts.label_values import LabelValues
 from curate.drafts.value_meanings import Meanings, called, with_parts
 from curate.recipes.layouts import DecathlonLayout
-from curate.recipes.recipe import Recipe, load_recipe
+from curate.recipes.schema import Recipe, load_recipe
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import RecipeError

@@ -19,7 +19,7 @@ from curate.drafts.file_patterns import (
     patterned,
     says,
 )
-from curate.drafts.kinship import check_pairs
+from curate.drafts.pairing import check_pairs
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
 from manifests.ground.errors import SourceError
 

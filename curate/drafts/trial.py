@@ -10,7 +10,7 @@ from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import locate
 from curate.drafts.label_values import LabelValues, read_label_values, some_of
 from curate.recipes.layouts import DecathlonLayout, files_like
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.views.table_style import new_table, number, plain
 

@@ -27,7 +27,7 @@ from curate.phantom.layouts import (
 )
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
 from curate.preparation.tally import Notify
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
 from manifests.volumes.grid import Grid
 

@@ -17,10 +17,10 @@ from types import MappingProxyType
 from curate.cases.target import Target
 from curate.phantom.archives import write_phantom_archives
 from curate.phantom.patient import STRUCTURES
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import Report, prepare
 from curate.preparation.tally import Notify
-from curate.recipes.recipe import Recipe, load_recipe
+from curate.recipes.schema import Recipe, load_recipe
 from manifests.changes.edits import edit
 from manifests.changes.splits import SplitRequest, assign_splits
 from manifests.classes.merged import Block
@@ -107,7 +107,7 @@ def make_benchmark(
     write_phantom_archives(raw, seed=seed, cases=counts, whole=True, notify=notify)
     recipes = tuple(whole_recipe(load_recipe(name)) for name in sizes)
     apart = replace(target, folder=target.folder / _whole_folder(wanted))
-    report = prepare(Request(recipes, raw, apart), workers=workers, notify=notify)
+    report = prepare(PrepareRequest(recipes, raw, apart), workers=workers, notify=notify)
     _require_all(report)
     manifest = assign_splits(report.manifest, _split(sizes, seed))
     published = forget_unpublished(manifest, map(load_recipe, sizes))

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from curate.download.licence import read_acceptance
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from manifests.ground.atomic import write_text
 from manifests.table.dataset_facts import DatasetFacts
 

@@ -17,7 +17,7 @@ from manifests.ground.errors import MarginaliaError
 from manifests.table.manifest import FILE_NAME
 
 LOCK = ".prepare.lock"
-WORKSHOPS = ".partial"  # where cases are while they are made
+STAGING = ".partial"  # where cases are while they are made
 
 
 class InUseError(MarginaliaError):
@@ -25,7 +25,7 @@ class InUseError(MarginaliaError):
 
 
 @contextmanager
-def alone(folder: Path) -> Generator[None]:
+def exclusive(folder: Path) -> Generator[None]:
     """Keep other runs out of a folder; a run that dies, however, gives it free.
 
     Raises:
@@ -52,22 +52,22 @@ def alone(folder: Path) -> Generator[None]:
 
 
 @contextmanager
-def workshop(folder: Path) -> Generator[Path]:
+def staging_folder(folder: Path) -> Generator[Path]:
     """A place of this run's own; what dead runs left behind is removed first.
 
-    Workers whose parent was killed may live a moment longer: they write to the workshop of their
-    own run, never to this one.
+    Workers whose parent was killed may live a moment longer: they write to the staging folder
+    of their own run, never to this one.
     """
     clear_leftovers(folder)
     try:
-        yield folder / WORKSHOPS / uuid4().hex
+        yield folder / STAGING / uuid4().hex
     finally:
-        shutil.rmtree(folder / WORKSHOPS, ignore_errors=True)
+        shutil.rmtree(folder / STAGING, ignore_errors=True)
 
 
 def clear_leftovers(folder: Path) -> None:
     """Remove what killed runs were writing."""
-    shutil.rmtree(folder / WORKSHOPS, ignore_errors=True)
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
     for half in (folder / "unpacked").glob("*.partial"):
         shutil.rmtree(half, ignore_errors=True)
     names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", f"{FUSED}/*/*/*")

@@ -9,15 +9,15 @@ from curate.cases.record import Provenance, unchanged_case
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
-from curate.download.download import plan_missing
 from curate.download.plan import PlannedSource
-from curate.recipes.recipe import Recipe, shipped_recipes
+from curate.download.transfers import plan_missing
+from curate.recipes.schema import Recipe, shipped_recipes
 from manifests.ground.errors import SourceError
 from manifests.table.case import Case
 
 
 @dataclass(frozen=True)
-class Request:
+class PrepareRequest:
     """What a user asks for.
 
     Attributes:
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedDataset:
     """What is to be done for one dataset.
 
     Attributes:
@@ -67,7 +67,7 @@ class Planned:
     open: tuple[SourceCase, ...] = ()
 
 
-def plan(request: Request) -> list[Planned]:
+def plan(request: PrepareRequest) -> list[PlannedDataset]:
     """What is there of every dataset, and what is still to be done.
 
     Raises:
@@ -77,7 +77,7 @@ def plan(request: Request) -> list[Planned]:
     return [_to_download(r, request) or plan_cases(r, request) for r in request.recipes]
 
 
-def check_overrides(request: Request) -> None:
+def check_overrides(request: PrepareRequest) -> None:
     """Refuse overrides for datasets that are neither asked for, nor shipped, nor in the folder.
 
     Raises:
@@ -88,13 +88,13 @@ def check_overrides(request: Request) -> None:
     check_datasets(request.overrides, {*shipped_recipes(), *asked, *made})
 
 
-def _to_download(recipe: Recipe, request: Request) -> Planned | None:
+def _to_download(recipe: Recipe, request: PrepareRequest) -> PlannedDataset | None:
     missing = plan_missing([recipe], request.raw, unpacked=request.unpacked)
     sources = tuple(s for s in missing if s.to_fetch)
-    return Planned(recipe, sources=sources) if sources else None
+    return PlannedDataset(recipe, sources=sources) if sources else None
 
 
-def plan_cases(recipe: Recipe, request: Request) -> Planned:
+def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
     """The cases of a dataset that is there.
 
     Raises:
@@ -103,13 +103,13 @@ def plan_cases(recipe: Recipe, request: Request) -> Planned:
     try:
         location = locate(recipe, request.raw, request.unpacked / recipe.name)
         if location.kind == "archive":
-            return Planned(recipe, location)
+            return PlannedDataset(recipe, location)
         cases = discover(recipe, location.path)
     except SourceError as error:
-        return Planned(recipe, problem=str(error))
+        return PlannedDataset(recipe, problem=str(error))
     check_cases(request.overrides, recipe, cases)
     wanted = {case: _standing(case, recipe, request) for case in cases[: request.limit]}
-    return Planned(
+    return PlannedDataset(
         recipe,
         location,
         names=frozenset(case.name for case in cases),
@@ -118,7 +118,7 @@ def plan_cases(recipe: Recipe, request: Request) -> Planned:
     )
 
 
-def _standing(case: SourceCase, recipe: Recipe, request: Request) -> Case | None:
+def _standing(case: SourceCase, recipe: Recipe, request: PrepareRequest) -> Case | None:
     if request.verify or case.finding:
         return None
     folder = request.target.case_folder(case)

@@ -11,8 +11,13 @@ from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
 from curate.preparation.assemble import assemble, cases_of_other_datasets
 from curate.preparation.dataset_record import facts_now, read_facts, write_facts
-from curate.preparation.output_folder import alone, cases_folders, forget_all_but, workshop
-from curate.preparation.plan import Planned, Request, check_overrides, plan_cases
+from curate.preparation.output_folder import (
+    cases_folders,
+    exclusive,
+    forget_all_but,
+    staging_folder,
+)
+from curate.preparation.plan import PlannedDataset, PrepareRequest, check_overrides, plan_cases
 from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
@@ -49,7 +54,7 @@ class Report:
 
 
 def prepare(
-    request: Request,
+    request: PrepareRequest,
     *,
     workers: int,
     executor: Executor = run_all,
@@ -76,7 +81,7 @@ def prepare(
     check_overrides(request)
     folder = request.target.folder
     problems = dict(absent or {})
-    with alone(folder), workshop(folder) as bench:
+    with exclusive(folder), staging_folder(folder) as staging:
         planned = [plan_cases(r, request) for r in request.recipes if r.name not in problems]
         planned = [_unpacked(p, request, notify) for p in planned]
         problems |= {p.recipe.name: p.problem for p in planned if p.problem}
@@ -85,7 +90,7 @@ def prepare(
             raise SourceError("\n".join(problems.values()))
         for p in ready:
             forget_all_but(p.names, folder / "cases" / p.recipe.name)
-        jobs = _jobs(ready, request, bench)
+        jobs = _jobs(ready, request, staging)
         tally = make_all(jobs, executor, workers=workers, notify=notify)
         told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
         told += tally.disk_problem(folder)
@@ -98,7 +103,7 @@ def prepare(
     return replace(report, problems=tuple(told))
 
 
-def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
+def _unpacked(planned: PlannedDataset, request: PrepareRequest, notify: Notify) -> PlannedDataset:
     if not planned.location or planned.location.kind == "folder":
         return planned
     recipe, folder = planned.recipe, request.unpacked / planned.recipe.name
@@ -110,14 +115,14 @@ def _unpacked(planned: Planned, request: Request, notify: Notify) -> Planned:
     return plan_cases(recipe, request)
 
 
-def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[CaseJob]:
+def _jobs(ready: Sequence[PlannedDataset], request: PrepareRequest, staging: Path) -> list[CaseJob]:
     wanted = [(case, p.recipe) for p in ready for case in p.open]
     return [
         CaseJob(
             case,
             recipe,
             request.target,
-            bench / str(number),
+            staging / str(number),
             verify=request.verify,
             override=request.overrides.get(case.case_id),
         )
@@ -125,7 +130,7 @@ def _jobs(ready: Sequence[Planned], request: Request, bench: Path) -> list[CaseJ
     ]
 
 
-def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report:
+def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequest) -> Report:
     """Write what the run came to."""
     target, names = request.target, {p.recipe.name for p in ready}
     write_rejected(tally.rejected, target.folder, datasets=names)
@@ -154,7 +159,7 @@ def _written(ready: Sequence[Planned], tally: Tally, request: Request) -> Report
 
 
 def _facts(
-    ready: Sequence[Planned], datasets: set[str], request: Request
+    ready: Sequence[PlannedDataset], datasets: set[str], request: PrepareRequest
 ) -> dict[str, DatasetFacts]:
     """What is told of each dataset that has a case, and kept beside its cases."""
     recipes = {p.recipe.name: p.recipe for p in ready}

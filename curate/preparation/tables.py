@@ -9,13 +9,13 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from curate.download.table import files_table, licences_table
-from curate.preparation.plan import Planned
+from curate.preparation.plan import PlannedDataset
 from curate.preparation.prepare import Report
 from manifests.ground.findings import MEANINGS
 from manifests.views.table_style import new_table, plain
 
 
-def plan_view(planned: Sequence[Planned], raw: Path) -> Group:
+def plan_view(planned: Sequence[PlannedDataset], raw: Path) -> Group:
     """What there is of every dataset, and what would be done; on which terms it would come."""
     parts: list[RenderableType] = [_plan_table(planned)]
     if sources := [s for p in planned for s in p.sources]:
@@ -23,7 +23,7 @@ def plan_view(planned: Sequence[Planned], raw: Path) -> Group:
     return Group(*parts)
 
 
-def _plan_table(planned: Sequence[Planned]) -> Table:
+def _plan_table(planned: Sequence[PlannedDataset]) -> Table:
     table = new_table("Plan")
     table.add_column("dataset", no_wrap=True)
     for heading in ("data", "at"):
@@ -35,7 +35,7 @@ def _plan_table(planned: Sequence[Planned]) -> Table:
     return table
 
 
-def _found(planned: Planned) -> tuple[str, str]:
+def _found(planned: PlannedDataset) -> tuple[str, str]:
     if planned.sources:
         sizes = [s.to_fetch_bytes for s in planned.sources]
         size = f"{decimal(sum(filter(None, sizes)))} " if any(sizes) else ""
@@ -45,7 +45,7 @@ def _found(planned: Planned) -> tuple[str, str]:
     return planned.location.kind, str(planned.location.path)
 
 
-def _counts(planned: Planned) -> tuple[str, str]:
+def _counts(planned: PlannedDataset) -> tuple[str, str]:
     if planned.names:
         return str(len(planned.done)), str(len(planned.open))
     expected = planned.recipe.labelled_cases

@@ -15,7 +15,8 @@ from manifests.table.case import Case
 
 Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
-HOPELESS = 3  # so many cases that cannot be written, with none written between them: no room
+# After this many cases that could not be written, with none written in between, there is no room.
+MAX_UNWRITTEN_IN_A_ROW = 3
 # Findings that say nothing of the case itself: what an earlier run made of it stays.
 PASSING = (NOT_WRITTEN, "worker_died")
 
@@ -38,9 +39,9 @@ class Tally:
     _unwritten_in_a_row: int = 0
 
     @property
-    def is_hopeless(self) -> bool:
+    def disk_is_full(self) -> bool:
         """Whether there is no room for any more cases."""
-        return self._unwritten_in_a_row >= HOPELESS
+        return self._unwritten_in_a_row >= MAX_UNWRITTEN_IN_A_ROW
 
     def take(self, job: CaseJob, outcome: PreparedCase | Finding) -> None:
         """Count one more."""
@@ -72,9 +73,9 @@ def make_all(jobs: Sequence[CaseJob], executor: Executor, *, workers: int, notif
     with closing(executor(make, jobs, workers=workers)) as outcomes:
         for number, (job, outcome) in enumerate(outcomes, start=1):
             tally.take(job, _settled(job, outcome))
-            shutil.rmtree(job.workshop, ignore_errors=True)
+            shutil.rmtree(job.staging, ignore_errors=True)
             notify("prepare cases", number, len(jobs))
-            if tally.is_hopeless:
+            if tally.disk_is_full:
                 break
     tally.rejected.sort(key=lambda r: r.case.case_id)
     return tally

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 
 
 def recipe_table(recipes: Sequence[Recipe]) -> Table:

@@ -27,9 +27,9 @@ from curate.cases.target import Target
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.dask_workers import run_on_dask
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.dask_cluster import connected
 
@@ -42,7 +42,7 @@ def make_cases(raw: Path, folder: Path, address: str) -> None:
     executor = partial(run_on_dask, address=address, shared=out)
     target = Target(load_label_space("abdomen5"), SPACING_MM, out)
     report = prepare(
-        Request((load_recipe("msd_spleen"),), raw, target), workers=1, executor=executor
+        PrepareRequest((load_recipe("msd_spleen"),), raw, target), workers=1, executor=executor
     )
     assert not report.rejected
     shutil.rmtree(out)

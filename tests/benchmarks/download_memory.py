@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from curate.download.http import Line, fetch
+from curate.download.http import Session, fetch
 from curate.download.http_client import new_client
-from curate.download.patience import Patience
 from curate.download.remote_file import RemoteFile
+from curate.download.retry_policy import RetryPolicy
 
 SMALL_BYTES = 64 << 20
 DROP_BYTES = 512 << 20
@@ -79,7 +79,7 @@ def measure(url: str, size: int, folder: Path) -> tuple[int, float, float]:
     waits: list[float] = []
     with new_client() as client:
         started = time.perf_counter()
-        fetch(file, Line(client, Patience(sleep=waits.append)))
+        fetch(file, Session(client, RetryPolicy(sleep=waits.append)))
         seconds = time.perf_counter() - started
     assert target.stat().st_size == size
     target.unlink()

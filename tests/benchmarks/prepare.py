@@ -44,7 +44,7 @@ def write_case(folder: Path, *, long: bool) -> None:
 
     from curate.phantom.appearance import acquire, plan_scan
     from curate.phantom.patient import STRUCTURES, draw_patient, render
-    from curate.recipes.recipe import load_recipe
+    from curate.recipes.schema import load_recipe
     from manifests.volumes.grid import Grid
 
     rng = np.random.default_rng(0)
@@ -75,18 +75,18 @@ def ours(folder: Path, interpolation: str = "linear") -> Step:
     from curate.cases.making import CaseJob, make
     from curate.cases.target import Target
     from curate.datasets.discover import SourceCase
-    from curate.recipes.recipe import load_recipe
+    from curate.recipes.schema import load_recipe
     from manifests.classes.label_space import load_label_space
 
     case = SourceCase(RECIPE, "one", folder / "image.nii.gz", folder / "label.nii.gz")
     out = Path(tempfile.mkdtemp(dir=folder))
     target = Target(load_label_space("abdomen5"), WANTED_MM, out / "out", interpolation)
-    job = CaseJob(case, load_recipe(RECIPE), target, out / "workshop")
+    job = CaseJob(case, load_recipe(RECIPE), target, out / "staging")
 
     def step() -> object:
         outcome = make(job)
         assert outcome.anew
-        shutil.rmtree(job.workshop)
+        shutil.rmtree(job.staging)
         return outcome
 
     return step

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from curate.download.http import Line
+from curate.download.http import Session
 from curate.download.http_client import new_client
-from curate.download.patience import Patience
 from curate.download.remote_file import RemoteFile
+from curate.download.retry_policy import RetryPolicy
 from curate.preparation.prepare import prepare
 from tests.curate.fetching import CONTENT, STALL_SECONDS
 from tests.curate.loopback import serving
@@ -32,8 +32,8 @@ def slept():
 
 
 @pytest.fixture
-def line(http_client, slept):
-    return Line(http_client, Patience(failures=4, jitter=Random(0), sleep=slept.append))
+def session(http_client, slept):
+    return Session(http_client, RetryPolicy(failures=4, jitter=Random(0), sleep=slept.append))
 
 
 @pytest.fixture

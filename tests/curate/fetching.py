@@ -18,19 +18,19 @@ def without(file, *names):
     return RemoteFile(**{**vars(file), **dict.fromkeys(names)})
 
 
-def note_of(file):
+def info_of(file):
     return file.part.with_name(file.part.name + ".json")
 
 
 def is_fetched(file, content=CONTENT):
-    left = file.part.exists() or note_of(file).exists()
+    left = file.part.exists() or info_of(file).exists()
     return file.target.read_bytes() == content and not left
 
 
-def leave(file, line, resource, count):
+def leave(file, session, resource, count):
     """Have a run end after so many bytes."""
     resource.then(drop_after(count), answer(404))
     with pytest.raises(SourceError):
-        fetch(file, line)
+        fetch(file, session)
     assert file.part.stat().st_size == count
     resource.requests.clear()

@@ -6,12 +6,12 @@ import pytest
 from rich.console import Console
 
 from curate import progress
-from curate.progress import shown
+from curate.progress import progress_bars
 
 
 def logged(*steps):
     console = Console(file=io.StringIO())
-    with shown(console) as notify:
+    with progress_bars(console) as notify:
         for step in steps:
             notify(*step)
     return console.file.getvalue().splitlines()

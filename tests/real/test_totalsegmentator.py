@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 
 from curate.cases.target import Target
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.changes.splits import SplitRequest, assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.table.manifest import read_manifest
@@ -102,7 +102,7 @@ def recipes(shared_data, raw):
 @pytest.fixture(scope="module")
 def report(raw, recipes, tmp_path_factory):
     target = Target(ABDOMEN5, SPACING_MM, tmp_path_factory.mktemp("out"))
-    return prepare(Request(recipes, raw, target), workers=2)
+    return prepare(PrepareRequest(recipes, raw, target), workers=2)
 
 
 def test_both_cases_are_in_the_manifest_with_what_they_annotate(report):
@@ -163,7 +163,7 @@ def test_a_tiny_network_learns_both_and_predicts_on_the_scanners_grid(
     """A few hundred steps on a full and a liver-only patient, then back onto both scans."""
     # Coarse, so that the tiny network's patch holds both organs.
     target = Target(ABDOMEN5, (5.0, 5.0, 5.0), tmp_path / "prepared")
-    prepared = prepare(Request(recipes, raw, target), workers=2).manifest
+    prepared = prepare(PrepareRequest(recipes, raw, target), workers=2).manifest
     manifest = assign_splits(prepared, SplitRequest(test=0, validation=0))
     settings = resolve("tiny", ["stage_epochs=20,4", "patches_per_dataset=24"])
     train(manifest, tmp_path / "run", settings)

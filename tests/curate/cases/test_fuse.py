@@ -9,9 +9,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from curate.cases.target import Target
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
@@ -85,7 +85,7 @@ def prepared(tmp_path_factory):
 def run(raw, *, fuse=True):
     recipes = tuple(load_recipe(raw / f"{name}.toml") for name in ("livers", "spleens"))
     target = Target(ABDOMEN5, SPACING_MM, raw.parent / "out")
-    report = prepare(Request(recipes, raw, target, fuse_duplicates=fuse), workers=1)
+    report = prepare(PrepareRequest(recipes, raw, target, fuse_duplicates=fuse), workers=1)
     assert validate(read_manifest(report.path), hashes=True) == []
     return report
 
@@ -210,7 +210,7 @@ def test_a_fused_case_is_no_case_of_another_dataset(raw):
     run(raw)
     recipes = (load_recipe(raw / "spleens.toml"),)
     target = Target(ABDOMEN5, SPACING_MM, raw.parent / "out")
-    request = Request(recipes, raw, target)
+    request = PrepareRequest(recipes, raw, target)
     assert len(prepare(request, workers=1).manifest) == 4
     fused = prepare(replace(request, fuse_duplicates=True), workers=1)
     assert len(fused.manifest) == 3

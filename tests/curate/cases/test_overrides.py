@@ -12,9 +12,9 @@ import curate.commands
 from curate.cases.overrides import load_overrides
 from curate.cases.target import Target
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.plan import Request, plan
+from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import OverrideError
 from manifests.table.manifest import read_manifest
@@ -60,7 +60,7 @@ def request(raw, tmp_path, text="", *, names=("kits19",)):
     overrides = load_overrides(write(tmp_path, text))
     target = Target(load_label_space("abdomen5"), SPACING_MM, tmp_path / "out")
     recipes = tuple(load_recipe(name) for name in names)
-    return Request(recipes, raw, target, overrides=overrides)
+    return PrepareRequest(recipes, raw, target, overrides=overrides)
 
 
 def run(*arguments, **options):

@@ -9,8 +9,8 @@ from curate.cases.target import Target
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
 from curate.drafts.trial import try_recipe
-from curate.preparation.plan import Request, plan_cases
-from curate.recipes.recipe import load_recipe
+from curate.preparation.plan import PrepareRequest, plan_cases
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import SourceError
 
@@ -149,9 +149,11 @@ def test_a_case_of_several_images_or_labels_is_set_aside_alone(tmp_path, second)
     assert trial.whole == 1
     assert "1 cases have several images, or labels" in trial.problems[0]
     target = Target(load_label_space("abdomen5"), (3.0, 3.0, 3.0), tmp_path / "out")
-    planned = plan_cases(load_recipe(recipe), Request((load_recipe(recipe),), tmp_path, target))
+    planned = plan_cases(
+        load_recipe(recipe), PrepareRequest((load_recipe(recipe),), tmp_path, target)
+    )
     assert planned.open == (several, good)
-    job = CaseJob(several, load_recipe(recipe), target, tmp_path / "bench")
+    job = CaseJob(several, load_recipe(recipe), target, tmp_path / "staging")
     assert make(job) == several.finding
 
 

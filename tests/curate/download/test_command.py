@@ -10,13 +10,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from curate.commands import app
-from curate.download.download import Options, download, ensure_downloaded, plan_missing
-from curate.download.licence import read_acceptance, settle_licences
-from curate.download.patience import GaveUpError, Patience
+from curate.download.licence import read_acceptance, require_licences
 from curate.download.plan import plan_download
 from curate.download.remote_file import Transfer
-from curate.progress import shown_bytes
-from curate.recipes.recipe import load_recipe
+from curate.download.retry_policy import GaveUpError, RetryPolicy
+from curate.download.transfers import Options, download, ensure_downloaded, plan_missing
+from curate.progress import download_bars
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
 from tests.curate.loopback import answer, drop_after, stall_after
 
@@ -48,7 +48,7 @@ def command(monkeypatch, recipe):
     """Run the command; the recipe by its name is the one on loopback."""
     shipped = load_recipe
     monkeypatch.setattr(
-        "curate.recipes.recipe.load_recipe",
+        "curate.recipes.schema.load_recipe",
         lambda name: recipe if name == recipe.name else shipped(name),
     )
     monkeypatch.setenv("COLUMNS", "120")
@@ -127,12 +127,12 @@ def test_offline_fetches_nothing_and_names_what_is_missing(command, tmp_path, se
 def test_the_progress_counts_only_what_comes_now():
     drawn = StringIO()
     console = Console(file=drawn, force_terminal=True, width=100)
-    with shown_bytes(console, 160_000) as watch:
-        watch(Transfer("a", 20_000, 100_000, checking=True))  # left by an earlier run
+    with download_bars(console, 160_000) as on_progress:
+        on_progress(Transfer("a", 20_000, 100_000, checking=True))  # left by an earlier run
         for done in (40_000, 70_000, 0, 100_000):  # the server sent it anew in between
-            watch(Transfer("a", done, 100_000))
+            on_progress(Transfer("a", done, 100_000))
         for done in (0, 100_000):
-            watch(Transfer("b", done, None if done == 0 else 100_000))
+            on_progress(Transfer("b", done, None if done == 0 else 100_000))
     last = drawn.getvalue().split("all files")[-1]
     assert "160.0/160.0 kB" in last
 
@@ -163,7 +163,7 @@ def test_acceptance_is_recorded_once_with_its_option(command, tmp_path, name):
 def test_acceptance_of_one_dataset_is_none_of_another(tmp_path):
     spleen, kits = load_recipe("msd_spleen"), load_recipe("kits19")
     with pytest.raises(SourceError, match=r"kits19: CC-BY-NC-SA-4.0, no commercial use") as error:
-        settle_licences([spleen, kits], tmp_path, ["msd_spleen"], None)
+        require_licences([spleen, kits], tmp_path, ["msd_spleen"], None)
     assert "msd_spleen" not in str(error.value)
 
 
@@ -177,26 +177,26 @@ def test_a_person_is_asked_once(tmp_path, accepts):
 
     if accepts:
         for _ in range(2):
-            settle_licences([recipe, recipe], tmp_path, (), ask)
+            require_licences([recipe, recipe], tmp_path, (), ask)
         assert read_acceptance(recipe, tmp_path).accepted_by == "asked on the terminal"
     else:
         with pytest.raises(SourceError, match="not accepted"):
-            settle_licences([recipe], tmp_path, (), ask)
+            require_licences([recipe], tmp_path, (), ask)
         assert read_acceptance(recipe, tmp_path) is None
     assert asked == ["msd_spleen"]
 
 
 def test_another_licence_has_to_be_accepted_anew(tmp_path):
     recipe = load_recipe("msd_spleen")
-    settle_licences([recipe], tmp_path, ["all"], None)
+    require_licences([recipe], tmp_path, ["all"], None)
     changed = recipe.model_copy(update={"licence": "CC-BY-NC-4.0"})
     with pytest.raises(SourceError, match=r"CC-BY-NC-4\.0"):
-        settle_licences([changed], tmp_path, (), None)
+        require_licences([changed], tmp_path, (), None)
 
 
 def test_a_misspelt_dataset_is_not_passed_over(tmp_path):
     with pytest.raises(SourceError, match=r"names msd_splen.*msd_spleen"):
-        settle_licences([load_recipe("msd_spleen")], tmp_path, ["msd_splen"], None)
+        require_licences([load_recipe("msd_spleen")], tmp_path, ["msd_splen"], None)
 
 
 # What `prepare` calls.
@@ -234,13 +234,13 @@ def test_a_full_disk_is_told_with_numbers_before_the_first_byte(
     recipe, tmp_path, served, monkeypatch
 ):
     monkeypatch.setattr(
-        "curate.download.download.shutil.disk_usage", lambda _: Usage(0, 0, 199_999)
+        "curate.download.transfers.shutil.disk_usage", lambda _: Usage(0, 0, 199_999)
     )
     with pytest.raises(SourceError, match=r"needs 200,000 bytes .*msd_spleen.*has 199,999 free"):
         ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]))
     assert served.requests == []
     monkeypatch.setattr(
-        "curate.download.download.shutil.disk_usage", lambda _: Usage(0, 0, 200_000)
+        "curate.download.transfers.shutil.disk_usage", lambda _: Usage(0, 0, 200_000)
     )
     assert len(ensure_downloaded([recipe], tmp_path)) == 1
 
@@ -249,7 +249,9 @@ def test_bytes_that_are_there_need_no_room(recipe, tmp_path, served, monkeypatch
     served.then(drop_after(150_000), answer(404))
     with pytest.raises(SourceError):
         ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]))
-    monkeypatch.setattr("curate.download.download.shutil.disk_usage", lambda _: Usage(0, 0, 50_000))
+    monkeypatch.setattr(
+        "curate.download.transfers.shutil.disk_usage", lambda _: Usage(0, 0, 50_000)
+    )
     assert len(ensure_downloaded([recipe], tmp_path)) == 1
 
 
@@ -264,7 +266,7 @@ def test_two_downloads_into_one_folder_do_not_mix(recipe, tmp_path, server, serv
             refused.append(error)
             server.stalled.set()
 
-    ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]), watch=second)
+    ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]), on_progress=second)
     assert len(refused) == 1
     assert (tmp_path / "msd_spleen" / "Task09_Spleen.tar").read_bytes() == CONTENT
 
@@ -277,7 +279,7 @@ def test_files_come_at_the_same_time(tmp_path, server):
         recipes.append(of_server(resource, f"{server.url}/{name}", name))
     begun, ended_alone = set(), []
 
-    def watch(transfer):
+    def on_progress(transfer):
         if transfer.done_bytes:
             begun.add(transfer.name)
         if len(begun) < 2 and transfer.done_bytes == transfer.total_bytes:
@@ -286,7 +288,10 @@ def test_files_come_at_the_same_time(tmp_path, server):
             server.stalled.set()
 
     fetched = ensure_downloaded(
-        recipes, tmp_path, options=Options(accepted=["all"], stall_seconds=20), watch=watch
+        recipes,
+        tmp_path,
+        options=Options(accepted=["all"], stall_seconds=20),
+        on_progress=on_progress,
     )
     assert len(fetched) == 2
     assert ended_alone == []
@@ -305,7 +310,7 @@ def test_one_failure_does_not_keep_the_others(tmp_path, server):
 
 
 def test_files_given_up_now_and_then_do_not_end_it(tmp_path, server, monkeypatch):
-    monkeypatch.setattr("curate.download.download.HOPELESS", 2)
+    monkeypatch.setattr("curate.download.transfers.MAX_GIVEN_UP_IN_A_ROW", 2)
     recipes = []
     for number in range(6):
         resource = server.serve(f"/{number}", CONTENT)
@@ -313,8 +318,8 @@ def test_files_given_up_now_and_then_do_not_end_it(tmp_path, server, monkeypatch
         recipes.append(one.model_copy(update={"name": f"dataset{number}"}))
         if number % 2 == 0:
             resource.forever(answer(503))
-    patience = Patience(failures=1, sleep=lambda _: None)
-    options = Options(accepted=["all"], patience=patience, jobs=1)
+    policy = RetryPolicy(failures=1, sleep=lambda _: None)
+    options = Options(accepted=["all"], policy=policy, jobs=1)
     with pytest.raises(SourceError, match="3 of 6 files"):
         ensure_downloaded(recipes, tmp_path, options=options)
     assert (tmp_path / "dataset5" / "Task09_Spleen.tar").exists()
@@ -326,8 +331,8 @@ def test_a_network_that_is_gone_ends_it_early(tmp_path, server):
     facts = {"url": f"{server.url}/{{revision}}/{{path}}"}
     recipe = kits.model_copy(update={"sources": (git.model_copy(update=facts),)})
     server.server_close()
-    patience = Patience(failures=1, sleep=lambda _: None)
-    options = Options(accepted=["all"], patience=patience, jobs=2)
+    policy = RetryPolicy(failures=1, sleep=lambda _: None)
+    options = Options(accepted=["all"], policy=policy, jobs=2)
     with pytest.raises(SourceError, match=r"\d of 211 files could not be fetched") as error:
         ensure_downloaded([recipe], tmp_path, options=options)
     assert int(str(error.value).split()[0]) < 10
@@ -335,7 +340,7 @@ def test_a_network_that_is_gone_ends_it_early(tmp_path, server):
 
 
 def test_ctrl_c_ends_all_threads_and_keeps_the_parts(recipe, tmp_path, served, monkeypatch):
-    from curate.download import download as module
+    from curate.download import transfers as module
 
     served.forever(drop_after(10))  # a download that would try again for long
 

@@ -5,20 +5,20 @@ import subprocess
 
 import pytest
 
-from curate.download.http import Line, fetch
+from curate.download.http import Session, fetch
 from curate.download.http_client import new_client
-from curate.download.patience import (
-    BrokenOffError,
-    Patience,
-    StoppedError,
-    patiently,
-)
 from curate.download.remote_file import RemoteFile
+from curate.download.retry_policy import (
+    RetryPolicy,
+    StoppedError,
+    TransientError,
+    with_retries,
+)
 from manifests.ground.errors import SourceError
 from tests.curate.fetching import is_fetched
 
 
-def test_a_full_disk_is_told_with_numbers_and_the_part_is_kept(wanted, line, monkeypatch):
+def test_a_full_disk_is_told_with_numbers_and_the_part_is_kept(wanted, session, monkeypatch):
     from curate.download.part_file import PartFile
 
     resource, file = wanted()
@@ -31,48 +31,48 @@ def test_a_full_disk_is_told_with_numbers_and_the_part_is_kept(wanted, line, mon
 
     monkeypatch.setattr(PartFile, "append", full)
     with pytest.raises(SourceError, match=r"disk is full.*300,000 bytes.*bytes free; make room"):
-        fetch(file, line)
+        fetch(file, session)
     monkeypatch.undo()
     kept = file.part.stat().st_size
     assert kept > 0
-    fetch(file, line)
+    fetch(file, session)
     assert is_fetched(file)
     assert resource.ranges == [None, f"bytes={kept}-"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(wanted, line, tmp_path):
+def test_a_folder_that_cannot_be_written_is_told(wanted, session, tmp_path):
     _, file = wanted()
     (tmp_path / "mine").write_text("a file where the folder should be")
     with pytest.raises(SourceError, match="cannot write"):
-        fetch(file, line)
+        fetch(file, session)
 
 
-def test_stop_ends_it_and_keeps_the_part(wanted, line):
+def test_stop_ends_it_and_keeps_the_part(wanted, session):
     _, file = wanted()
 
     def stop_soon(transfer):
         if transfer.done_bytes > 50_000:
-            line.patience.stop.set()
+            session.policy.stop.set()
 
     with pytest.raises(StoppedError):
-        fetch(file, line, watch=stop_soon)
+        fetch(file, session, on_progress=stop_soon)
     assert 50_000 < file.part.stat().st_size < 300_000
 
 
 def test_stop_ends_a_wait():
-    patience = Patience(sleep=lambda _: patience.stop.set())
+    policy = RetryPolicy(sleep=lambda _: policy.stop.set())
     tries = []
 
     def fail():
         tries.append(1)
-        raise BrokenOffError("a fault")
+        raise TransientError("a fault")
 
     with pytest.raises(StoppedError):
-        patiently(fail, patience, what="it")
+        with_retries(fail, policy, what="it")
     assert len(tries) == 1
 
 
-def test_a_proxy_is_taken_from_the_environment(wanted, line, server, monkeypatch):
+def test_a_proxy_is_taken_from_the_environment(wanted, session, server, monkeypatch):
     _, file = wanted()
     monkeypatch.setenv("HTTP_PROXY", server.url)
     monkeypatch.setenv("http_proxy", server.url)
@@ -80,7 +80,7 @@ def test_a_proxy_is_taken_from_the_environment(wanted, line, server, monkeypatch
         monkeypatch.delenv(name, raising=False)
     away = RemoteFile(**{**vars(file), "url": "http://data.example.org/data.tar"})
     with new_client() as client:
-        fetch(away, Line(client, line.patience))
+        fetch(away, Session(client, session.policy))
     assert is_fetched(file)
     assert server.proxied == ["http://data.example.org/data.tar"]
 
@@ -103,7 +103,7 @@ def own_authority(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", None])
 def test_a_bundle_of_certificates_is_taken_from_the_environment(
-    wanted, line, server, own_authority, monkeypatch, name
+    wanted, session, server, own_authority, monkeypatch, name
 ):
     resource, file = wanted()
     key, certificate = own_authority
@@ -118,17 +118,17 @@ def test_a_bundle_of_certificates_is_taken_from_the_environment(
         monkeypatch.setenv(name, str(certificate))
     with new_client() as client:
         if name:
-            fetch(file, Line(client, line.patience))
+            fetch(file, Session(client, session.policy))
             assert is_fetched(file)
         else:
             with pytest.raises(SourceError, match=r"cannot be verified.*SSL_CERT_FILE"):
-                fetch(file, Line(client, line.patience))
+                fetch(file, Session(client, session.policy))
             assert resource.requests == []
 
 
 @pytest.mark.network
 def test_the_servers_resume_and_have_the_recipes_sizes():
-    from curate.recipes.recipe import load_recipe, shipped_recipes
+    from curate.recipes.schema import load_recipe, shipped_recipes
 
     sources = [s for name in shipped_recipes() for s in load_recipe(name).sources]
     with new_client() as client:

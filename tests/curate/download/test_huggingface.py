@@ -8,10 +8,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from curate.download.download import Options, ensure_downloaded
-from curate.download.patience import Patience
 from curate.download.plan import PARTIAL
-from curate.recipes.recipe import load_recipe
+from curate.download.retry_policy import RetryPolicy
+from curate.download.transfers import Options, ensure_downloaded
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
 from tests.curate.fetching import STALL_SECONDS
 from tests.curate.loopback import Reply, answer, drop_after, serving
@@ -72,8 +72,8 @@ def store(recipe, monkeypatch):
 
 @pytest.fixture
 def options(slept):
-    patience = Patience(failures=2, jitter=Random(0), sleep=slept.append)
-    return Options(accepted=["all"], patience=patience, stall_seconds=STALL_SECONDS)
+    policy = RetryPolicy(failures=2, jitter=Random(0), sleep=slept.append)
+    return Options(accepted=["all"], policy=policy, stall_seconds=STALL_SECONDS)
 
 
 def test_the_recipes_cases_arrive_where_the_layout_finds_them(recipe, store, tmp_path, options):
@@ -194,7 +194,7 @@ def test_the_pinned_revision_holds_all_210_images():
 
     source = next(s for s in load_recipe("kits19").sources if s.kind == "huggingface")
     wanted = [(p, RemoteFile(p, "", Path(p), Path(p + ".part"))) for p in source.paths]
-    files = addressed(source, wanted, Patience(failures=1))
+    files = addressed(source, wanted, RetryPolicy(failures=1))
     assert len(files) == 210
     assert all(f.sha256 for f in files)
     assert sum(f.size_bytes for f in files) == pytest.approx(source.about_bytes, rel=0.05)

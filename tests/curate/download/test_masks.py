@@ -7,10 +7,10 @@ import pytest
 
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
-from curate.download.download import Options, download, ensure_downloaded
 from curate.download.plan import PARTIAL, plan_download
+from curate.download.transfers import Options, download, ensure_downloaded
 from curate.recipes.checksums import read_checksums
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import RecipeError, SourceError
 from tests.curate.loopback import answer, drop_after
 
@@ -212,12 +212,12 @@ def test_a_source_that_is_not_pinned_is_refused(tmp_path, old, new):
 
 @pytest.mark.network
 def test_the_pinned_commit_serves_its_records(tmp_path):
-    from curate.download.http import Line, fetch
+    from curate.download.http import Session, fetch
     from curate.download.http_client import new_client
 
     recipe = load_recipe("kits19")
     planned = [f for s in plan_download(recipe, tmp_path) for f in s.files]
     records = next(f.file for f in planned if f.path == "data/kits.json")
     with new_client() as client:
-        fetch(records, Line(client))
+        fetch(records, Session(client))
     assert records.target.stat().st_size == 494_148

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from curate.download.download import Options, ensure_downloaded
 from curate.download.synapse import find_token
-from curate.recipes.recipe import load_recipe
+from curate.download.transfers import Options, ensure_downloaded
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
 
 ZIP = b"the archive"
@@ -94,17 +94,19 @@ def recipe():
 
 @pytest.fixture
 def fetched(recipe, tmp_path):
-    def run(token="secret", watch=None):
+    def run(token="secret", on_progress=None):
         options = Options(accepted=["btcv"], synapse_token=token)
-        watch = watch or (lambda _: None)
-        return ensure_downloaded([recipe], tmp_path / "raw", options=options, watch=watch)
+        on_progress = on_progress or (lambda _: None)
+        return ensure_downloaded(
+            [recipe], tmp_path / "raw", options=options, on_progress=on_progress
+        )
 
     return run
 
 
 def test_the_archive_arrives_with_the_token_passed_explicitly(client, fetched, tmp_path):
     seen = []
-    fetched(watch=seen.append)
+    fetched(on_progress=seen.append)
     folder = tmp_path / "raw" / "btcv"
     assert (folder / "RawData.zip").read_bytes() == ZIP
     assert sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) == [
@@ -205,19 +207,19 @@ def test_a_file_of_the_clients_own_cache_is_copied_and_not_taken(client, fetched
 def test_a_client_that_waits_for_the_network_does_not_hold_us(client, recipe, tmp_path):
     from threading import Event
 
-    from curate.download.download import plan_missing
-    from curate.download.patience import Patience, StoppedError
+    from curate.download.retry_policy import RetryPolicy, StoppedError
     from curate.download.synapse import SynapseFile, fetch_synapse
+    from curate.download.transfers import plan_missing
 
-    gone, patience = Event(), Patience()
+    gone, policy = Event(), RetryPolicy()
     client.login = lambda **_: gone.wait(60)
 
     def stop(_transfer):
-        patience.stop.set()
+        policy.stop.set()
 
     file = plan_missing([recipe], tmp_path)[0].files[0].file
     with pytest.raises(StoppedError):
-        fetch_synapse(SynapseFile(recipe.sources[0], file), "t", patience=patience, watch=stop)
+        fetch_synapse(SynapseFile(recipe.sources[0], file), "t", policy=policy, on_progress=stop)
     gone.set()
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import curate.commands
 from curate.drafts.label_values import LabelValues, some_of
 from curate.drafts.trial import Trial, trial_table
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import MarginaliaError
 from manifests.table.manifest import read_manifest
 from tests.curate import published

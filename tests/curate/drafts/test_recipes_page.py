@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import curate.commands
 import manifests.commands
-from curate.recipes.recipe import PAPER, load_recipe, shipped_recipes
+from curate.recipes.schema import PAPER, load_recipe, shipped_recipes
 from manifests.table.manifest import read_manifest
 from tests.curate import published
 

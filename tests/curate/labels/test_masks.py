@@ -13,9 +13,9 @@ from curate.cases.reading import SetAsideError, read_case
 from curate.cases.target import Target
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.classes.merged import is_merged, merged_classes
 from manifests.ground.errors import RecipeError
@@ -204,7 +204,7 @@ def test_a_dataset_of_masks_is_prepared_as_one_of_maps(tmp_path, recipe):
         drawn = np.select([spleen, liver, kidney], [1, 2, 3], 0).astype(np.uint8)
         write_nifti(one / name / "label.nii.gz", drawn)
     target = Target(load_label_space("abdomen5"), (1.6, 1.6, 2.5), tmp_path / "out")
-    report = prepare(Request((recipe, maps), tmp_path / "raw", target), workers=1)
+    report = prepare(PrepareRequest((recipe, maps), tmp_path / "raw", target), workers=1)
     assert report.rejected == ()
     cases = {c.case_id: c for c in report.manifest.cases()}
     for name in ("s1", "s2", "s10"):
@@ -212,10 +212,10 @@ def test_a_dataset_of_masks_is_prepared_as_one_of_maps(tmp_path, recipe):
         assert masked.label_sha256 == mapped.label_sha256
         assert masked.merged == mapped.merged == (0, 1, 2, 0, 4, 0)
         assert "masks_overlap" in {f.code for f in masked.findings}
-    again = prepare(Request((recipe, maps), tmp_path / "raw", target), workers=1)
+    again = prepare(PrepareRequest((recipe, maps), tmp_path / "raw", target), workers=1)
     assert again.made == 0
     write_nifti(root / "s2" / "segmentations" / NAMES[0], masks()[NAMES[0]] * 0)
-    assert prepare(Request((recipe, maps), tmp_path / "raw", target), workers=1).made == 1
+    assert prepare(PrepareRequest((recipe, maps), tmp_path / "raw", target), workers=1).made == 1
 
 
 def test_real_masks_give_what_the_real_map_gives(shared_data, tmp_path):

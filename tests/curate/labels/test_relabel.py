@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.labels.relabel import BlockMap, look_up, structures_on
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.classes.merged import merged_classes
 from manifests.volumes.grid import Grid

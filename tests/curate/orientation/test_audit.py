@@ -18,8 +18,8 @@ from curate.orientation.anatomy import AXES, Scale, anatomy
 from curate.orientation.audit import CODES, audit_orientation, orientation_findings
 from curate.phantom.archives import write_phantom_archives
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
-from curate.preparation.prepare import Request, prepare
-from curate.recipes.recipe import PAPER, load_recipe
+from curate.preparation.prepare import PrepareRequest, prepare
+from curate.recipes.schema import PAPER, load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.classes.structures import Structure
 from manifests.table.query import filter_cases
@@ -240,7 +240,7 @@ def report(tmp_path_factory):
     turn_over(case.label)
     recipes = tuple(map(load_recipe, cases))
     target = Target(load_label_space("abdomen5"), (6.0, 6.0, 6.0), out)
-    return case.case_id, prepare(Request(recipes, raw, target), workers=2)
+    return case.case_id, prepare(PrepareRequest(recipes, raw, target), workers=2)
 
 
 def turn_over(path: Path):

@@ -18,7 +18,7 @@ from curate.phantom.appearance import APPEARANCES, acquire, plan_scan
 from curate.phantom.archives import DEFAULT_CASES, _nifti, write_phantom_archives
 from curate.phantom.layouts import CAPACITIES, plan_archive
 from curate.phantom.patient import STRUCTURES, draw_patient, render
-from curate.recipes.recipe import load_recipe, shipped_recipes
+from curate.recipes.schema import load_recipe, shipped_recipes
 from manifests.ground.errors import SourceError
 
 COARSE = {"in_plane_mm": 8.0, "slice_mm": 8.0}

@@ -19,10 +19,10 @@ from curate.phantom.benchmark import (
     make_benchmark,
     whole_recipe,
 )
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.preparation.rejected import Rejected
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.changes.splits import SplitRequest, assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import ManifestError, SourceError
@@ -44,7 +44,7 @@ def made(folder, *, whole):
     recipes = [load_recipe(name) for name in counts]
     chosen = tuple(map(whole_recipe, recipes)) if whole else tuple(recipes)
     target = Target(load_label_space("abdomen5"), SPACING_MM, folder / "prepared")
-    manifest = prepare(Request(chosen, folder / "raw", target), workers=1).manifest
+    manifest = prepare(PrepareRequest(chosen, folder / "raw", target), workers=1).manifest
     return manifest, recipes
 
 

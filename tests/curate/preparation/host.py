@@ -13,9 +13,9 @@ from pathlib import Path
 import curate.cases.harmonise  # what the workers would import
 import curate.preparation.workers
 from curate.cases.target import Target
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import MarginaliaError
 
@@ -55,7 +55,7 @@ def space():
 
 
 def prepared(recipes, raw, target, verify):
-    request = Request(tuple(map(load_recipe, recipes)), raw, target, verify=verify)
+    request = PrepareRequest(tuple(map(load_recipe, recipes)), raw, target, verify=verify)
     try:
         report = prepare(request, workers=2)
     except MarginaliaError as error:

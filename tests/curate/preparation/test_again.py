@@ -12,9 +12,9 @@ import pytest
 from curate.cases.target import Target
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.plan import Request, plan
+from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import SourceError
 from manifests.table.dataset_facts import facts_of
@@ -42,7 +42,7 @@ def raw(tmp_path_factory):
 def request_(raw, tmp_path):
     recipes = tuple(map(load_recipe, ("btcv", "msd_spleen")))
     target = Target(load_label_space("abdomen5"), SPACING_MM, tmp_path / "out")
-    return Request(recipes, raw, target)
+    return PrepareRequest(recipes, raw, target)
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_a_full_disk_ends_the_run_early(request_, monkeypatch):
     content, before = whole.read_bytes(), states(request_)
     other = replace(request_, target=replace(request_.target, spacing_mm=(9.0, 9.0, 9.0)))
     monkeypatch.setattr("curate.cases.harmonise.harmonise", full)
-    monkeypatch.setattr("curate.preparation.tally.HOPELESS", 2)
+    monkeypatch.setattr("curate.preparation.tally.MAX_UNWRITTEN_IN_A_ROW", 2)
     with pytest.raises(Exception, match=r"(?s)none of 2.*No space left.*1 were not begun"):
         run(other)
     assert anew(before, request_) == []

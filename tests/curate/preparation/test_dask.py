@@ -15,10 +15,10 @@ from curate.cases.target import Target
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.dask_workers import run_on_dask
-from curate.preparation.output_folder import WORKSHOPS
-from curate.preparation.plan import Request
+from curate.preparation.output_folder import STAGING
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.dask_cluster import connected
 
@@ -45,7 +45,7 @@ def unpacked(folder, *, cases):
 
 def prepared(raw, out, **where):
     target = Target(load_label_space("abdomen5"), SPACING_MM, out)
-    return prepare(Request((load_recipe("msd_spleen"),), raw, target), workers=2, **where)
+    return prepare(PrepareRequest((load_recipe("msd_spleen"),), raw, target), workers=2, **where)
 
 
 def content_of(out):
@@ -71,7 +71,7 @@ def test_same_bytes_on_a_cluster_one_of_whose_workers_is_killed(raw, here, tmp_p
                 os.kill(pids[0], signal.SIGKILL)
 
         address = client.scheduler.address
-        executor = partial(run_on_dask, address=address, shared=tmp_path / WORKSHOPS)
+        executor = partial(run_on_dask, address=address, shared=tmp_path / STAGING)
         report = prepared(raw, tmp_path, executor=executor, notify=kill_one)
     assert len(pids) == 2
     assert [rejected.finding.code for rejected in report.rejected] == ["unreadable"]
@@ -97,7 +97,7 @@ def test_interrupted_run_leaves_nothing_behind_and_the_next_does_the_rest(tmp_pa
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    assert not (out / WORKSHOPS).exists()
+    assert not (out / STAGING).exists()
     wait_for(lambda: not lives(process.pid))  # no worker does
     assert prepared(raw, whole).made == cases
     assert prepared(raw, out).made < cases

@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk
 
 from curate.cases.target import Target
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
@@ -90,7 +90,7 @@ def out(tmp_path_factory):
     write_case(root / "absent", label_voxels=label() * 0)
     (folder / "odd.toml").write_text(RECIPE)
     target = Target(load_label_space("abdomen5"), SPACING_MM, folder / "out")
-    prepare(Request((load_recipe(folder / "odd.toml"),), folder, target), workers=1)
+    prepare(PrepareRequest((load_recipe(folder / "odd.toml"),), folder, target), workers=1)
     return folder / "out"
 
 
@@ -155,7 +155,7 @@ def test_a_dicom_folder_is_prepared_and_hashed_as_a_whole(shared_data, tmp_path)
     nib.save(nib.Nifti1Image(liver, drawn.affine), root / "label.nii.gz")
     (tmp_path / "odd.toml").write_text(RECIPE)
     target = Target(load_label_space("abdomen5"), (3.0, 3.0, 4.0), tmp_path / "out")
-    request = Request((load_recipe(tmp_path / "odd.toml"),), tmp_path, target)
+    request = PrepareRequest((load_recipe(tmp_path / "odd.toml"),), tmp_path, target)
     first = prepare(request, workers=1)
     (case,) = first.manifest.cases()
     assert "label_reoriented" in {f.code for f in case.findings}

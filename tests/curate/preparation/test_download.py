@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 import manifests.commands
 from curate.commands import app
 from curate.phantom.archives import write_phantom_archives
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.ground.errors import MarginaliaError, SourceError
 from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import read_manifest
@@ -38,7 +38,7 @@ def served(server, archives, monkeypatch):
         }  # fmt: skip
         source = shipped(name).sources[0].model_copy(update=facts)
         recipes[name] = shipped(name).model_copy(update={"sources": (source,)})
-    monkeypatch.setattr("curate.recipes.recipe.load_recipe", lambda n: recipes.get(n) or shipped(n))
+    monkeypatch.setattr("curate.recipes.schema.load_recipe", lambda n: recipes.get(n) or shipped(n))
     return {name: server.resources[f"/{file}"] for name, file in FILES.items()}
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.output_folder import LOCK, InUseError, alone
+from curate.preparation.output_folder import LOCK, InUseError, exclusive
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
 from tests.curate.preparation.host import INCOMPLETE, REFUSED, SET_ASIDE
@@ -315,8 +315,8 @@ def test_a_disk_without_room_for_a_manifest_is_an_error(host, undisturbed, tmp_p
 HOLDER = """
 import sys
 from pathlib import Path
-from curate.preparation.output_folder import alone
-with alone(Path(sys.argv[1])):
+from curate.preparation.output_folder import exclusive
+with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -330,9 +330,9 @@ def test_a_second_run_is_refused_at_once_and_a_killed_one_gives_the_folder_free(
         stdout=subprocess.PIPE,
     ) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(InUseError, match=str(tmp_path)), alone(tmp_path):
+        with pytest.raises(InUseError, match=str(tmp_path)), exclusive(tmp_path):
             pass
         holder.kill()
         holder.wait()
-        with alone(tmp_path), alone(tmp_path):
+        with exclusive(tmp_path), exclusive(tmp_path):
             assert (tmp_path / LOCK).exists()

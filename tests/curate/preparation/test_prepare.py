@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 import curate.commands
 from curate.cases.target import Target
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.plan import Request, plan
+from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import PAPER, load_recipe, shipped_recipes
+from curate.recipes.schema import PAPER, load_recipe, shipped_recipes
 from manifests.changes.splits import SplitRequest, assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.table.manifest import read_manifest
@@ -35,7 +35,7 @@ def raw(tmp_path_factory):
 
 def request_for(raw, out, *, names=ALL, space="abdomen5", limit=None):
     recipes = tuple(load_recipe(name) for name in names)
-    return Request(recipes, raw, Target(load_label_space(space), SPACING_MM, out), limit)
+    return PrepareRequest(recipes, raw, Target(load_label_space(space), SPACING_MM, out), limit)
 
 
 @pytest.fixture(scope="module")

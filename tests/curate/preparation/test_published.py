@@ -5,9 +5,9 @@ import pytest
 import SimpleITK as sitk
 
 from curate.cases.target import Target
-from curate.preparation.plan import Request
+from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
-from curate.recipes.recipe import load_recipe
+from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from tests.curate import published
 from tests.curate.published import BOXES, SPACING_MM, inside
@@ -24,7 +24,7 @@ def prepared(dataset, folder, space="abdomen15"):
     """A dataset's report, made from its archive in a label space."""
     getattr(published, dataset)(folder)
     target = Target(load_label_space(space), (SPACING_MM,) * 3, folder / "out")
-    return prepare(Request((load_recipe(dataset),), folder, target), workers=1)
+    return prepare(PrepareRequest((load_recipe(dataset),), folder, target), workers=1)
 
 
 def label_of(report, case):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curate.labels.relabel import BlockMap
-from curate.recipes.recipe import FOLDER, load_recipe, shipped_recipes
+from curate.recipes.schema import FOLDER, load_recipe, shipped_recipes
 from manifests.classes.label_space import load_label_space, shipped_label_spaces
 from manifests.classes.merged import annotated_classes, is_merged, merged_classes
 from manifests.ground.errors import RecipeError

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from curate.download.part_file import Note
-from curate.download.patience import asked_seconds
+from curate.download.part_file import ResumeInfo
+from curate.download.retry_policy import parse_retry_after
 
-PASSING = frozenset({408, 421, 423, 425, 429})  # besides everything from 500 up
+TRANSIENT = frozenset({408, 421, 423, 425, 429})  # besides everything from 500 up
 ADVICE = {
     401: "it wants to know who asks",
     403: "it does not give it to us, or not to this network",
@@ -42,12 +42,12 @@ class Held:
     Attributes:
         offset: Bytes of it; 0 means that the whole file was asked for.
         size_bytes: Of the whole file, as the recipe says, if it does.
-        note: What the server said of the file before.
+        info: What the server said of the file before.
     """
 
     offset: int
     size_bytes: int | None
-    note: Note
+    info: ResumeInfo
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class Verdict:
         action: `append` the body to the part; `restart` the part with the body; `complete`: the
             part is all there is; `forget` the part and ask again; `retry` later; `refuse` for good.
         reason: Why, for people.
-        asked_seconds: How long the server asks to be left alone, if it does.
-        note: What the server says of the file, for a restart.
+        retry_after_seconds: How long the server asks to be left alone, if it does.
+        info: What the server says of the file, for a restart.
     """
 
     action: Literal["append", "restart", "complete", "forget", "retry", "refuse"]
     reason: str = ""
-    asked_seconds: float | None = None
-    note: Note | None = None
+    retry_after_seconds: float | None = None
+    info: ResumeInfo | None = None
 
 
 def judge(answer: Answer, held: Held) -> Verdict:
@@ -77,9 +77,9 @@ def judge(answer: Answer, held: Held) -> Verdict:
     if answer.status == 416 and held.offset:
         return _judge_beyond(answer, held)
     said = f"the server answered {answer.status}"
-    if answer.status in PASSING or answer.status >= 500:
-        wish = asked_seconds(answer.headers.get("retry-after"), answer.now)
-        return Verdict("retry", said, asked_seconds=wish)
+    if answer.status in TRANSIENT or answer.status >= 500:
+        wish = parse_retry_after(answer.headers.get("retry-after"), answer.now)
+        return Verdict("retry", said, retry_after_seconds=wish)
     advice = ADVICE.get(answer.status)
     return Verdict("refuse", f"{said}: {advice}" if advice else said)
 
@@ -90,14 +90,14 @@ def _judge_whole(answer: Answer, held: Held) -> Verdict:
     total = _number(answer.headers.get("content-length"))
     if None not in (total, held.size_bytes) and total != held.size_bytes:
         return Verdict("refuse", _other_size(total, held.size_bytes))
-    note = held.note.model_copy(
+    info = held.info.model_copy(
         update={
             "total_bytes": total if total is not None else held.size_bytes,
             "etag": _strong_etag(answer),
             "last_modified": answer.headers.get("last-modified"),
         }
     )
-    return Verdict("restart", "the server sends the whole file", note=note)
+    return Verdict("restart", "the server sends the whole file", info=info)
 
 
 def _judge_rest(answer: Answer, held: Held) -> Verdict:
@@ -111,9 +111,9 @@ def _judge_rest(answer: Answer, held: Held) -> Verdict:
     total = _number(span[3])
     if None not in (total, held.size_bytes) and total != held.size_bytes:
         return Verdict("refuse", _other_size(total, held.size_bytes))
-    changed = None not in (total, held.note.total_bytes) and total != held.note.total_bytes
+    changed = None not in (total, held.info.total_bytes) and total != held.info.total_bytes
     etag = _strong_etag(answer)
-    if changed or (None not in (etag, held.note.etag) and etag != held.note.etag):
+    if changed or (None not in (etag, held.info.etag) and etag != held.info.etag):
         return Verdict("forget", "the file on the server was changed meanwhile")
     return Verdict("append")
 

@@ -1,4 +1,4 @@
-"""Kinship of files: whether their names say that an image belongs to another label."""
+"""Pairs of files: whether names say that an image belongs to another label."""
 
 import re
 from collections import defaultdict
@@ -49,17 +49,17 @@ def _doubts(case: Published, files: Sequence[Patterned], folder: Path) -> Iterat
     own = [f for f in labels if PurePosixPath(f.path).is_relative_to(label_at)]  # masks, or one
     for image in (f for f in images if PurePosixPath(f.path) == at):
         for label in labels:
-            akin = max(images, key=lambda f, to=label: _kinship(f, to))
-            if _kinship(akin, label) > _kinship(image, label):
+            akin = max(images, key=lambda f, to=label: _shared_names(f, to))
+            if _shared_names(akin, label) > _shared_names(image, label):
                 yield f"{label.path} belongs to {akin.path}, and {image.path} was found"
-        akin = max(labels, key=lambda f, to=image: _kinship(f, to))
-        if _kinship(akin, image) > max(_kinship(f, image) for f in own):
+        akin = max(labels, key=lambda f, to=image: _shared_names(f, to))
+        if _shared_names(akin, image) > max(_shared_names(f, image) for f in own):
             yield f"{image.path} belongs to {akin.path}, and {case.label.name} was found"
         if any(_numbered_apart(image, f) for f in own):
             yield f"{image.path} and {label_at} lie in folders of different numbers"
 
 
-def _kinship(one: Patterned, other: Patterned) -> int:
+def _shared_names(one: Patterned, other: Patterned) -> int:
     return len(names_in(one.pattern) & names_in(other.pattern))
 
 

@@ -17,17 +17,17 @@ WORTH_A_WORD_SECONDS = 5.0
 Result = TypeVar("Result")
 
 
-class BrokenOffError(Exception):
+class TransientError(Exception):
     """Something that may go well when it is tried again.
 
     Attributes:
-        asked_seconds: How long the server asks to be left alone, if it does.
+        retry_after_seconds: How long the server asks to be left alone, if it does.
     """
 
-    def __init__(self, reason: str, asked_seconds: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
         """Keep the reason and the server's wish."""
         super().__init__(reason)
-        self.asked_seconds = asked_seconds
+        self.retry_after_seconds = retry_after_seconds
 
 
 class GaveUpError(SourceError):
@@ -39,14 +39,14 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How failures in a row are met; what counts as a row is for the caller to say.
 
     Attributes:
         failures: So many in a row are met by waiting.
         first_seconds: Wait after the first one; doubled with every further one.
         longest_seconds: At most so long, unless the server asks for more.
-        longest_asked_seconds: A server that asks for more than this is not waited for.
+        longest_retry_after_seconds: A server that asks for more than this is not waited for.
         jitter: Shortens the waits by up to a half, so that many clients do not return at once.
         stop: Once set, nothing more is tried.
         sleep: Waits; returns early when `stop` is set.
@@ -55,27 +55,27 @@ class Patience:
     failures: int = 15
     first_seconds: float = 1.0
     longest_seconds: float = 60.0
-    longest_asked_seconds: float = 3600.0
+    longest_retry_after_seconds: float = 3600.0
     jitter: Random = field(default_factory=Random)
     stop: threading.Event = field(default_factory=threading.Event)
     sleep: Callable[[float], object] | None = None
 
-    def wait_seconds(self, failure: int, asked_seconds: float | None = None) -> float:
+    def wait_seconds(self, failure: int, retry_after_seconds: float | None = None) -> float:
         """How long to wait after so many failures in a row, counted from 1."""
-        if asked_seconds is not None:
-            return asked_seconds
+        if retry_after_seconds is not None:
+            return retry_after_seconds
         longest = min(self.longest_seconds, self.first_seconds * 2 ** (failure - 1))
         return longest * self.jitter.uniform(0.5, 1.0)
 
-    def wait(self, failure: int, error: BrokenOffError, what: str) -> None:
+    def wait(self, failure: int, error: TransientError, what: str) -> None:
         """Wait, or give up.
 
         Raises:
             GaveUpError: There were too many failures, or the server asks for too long a wait.
             StoppedError: The download is to end.
         """
-        asked = error.asked_seconds
-        if asked is not None and asked > self.longest_asked_seconds:
+        asked = error.retry_after_seconds
+        if asked is not None and asked > self.longest_retry_after_seconds:
             msg = (
                 f"{what}: {error}, and asks for {asked:,.0f} s of rest; run the same command again "
                 f"after that: what has come is kept"
@@ -92,9 +92,9 @@ class Patience:
         level = logging.WARNING if seconds >= WORTH_A_WORD_SECONDS else logging.INFO
         LOGGER.log(level, "%s: %s; again in %.0f s", what, error, seconds)
         (self.sleep or self.stop.wait)(seconds)
-        self.go_on_or_stop()
+        self.raise_if_stopped()
 
-    def go_on_or_stop(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Go on.
 
         Raises:
@@ -104,7 +104,7 @@ class Patience:
             raise StoppedError
 
 
-def patiently(action: Callable[[], Result], patience: Patience, *, what: str) -> Result:
+def with_retries(action: Callable[[], Result], policy: RetryPolicy, *, what: str) -> Result:
     """Do something until it goes well.
 
     Raises:
@@ -115,12 +115,12 @@ def patiently(action: Callable[[], Result], patience: Patience, *, what: str) ->
     while True:
         try:
             return action()
-        except BrokenOffError as error:
+        except TransientError as error:
             failure += 1
-            patience.wait(failure, error, what)
+            policy.wait(failure, error, what)
 
 
-def asked_seconds(retry_after: str | None, now: datetime) -> float | None:
+def parse_retry_after(retry_after: str | None, now: datetime) -> float | None:
     """How long a `Retry-After` header asks to wait, in seconds or until a date; None if nothing.
 
     Source: RFC 9110, section 10.2.3.

@@ -12,19 +12,20 @@ from filelock import FileLock, Timeout
 
 from curate.datasets.locate import where_to_get
 from curate.download.error import DownloadError
-from curate.download.http import Line, fetch
+from curate.download.http import Session, fetch
 from curate.download.http_client import STALL_SECONDS, new_client
-from curate.download.licence import Ask, settle_licences
+from curate.download.licence import Ask, require_licences
 from curate.download.part_file import part_bytes
-from curate.download.patience import GaveUpError, Patience
 from curate.download.plan import PARTIAL, PlannedFile, PlannedSource, find, plan_download
-from curate.download.remote_file import RemoteFile, Watch, unwatched
+from curate.download.remote_file import OnProgress, RemoteFile, ignore_progress
+from curate.download.retry_policy import GaveUpError, RetryPolicy
 from curate.download.synapse import SynapseFile, fetch_synapse, find_token
-from curate.recipes.recipe import Recipe
+from curate.recipes.schema import Recipe
 from curate.recipes.sources import HuggingFaceSource, SynapseSource
 from manifests.ground.errors import SourceError
 
-HOPELESS = 5  # so many files given up with none fetched between them: the network is gone
+# After this many files given up with none fetched in between, the network is taken to be gone.
+MAX_GIVEN_UP_IN_A_ROW = 5
 
 Job = Callable[[], None]
 
@@ -39,7 +40,7 @@ class Options:
         ask: Asks a person whether a licence is accepted; None where nobody is there.
         synapse_token: The user's token, if given by an option.
         jobs: So many files at a time.
-        patience: With servers and networks.
+        policy: How failures of servers and networks are met.
         stall_seconds: A connection that brings nothing for so long is broken off.
     """
 
@@ -48,7 +49,7 @@ class Options:
     ask: Ask | None = None
     synapse_token: str | None = None
     jobs: int = 4
-    patience: Patience = field(default_factory=Patience)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
     stall_seconds: float = STALL_SECONDS
 
 
@@ -58,7 +59,7 @@ def ensure_downloaded(
     *,
     options: Options | None = None,
     unpacked: Path | None = None,
-    watch: Watch = unwatched,
+    on_progress: OnProgress = ignore_progress,
 ) -> list[PlannedSource]:
     """Download the datasets that are not there; a download that was cut short is ended first.
 
@@ -67,7 +68,7 @@ def ensure_downloaded(
         raw: Where each is looked for, and downloaded to, into a folder of its name.
         options: How to download.
         unpacked: Folder in whose subfolders of the datasets' names archives may be unpacked.
-        watch: Told how far each file has come.
+        on_progress: Told how far each file has come.
 
     Returns:
         What was fetched.
@@ -77,7 +78,7 @@ def ensure_downloaded(
         SourceError: Nothing can be downloaded as asked; the message says what to do.
     """
     sources = plan_missing(recipes, raw, unpacked=unpacked)
-    return download(sources, raw, options=options, watch=watch)
+    return download(sources, raw, options=options, on_progress=on_progress)
 
 
 def plan_missing(
@@ -99,7 +100,7 @@ def download(
     raw: Path,
     *,
     options: Options | None = None,
-    watch: Watch = unwatched,
+    on_progress: OnProgress = ignore_progress,
 ) -> list[PlannedSource]:
     """Fetch what is missing or outdated of planned sources, and return those that had any of it.
 
@@ -113,13 +114,13 @@ def download(
         return []
     if options.offline:
         raise SourceError(_offline(open_))
-    settle_licences([s.recipe for s in open_], raw, options.accepted, options.ask)
+    require_licences([s.recipe for s in open_], raw, options.accepted, options.ask)
     roots = {s.recipe.name: s.root for s in open_}
     with _alone(sorted(set(roots.values()))):
         known, failures = _addressed_all(open_, options)
         check_space(known, raw)
         missing = {f.file.name for s in open_ for f in s.to_fetch}
-        fetched, unfetched = _fetch_all(known, options, watch)
+        fetched, unfetched = _fetch_all(known, options, on_progress)
         failures |= unfetched
         lacking = {name.partition("/")[0] for name in missing - fetched}
         for name in roots.keys() - lacking:
@@ -193,7 +194,7 @@ def _addressed(source: PlannedSource, options: Options) -> PlannedSource:
     from curate.download.huggingface import addressed
 
     wanted = [(f.path, f.file) for f in source.to_fetch]
-    files = addressed(source.source, wanted, options.patience)
+    files = addressed(source.source, wanted, options.policy)
     planned = zip(source.to_fetch, files, strict=True)
     known = [replace(p, file=f, part_bytes=part_bytes(f)) for p, f in planned]
     there = [f for f in source.files if f.state == "there"]
@@ -201,14 +202,14 @@ def _addressed(source: PlannedSource, options: Options) -> PlannedSource:
 
 
 def _fetch_all(
-    sources: Sequence[PlannedSource], options: Options, watch: Watch
+    sources: Sequence[PlannedSource], options: Options, on_progress: OnProgress
 ) -> tuple[set[str], dict[str, Exception]]:
     """Fetch all files; names of those that came, and why some did not."""
-    patience = options.patience
+    policy = options.policy
     with new_client(stall_seconds=options.stall_seconds) as client:
-        line = Line(client, patience)
+        session = Session(client, policy)
         jobs = {
-            planned.file.name: _job(source, planned, line, options, watch)
+            planned.file.name: _job(source, planned, session, options, on_progress)
             for source in sources
             for planned in source.to_fetch
         }
@@ -216,27 +217,31 @@ def _fetch_all(
         try:
             return _run(jobs, pool)
         finally:
-            patience.stop.set()
+            policy.stop.set()
             pool.shutdown(cancel_futures=True)
-            patience.stop.clear()
+            policy.stop.clear()
 
 
 def _job(
-    source: PlannedSource, planned: PlannedFile, line: Line, options: Options, watch: Watch
+    source: PlannedSource,
+    planned: PlannedFile,
+    session: Session,
+    options: Options,
+    on_progress: OnProgress,
 ) -> Job:
     if isinstance(source.source, SynapseSource):
         wanted = SynapseFile(source.source, planned.file)
         token = find_token(options.synapse_token)
-        return partial(fetch_synapse, wanted, token, patience=line.patience, watch=watch)
+        return partial(fetch_synapse, wanted, token, policy=session.policy, on_progress=on_progress)
     if planned.state == "outdated":
-        return partial(_fetch_anew, planned.file, line, watch)
-    return partial(fetch, planned.file, line, watch=watch)
+        return partial(_fetch_anew, planned.file, session, on_progress)
+    return partial(fetch, planned.file, session, on_progress=on_progress)
 
 
-def _fetch_anew(file: RemoteFile, line: Line, watch: Watch) -> None:
+def _fetch_anew(file: RemoteFile, session: Session, on_progress: OnProgress) -> None:
     """Fetch a file in place of an outdated one, of which a copy stays under another name."""
     shutil.copy2(file.target, file.target.with_name(f"{file.target.name}.outdated"))
-    fetch(file, line, watch=watch)
+    fetch(file, session, on_progress=on_progress)
 
 
 def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> tuple[set[str], dict[str, Exception]]:
@@ -255,6 +260,6 @@ def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> tuple[set[str], dict
             raise error
         failures[futures[future]] = error
         in_a_row += isinstance(error, GaveUpError)
-        if in_a_row >= HOPELESS:
+        if in_a_row >= MAX_GIVEN_UP_IN_A_ROW:
             break
     return done, failures
