@@ -16,7 +16,7 @@ _SHOWN = 3  # cases named in a message
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedScores:
     """One dataset's scores of all runs.
 
     Attributes:
@@ -35,7 +35,7 @@ class Aligned:
     left_out: tuple[int, ...]
 
 
-def align(runs: Sequence[Scores]) -> list[Aligned]:
+def align(runs: Sequence[Scores]) -> list[AlignedScores]:
     """Put runs beside each other, dataset by dataset.
 
     A class that one run rightly finds absent counts as perfect beside a run that invents it there:
@@ -77,7 +77,7 @@ def differences(named: Mapping[str, Scores]) -> tuple[list[str], set[Metric]]:
     return warnings, incomparable
 
 
-def _align(dataset: str, runs: Sequence[Scores]) -> Aligned:
+def _align(dataset: str, runs: Sequence[Scores]) -> AlignedScores:
     found: dict[ClassKey, list[dict[str, Score]]] = {}
     for number, run in enumerate(runs):
         for s in (s for s in run.scores if s.dataset == dataset):
@@ -93,7 +93,7 @@ def _align(dataset: str, runs: Sequence[Scores]) -> Aligned:
             if case_id in shared[key]:
                 _fill(values, (i, j), [scores.get(case_id) for scores in found[key]])
     left_out = tuple(len(set[str]().union(*found[key]) - shared[key]) for key in classes)
-    return Aligned(dataset, classes, case_ids, values, left_out)
+    return AlignedScores(dataset, classes, case_ids, values, left_out)
 
 
 def _shared(by_run: Sequence[Mapping[str, Score]]) -> set[str]:

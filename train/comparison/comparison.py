@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from manifests.ground.errors import TrainingError
-from train.comparison.alignment import Aligned, align, differences
+from train.comparison.alignment import AlignedScores, align, differences
 from train.comparison.statistics import (
     RESAMPLES,
     Interval,
@@ -161,7 +161,7 @@ def compare(
 
 
 def _cells(
-    aligned: Sequence[Aligned], metric: Metric, generator: np.random.Generator, resamples: int
+    aligned: Sequence[AlignedScores], metric: Metric, generator: np.random.Generator, resamples: int
 ) -> Iterator[_Cell]:
     for dataset in aligned:
         values = dataset.values[metric]

@@ -12,7 +12,7 @@ from manifests.ground.atomic import whole_file, write_text
 from train.comparison.comparison import Comparison, MetricComparison
 from train.comparison.statistics import CONFIDENCE, RESAMPLES
 from train.comparison.tables import below_mean, comparison_note, ranks
-from train.comparison.worst import Worst
+from train.comparison.worst import WorstCase
 from train.scoring.metrics import METRICS, SCALES
 from train.scoring.runs import Run
 from train.scoring.scores import ALL
@@ -22,7 +22,7 @@ _MARKS = {0: ("**", "**"), 1: ("<u>", "</u>")}
 
 
 def write_comparison(
-    comparison: Comparison, runs: Sequence[Run], worst: Sequence[Worst], folder: Path
+    comparison: Comparison, runs: Sequence[Run], worst: Sequence[WorstCase], folder: Path
 ) -> None:
     """Write `comparison.csv`, `.md` and `.json` and `worst.csv`, each as a whole file."""
     for name, rows in {"comparison": _rows(comparison), "worst": _worst_rows(worst)}.items():
@@ -66,7 +66,7 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _worst_rows(worst: Sequence[Worst]) -> Iterator[dict[str, Any]]:
+def _worst_rows(worst: Sequence[WorstCase]) -> Iterator[dict[str, Any]]:
     """One row for each class of a case and run, the worst first."""
     for rank, one in enumerate(worst, start=1):
         for name, score in one.scores.items():

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from train.comparison.comparison import Comparison, Entry, Line, compare
 from train.comparison.statistics import CONFIDENCE
-from train.comparison.worst import Worst
+from train.comparison.worst import WorstCase
 from train.console import FirstThatFits
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL, Scores
@@ -106,12 +106,14 @@ def comparison_note(comparison: Comparison, metric: Metric) -> str:
     )
 
 
-def worst_view(worst: Sequence[Worst], names: Sequence[str]) -> FirstThatFits:
+def worst_view(worst: Sequence[WorstCase], names: Sequence[str]) -> FirstThatFits:
     """The table of `worst_table` as the screen has room for it."""
     return FirstThatFits((worst_table(worst, names), worst_table(worst, names, stacked=True)))
 
 
-def worst_table(worst: Sequence[Worst], names: Sequence[str], *, stacked: bool = False) -> Table:
+def worst_table(
+    worst: Sequence[WorstCase], names: Sequence[str], *, stacked: bool = False
+) -> Table:
     """The worst classes of cases, with each run's Dice and HD95, below it if stacked."""
     table = new_table("worst cases: Dice, HD95 / mm", first="case", second="class")
     for name in names:

@@ -11,7 +11,7 @@ from train.scoring.scores import Score
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstCase:
     """One class of one case, as each run scored it.
 
     Attributes:
@@ -37,7 +37,7 @@ class Worst:
         )
 
 
-def worst_cases(runs: Sequence[Run], count: int) -> list[Worst]:
+def worst_cases(runs: Sequence[Run], count: int) -> list[WorstCase]:
     """The classes of cases that any run scores worst, the worst first; of cases that all scored."""
     shared = set[str].intersection(*({s.case_id for s in run.scores.scores} for run in runs))
     found: dict[tuple[str, str], dict[str, Score]] = {}
@@ -45,7 +45,7 @@ def worst_cases(runs: Sequence[Run], count: int) -> list[Worst]:
         for score in (s for s in run.scores.scores if s.case_id in shared):
             found.setdefault((score.case_id, score.class_name), {})[run.name] = score
     scored = [
-        Worst(scores)
+        WorstCase(scores)
         for scores in found.values()
         if any(s.outcome != "absent" for s in scores.values())
     ]
@@ -53,7 +53,7 @@ def worst_cases(runs: Sequence[Run], count: int) -> list[Worst]:
 
 
 def draw_worst(
-    worst: Sequence[Worst], runs: Sequence[Run], manifest_path: Path | None, folder: Path
+    worst: Sequence[WorstCase], runs: Sequence[Run], manifest_path: Path | None, folder: Path
 ) -> Iterator[str]:
     """Draw each where its runs and the truth differ most.
 

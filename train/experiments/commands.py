@@ -15,9 +15,9 @@ from train.console import (
 )
 
 if TYPE_CHECKING:
-    from train.experiments.plans.planned_run import PlannedRun, Request
-    from train.experiments.runner import Outcome
-    from train.experiments.tables.results_table import GridTable
+    from train.experiments.plans.planned_run import PlannedRun, RunRequest
+    from train.experiments.runner import RunResult
+    from train.experiments.tables.results_table import ResultsTable
 
 app = typer.Typer()
 
@@ -86,7 +86,7 @@ def reproduce_command(
     """
     from manifests.table.manifest import manifest_file, read_manifest
     from train.experiments.plans.catalogue import load_catalogue
-    from train.experiments.plans.planned_run import Request, plan_runs
+    from train.experiments.plans.planned_run import RunRequest, plan_runs
     from train.experiments.slurm_script import same_command
 
     catalogue = load_catalogue(experiments)
@@ -94,7 +94,7 @@ def reproduce_command(
     if unknown := set(only or ()) - set(names):
         msg = f"no training {', '.join(sorted(unknown))}; expected some of {', '.join(names)}"
         raise typer.BadParameter(msg, param_hint="'--only'")
-    request = Request(
+    request = RunRequest(
         catalogue,
         read_manifest(manifest),
         manifest_file(manifest),
@@ -111,15 +111,15 @@ def reproduce_command(
     elif dry_run:
         _list(runs, request)
     else:
-        outcomes = _outcomes(runs, dask)
+        results = _results(runs, dask)
         if not only:
-            _make_table(outcomes, request, table)
-        if failed := sum(bool(outcome.failure) for outcome in outcomes):
+            _make_table(results, request, table)
+        if failed := sum(bool(result.failure) for result in results):
             say(f"{failed} of {len(runs)} runs failed")
             raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
-def _list(runs: "list[PlannedRun]", request: "Request") -> None:
+def _list(runs: "list[PlannedRun]", request: "RunRequest") -> None:
     """Each run with its time and its commands, and the time of all."""
     from train.experiments.plans.costs import expected_seconds, total
     from train.experiments.slurm_script import run_commands
@@ -156,42 +156,42 @@ def _require_planned(runs: "list[PlannedRun]") -> None:
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
 
 
-def _make_table(outcomes: "list[Outcome]", request: "Request", name: str) -> None:
+def _make_table(results: "list[RunResult]", request: "RunRequest", name: str) -> None:
     """Show and write the table of what is done."""
     from train.experiments.reproduce import table_of, write_all
 
-    done = {outcome.run: outcome.scores for outcome in outcomes if outcome.scores}
+    done = {result.run: result.scores for result in results if result.scores}
     table = request.catalogue.table(name)
-    grid = table_of(name, table, request, done)
-    if grid is not None:
-        _show(grid)
-        for line in write_all(grid, table, request, done):
+    made = table_of(name, table, request, done)
+    if made is not None:
+        _show(made)
+        for line in write_all(made, table, request, done):
             say(line)
 
 
-def _outcomes(runs: "list[PlannedRun]", address: str) -> "list[Outcome]":
+def _results(runs: "list[PlannedRun]", address: str) -> "list[RunResult]":
     from contextlib import nullcontext
 
-    from train.experiments.progress import drawn
+    from train.experiments.progress import show_progress
     from train.experiments.reproduce import on_cluster
     from train.experiments.runner import run_all
 
-    outcomes = []
-    with drawn(console, len(runs)) as drawing:
-        here = nullcontext(run_all(runs, on_event=drawing.on_event))
+    done = []
+    with show_progress(console, len(runs)) as progress:
+        here = nullcontext(run_all(runs, on_event=progress.on_event))
         with on_cluster(runs, address) if address else here as results:
-            for outcome in results:
-                drawing.one_done(outcome)
-                outcomes.append(outcome)
-    if any(outcome.preempted for outcome in outcomes):
+            for result in results:
+                progress.one_done(result)
+                done.append(result)
+    if any(result.preempted for result in done):
         raise typer.Exit(PREEMPTED_EXIT_CODE)
-    return outcomes
+    return done
 
 
-def _show(grid: "GridTable") -> None:
+def _show(table: "ResultsTable") -> None:
     """Two metrics; their means alone where the screen is too narrow for all columns."""
-    from train.experiments.tables.results_view import grid_view
+    from train.experiments.tables.results_view import results_view
 
     for metric in ("dice", "hausdorff_mm"):
-        layouts = (grid_view(grid, metric), grid_view(grid, metric, means_only=True))
+        layouts = (results_view(table, metric), results_view(table, metric, means_only=True))
         console.print(FirstThatFits(layouts))

@@ -10,14 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 
 from train.experiments.plans.planned_run import PlannedRun
-from train.experiments.runner import Outcome
+from train.experiments.runner import RunResult
 from train.training.events import EpochDone, Event, StepDone, Stopped
 from train.training.progress import stopped_words
 
 
 @final
 @dataclass(frozen=True)
-class Drawing:
+class RunsProgress:
     """Draws the events of runs as two bars."""
 
     progress: Progress
@@ -41,14 +41,14 @@ class Drawing:
         elif isinstance(event, Stopped):
             self.say(f"{run.title}: {stopped_words(event)}")
 
-    def one_done(self, outcome: Outcome) -> None:
+    def one_done(self, result: RunResult) -> None:
         """Count a run, and say what became of it."""
-        if outcome.scores is not None:
-            there = ", which was there" if outcome.was_there else ""
-            words = f"test Dice {outcome.scores.mean_dice:.3f}{there}"
+        if result.scores is not None:
+            there = ", which was there" if result.was_there else ""
+            words = f"test Dice {result.scores.mean_dice:.3f}{there}"
         else:
-            words = outcome.failure or "stopped by a signal"
-        self.say(f"{outcome.run.title}: {words}")
+            words = result.failure or "stopped by a signal"
+        self.say(f"{result.run.title}: {words}")
         self.progress.advance(self.runs)
 
     def say(self, text: str) -> None:
@@ -57,9 +57,9 @@ class Drawing:
 
 
 @contextmanager
-def drawn(console: Console, total: int) -> Generator[Drawing]:
+def show_progress(console: Console, total: int) -> Generator[RunsProgress]:
     """Draw the progress of so many runs within the block."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=console) as progress:
         runs = progress.add_task("runs", total=total)
-        yield Drawing(progress, runs, progress.add_task("", total=None))
+        yield RunsProgress(progress, runs, progress.add_task("", total=None))

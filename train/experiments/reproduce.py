@@ -6,12 +6,12 @@ from pathlib import Path
 
 from manifests.ground.atomic import write_text
 from manifests.ground.dask_cluster import connected
-from train.experiments.plans.catalogue import Table
-from train.experiments.plans.planned_run import PlannedRun, Request
-from train.experiments.runner import Outcome, run_spread
+from train.experiments.plans.catalogue import TableSpec
+from train.experiments.plans.planned_run import PlannedRun, RunRequest
+from train.experiments.runner import RunResult, run_spread
 from train.experiments.tables.pictures import draw_table, drawable_runs
 from train.experiments.tables.results_files import write_table
-from train.experiments.tables.results_table import GridTable, build_table, labelled_cells
+from train.experiments.tables.results_table import ResultsTable, build_table, labelled_cells
 from train.experiments.tables.rows import row_scores
 from train.scoring.scores import Scores
 
@@ -23,8 +23,8 @@ ON_TEST = (
 
 
 def table_of(
-    name: str, table: Table, request: Request, done: Mapping[PlannedRun, Scores]
-) -> GridTable | None:
+    name: str, table: TableSpec, request: RunRequest, done: Mapping[PlannedRun, Scores]
+) -> ResultsTable | None:
     """The table of the runs that are done; none if no row is whole."""
     scores = {(run.training, run.seed): found for run, found in done.items()}
     rows = row_scores(table, request.catalogue, scores)
@@ -34,20 +34,20 @@ def table_of(
         cell
         for run in done
         if run.prepared
-        for cell in labelled_cells(run.prepared.tested.manifest)
+        for cell in labelled_cells(run.prepared.tested_on.manifest)
     }
     notes = [ON_TEST] if request.select_on == "test" else []
     return build_table(name, table, rows, request.catalogue, labelled, notes=notes)
 
 
 def write_all(
-    grid: GridTable, table: Table, request: Request, done: Mapping[PlannedRun, Scores]
+    results: ResultsTable, table: TableSpec, request: RunRequest, done: Mapping[PlannedRun, Scores]
 ) -> Iterator[str]:
     """Write a table's files and draw its pictures; says what could not be drawn, and where."""
-    folder = table_folder(request, grid.name)
-    write_table(grid, folder)
+    folder = table_folder(request, results.name)
+    write_table(results, folder)
     runs = drawable_runs(table, done)
-    tested = next((run.prepared.tested.path for run in done if run.prepared), None)
+    tested = next((run.prepared.tested_on.path for run in done if run.prepared), None)
     if runs and tested:
         for line in draw_table(runs, tested, folder / PICTURES):
             if not Path(line).is_file():
@@ -57,15 +57,15 @@ def write_all(
     yield f"table.md, table.csv, table.tex and overlays in {folder}"
 
 
-def table_folder(request: Request, name: str) -> Path:
+def table_folder(request: RunRequest, name: str) -> Path:
     """Where a table's files go; apart from others if checkpoints were selected on test cases."""
     suffix = "-selected-on-test" if request.select_on == "test" else ""
     return request.out / TABLES / f"{name}{suffix}"
 
 
 @contextmanager
-def on_cluster(runs: Iterable[PlannedRun], address: str) -> Iterator[Iterator[Outcome]]:
-    """The outcomes of runs on the workers of a Dask cluster, which see the same folders.
+def on_cluster(runs: Iterable[PlannedRun], address: str) -> Iterator[Iterator[RunResult]]:
+    """The results of runs on the workers of a Dask cluster, which see the same folders.
 
     Raises:
         ClusterError: Dask is not installed, or there is no cluster at the address.

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.manifest import Manifest, write_manifest
-from train.experiments.plans.planned_run import Cases, PlannedRun, PreparedRun
+from train.experiments.plans.planned_run import ManifestFile, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import OVERLAP
 from train.scoring.evaluate import collect_scores, scores_folder, truth_settings
@@ -31,7 +31,7 @@ OnEvent = Callable[[PlannedRun, Event], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What became of a run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Outcome:
 
 def run_all(
     runs: Iterable[PlannedRun], *, on_event: OnEvent = lambda _run, _event: None
-) -> Iterator[Outcome]:
+) -> Iterator[RunResult]:
     """Do all runs one after the other; a run that fails does not end the others.
 
     A run that another process is doing is left for the end, and then waited for.
@@ -62,21 +62,21 @@ def run_all(
     left: list[PlannedRun] = []
     for run in runs:
         try:
-            outcome = run_once(run, on_event=on_event, wait=False)
+            result = run_once(run, on_event=on_event, wait=False)
         except Timeout:
             left.append(run)
             continue
-        yield outcome
-        if outcome.preempted:
+        yield result
+        if result.preempted:
             return
     for run in left:
-        outcome = run_once(run, on_event=on_event)
-        yield outcome
-        if outcome.preempted:
+        result = run_once(run, on_event=on_event)
+        yield result
+        if result.preempted:
             return
 
 
-def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[Outcome]:
+def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[RunResult]:
     """Do runs on an executor's workers, which must see the same folders; yields what is done."""
     futures = {workers.submit(run_once, run): run for run in runs}
     for future in as_completed(futures):
@@ -84,7 +84,7 @@ def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[Outcom
         try:
             yield future.result()
         except Exception as error:
-            yield Outcome(futures[future], failure=f"its worker failed: {error}")
+            yield RunResult(futures[future], failure=f"its worker failed: {error}")
 
 
 def run_once(
@@ -92,14 +92,14 @@ def run_once(
     *,
     on_event: OnEvent = lambda _run, _event: None,
     wait: bool = True,
-) -> Outcome:
+) -> RunResult:
     """Train and evaluate one run, as far as that has not been done.
 
     Raises:
         Timeout: Another process is doing it, and is not to be waited for.
     """
     if run.prepared is None:
-        return Outcome(run, failure=run.problem)
+        return RunResult(run, failure=run.problem)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(run.folder / LOCK, timeout=-1 if wait else 0):
@@ -107,7 +107,7 @@ def run_once(
     except Timeout:
         raise
     except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
-        return Outcome(run, failure=reason_of(error))
+        return RunResult(run, failure=reason_of(error))
 
 
 def kept_scores(run: PlannedRun) -> Scores | None:
@@ -123,7 +123,7 @@ def kept_scores(run: PlannedRun) -> Scores | None:
         was = json.loads((run.folder / SETTINGS).read_text(encoding="utf-8"))["settings"]
     except (TrainingError, OSError, ValueError, LookupError):
         return None
-    expected = _truth(run.prepared.tested.manifest)
+    expected = _truth(run.prepared.tested_on.manifest)
     found = {key: scores.settings.get(key) for key in expected}
     if found != expected:
         return None
@@ -139,34 +139,34 @@ def _trained(folder: Path, settings: TrainSettings) -> bool:
     return len(log) >= settings.epochs and in_second >= settings.stage_epochs[1]
 
 
-def write_cases(cases: Cases) -> None:
+def write_if_missing(cases: ManifestFile) -> None:
     """Write a manifest that is not there yet."""
     if not cases.path.exists():
         write_manifest(cases.manifest, cases.path)
 
 
-def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> Outcome:
+def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> RunResult:
     if scores := kept_scores(run):
-        return Outcome(run, scores, was_there=True)
+        return RunResult(run, scores, was_there=True)
     _write_about(run, prepared)
-    told, settings = prepared.told.manifest, prepared.settings
+    told, settings = prepared.trained_on.manifest, prepared.settings
     result = train(told, run.folder, settings, on_event=lambda event: on_event(run, event))
     if result.preempted:
-        return Outcome(run, preempted=True)
-    write_cases(prepared.tested)
+        return RunResult(run, preempted=True)
+    write_if_missing(prepared.tested_on)
     evaluation = evaluate_run(
         run.folder,
-        prepared.tested.path,
+        prepared.tested_on.path,
         split=TEST,
         checkpoint="best",
         device=settings.device,
         overlap=OVERLAP,
         tolerance_mm=TOLERANCE_MM,
     )
-    about = with_manifest(evaluation.settings, prepared.tested.path)
+    about = with_manifest(evaluation.settings, prepared.tested_on.path)
     scores = collect_scores(evaluation.results, about)
     write_scores(scores, evaluation.folder)
-    return Outcome(run, scores)
+    return RunResult(run, scores)
 
 
 def _require_same_settings(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
@@ -204,6 +204,6 @@ def _write_about(run: PlannedRun, prepared: PreparedRun) -> None:
         "seed": run.seed,
         "changed": dict(prepared.changed),
         "edits": [edit.model_dump() for edit in prepared.edits],
-        "tested_on": str(prepared.tested.path),
+        "tested_on": str(prepared.tested_on.path),
     }
     write_text(run.folder / ABOUT, json.dumps(about, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Plain commands: what a planned run is as lines for a shell or a scheduler."""
+"""Planned runs as commands for a shell, and as a SLURM script."""
 
 import json
 import shlex
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.experiments.plans.planned_run import PlannedRun, PreparedRun, Request
-from train.experiments.runner import TEST, write_cases
+from train.experiments.plans.planned_run import PlannedRun, PreparedRun, RunRequest
+from train.experiments.runner import TEST, write_if_missing
 
 SLURM_HEAD = """\
 #!/bin/bash
@@ -34,7 +34,7 @@ exit "$code"
 """
 
 
-def run_commands(run: PlannedRun, request: Request) -> list[str]:
+def run_commands(run: PlannedRun, request: RunRequest) -> list[str]:
     """The commands of one run: edit the manifest if need be, train, evaluate.
 
     A manifest in which datasets or splits are other ones has no command: `write_manifests` makes
@@ -43,14 +43,14 @@ def run_commands(run: PlannedRun, request: Request) -> list[str]:
     prepared = run.prepared
     if prepared is None:
         return []
-    edited = prepared.told.path != prepared.tested.path and request.select_on != TEST
+    edited = prepared.trained_on.path != prepared.tested_on.path and request.select_on != TEST
     edits = _edits(prepared) if edited else []
     train = _words(
-        ["marginalia", "train", prepared.told.path, "--out", run.folder],
+        ["marginalia", "train", prepared.trained_on.path, "--out", run.folder],
         ["--preset", request.preset],
         *(["--set", word] for word in _set(prepared.changed, run.seed)),
     )
-    evaluate = _words(["marginalia", "evaluate", run.folder, prepared.tested.path])
+    evaluate = _words(["marginalia", "evaluate", run.folder, prepared.tested_on.path])
     return [*edits, train, evaluate]
 
 
@@ -58,8 +58,8 @@ def write_manifests(runs: Sequence[PlannedRun]) -> None:
     """Write the manifests that runs need and that are not there yet."""
     for run in runs:
         if run.prepared:
-            write_cases(run.prepared.told)
-            write_cases(run.prepared.tested)
+            write_if_missing(run.prepared.trained_on)
+            write_if_missing(run.prepared.tested_on)
 
 
 def slurm_script(runs: Sequence[PlannedRun], again: Sequence[str]) -> str:
@@ -80,7 +80,7 @@ def slurm_script(runs: Sequence[PlannedRun], again: Sequence[str]) -> str:
     return head + "".join(lines) + SLURM_TAIL
 
 
-def same_command(table: str, request: Request, experiments: Path | None) -> list[str]:
+def same_command(table: str, request: RunRequest, experiments: Path | None) -> list[str]:
     """The command of a request, without what chooses its runs or says where they are done."""
     return [
         *("marginalia", "reproduce", table, str(request.manifest_path)),
@@ -96,15 +96,15 @@ def _seeds(runs: Iterable[PlannedRun]) -> list[str]:
 
 
 def _edits(prepared: PreparedRun) -> Iterator[str]:
-    source = prepared.tested.path
+    source = prepared.tested_on.path
     for edit in prepared.edits:
         yield _words(
-            ["marginalia", "edit", source, "--out", prepared.told.path],
+            ["marginalia", "edit", source, "--out", prepared.trained_on.path],
             *(["--drop", name] for name in edit.drop),
             *(["--merge", ",".join(group)] for group in edit.merge),
             ["--where", edit.where] if edit.where else [],
         )
-        source = prepared.told.path
+        source = prepared.trained_on.path
 
 
 def _set(changed: Mapping[str, Any], seed: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from manifests.table.manifest import Manifest, read_manifest, write_manifest
 from tests.train.conftest import FULL, LIVER_ONLY, write_case
 from train.experiments.plans.catalogue import Catalogue
-from train.experiments.plans.planned_run import Request
+from train.experiments.plans.planned_run import RunRequest
 
 SPLEEN_ONLY = (0, 0, 2)
 CASES = [
@@ -68,5 +68,5 @@ def catalogue() -> Catalogue:
 
 
 @pytest.fixture
-def request_(catalogue, manifest, path, tmp_path) -> Request:
-    return Request(catalogue, manifest, path, tmp_path, preset="tiny", overrides=QUICK)
+def request_(catalogue, manifest, path, tmp_path) -> RunRequest:
+    return RunRequest(catalogue, manifest, path, tmp_path, preset="tiny", overrides=QUICK)

@@ -110,13 +110,13 @@ def test_a_run_that_stopped_before_its_last_epoch_is_not_done(request_, monkeypa
         raise OSError(msg)
 
     monkeypatch.setattr(runner, "evaluate_run", stop)
-    outcome = run_once(run)
-    assert outcome.failure == "the disk is full"
+    result = run_once(run)
+    assert result.failure == "the disk is full"
     assert kept_scores(run) is None
     monkeypatch.undo()
     trained = []
-    outcome = run_once(run, on_event=lambda _, event: trained.append(type(event).__name__))
-    assert outcome.scores is not None
+    result = run_once(run, on_event=lambda _, event: trained.append(type(event).__name__))
+    assert result.scores is not None
     assert set(trained) <= {"Started"}  # nothing was left to train
 
 
@@ -128,8 +128,8 @@ def test_another_process_is_waited_for_at_the_end(request_):
     lock = FileLock(first.folder / runner.LOCK)
     lock.acquire()
     done = []
-    for outcome in run_all([first, second]):
-        done.append(outcome.run.training)
+    for result in run_all([first, second]):
+        done.append(result.run.training)
         lock.release()
     assert done == ["spleen", "F"]
 
@@ -145,9 +145,9 @@ def test_workers_do_runs_and_one_that_dies_does_not_end_the_others(request_, mon
 
     monkeypatch.setattr(runner, "run_once", dies)
     with ThreadPoolExecutor(1) as workers:
-        outcomes = {o.run.training: o for o in run_spread(runs, workers)}
-    assert "its worker failed" in outcomes["F"].failure
-    assert outcomes["spleen"].scores is not None
+        results = {o.run.training: o for o in run_spread(runs, workers)}
+    assert "its worker failed" in results["F"].failure
+    assert results["spleen"].scores is not None
 
 
 def test_dask_that_is_not_installed_is_named(request_, monkeypatch):

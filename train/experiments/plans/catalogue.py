@@ -13,15 +13,15 @@ from manifests.ground.toml_file import read_toml
 SHIPPED = Path(__file__).with_name("experiments.toml")
 ALIASES = MappingProxyType({"table4": "table3"})  # other metrics of the same runs
 
-Words = tuple[str, ...]
+Names = tuple[str, ...]
 Count = Annotated[int, Field(ge=1)]
 
 
-class _Facts(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Edit(_Facts):
+class Edit(_Model):
     """One call of `marginalia edit`.
 
     Attributes:
@@ -30,12 +30,12 @@ class Edit(_Facts):
         where: The cases, as an SQL condition; empty for all.
     """
 
-    drop: Words = ()
-    merge: tuple[Words, ...] = ()
+    drop: Names = ()
+    merge: tuple[Names, ...] = ()
     where: str = ""
 
 
-class Part(_Facts):
+class DatasetPart(_Model):
     """A part of a dataset, which is a dataset of its own.
 
     Attributes:
@@ -47,11 +47,11 @@ class Part(_Facts):
 
     name: str
     share: Count
-    drop: Words = ()
-    merge: tuple[Words, ...] = ()
+    drop: Names = ()
+    merge: tuple[Names, ...] = ()
 
 
-class Parts(_Facts):
+class DividedDataset(_Model):
     """A dataset in parts.
 
     Attributes:
@@ -60,10 +60,10 @@ class Parts(_Facts):
     """
 
     dataset: str
-    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+    parts: Annotated[tuple[DatasetPart, ...], Field(min_length=1)]
 
 
-class AnotherSplit(_Facts):
+class AnotherSplit(_Model):
     """Another split of one dataset, with as many cases in each.
 
     Attributes:
@@ -75,7 +75,7 @@ class AnotherSplit(_Facts):
     seed: int
 
 
-class Training(_Facts):
+class Training(_Model):
     """One training, apart from its seed.
 
     Attributes:
@@ -88,8 +88,8 @@ class Training(_Facts):
         set: Settings in which it differs from the preset.
     """
 
-    datasets: Words = ()
-    keep: Words = ()
+    datasets: Names = ()
+    keep: Names = ()
     single_organ: tuple[Count, Count] | None = None
     edits: tuple[Edit, ...] = ()
     parts: str = ""
@@ -97,7 +97,7 @@ class Training(_Facts):
     set: dict[str, Any] = Field(default_factory=dict)
 
 
-class Row(_Facts):
+class RowSpec(_Model):
     """One row of a table.
 
     Attributes:
@@ -107,11 +107,11 @@ class Row(_Facts):
     """
 
     title: str
-    trainings: Annotated[Words, Field(min_length=1)]
+    trainings: Annotated[Names, Field(min_length=1)]
     paper: str = ""
 
 
-class Table(_Facts):
+class TableSpec(_Model):
     """One table.
 
     Attributes:
@@ -122,17 +122,17 @@ class Table(_Facts):
     """
 
     title: str
-    rows: Annotated[tuple[Row, ...], Field(min_length=1)]
+    rows: Annotated[tuple[RowSpec, ...], Field(min_length=1)]
     against: str = ""
-    tested_on: Words = ()
+    tested_on: Names = ()
 
     @property
-    def trainings(self) -> Words:
+    def trainings(self) -> Names:
         """Names of its trainings, each once."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.trainings))
 
 
-class Catalogue(_Facts):
+class Catalogue(_Model):
     """All experiments.
 
     Attributes:
@@ -144,10 +144,10 @@ class Catalogue(_Facts):
 
     datasets: dict[str, str] = Field(default_factory=dict)
     trainings: dict[str, Training] = Field(default_factory=dict)
-    parts: dict[str, Parts] = Field(default_factory=dict)
-    tables: dict[str, Table] = Field(default_factory=dict)
+    parts: dict[str, DividedDataset] = Field(default_factory=dict)
+    tables: dict[str, TableSpec] = Field(default_factory=dict)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> TableSpec:
         """The table of a name.
 
         Raises:
@@ -159,7 +159,7 @@ class Catalogue(_Facts):
             raise TrainingError(msg)
         return self.tables[name]
 
-    def dataset_names(self, roles: Collection[str]) -> Words:
+    def dataset_names(self, roles: Collection[str]) -> Names:
         """The manifest's names of datasets that are given by role or by name."""
         return tuple(self.datasets.get(role, role) for role in roles)
 
@@ -180,7 +180,7 @@ class Catalogue(_Facts):
             raise ValueError("; ".join(problems))
         return self
 
-    def _problems(self, name: str, table: Table) -> list[str]:
+    def _problems(self, name: str, table: TableSpec) -> list[str]:
         titles = [row.title for row in table.rows]
         unknown = sorted(set(table.trainings) - self.trainings.keys())
         found = {
@@ -192,29 +192,29 @@ class Catalogue(_Facts):
         return [words for words, holds in found.items() if holds]
 
 
-class TableAddition(_Facts):
+class AddedTable(_Model):
     """A table of a user's file: a new one, or rows for one that there is.
 
     Attributes:
         title: Of a new table.
         rows: They come after those that there are; a row of the same title takes the other's place.
-        against: As in `Table`.
+        against: As in `TableSpec`.
         tested_on: Likewise.
     """
 
     title: str = ""
-    rows: tuple[Row, ...] = ()
+    rows: tuple[RowSpec, ...] = ()
     against: str = ""
-    tested_on: Words = ()
+    tested_on: Names = ()
 
 
-class Addition(_Facts):
+class CatalogueAddition(_Model):
     """A user's file; checked as a whole once the two are put together."""
 
     datasets: dict[str, str] = Field(default_factory=dict)
     trainings: dict[str, Training] = Field(default_factory=dict)
-    parts: dict[str, Parts] = Field(default_factory=dict)
-    tables: dict[str, TableAddition] = Field(default_factory=dict)
+    parts: dict[str, DividedDataset] = Field(default_factory=dict)
+    tables: dict[str, AddedTable] = Field(default_factory=dict)
 
 
 def load_catalogue(addition: Path | None = None) -> Catalogue:
@@ -229,7 +229,7 @@ def load_catalogue(addition: Path | None = None) -> Catalogue:
     shipped = read_toml(SHIPPED, Catalogue, what="experiments", error=TrainingError)
     if addition is None:
         return shipped
-    added = read_toml(addition, Addition, what="experiments", error=TrainingError)
+    added = read_toml(addition, CatalogueAddition, what="experiments", error=TrainingError)
     tables = {name: _joined(shipped.tables.get(name), t) for name, t in added.tables.items()}
     try:
         return Catalogue.model_validate(
@@ -244,7 +244,7 @@ def load_catalogue(addition: Path | None = None) -> Catalogue:
         raise TrainingError(explain(error, f"experiments {addition}")) from error
 
 
-def _joined(table: Table | None, added: TableAddition) -> dict[str, Any]:
+def _joined(table: TableSpec | None, added: AddedTable) -> dict[str, Any]:
     rows = {row.title: row for row in (table.rows if table else ())}
     rows |= {row.title: row for row in added.rows}
     old = vars(table) if table else {"title": "", "against": "", "tested_on": ()}

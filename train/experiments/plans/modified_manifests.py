@@ -1,4 +1,4 @@
-"""Recast manifests: other datasets, splits or validation cases, for training and test alike."""
+"""Modified manifests: other datasets, splits or validation cases, for training and test alike."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ from manifests.ground.errors import TrainingError
 from manifests.table.case import SCHEMA, Split
 from manifests.table.manifest import Manifest
 from manifests.table.query import filter_cases
-from train.experiments.plans.catalogue import AnotherSplit, Catalogue, Parts, Training
+from train.experiments.plans.catalogue import AnotherSplit, Catalogue, DividedDataset, Training
 
 
-def recast(manifest: Manifest, training: Training, catalogue: Catalogue) -> Manifest:
+def modified_manifest(manifest: Manifest, training: Training, catalogue: Catalogue) -> Manifest:
     """The cases, datasets and splits that a training and its test have.
 
     Raises:
@@ -28,7 +28,7 @@ def recast(manifest: Manifest, training: Training, catalogue: Catalogue) -> Mani
     return manifest
 
 
-def in_parts(manifest: Manifest, parts: Parts, catalogue: Catalogue) -> Manifest:
+def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) -> Manifest:
     """A dataset's cases as datasets of their own, each with what it labels; no other dataset.
 
     Each split is divided by the parts' shares, in an order that the case ids alone decide.
@@ -99,7 +99,7 @@ def manifest_name(manifest: Manifest) -> str:
     return f"reproduce-{hashlib.sha256(text.encode()).hexdigest()[:12]}.parquet"
 
 
-def _dealt(parts: Parts, count: int) -> list[str]:
+def _dealt(parts: DividedDataset, count: int) -> list[str]:
     """The part of each of so many cases."""
     total, given, names = sum(part.share for part in parts.parts), 0, list[str]()
     for part in parts.parts:

@@ -13,7 +13,11 @@ from manifests.table.manifest import Manifest
 from train.experiments.plans.availability import apply_edits, training_edits
 from train.experiments.plans.budget import Budget, with_budget
 from train.experiments.plans.catalogue import Catalogue, Edit, Training
-from train.experiments.plans.modified_manifests import manifest_name, recast, selected_on_test
+from train.experiments.plans.modified_manifests import (
+    manifest_name,
+    modified_manifest,
+    selected_on_test,
+)
 from train.planning.plan import TrainingPlan, plan_training
 from train.settings import EXECUTION_SETTINGS, PRESETS, TrainSettings, resolve
 
@@ -25,7 +29,7 @@ SelectOn = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What all runs of one call have in common.
 
     Attributes:
@@ -52,7 +56,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Cases:
+class ManifestFile:
     """A manifest and its file, which need not be written yet unless it is the user's own.
 
     Attributes:
@@ -72,16 +76,16 @@ class PreparedRun:
         settings: As `train` takes them.
         changed: Those that differ from the preset, beside the seed.
         plan: What the training will use.
-        told: The cases as the training is told of them.
-        tested: The cases as they are.
+        trained_on: The cases, labelled as far as the training is told.
+        tested_on: The same cases with all that is known of them.
         edits: What makes the first of the second, beside the choice of validation cases.
     """
 
     settings: TrainSettings
     changed: Mapping[str, Any]
     plan: TrainingPlan
-    told: Cases
-    tested: Cases
+    trained_on: ManifestFile
+    tested_on: ManifestFile
     edits: tuple[Edit, ...]
 
 
@@ -109,7 +113,7 @@ class PlannedRun:
         return f"{self.training}, seed {self.seed}"
 
 
-def plan_runs(request: Request, names: Iterable[str]) -> list[PlannedRun]:
+def plan_runs(request: RunRequest, names: Iterable[str]) -> list[PlannedRun]:
     """Plan trainings, each with every seed; one that cannot be planned says why.
 
     The first seed of all of them comes before the second, so that a table is soon there in part.
@@ -137,7 +141,7 @@ def run_key(preset: str, changed: Mapping[str, Any], manifest_sha256: str) -> st
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LETTERS]
 
 
-def _plan(request: Request, name: str) -> PlannedRun:
+def _plan(request: RunRequest, name: str) -> PlannedRun:
     try:
         prepared = _prepare(request, request.catalogue.trainings[name])
     except MarginaliaError as error:
@@ -146,9 +150,9 @@ def _plan(request: Request, name: str) -> PlannedRun:
     return PlannedRun(name, request.seeds[0], request.out / RUNS / key, prepared)
 
 
-def _prepare(request: Request, training: Training) -> PreparedRun:
+def _prepare(request: RunRequest, training: Training) -> PreparedRun:
     catalogue = request.catalogue
-    tested = recast(request.manifest, training, catalogue)
+    tested = modified_manifest(request.manifest, training, catalogue)
     datasets = catalogue.dataset_names(training.datasets)
     edits = training_edits(tested, training, datasets)
     told = apply_edits(tested, edits)
@@ -161,17 +165,17 @@ def _prepare(request: Request, training: Training) -> PreparedRun:
         settings=settings,
         changed=_changed(settings, request.preset),
         plan=plan_training(told, settings),
-        told=_placed(told, request),
-        tested=_placed(tested, request),
+        trained_on=_placed(told, request),
+        tested_on=_placed(tested, request),
         edits=edits,
     )
 
 
-def _placed(manifest: Manifest, request: Request) -> Cases:
+def _placed(manifest: Manifest, request: RunRequest) -> ManifestFile:
     if manifest.table.equals(request.manifest.table):
-        return Cases(manifest, request.manifest_path)
+        return ManifestFile(manifest, request.manifest_path)
     # a manifest can only name cases that lie beneath it
-    return Cases(manifest, manifest.folder / manifest_name(manifest))
+    return ManifestFile(manifest, manifest.folder / manifest_name(manifest))
 
 
 def _with_seed(run: PlannedRun, seed: int) -> PlannedRun:

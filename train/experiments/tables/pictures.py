@@ -6,7 +6,7 @@ from statistics import fmean
 
 from manifests.table.manifest import read_manifest
 from train.comparison.worst import draw_worst, worst_cases
-from train.experiments.plans.catalogue import Table
+from train.experiments.plans.catalogue import TableSpec
 from train.experiments.plans.planned_run import PlannedRun
 from train.experiments.runner import TEST
 from train.pictures.overlays import overlay_path
@@ -17,7 +17,7 @@ from train.scoring.scores import Scores
 WORST = 3  # as many as Fig. 5 has
 
 
-def drawable_runs(table: Table, done: Mapping[PlannedRun, Scores]) -> list[Run]:
+def drawable_runs(table: TableSpec, done: Mapping[PlannedRun, Scores]) -> list[Run]:
     """The first seed of each row that is one network, under the row's title."""
     titles = {row.trainings[0]: row.title for row in table.rows if len(row.trainings) == 1}
     runs: dict[str, Run] = {}

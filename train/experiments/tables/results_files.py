@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from manifests.ground.atomic import whole_file, write_text
-from train.experiments.tables.results_table import GridCell, GridTable
+from train.experiments.tables.results_table import ResultsCell, ResultsTable
 from train.experiments.tables.results_view import (
     POOLED,
     below_words,
@@ -34,7 +34,7 @@ _LEGEND = (
 )
 
 
-def write_table(table: GridTable, folder: Path) -> None:
+def write_table(table: ResultsTable, folder: Path) -> None:
     """Write `table.csv`, `table.md` and `table.tex`, each as a whole file."""
     with whole_file(folder / "table.csv") as temporary:
         pd.DataFrame(list(_rows(table))).to_csv(temporary, index=False)
@@ -42,17 +42,17 @@ def write_table(table: GridTable, folder: Path) -> None:
     write_text(folder / "table.tex", "\n".join(_latex(table, metric) for metric in PRINTED))
 
 
-def _rows(table: GridTable) -> Iterator[dict[str, Any]]:
+def _rows(table: ResultsTable) -> Iterator[dict[str, Any]]:
     """One row for each metric, row and column of the table."""
-    for metric, grid in table.grids.items():
-        for (title, column), cell in grid.cells.items():
+    for metric, results in table.metrics.items():
+        for (title, column), cell in results.cells.items():
             paper = cell.paper or (None, None)
             yield {
                 "metric": metric,
                 "row": title,
                 "column": column,
-                "labelled_in_training": column not in grid.unlabelled,
-                "cases": grid.cases.get(column),
+                "labelled_in_training": column not in results.unlabelled,
+                "cases": results.cases.get(column),
                 "seeds": len(table.seeds[title]),
                 "mean": cell.entry.mean,
                 "std_over_cases": cell.entry.std,
@@ -64,20 +64,20 @@ def _rows(table: GridTable) -> Iterator[dict[str, Any]]:
                 "difference_high": cell.entry.difference_interval.high,
                 "p": cell.entry.p,
                 "p_holm": cell.entry.p_holm,
-                "p_pooled": grid.pooled[title].p,
-                "p_pooled_holm": grid.pooled[title].p_holm,
+                "p_pooled": results.pooled[title].p,
+                "p_pooled_holm": results.pooled[title].p_holm,
                 "paper_mean": paper[0],
                 "paper_std": paper[1],
                 "notes": "; ".join(table.notes),
             }
 
 
-def _markdown(table: GridTable) -> str:
+def _markdown(table: ResultsTable) -> str:
     """The metrics one after the other; a row of ours, and below it the paper's where it has one."""
     lines = [f"# {table.title}", ""]
     for metric in PRINTED:
-        grid = table.grids[metric]
-        columns = shown_columns(grid)
+        results = table.metrics[metric]
+        columns = shown_columns(results)
         lines += [
             f"## {SCALES[metric].title}",
             "",
@@ -85,9 +85,9 @@ def _markdown(table: GridTable) -> str:
             f"|{'---|' * (len(columns) + 3)}",
         ]
         for title in table.rows:
-            cells = [grid.cells[title, column] for column in columns]
+            cells = [results.cells[title, column] for column in columns]
             ours = [_with_below(metric, cell) for cell in cells]
-            words = [_piped(title), "ours", *ours, pooled_words(grid, title)]
+            words = [_piped(title), "ours", *ours, pooled_words(results, title)]
             lines.append(f"| {' | '.join(words)} |")
             if any(cell.paper for cell in cells):
                 theirs = [paper_words(metric, cell) for cell in cells]
@@ -97,7 +97,7 @@ def _markdown(table: GridTable) -> str:
     return "\n".join([*lines, *notes, ""])
 
 
-def _with_below(metric: Metric, cell: GridCell) -> str:
+def _with_below(metric: Metric, cell: ResultsCell) -> str:
     before, after = _MARKDOWN.get(cell.rank, ("", ""))
     return "<br>".join([f"{before}{own_words(metric, cell)}{after}", *below_words(metric, cell)])
 
@@ -106,9 +106,9 @@ def _piped(text: str) -> str:
     return text.replace("|", r"\|")
 
 
-def _latex(table: GridTable, metric: Metric) -> str:
-    grid = table.grids[metric]
-    columns = shown_columns(grid)
+def _latex(table: ResultsTable, metric: Metric) -> str:
+    results = table.metrics[metric]
+    columns = shown_columns(results)
     lines = [
         f"% {table.title}: {SCALES[metric].title}; needs booktabs",
         *(f"% {note}" for note in notes_of(table)),
@@ -118,9 +118,9 @@ def _latex(table: GridTable, metric: Metric) -> str:
         r"\midrule",
     ]
     for title in table.rows:
-        cells = [grid.cells[title, column] for column in columns]
+        cells = [results.cells[title, column] for column in columns]
         ours = [_marked(metric, cell) for cell in cells]
-        ours.append(_escaped(pooled_words(grid, title)))
+        ours.append(_escaped(pooled_words(results, title)))
         lines.append(rf"{_escaped(title)} & ours & {' & '.join(ours)} \\")
         if any(cell.paper for cell in cells):
             theirs = [_escaped(paper_words(metric, cell)) for cell in cells]
@@ -128,7 +128,7 @@ def _latex(table: GridTable, metric: Metric) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _marked(metric: Metric, cell: GridCell) -> str:
+def _marked(metric: Metric, cell: ResultsCell) -> str:
     before, after = _LATEX.get(cell.rank, ("", ""))
     return f"{before}{_escaped(own_words(metric, cell))}{after}"
 

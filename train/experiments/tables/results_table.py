@@ -1,4 +1,4 @@
-"""A grid: a table as the paper prints it, one row for each network, ours beside the paper's."""
+"""A results table, as the paper prints it: one row for each network, ours beside the paper's."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -8,7 +8,7 @@ from manifests.classes.merged import groups_of
 from manifests.table.manifest import Manifest
 from train.comparison.comparison import NOT_KNOWN, Comparison, Entry, Line, compare
 from train.comparison.tables import ranks
-from train.experiments.plans.catalogue import Catalogue, Table
+from train.experiments.plans.catalogue import Catalogue, TableSpec
 from train.experiments.tables.paper import paper_cells
 from train.experiments.tables.pooled import Pooled, pooled_tests
 from train.experiments.tables.rows import RowScores, of_equal_cases
@@ -20,7 +20,7 @@ NOTHING = Entry(mean=math.nan, interval=NOT_KNOWN)
 
 
 @dataclass(frozen=True)
-class GridCell:
+class ResultsCell:
     """One cell.
 
     Attributes:
@@ -37,7 +37,7 @@ class GridCell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class MetricResults:
     """One metric of one table.
 
     Attributes:
@@ -52,13 +52,13 @@ class Grid:
     metric: Metric
     columns: tuple[str, ...]
     unlabelled: frozenset[str]
-    cells: Mapping[tuple[str, str], GridCell]
+    cells: Mapping[tuple[str, str], ResultsCell]
     cases: Mapping[str, int]
     pooled: Mapping[str, Pooled]
 
 
 @dataclass(frozen=True)
-class GridTable:
+class ResultsTable:
     """All metrics of one table.
 
     Attributes:
@@ -68,7 +68,7 @@ class GridTable:
         seeds: Of each of them.
         against: Title of the row that the others are tested against.
         missing: Titles of the rows that have none yet.
-        grids: By metric.
+        metrics: By metric.
         notes: What a reader must know.
     """
 
@@ -78,7 +78,7 @@ class GridTable:
     seeds: Mapping[str, tuple[int, ...]]
     against: str
     missing: tuple[str, ...]
-    grids: Mapping[Metric, Grid]
+    metrics: Mapping[Metric, MetricResults]
     notes: tuple[str, ...]
 
 
@@ -96,13 +96,13 @@ def labelled_cells(manifest: Manifest) -> set[CellName]:
 
 def build_table(
     name: str,
-    table: Table,
+    table: TableSpec,
     rows: Sequence[RowScores],
     catalogue: Catalogue,
     labelled: Collection[CellName],
     *,
     notes: Sequence[str] = (),
-) -> GridTable:
+) -> ResultsTable:
     """Lay out the rows of a table that have runs.
 
     Args:
@@ -128,14 +128,14 @@ def build_table(
     titles = tuple(row.title for row in rows)
     layout = _Layout(catalogue, rows, places, set(labelled), pooled_tests(rows, table.against))
     means = usual, _compared(whole, table.against)
-    return GridTable(
+    return ResultsTable(
         name=name,
         title=table.title,
         rows=titles,
         seeds={row.title: row.seeds for row in rows},
         against=table.against if table.against in titles else rows[0].title,
         missing=tuple(r.title for r in table.rows if r.title not in titles),
-        grids={metric: _grid(metric, every, means, layout) for metric in METRICS},
+        metrics={metric: _metric_results(metric, every, means, layout) for metric in METRICS},
         notes=tuple(dict.fromkeys([*notes, *(w for c in every for w in c.warnings)])),
     )
 
@@ -163,12 +163,12 @@ def _compared(rows: Sequence[RowScores], against: str) -> list[Comparison]:
     ]
 
 
-def _grid(
+def _metric_results(
     metric: Metric,
     every: Sequence[Comparison],
     means: tuple[Sequence[Comparison], Sequence[Comparison]],
     layout: _Layout,
-) -> Grid:
+) -> MetricResults:
     lines = {layout.column(line): line for c in every for line in c.metrics[metric].lines}
     unlabelled = {
         column
@@ -192,7 +192,7 @@ def _grid(
     }
     counts = {column: line.cases for column, line in lines.items()}
     pooled = layout.pooled[metric]
-    return Grid(metric, tuple(by_column), frozenset(unlabelled), cells, counts, pooled)
+    return MetricResults(metric, tuple(by_column), frozenset(unlabelled), cells, counts, pooled)
 
 
 def _column(
@@ -201,16 +201,16 @@ def _column(
     line: Line | None,
     entries: Mapping[str, Entry],
     layout: _Layout,
-) -> dict[str, GridCell]:
+) -> dict[str, ResultsCell]:
     titles = [row.title for row in layout.rows]
     listed = tuple(entries.get(title, NOTHING) for title in titles)
     whole = Line(class_name=ALL, dataset="", cases=0, left_out=0, entries=listed)
     placed = ranks(metric, whole)
-    cells: dict[str, GridCell] = {}
+    cells: dict[str, ResultsCell] = {}
     for row, entry, rank in zip(layout.rows, listed, placed, strict=True):
         spread = _spread(row, metric, column, line, layout)
         paper = paper_cells(layout.places[row.title], metric).get(column)
-        cells[row.title] = GridCell(entry, spread, rank, paper)
+        cells[row.title] = ResultsCell(entry, spread, rank, paper)
     return cells
 
 

@@ -1,4 +1,4 @@
-"""A grid on the screen: our mean, its deviation and its p-value above the paper's mean."""
+"""A results table on the screen: our mean, its deviation and its p-value above the paper's mean."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from train.experiments.tables.results_table import EVERYTHING, Grid, GridCell, GridTable
+from train.experiments.tables.results_table import (
+    EVERYTHING,
+    MetricResults,
+    ResultsCell,
+    ResultsTable,
+)
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL
 from train.scoring.tables import NOTHING, number
@@ -17,12 +22,12 @@ POOLED = "p, pooled"
 _STYLES = {0: "bold", 1: "underline"}
 
 
-def shown_columns(grid: Grid) -> tuple[str, ...]:
+def shown_columns(results: MetricResults) -> tuple[str, ...]:
     """The columns for people: what the training cases annotate, and the means."""
-    return tuple(column for column in grid.columns if column not in grid.unlabelled)
+    return tuple(column for column in results.columns if column not in results.unlabelled)
 
 
-def grid_view(table: GridTable, metric: Metric, *, means_only: bool = False) -> Table:
+def results_view(table: ResultsTable, metric: Metric, *, means_only: bool = False) -> Table:
     """One metric of a table.
 
     Args:
@@ -32,7 +37,7 @@ def grid_view(table: GridTable, metric: Metric, *, means_only: bool = False) -> 
 
     Source: Shi et al. 2021, Tables 3 to 8, 10 and 11.
     """
-    grid = table.grids[metric]
+    results = table.metrics[metric]
     view = Table(
         title=f"{table.title}: {SCALES[metric].title}",
         title_justify="left",
@@ -42,7 +47,7 @@ def grid_view(table: GridTable, metric: Metric, *, means_only: bool = False) -> 
         pad_edge=False,
         show_lines=False,
     )
-    columns, notes = shown_columns(grid), notes_of(table)
+    columns, notes = shown_columns(results), notes_of(table)
     if means_only:
         columns = tuple(column for column in columns if column in (ALL, EVERYTHING))
         notes = ["means only: table.md has every column, as has a wider screen", *notes]
@@ -51,13 +56,13 @@ def grid_view(table: GridTable, metric: Metric, *, means_only: bool = False) -> 
         view.add_column(escape(heading.replace(" in ", "\nin ")), justify="right", overflow="fold")
     view.add_column(POOLED.replace(" ", "\n"), justify="right", overflow="fold")
     for title in table.rows:
-        cells = (_cell(metric, grid.cells[title, c]) for c in columns)
-        view.add_row(escape(title), *cells, pooled_words(grid, title))
+        cells = (_cell(metric, results.cells[title, c]) for c in columns)
+        view.add_row(escape(title), *cells, pooled_words(results, title))
     view.caption = "\n".join(notes)
     return view
 
 
-def notes_of(table: GridTable) -> list[str]:
+def notes_of(table: ResultsTable) -> list[str]:
     """What a reader must know, a line each."""
     counts = sorted({len(found) for found in table.seeds.values()})
     lines = [
@@ -71,7 +76,7 @@ def notes_of(table: GridTable) -> list[str]:
     return lines
 
 
-def _cell(metric: Metric, cell: GridCell) -> Text:
+def _cell(metric: Metric, cell: ResultsCell) -> Text:
     entry = cell.entry
     lines: list[tuple[str, str]] = [(number(metric, entry.mean), _STYLES.get(cell.rank, ""))]
     if not math.isnan(entry.std):
@@ -83,14 +88,14 @@ def _cell(metric: Metric, cell: GridCell) -> Text:
     return Text("\n").join(Text(text, style=style) for text, style in lines)
 
 
-def own_words(metric: Metric, cell: GridCell) -> str:
+def own_words(metric: Metric, cell: ResultsCell) -> str:
     """Our mean and its standard deviation over cases."""
     entry = cell.entry
     shown = number(metric, entry.mean)
     return shown if math.isnan(entry.std) else f"{shown} ± {number(metric, entry.std)}"
 
 
-def below_words(metric: Metric, cell: GridCell) -> list[str]:
+def below_words(metric: Metric, cell: ResultsCell) -> list[str]:
     """Interval, spread over seeds and p-value, those that there are."""
     entry, words = cell.entry, list[str]()
     if not math.isnan(entry.interval.low):
@@ -102,13 +107,13 @@ def below_words(metric: Metric, cell: GridCell) -> list[str]:
     return words
 
 
-def pooled_words(grid: Grid, title: str) -> str:
+def pooled_words(results: MetricResults, title: str) -> str:
     """The corrected p-value of a row's test over all cases, or the sign for none."""
-    p = grid.pooled[title].p_holm
+    p = results.pooled[title].p_holm
     return NOTHING if math.isnan(p) else f"{p:.2g}"
 
 
-def paper_words(metric: Metric, cell: GridCell) -> str:
+def paper_words(metric: Metric, cell: ResultsCell) -> str:
     """The paper's mean and standard deviation, or the sign for none."""
     if cell.paper is None:
         return NOTHING

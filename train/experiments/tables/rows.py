@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from train.experiments.plans.catalogue import Catalogue, Table
+from train.experiments.plans.catalogue import Catalogue, TableSpec
 from train.scoring.metrics import METRICS, SCALES, Metric
 from train.scoring.scores import CellName, Score, Scores
 
@@ -47,7 +47,7 @@ class RowScores:
 
 
 def row_scores(
-    table: Table, catalogue: Catalogue, done: Mapping[tuple[str, int], Scores]
+    table: TableSpec, catalogue: Catalogue, done: Mapping[tuple[str, int], Scores]
 ) -> list[RowScores]:
     """The rows of which at least one seed is done.
 

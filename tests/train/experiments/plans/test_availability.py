@@ -7,7 +7,7 @@ import pytest
 from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.manifest import Manifest
 from train.experiments.plans.availability import apply_edits, keep_only, single_organ
-from train.experiments.plans.catalogue import AnotherSplit, Parts
+from train.experiments.plans.catalogue import AnotherSplit, DividedDataset
 from train.experiments.plans.modified_manifests import in_parts, manifest_name, with_another_split
 from train.experiments.plans.planned_run import plan_runs
 from train.experiments.slurm_script import run_commands
@@ -53,7 +53,7 @@ def test_a_class_that_there_is_not_and_too_few_cases_are_explained(manifest):
 
 
 def test_parts_divide_each_split_and_label_what_they_say(manifest, catalogue):
-    parts = Parts.model_validate(
+    parts = DividedDataset.model_validate(
         {
             "dataset": "F",
             "parts": [
@@ -75,9 +75,13 @@ def test_parts_divide_each_split_and_label_what_they_say(manifest, catalogue):
 def test_parts_that_the_label_space_cannot_tell_are_refused(manifest, catalogue):
     part = {"name": "one", "share": 1, "drop": ["pancreas"]}
     with pytest.raises(TrainingError, match="'two' does not tell apart pancreas"):
-        in_parts(manifest, Parts.model_validate({"dataset": "F", "parts": [part]}), catalogue)
+        in_parts(
+            manifest, DividedDataset.model_validate({"dataset": "F", "parts": [part]}), catalogue
+        )
     with pytest.raises(MarginaliaError, match="no dataset 'nil'"):
-        in_parts(manifest, Parts.model_validate({"dataset": "nil", "parts": [part]}), catalogue)
+        in_parts(
+            manifest, DividedDataset.model_validate({"dataset": "nil", "parts": [part]}), catalogue
+        )
 
 
 def test_another_split_of_one_dataset_leaves_the_others(manifest, catalogue):
@@ -115,7 +119,7 @@ def test_the_plain_commands_edit_train_and_evaluate(request_):
     edit, train, evaluate = run_commands(run, request_)
     assert edit.startswith(f"marginalia edit {request_.manifest_path} --out ")
     assert "--drop spleen --where" in edit
-    assert f"train {run.prepared.told.path} --out {run.folder} --preset tiny" in train
+    assert f"train {run.prepared.trained_on.path} --out {run.folder} --preset tiny" in train
     assert '\'datasets=["full", "livers"]\'' in train
     assert "--set method=regular" in train
     assert evaluate == f"marginalia evaluate {run.folder} {request_.manifest_path}"

@@ -98,11 +98,11 @@ def test_validations_are_as_many_as_in_the_union(manifest):
 
 def test_a_training_is_told_less_and_tested_on_the_truth(request_):
     (run,) = plan(request_, "liver")
-    told = {c.case_id: c.merged for c in run.prepared.told.manifest.cases()}
-    tested = {c.case_id: c.merged for c in run.prepared.tested.manifest.cases()}
+    told = {c.case_id: c.merged for c in run.prepared.trained_on.manifest.cases()}
+    tested = {c.case_id: c.merged for c in run.prepared.tested_on.manifest.cases()}
     assert told["full/0"] == (0, 1, 0)
     assert told["full/5"] == tested["full/5"] == tested["full/0"] == (0, 1, 2)
-    assert run.prepared.tested.path == request_.manifest_path != run.prepared.told.path
+    assert run.prepared.tested_on.path == request_.manifest_path != run.prepared.trained_on.path
 
 
 @pytest.mark.parametrize("select_on", ["validation", "test"])
@@ -114,7 +114,7 @@ def test_checkpoints_are_chosen_on_validation_cases_unless_asked(request_, selec
         "test": {"full/5", "livers/9", "spleens/2"},
     }
     assert chosen == expected[select_on]
-    splits = [c.split for c in run.prepared.tested.manifest.cases()]
+    splits = [c.split for c in run.prepared.tested_on.manifest.cases()]
     assert splits == [c.split for c in request_.manifest.cases()]
     other = plan(request_, "union")[0].folder
     assert (run.folder == other) == (select_on == "validation")
