@@ -1,0 +1,42 @@
+"""The pages: links lead to files and headings; paths, modules and imported names exist."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)")
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+IN_PATH = re.compile(r"\b(?:curate|manifests|train|tests)/[\w./-]+")
+IN_MODULE = re.compile(r"-m (tests\.[\w.]+)")
+IMPORT = re.compile(r"^from ((?:curate|manifests|train)[\w.]*) import (\w+)$", re.MULTILINE)
+
+pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def anchors(page):
+    """The anchors that GitHub makes of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", CODE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_lead_to_files_and_headings(page):
+    for target, anchor in LINK.findall(CODE.sub("", page.read_text())):
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {target}#{anchor}"
+
+
+def test_paths_and_modules_exist(page):
+    text = page.read_text()
+    paths = {path.rstrip(".") for path in IN_PATH.findall(text)}
+    paths |= {module.replace(".", "/") + ".py" for module in IN_MODULE.findall(text)}
+    assert not [path for path in sorted(paths) if not (ROOT / path).exists()]
+
+
+def test_imported_names_exist(page):
+    imports = IMPORT.findall(page.read_text())
+    assert all(hasattr(import_module(module), name) for module, name in imports)
