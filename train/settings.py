@@ -30,62 +30,62 @@ MethodName = Literal[
     "masked_sigmoid",
 ]
 
-# Say where and how fast a training runs, not what comes out: a run may go on with others.
+# These decide where and how fast a training runs, not its result: a run can resume with others.
 EXECUTION_SETTINGS = frozenset({"accumulation", "compile", "device", "residence", "workers"})
 
 
 class TrainSettings(BaseModel):
-    """All that decides a training beside the manifest.
+    """All settings of a training, except the manifest.
 
     Attributes:
-        patch_size_zyx: Voxels of a training patch, and of the window of prediction.
-        fit_patch: Fit the patch to the cases' size and to `memory_gib`, in place of the size above.
-        memory_gib: Memory that a step of a fitted patch may take, on one device.
-        filters: Channels of the network by level, full resolution first; the patch may give fewer.
+        patch_size_zyx: Voxels of a training patch, and of the window in prediction.
+        fit_patch: Choose the patch size by the cases' size and `memory_gib`, in place of the size
+            above.
+        memory_gib: Memory that a training step with a fitted patch may use on one device.
+        filters: Channels of the network by level, from full resolution; small patches use fewer.
         residual: Residual blocks in the network's encoder and decoder.
-        deep_supervision: Learn at the coarser levels of the decoder, too, with smaller weights;
+        deep_supervision: Add the loss at the coarser levels of the decoder, with smaller weights;
             for the methods `marginal` and `regular`.
         batch_size: Patches in a batch, over all processes.
-        accumulation: Parts that a process computes its share of a batch in: the same result, in
-            less memory.
-        patches_per_dataset: Patches drawn from each dataset in an epoch, however large it is.
-        stage_epochs: Epochs of the first stage (fully labelled cases only) and of the second (all).
-        first_stage_dice: Validation Dice that every class is to have before the second stage
-            begins: the first goes on until then, up to twice its epochs. 0 waits for none.
+        accumulation: Number of parts in which a process computes its part of a batch: the same
+            result with less memory.
+        patches_per_dataset: Patches drawn from each dataset in an epoch, whatever its size.
+        stage_epochs: Epochs of the first stage (fully labelled cases only) and the second (all).
+        first_stage_dice: Validation Dice of every class that ends the first stage: it continues
+            until then, for up to twice its epochs. 0 never extends it.
         optimiser: `adam`, or `sgd` with Nesterov momentum.
-        learning_rate: At the first epoch.
+        learning_rate: In the first epoch.
         momentum: Of `sgd`.
         weight_decay: L2 penalty on the weights.
-        gradient_norm: Longer gradients are cut to this norm; none leaves them.
-        ema_decay: Of the weights' exponential moving average, by which predictions are then made;
-            none keeps no average.
-        schedule: `poly` falls to 0 over all epochs; `plateau` falls by 20 % when the loss stalls.
-        method: `marginal` knows what a case leaves out; `regular` takes it for background, as
-            ordinary trainers do, and is there to be compared with, as are the methods of other
-            papers, of which docs/rivals.md tells.
-        marginal_weight: Weight of the marginal losses, which are the regular ones on a fully
-            labelled case; of 0, that case keeps its regular losses, and the others have none.
-        exclusion_weight: Weight of the exclusion losses, which only partial labels have.
-        terms: The losses: marginal and exclusion, cross-entropy and Dice, or some of them.
-        class_reduction: Losses are summed over classes, as in the paper, or averaged.
-        smooth: Voxels added above and below in Dice.
-        epsilon: Added to probabilities inside the exclusion cross-entropy's logarithm.
-        label_smoothing: Share of the marginal cross-entropy's label that goes to all classes alike.
-        foreground_probability: Chance of a patch to be centred on a labelled voxel, beside the one
-            of each batch that always is.
-        balance: An epoch has as many patches of each `dataset`, as in the paper, or as many drawn
-            for each annotated `class`.
-        augmentation: How patches are changed at random: `none`, `light`, `nnunet`, or with a part
-            of it replaced as in `augmentation.rotation=0.2,-15,15`.
-        datasets: Datasets to train and validate on; none named means all.
-        validation_every: Epochs between validations; the last epoch always has one.
-        overlap: Share of a window that the next one covers, in validation.
-        device: `auto`, or as PyTorch names it.
-        precision: Of the network's arithmetic; `bfloat16` is float32 on a CPU that would be slow.
+        gradient_norm: Norm to which longer gradients are clipped; none does not clip.
+        ema_decay: Decay of an exponential moving average of the weights, which then makes the
+            predictions; none keeps no average.
+        schedule: `poly` decreases to 0 over all epochs; `plateau` by 20 % when the loss stalls.
+        method: `marginal` uses what each case labels; `regular` treats unlabelled organs as
+            background. The others are methods of other papers (docs/rivals.md).
+        marginal_weight: Weight of the marginal losses, which are the regular losses on fully
+            labelled cases. With 0, these cases keep their regular losses; the others have none.
+        exclusion_weight: Weight of the exclusion losses, which only partly labelled cases have.
+        terms: The losses to use: marginal and exclusion, each as cross-entropy and as Dice.
+        class_reduction: Whether losses are summed over classes, as in the paper, or averaged.
+        smooth: Voxels added to numerator and denominator of Dice.
+        epsilon: Added to probabilities in the logarithm of the exclusion cross-entropy.
+        label_smoothing: Fraction of the marginal cross-entropy's label spread over all classes.
+        foreground_probability: Probability that a patch is centred on a labelled voxel. One patch
+            of each batch always is.
+        balance: An epoch has equally many patches of each `dataset`, as in the paper, or equally
+            many drawn for each annotated `class`.
+        augmentation: Random changes of patches: `none`, `light` or `nnunet`. Parts can be set, as
+            in `augmentation.rotation=0.2,-15,15`.
+        datasets: Datasets to train and validate on; none means all.
+        validation_every: Epochs between validations; there is always one after the last epoch.
+        overlap: Fraction of a window that the next window overlaps, in validation.
+        device: `auto`, or a PyTorch device.
+        precision: Of the network; `bfloat16` becomes float32 on CPUs without instructions for it.
         compile: Compile the network with torch.compile.
-        residence: Where the training's voxels are: in the `device`'s memory, in the `host`'s, on
-            `disk`, or as their size tells (`auto`).
-        workers: Threads that read patches ahead.
+        residence: Where the training's voxels are kept: in the memory of the `device`, in that of
+            the `host`, or on `disk`; `auto` chooses by their size.
+        workers: Threads that read patches in advance.
         seed: Of the weights, the patches and the augmentation.
     """
 
