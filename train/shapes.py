@@ -72,31 +72,6 @@ def check_fit(logits: Tensor, target: Tensor, merged: Tensor) -> None:
             raise TrainingError(msg)
 
 
-def check_target(target: Target, merged: Merged) -> None:
-    """Refuse values that the losses do not look at: on a GPU, the host would wait for the look.
-
-    Each row of `merged` must send every class to the smallest class of its group, and `target` may
-    hold only these representatives.
-
-    Raises:
-        TrainingError: If a row of `merged` is no partition, or a voxel's label no representative.
-    """
-    for sample, (labels, row) in enumerate(zip(target, merged.tolist(), strict=True)):
-        if any(not 0 <= m <= n or row[m] != m for n, m in enumerate(row)):
-            msg = (
-                f"sample {sample}: merged is {row}, but must send each class to the smallest class "
-                "of its group; take it from the manifest's column `merged`"
-            )
-            raise TrainingError(msg)
-        strangers = set(labels.unique().tolist()) - set(row)
-        if strangers:
-            msg = (
-                f"sample {sample}: target holds {sorted(strangers)}, expected only the "
-                f"representatives {sorted(set(row))}; apply merged to the labels that were loaded"
-            )
-            raise TrainingError(msg)
-
-
 def _is_integer(tensor: Tensor) -> bool:
     """Return whether a tensor holds whole numbers; booleans are not."""
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -1,4 +1,4 @@
-"""Pieces of a batch, worked on one at a time so that what is made of them stays in cache."""
+"""Chunks of a batch, so small that what is computed from one stays in the CPU's cache."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +25,9 @@ class Chunk:
 
 
 def split_into_chunks(logits: Tensor) -> list[Chunk]:
-    """Cut logits [batch, classes, voxels] into chunks: small on a CPU, else whole samples.
+    """Split logits [batch, classes, voxels] into chunks: small on a CPU, else whole samples.
 
-    How many threads there are makes no difference, so that sums over chunks do not depend on it.
+    The number of threads makes no difference, so that sums over chunks do not depend on it.
     """
     batch, classes, voxels = logits.shape
     step = max(1, _ELEMENTS // classes) if logits.device.type == "cpu" else voxels
@@ -41,7 +41,7 @@ def split_into_chunks(logits: Tensor) -> list[Chunk]:
 def map_chunks(
     chunks: Sequence[Chunk], work: Callable[[Chunk], Result], device: torch.device
 ) -> list[Result]:
-    """Do the work on every chunk, on all of PyTorch's threads, and return the results in order.
+    """Return the results of the work on every chunk, in order, on all of PyTorch's threads.
 
     Neither gradients nor autocast reach into the work.
     """

@@ -1,15 +1,12 @@
-"""Deep supervision: the loss at several resolutions of a network's decoder, with merged classes."""
+"""Deep supervision: the loss at several resolutions of a network's decoder."""
 
 from collections.abc import Callable, Sequence
-from typing import final
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from manifests.ground.errors import TrainingError
-from train.losses.marginal_exclusion import MarginalExclusionLoss
-from train.shapes import CoarseTarget, LevelLogits, Merged, PerSample, Scalar, Target
+from train.shapes import CoarseTarget, LevelLogits, Scalar, Target
 
 _POOL = {
     1: functional.adaptive_max_pool1d,
@@ -19,13 +16,13 @@ _POOL = {
 
 
 def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> CoarseTarget:
-    """Bring representatives to a lower resolution such that no thin structure is lost.
+    """Return representatives at a lower resolution, such that no thin structure is lost.
 
     A coarse voxel takes the foreground class among its voxels that is rarest in the sample (of two
-    as rare, the higher id), and background only where there is nothing else: what is one voxel
-    thin stays connected at any resolution, which neither nearest neighbours nor a majority would
-    keep. The price is that structures grow outwards by less than a coarse voxel; the weights of
-    the coarse levels are small, and the finest level sees the labels as they are.
+    equally rare ones, the higher id), and background only where there is nothing else. So a
+    structure one voxel thin stays connected at any resolution; nearest neighbours or a majority
+    would break it. The price is that structures grow outwards by less than a coarse voxel; the
+    weights of the coarse levels are small, and the finest level sees the labels as they are.
 
     Args:
         target: Representatives [B, *space].
@@ -45,7 +42,7 @@ def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> Coarse
         return target
     labels = target.flatten(1).long()
     counts = torch.stack([(labels == n).sum(1) for n in range(num_classes)], 1)
-    counts[:, 0] = labels.shape[1] + 1  # background gives way to all
+    counts[:, 0] = labels.shape[1] + 1  # background loses against every class
     by_rank = counts.argsort(dim=1, descending=True, stable=True)  # class of each rank
     rank = by_rank.argsort(dim=1)  # rank of each class: the rarer, the higher
     ranks = rank.gather(1, labels).view_as(target).float()
@@ -58,12 +55,12 @@ def mean_over_levels(
     target: Target,
     loss_of: Callable[[LevelLogits, CoarseTarget], Scalar],
 ) -> Scalar:
-    """The mean of a loss over levels, with weights 1, 1/2, 1/4, ...
+    """Return the mean of a loss over levels, with weights 1, 1/2, 1/4, ...
 
     Args:
         levels: Logits, the finest first.
         target: Representatives [B, *space] at full resolution.
-        loss_of: Of the logits and the pooled labels of one level.
+        loss_of: Returns the loss of the logits and the pooled labels of one level.
 
     Raises:
         TrainingError: There is no level, or one that is finer than the labels.
@@ -79,34 +76,3 @@ def mean_over_levels(
         for weight, logits in zip(weights, levels, strict=True)
     ]
     return torch.stack(losses).sum() / sum(weights)
-
-
-@final
-class DeepSupervision(nn.Module):
-    """A loss of several levels: see `mean_over_levels`."""
-
-    def __init__(self, loss: MarginalExclusionLoss) -> None:
-        """Keep the loss of a single level."""
-        super().__init__()
-        self.loss = loss
-
-    def forward(
-        self,
-        levels: Sequence[LevelLogits],
-        target: Target,
-        merged: Merged,
-        *,
-        exclusion_of_sample: PerSample | None = None,
-    ) -> Scalar:
-        """Return the mean loss over the logits of each level, for labels at full resolution.
-
-        Raises:
-            TrainingError: There is no level, or one that is finer than the labels.
-        """
-        return mean_over_levels(
-            levels,
-            target,
-            lambda logits, pooled: self.loss(
-                logits, pooled, merged, exclusion_of_sample=exclusion_of_sample
-            ),
-        )

@@ -1,7 +1,7 @@
 """The four losses as the paper writes them, differentiated by PyTorch: slow, and easy to read.
 
-The fused losses are checked against these, and where they do not serve (forward-mode or second
-derivatives), these are the way out.
+The tests compare the fused losses with these. They also serve where the fused ones do not: for
+forward-mode and second derivatives.
 
 Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation numbers are theirs.
 """
@@ -10,22 +10,19 @@ from collections.abc import Collection
 
 import torch
 
-from train.losses.class_reduction import ClassReduction, reduce_classes
-from train.losses.options import LossOptions, Term
-from train.shapes import (
-    Logits,
-    Merged,
-    PerSample,
-    Target,
-    VoxelLogits,
-    VoxelMask,
-)
+from train.losses.options import ClassReduction, LossOptions, Term, reduce_classes
+from train.shapes import Logits, Merged, PerSample, Target, VoxelLogits, VoxelMask
 
 
 def eager_terms(
-    logits: Logits, target: Target, merged: Merged, wanted: Collection[Term], options: LossOptions
+    logits: Logits,
+    target: Target,
+    merged: Merged,
+    *,
+    wanted: Collection[Term],
+    options: LossOptions,
 ) -> dict[Term, PerSample]:
-    """The wanted terms of each sample, worked out in float32 or better, under autocast too."""
+    """Return the wanted terms of each sample, computed in float32 or better, under autocast too."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_p = exact.flatten(2).log_softmax(1)  # Eq. 1
     p, labels = log_p.exp(), target.flatten(1)
@@ -45,14 +42,14 @@ def eager_terms(
 
 
 def _marginal_cross_entropy(log_p: VoxelLogits, inside: VoxelMask) -> PerSample:
-    """Eq. 5, with log q (Eq. 4) from log-probabilities, since q itself may underflow."""
+    """Return Eq. 5, with log q (Eq. 4) from log-probabilities, since q itself may underflow."""
     return -torch.where(inside, log_p, -torch.inf).logsumexp(1).mean(1)
 
 
 def _marginal_dice(
     p: VoxelLogits, inside: VoxelMask, merged: Merged, options: LossOptions
 ) -> PerSample:
-    """Eq. 6; q is linear in p, so that classes are pooled after the sum over voxels."""
+    """Return Eq. 6; q is linear in p, so that classes are pooled after the sum over voxels."""
     groups = torch.arange(merged.shape[1], device=merged.device)
     member = merged[:, None] == groups[:, None]
     overlap = (torch.where(inside, p, 0.0).sum(2)[:, None] * member).sum(2)
@@ -62,14 +59,14 @@ def _marginal_dice(
 
 
 def _exclusion_cross_entropy(p: VoxelLogits, excluded: VoxelMask, epsilon: float) -> PerSample:
-    """Eq. 11."""
+    """Return Eq. 11."""
     return torch.where(excluded, (p + epsilon).log(), 0.0).sum(1).mean(1)
 
 
 def _exclusion_dice(
     p: VoxelLogits, excluded: VoxelMask, class_reduction: ClassReduction
 ) -> PerSample:
-    """Eq. 10."""
+    """Return Eq. 10."""
     somewhere = excluded.any(2)
     # a class that is excluded nowhere may have no probability either: not 0 / 0
     size = torch.where(somewhere, excluded.sum(2) + p.sum(2), 1.0)

@@ -8,26 +8,27 @@ from collections.abc import Collection
 
 import torch
 
-from train.losses.class_reduction import ClassReduction, reduce_classes
-from train.losses.options import LossOptions, Term
-from train.losses.voxel_sums import VoxelSums, Wanted, voxel_sums
+from train.losses.options import ClassReduction, LossOptions, Term, reduce_classes
+from train.losses.voxel_sums import SumRequest, VoxelSums, voxel_sums
 from train.shapes import ClassPairs, Logits, Merged, PerSample, Target
 
 
 def fused_terms(
-    logits: Logits, target: Target, merged: Merged, wanted: Collection[Term], options: LossOptions
+    logits: Logits,
+    target: Target,
+    merged: Merged,
+    *,
+    wanted: Collection[Term],
+    options: LossOptions,
 ) -> dict[Term, PerSample]:
-    """The wanted terms of each sample."""
-    dice = "marginal_dice" in wanted or "exclusion_dice" in wanted
-    sums = voxel_sums(
-        logits,
-        target,
-        merged,
+    """Return the wanted terms of each sample."""
+    request = SumRequest(
+        p="marginal_dice" in wanted or "exclusion_dice" in wanted,
+        log_q="marginal_cross_entropy" in wanted,
+        log_excluded="exclusion_cross_entropy" in wanted,
         epsilon=options.epsilon,
-        wanted=Wanted(
-            dice, "marginal_cross_entropy" in wanted, "exclusion_cross_entropy" in wanted
-        ),
     )
+    sums = voxel_sums(logits, target, merged, request)
     inside = merged[:, None] == torch.arange(merged.shape[1], device=merged.device)[:, None]
     excluded = ~inside
     excluded[:, 0] = False  # background excludes nothing (Eq. 9),
@@ -49,7 +50,7 @@ def fused_terms(
 
 
 def _marginal_dice(sums: VoxelSums, inside: ClassPairs, options: LossOptions) -> PerSample:
-    """Eq. 6, with q pooled from p (Eq. 4) after the sum over voxels."""
+    """Return Eq. 6, with q pooled from p (Eq. 4) after the sum over voxels."""
     overlap = (sums.p * inside).sum(2)
     size = sums.voxels + (sums.p.sum(1, keepdim=True) * inside).sum(2)
     dice = (2 * overlap + options.smooth) / (size + options.smooth)
@@ -59,7 +60,7 @@ def _marginal_dice(sums: VoxelSums, inside: ClassPairs, options: LossOptions) ->
 def _exclusion_dice(
     sums: VoxelSums, excluded: ClassPairs, class_reduction: ClassReduction
 ) -> PerSample:
-    """Eq. 10."""
+    """Return Eq. 10."""
     count = (sums.voxels[:, :, None] * excluded).sum(1)
     overlap = (sums.p * excluded).sum(1)
     somewhere = count > 0

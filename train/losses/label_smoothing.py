@@ -6,9 +6,9 @@ from train.shapes import Logits, Merged, PerSample
 
 
 def uniform_cross_entropy(logits: Logits, merged: Merged) -> PerSample:
-    """The marginal cross-entropy of a label that says every class with probability 1 / N.
+    """Return the marginal cross-entropy of a label that gives each class the probability 1 / N.
 
-    Such a label merges as probabilities do: group m gets the share of its classes, |m| / N. So the
+    Such a label merges as probabilities do: group m gets the share |m| / N of its classes. So the
     mean over voxels of `-sum over m of |m| / N log q_m` is the mean over classes of `-log q` of the
     class's own group, and a group of all classes costs nothing. With `merged = 0, 1, ..., N-1`
     it is what PyTorch's `label_smoothing` mixes in.

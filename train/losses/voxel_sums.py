@@ -37,12 +37,13 @@ from train.shapes import (
 _LARGEST_EXPONENT = 80.0  # e^80 still fits into float32
 
 
-class Wanted(NamedTuple):
-    """Which sums are worked out; the others are 0."""
+class SumRequest(NamedTuple):
+    """Which sums are computed; the others are 0. `epsilon` is that of Eq. 11."""
 
     p: bool = True
     log_q: bool = True
     log_excluded: bool = True
+    epsilon: float = 1.0
 
 
 class VoxelSums(NamedTuple):
@@ -61,18 +62,16 @@ class VoxelSums(NamedTuple):
     log_excluded: PerSample
 
 
-def voxel_sums(
-    logits: Logits, target: Target, merged: Merged, *, epsilon: float, wanted: Wanted
-) -> VoxelSums:
-    """Add up over the voxels, in float32 or better; the sums have a gradient, but no second one.
+def voxel_sums(logits: Logits, target: Target, merged: Merged, request: SumRequest) -> VoxelSums:
+    """Return the sums over the voxels, in float32 or better; they have no second derivative.
 
     Matrix products are as exact as `torch.set_float32_matmul_precision` says: by default, fully.
     """
-    return VoxelSums(*_add_up_batch(logits, target, merged, epsilon, wanted))
+    return VoxelSums(*_add_up_batch(logits, target, merged, request))
 
 
 def would_sync(tensor: Tensor) -> bool:
-    """Whether the host would have to wait until a GPU has worked out this tensor's values."""
+    """Return whether reading this tensor's values makes the host wait for a GPU."""
     return tensor.device.type != "cpu"
 
 
@@ -82,8 +81,6 @@ class Sample:
 
     Attributes:
         logits: In any memory layout.
-        target: Representatives.
-        merged: Each class's representative.
         groups: The representatives; ids that no voxel is labelled with may be among them.
         member: 1 where class n is in group m.
         excluded: 1 where the label m excludes class n (Eq. 9).
@@ -98,7 +95,7 @@ class Sample:
 
     @classmethod
     def of(cls, logits: ByClass, target: LabelRow, merged: ClassRow) -> "Sample":
-        """The sample with its tables, in float64 for float64 logits and float32 for all others."""
+        """Return the sample with its tables, in float64 for float64 logits, else in float32."""
         exact = torch.promote_types(logits.dtype, torch.float32)
         classes = torch.arange(len(merged), device=merged.device)
         groups = classes if would_sync(merged) else merged.unique()
@@ -108,7 +105,7 @@ class Sample:
         return cls(logits, target, merged, groups, member.to(exact), excluded.to(exact))
 
     def read(self, chosen: slice) -> "SampleVoxels":
-        """Some of the sample's voxels."""
+        """Return some of the sample's voxels."""
         logits = self.logits[:, chosen].to(self.member.dtype)
         if logits.stride(1) != 1:  # channels last, in which all that follows would be slow
             logits = torch.stack(logits.unbind())
@@ -117,7 +114,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class SampleVoxels:
-    """Some voxels of a sample; each part is worked out once, and only if it is asked for."""
+    """Some voxels of a sample; each part is computed once, and only if it is asked for."""
 
     sample: Sample
     logits: ByClass
@@ -125,28 +122,28 @@ class SampleVoxels:
 
     @cached_property
     def p(self) -> ByClass:
-        """Probability of each class (Eq. 1)."""
+        """Return the probability of each class (Eq. 1)."""
         return self.logits.softmax(0)
 
     @cached_property
     def labelled(self) -> ByGroup:
-        """1 where a voxel is labelled with group m: z of Eq. 5."""
+        """Return 1 where a voxel is labelled with group m: z of Eq. 5."""
         groups, target = (ids.to(self.logits.dtype) for ids in (self.sample.groups, self.target))
         # compared as numbers of the result's type: several times faster than by way of booleans
         return torch.eq(groups[:, None], target, out=target.new_empty(len(groups), len(target)))
 
     def look_up(self, table: GroupTable) -> ByClass:
-        """The row of each voxel's label, upright; zeros for a label that is no group."""
+        """Return the row of each voxel's label as a column; zeros for a label that is no group."""
         return table.T @ self.labelled
 
     @cached_property
     def q(self) -> ByVoxel:
-        """Probability of the labelled group (Eq. 4)."""
+        """Return the probability of the labelled group (Eq. 4)."""
         return (self.sample.member @ self.p).mul_(self.labelled).sum(0)
 
     @cached_property
     def log_q(self) -> ByVoxel:
-        """Its logarithm, finite even where q is too small for its type (Eq. 5)."""
+        """Return log q, finite even where q underflows (Eq. 5)."""
         log_q = self.q.log()
         if self.underflow is not None:
             total = self.logits[:, self.underflow].logsumexp(0)
@@ -155,7 +152,7 @@ class SampleVoxels:
 
     @cached_property
     def labelled_over_q(self) -> ByGroup:
-        """Derivative of log q by the groups' probabilities: z / q of Eq. 8; 0 at underflow."""
+        """Return the derivative of log q by the groups' q: z / q of Eq. 8; 0 at underflow."""
         ratio = self.labelled / self.q
         if self.underflow is not None:
             ratio[:, self.underflow] = 0
@@ -163,20 +160,20 @@ class SampleVoxels:
 
     @property
     def by_logits_at_underflow(self) -> ByClass:
-        """Derivative of log q by the logits where q underflows: Eq. 8 with both p / q as one."""
+        """Return the derivative of log q by the logits at underflow: Eq. 8, p / q as a softmax."""
         return self._inside.softmax(0) - self.p[:, self.underflow]
 
     @cached_property
     def underflow(self) -> LabelRow | None:
-        """Indices of voxels, among them all whose q is too small for its type; None if none is."""
-        if would_sync(self.q):  # so all take the way that is safe
+        """Return indices of voxels, among them all whose q underflows; None if there is none."""
+        if would_sync(self.q):  # so all take the safe path
             return torch.arange(len(self.q), device=self.q.device)
         small = self.q < torch.finfo(self.q.dtype).tiny
         return small.nonzero().flatten() if small.any() else None
 
     @cached_property
     def _inside(self) -> Tensor:
-        """Logits of the labelled group's classes at underflow, minus infinity for all others."""
+        """Return the labelled group's logits at underflow, minus infinity for other classes."""
         inside = self.sample.merged[:, None] == self.target[self.underflow]
         return torch.where(inside, self.logits[:, self.underflow], -torch.inf)
 
@@ -190,15 +187,14 @@ class _Sums(torch.autograd.Function):
         logits: Tensor,
         target: Tensor,
         merged: Tensor,
-        epsilon: float,
-        wanted: Wanted,
+        request: SumRequest,
     ) -> tuple[Tensor, ...]:
         flat, labels = logits.flatten(2), target.flatten(1)  # views, unless logits were cropped
         samples = [Sample.of(*parts) for parts in zip(flat, labels, merged, strict=True)]
         chunks = split_into_chunks(flat)
 
         def work(chunk: Chunk) -> tuple[Tensor, ...]:
-            return _add_up(samples[chunk.sample].read(chunk.voxels), epsilon, wanted)
+            return _add_up(samples[chunk.sample].read(chunk.voxels), request)
 
         sums = _zeros(merged)
         for chunk, parts in zip(chunks, map_chunks(chunks, work, flat.device), strict=True):
@@ -209,7 +205,7 @@ class _Sums(torch.autograd.Function):
             sums.log_excluded[chunk.sample] += parts[3]
         ctx.mark_non_differentiable(sums.voxels)
         ctx.save_for_backward(flat, labels, merged)
-        ctx.space, ctx.epsilon, ctx.wanted = logits.shape[2:], epsilon, wanted
+        ctx.space, ctx.request = logits.shape[2:], request
         return tuple(sums)
 
     @staticmethod
@@ -226,10 +222,10 @@ class _Sums(torch.autograd.Function):
             )
             of_sample = VoxelSums(p[sample.groups], _, log_q, log_excluded)
             out = gradient[chunk.sample, :, chunk.voxels]
-            _differentiate(sample.read(chunk.voxels), of_sample, ctx.epsilon, ctx.wanted, out)
+            _differentiate(sample.read(chunk.voxels), of_sample, ctx.request, out=out)
 
         map_chunks(split_into_chunks(flat), work, flat.device)
-        return gradient.unflatten(2, ctx.space), None, None, None, None
+        return gradient.unflatten(2, ctx.space), None, None, None
 
 
 # its threads are nothing that could be traced
@@ -248,19 +244,19 @@ def _zeros(merged: Tensor) -> VoxelSums:
     )
 
 
-def _add_up(voxels: SampleVoxels, epsilon: float, wanted: Wanted) -> tuple[Tensor, ...]:
-    """The four sums over some voxels of one sample, by group."""
+def _add_up(voxels: SampleVoxels, request: SumRequest) -> tuple[Tensor, ...]:
+    """Return the four sums over some voxels of one sample, by group."""
     zero = voxels.p.new_zeros(())
     return (
-        voxels.labelled @ voxels.p.T if wanted.p else zero,
+        voxels.labelled @ voxels.p.T if request.p else zero,
         voxels.labelled.sum(1),
-        voxels.log_q.sum() if wanted.log_q else zero,
-        _log_excluded(voxels, epsilon) if wanted.log_excluded else zero,
+        voxels.log_q.sum() if request.log_q else zero,
+        _log_excluded(voxels, request.epsilon) if request.log_excluded else zero,
     )
 
 
 def _log_excluded(voxels: SampleVoxels, epsilon: float) -> Tensor:
-    """Sum of log(p / epsilon + 1) over the excluded classes; all others have log 1."""
+    """Return the sum of log(p / epsilon + 1) over the excluded classes; all others have log 1."""
     factors = voxels.look_up(voxels.sample.excluded / epsilon).mul_(voxels.p).add_(1)
     classes = len(factors)
     # the p of a voxel sum to 1, so that this bounds the logarithm of the product
@@ -270,18 +266,17 @@ def _log_excluded(voxels: SampleVoxels, epsilon: float) -> Tensor:
 
 
 def _differentiate(
-    voxels: SampleVoxels, grad_outputs: VoxelSums, epsilon: float, wanted: Wanted, out: Tensor
+    voxels: SampleVoxels, grad_outputs: VoxelSums, request: SumRequest, *, out: Tensor
 ) -> None:
     """Write the derivative by the logits into `out`, from the loss's derivatives by the sums."""
     sample = voxels.sample
     by_p = voxels.look_up(grad_outputs.p)  # first by the probabilities
-    if wanted.log_q:
+    if request.log_q:
         by_p.addmm_(grad_outputs.log_q * sample.member.T, voxels.labelled_over_q)
-    if wanted.log_excluded:
-        by_p.addcdiv_(
-            voxels.look_up(grad_outputs.log_excluded * sample.excluded), voxels.p + epsilon
-        )
+    if request.log_excluded:
+        by_excluded = voxels.look_up(grad_outputs.log_excluded * sample.excluded)
+        by_p.addcdiv_(by_excluded, voxels.p + request.epsilon)
     by_p *= voxels.p  # then through the softmax: p_j (d_j - sum of p_n d_n)
     torch.addcmul(by_p, voxels.p, by_p.sum(0), value=-1, out=out)
-    if wanted.log_q and voxels.underflow is not None:
+    if request.log_q and voxels.underflow is not None:
         out[:, voxels.underflow] += grad_outputs.log_q * voxels.by_logits_at_underflow

@@ -1,1 +1,1 @@
-"""Methods: ways to learn from partial labels, ours and the rivals, in one table."""
+"""Methods: ways to learn from partial labels, ours and those of other papers."""

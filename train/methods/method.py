@@ -1,4 +1,4 @@
-"""Method: what a way to learn from partial labels decides, and nothing else."""
+"""Method: a loss and a network to learn from partial labels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,17 +18,17 @@ LabelSetLoss = Callable[[Logits, Target, Merged], Scalar]
 
 
 class Objective(nn.Module, ABC):
-    """The loss of a batch, and what it remembers: its parameters, which checkpoints keep.
+    """The loss of a batch, and its own state: its parameters, which checkpoints keep.
 
     Attributes:
-        terms: Names of what a loss is made of, in the order of the log.
+        terms: Names of the loss's terms, in the order of the log.
     """
 
     terms: tuple[str, ...]
 
     @abstractmethod
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
-        """The loss of a batch, a mean over its patches, and its terms by name, not weighted.
+        """Return the loss of a batch, a mean over its patches, and its terms by name, not weighted.
 
         Args:
             network: In training mode.
@@ -36,15 +36,26 @@ class Objective(nn.Module, ABC):
         """
 
     def start_epoch(self, network: nn.Module) -> None:
-        """Look at the network, as it predicts, before it learns from an epoch's first batch."""
+        """Take note of the network that predicts, before an epoch's first batch."""
 
     def step(self) -> None:
         """Step along the gradients of the objective's own parameters, after the network's step."""
 
 
+class SettingsObjective(Objective, ABC):
+    """An objective that follows from the settings alone."""
+
+    def __init__(
+        self, settings: TrainSettings, _cases: Sequence[Case], _network: nn.Module
+    ) -> None:
+        """Keep the settings."""
+        super().__init__()
+        self.settings = settings
+
+
 @final
 class LabelSetObjective(Objective):
-    """One loss of logits, representatives and merged classes, which remembers nothing."""
+    """One loss of logits, representatives and merged classes, without state."""
 
     def __init__(self, term: str, loss: LabelSetLoss) -> None:
         """Keep the loss and the name that the log has for it."""
@@ -53,14 +64,14 @@ class LabelSetObjective(Objective):
         self.of_logits = loss
 
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
-        """The loss of the network's logits."""
+        """Return the loss of the network's logits."""
         logits = network(batch.images)
         value = self.of_logits(logits, batch.target, batch.merged.to(logits.device))
         return value, {self.terms[0]: value}
 
 
 def accept(_settings: TrainSettings, _cases: Sequence[Case]) -> None:
-    """Have nothing against a training."""
+    """Accept every training."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +80,11 @@ class Method:
 
     Attributes:
         objective: Makes the loss from the settings, the training's cases and the new network.
-        network: Makes the network from its form, the number N of classes and a seed, as does
-            `build_network`. In evaluation mode it maps images [B, 1, z, y, x] of any size to logits
-            [B, N, z, y, x], whose softmax is averaged over windows; in training mode to what the
-            objective expects. All that it keeps are parameters.
-        deep_supervision: Whether the objective takes logits of several levels; otherwise the
-            network never makes them.
+        network: Makes the network from its settings, the number N of classes and a seed, as
+            `build_network` does. In evaluation mode it maps images [B, 1, z, y, x] of any size to
+            logits [B, N, z, y, x], whose softmax is averaged over windows; in training mode to what
+            the objective expects. It has parameters and no buffers.
+        deep_supervision: Whether the objective takes logits of several levels.
         check: Raises a TrainingError where it cannot learn from the cases as the settings ask.
     """
 

@@ -1,16 +1,15 @@
-"""Objective: which losses a batch is judged by."""
+"""Objective of the methods `marginal` and `regular`."""
 
 from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from manifests.table.case import Case
 from train.losses import MarginalExclusionLoss
 from train.losses.deep_supervision import mean_over_levels
 from train.losses.options import TERMS, Term
-from train.methods.method import Network, Objective
+from train.methods.method import Network, SettingsObjective
 from train.patches.sampler import Batch
 from train.settings import TrainSettings
 from train.shapes import Scalar
@@ -21,21 +20,21 @@ REGULAR_WEIGHT = 1.0  # of a fully labelled patch where the marginal losses have
 def batch_loss(
     logits: Tensor | Sequence[Tensor], batch: Batch, settings: TrainSettings
 ) -> tuple[Tensor, dict[Term, Tensor]]:
-    """The loss of a batch, and by name the terms that it is the weighted sum of.
+    """Return the loss of a batch, and by name the terms that it is the weighted sum of.
 
-    Of logits of several levels, the finest first, it is the weighted mean over them, and the terms
-    are the finest's.
+    For logits of several levels, the finest first, the loss is the weighted mean over the levels,
+    and the terms are those of the finest.
 
     Fully labelled patches have the regular losses, the others marginal and exclusion losses. With
-    nothing merged, the marginal losses are the regular ones; so all that a fully labelled
-    patch needs is that its exclusion losses do not count. Every loss is a mean over patches.
-    Without a marginal weight, regular losses are left to the fully labelled patches alone.
+    nothing merged, the marginal losses are the regular ones; so a fully labelled patch only needs
+    a weight of 0 for its exclusion losses. Every loss is a mean over patches. If the marginal
+    weight is 0, only fully labelled patches have regular losses.
 
     Source: section 4.4.
     """
-    itself = torch.arange(batch.merged.shape[1])
-    told = itself.expand_as(batch.merged) if settings.method == "regular" else batch.merged
-    partial = (told != itself).any(1)
+    unmerged = torch.arange(batch.merged.shape[1])
+    merged = unmerged.expand_as(batch.merged) if settings.method == "regular" else batch.merged
+    partial = (merged != unmerged).any(1)
     loss = MarginalExclusionLoss(
         marginal_weight=settings.marginal_weight or REGULAR_WEIGHT,
         exclusion_weight=settings.exclusion_weight if partial.any() else 0.0,
@@ -47,7 +46,7 @@ def batch_loss(
     )
     levels = [logits] if isinstance(logits, Tensor) else logits
     device = levels[0].device
-    target, merged = (t.to(device) for t in (batch.target, told))
+    target, merged = (t.to(device) for t in (batch.target, merged))
     exclusion = partial.to(device, torch.float32)
     marginal = None if settings.marginal_weight else 1 - exclusion
     of_levels: list[dict[Term, Tensor]] = []
@@ -63,19 +62,12 @@ def batch_loss(
 
 
 @final
-class MarginalObjective(Objective):
-    """The marginal and exclusion losses; with the method `regular`, of labels taken for whole."""
+class MarginalObjective(SettingsObjective):
+    """The marginal and exclusion losses; the method `regular` takes all labels for full ones."""
 
     terms = TERMS
 
-    def __init__(
-        self, settings: TrainSettings, _cases: Sequence[Case], _network: nn.Module
-    ) -> None:
-        """Keep the settings."""
-        super().__init__()
-        self.settings = settings
-
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
-        """The loss of the network's logits."""
+        """Return the loss of the network's logits."""
         loss, terms = batch_loss(network(batch.images), batch, self.settings)
         return loss, {**terms}

@@ -5,7 +5,7 @@ import torch
 
 from manifests.ground.errors import TrainingError
 from train.losses import MarginalExclusionLoss
-from train.losses.deep_supervision import DeepSupervision, pool_target
+from train.losses.deep_supervision import mean_over_levels, pool_target
 
 FULL, LIVER_ONLY = [0, 1, 2, 3], [0, 1, 0, 0]
 LOSS = MarginalExclusionLoss()
@@ -101,18 +101,21 @@ def test_levels_weigh_one_a_half_and_a_quarter_over_their_sum():
         )
         for logits in levels
     ]
-    actual = DeepSupervision(LOSS)(levels, target, merged, exclusion_of_sample=exclusion)
+    actual = mean_over_levels(
+        levels,
+        target,
+        lambda logits, pooled: LOSS(logits, pooled, merged, exclusion_of_sample=exclusion),
+    )
     torch.testing.assert_close(actual, (4 * each[0] + 2 * each[1] + each[2]) / 7)
 
 
 def test_one_level_is_the_loss_itself():
     target, merged = torch.randint(4, (1, 4, 4, 4)), torch.tensor([FULL])
     logits = torch.randn(1, 4, 4, 4, 4)
-    torch.testing.assert_close(
-        DeepSupervision(LOSS)([logits], target, merged), LOSS(logits, target, merged)
-    )
+    loss = mean_over_levels([logits], target, lambda logits, pooled: LOSS(logits, pooled, merged))
+    torch.testing.assert_close(loss, LOSS(logits, target, merged))
 
 
 def test_no_level_is_refused():
     with pytest.raises(TrainingError, match="at least one level"):
-        DeepSupervision(LOSS)([], torch.zeros(1, 2).long(), torch.tensor([FULL]))
+        mean_over_levels([], torch.zeros(1, 2).long(), lambda logits, _: logits.sum())

@@ -12,7 +12,7 @@ from train.losses import (
     exclusion_cross_entropy,
     marginal_cross_entropy,
 )
-from train.losses.voxel_sums import Wanted, voxel_sums
+from train.losses.voxel_sums import SumRequest, voxel_sums
 
 FULL, LIVER_ONLY, KIDNEYS_AS_ONE, NOTHING = [0, 1, 2, 3], [0, 1, 0, 0], [0, 1, 2, 2], [0] * 4
 MIXTURE = (FULL, LIVER_ONLY, KIDNEYS_AS_ONE, NOTHING)
@@ -134,7 +134,7 @@ def test_threads_are_given_back_after_a_failure():
     torch.set_num_threads(3)
     logits, target, merged = batch()
     with pytest.raises(RuntimeError):
-        voxel_sums(logits, target.to("meta"), merged, epsilon=1.0, wanted=Wanted())
+        voxel_sums(logits, target.to("meta"), merged, SumRequest())
     assert torch.get_num_threads() == 3
     torch.set_num_threads(before)
 
@@ -222,7 +222,7 @@ def test_no_gradient_is_asked_of_logits_that_need_none():
 
 
 def test_sums_that_nobody_wants_are_not_worked_out():
-    sums = voxel_sums(*batch(), epsilon=1.0, wanted=Wanted(p=False, log_excluded=False))
+    sums = voxel_sums(*batch(), SumRequest(p=False, log_excluded=False))
     assert (sums.p == 0).all()
     assert (sums.log_excluded == 0).all()
     assert (sums.log_q < 0).any()

@@ -5,12 +5,11 @@ import torch
 from monai.losses.dice import DiceLoss
 
 from train.losses import marginal_cross_entropy
-from train.losses.label_set import leaf_dice, marginalised_dice, target_adaptive_loss
+from train.losses.label_set import leaf_dice
 
 FULL, LIVER_ONLY, KIDNEYS_AS_ONE, NOTHING = [0, 1, 2, 3], [0, 1, 0, 0], [0, 1, 2, 2], [0] * 4
 MIXTURE = (FULL, LIVER_ONLY, KIDNEYS_AS_ONE, NOTHING)
-LOSSES = (leaf_dice, marginalised_dice, target_adaptive_loss)
-each_dice = pytest.mark.parametrize("dice", [leaf_dice, marginalised_dice])
+LOSSES = (leaf_dice, marginal_cross_entropy)
 
 
 def batch(rows=MIXTURE, space=(4, 5)):
@@ -49,21 +48,15 @@ def test_regular_dice_on_representatives_has_no_such_freedom():
     assert dice(background, target[:, None]) < dice(spleen, target[:, None])
 
 
-@each_dice
-@pytest.mark.parametrize("squared", [True, False])
-def test_dice_of_full_labels_is_mean_dice(dice, squared):
+def test_leaf_dice_of_full_labels_is_mean_dice():
     logits, target, merged = batch([FULL, FULL])
     peer = DiceLoss(
-        softmax=True, to_onehot_y=True, squared_pred=squared, smooth_nr=0.0, smooth_dr=1e-5
+        softmax=True, to_onehot_y=True, squared_pred=True, smooth_nr=0.0, smooth_dr=1e-5
     )
-    torch.testing.assert_close(
-        dice(logits, target, merged, squared=squared), peer(logits, target[:, None])
-    )
+    torch.testing.assert_close(leaf_dice(logits, target, merged), peer(logits, target[:, None]))
 
 
-@pytest.mark.parametrize(
-    ("loss", "expected"), [(leaf_dice, 0.5), (marginalised_dice, 0.0), (target_adaptive_loss, 0.0)]
-)
+@pytest.mark.parametrize(("loss", "expected"), [(leaf_dice, 0.5), (marginal_cross_entropy, 0.0)])
 @pytest.mark.parametrize("last", [2, 3])
 def test_the_example_of_the_papers_authors(loss, expected, last):
     # three voxels labelled 0, 1, {2, 3}; predicted 0, 1, and either of the two
@@ -79,10 +72,9 @@ def test_leaf_dice_teaches_nothing_about_merged_classes_alone():
     assert (gradient == 0).all()
 
 
-def test_target_adaptive_loss_counts_what_is_not_annotated_as_background():
+def test_marginal_cross_entropy_counts_what_is_not_annotated_as_background():
     logits, target, merged = batch([LIVER_ONLY])
     p = logits.softmax(1)
     background = p[:, 0] + p[:, 2] + p[:, 3]
     expected = -torch.where(target == 1, p[:, 1], background).log().mean()
-    torch.testing.assert_close(target_adaptive_loss(logits, target, merged), expected)
     torch.testing.assert_close(marginal_cross_entropy(logits, target, merged), expected)

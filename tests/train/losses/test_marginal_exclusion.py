@@ -20,8 +20,8 @@ from train.losses import (
     marginal_cross_entropy,
     marginal_dice,
 )
-from train.losses.options import LossOptions, check_implementation
-from train.shapes import check_fit, check_target
+from train.losses.options import LossOptions
+from train.shapes import check_fit
 
 TERMS = {
     "marginal_cross_entropy": marginal_cross_entropy,
@@ -423,11 +423,19 @@ def test_options_out_of_range_are_refused(options):
 
 
 def test_unknown_choices_are_refused():
-    unchecked = SimpleNamespace(class_reduction="max", smooth=1.0, epsilon=1.0, label_smoothing=0.0)
+    check = inspect.unwrap(LossOptions.__post_init__)
+    options = vars(LossOptions())
     with pytest.raises(TrainingError, match="class_reduction must be 'sum' or 'mean', got 'max'"):
-        inspect.unwrap(LossOptions.__post_init__)(unchecked)
+        check(SimpleNamespace(**options | {"class_reduction": "max"}))
     with pytest.raises(TrainingError, match="implementation must be 'fused' or 'eager'"):
-        check_implementation("fast")
+        check(SimpleNamespace(**options | {"implementation": "fast"}))
+
+
+@each_term
+def test_functions_refuse_options_of_other_terms(name):
+    other = "smooth" if name != "marginal_dice" else "epsilon"
+    with pytest.raises(TypeError, match=f"{name} has no option {other}"):
+        TERMS[name](*mixture(), **{other: 1.0})
 
 
 def test_functions_refuse_options_out_of_range():
@@ -476,24 +484,3 @@ def test_shapes_are_checked_at_run_time_here():
 def test_a_label_that_is_no_representative_shows_as_infinity():
     logits, target, merged = batch([LIVER_ONLY])
     assert marginal_cross_entropy(logits, torch.full_like(target, 2), merged) == math.inf
-
-
-def test_check_target_takes_what_is_right():
-    _, target, merged = mixture()
-    check_target(target.byte(), merged)
-
-
-@pytest.mark.parametrize(
-    "row", [[0, 0, 1, 3], [0, 2, 2, 3], [0, 1, 2, 4], [0, 1, 2, -1], [1, 1, 2, 3]]
-)
-def test_check_target_refuses_rows_that_are_no_partition(row):
-    with pytest.raises(TrainingError, match="sample 1: merged is"):
-        check_target(torch.zeros(2, 5, dtype=torch.long), torch.tensor([ALL_LABELLED, row]))
-
-
-@pytest.mark.parametrize("label", [2, 4, -1])
-def test_check_target_names_labels_that_are_no_representatives(label):
-    target = torch.tensor([[0, 1, 2, 3], [0, 1, label, 0]])
-    message = rf"sample 1: target holds \[{label}\], expected only .*\[0, 1\]"
-    with pytest.raises(TrainingError, match=message):
-        check_target(target, torch.tensor([ALL_LABELLED, LIVER_ONLY]))

@@ -1,1 +1,1 @@
-"""Rivals: methods of other papers, each a loss and a network, with all else as it is for ours."""
+"""Comparison methods of other papers: each a loss and a network, all else as for ours."""

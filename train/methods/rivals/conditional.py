@@ -1,4 +1,4 @@
-"""Conditional network: one binary answer, about the class that it is asked for.
+"""Conditional network: one binary prediction, of the class that it is asked for.
 
 Source: Dmitriev and Kaufman, "Learning multi-class segmentations from single-class datasets", CVPR
 2019.
@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from manifests.table.case import Case
-from train.methods.method import Method, Network, Objective
+from train.methods.method import Method, Network, SettingsObjective
 from train.methods.rivals.foreground import (
     TERMS,
     binary_terms,
@@ -23,12 +22,10 @@ from train.methods.rivals.foreground import (
 from train.methods.rivals.unet import UNet, encode, padded_unet
 from train.networks.network import NetworkSettings, drawn_weights, plan_levels
 from train.patches.sampler import Batch
-from train.settings import TrainSettings
 from train.shapes import ClassOfSample, Images, Logits, Merged, Scalar
 
 _DRAW = 1  # tells the draw of a class from other draws of the patch's seed
-# an instance norm would take a constant map out again, but for what the border's zeros leave of it;
-# this one does not: it is over all channels at once
+# An instance norm would remove a constant map. This norm is over all channels and keeps it.
 _NORM = ("group", {"num_groups": 1})
 
 
@@ -43,21 +40,18 @@ class ConditionalNet(nn.Module):
         self.num_classes = num_classes
 
     def forward(self, images: Images, wanted: ClassOfSample | None = None) -> Logits:
-        """Whether each voxel is of the wanted class.
+        """Return logits [B, 1, z, y, x] of the wanted class, or [B, N, z, y, x] of all.
 
         Args:
             images: [B, 1, z, y, x].
-            wanted: A class id for each image. Without, every class is asked for in evaluation mode,
-                and class 1 in training mode, which costs what a step does.
-
-        Returns:
-            Logits [B, 1, z, y, x] of the wanted class, or [B, N, z, y, x] of all.
+            wanted: A class id for each image. Without it, every class is asked for in evaluation
+                mode, and class 1 in training mode, which costs as much as a training step.
         """
         features = encode(self.unet, images)
         if wanted is None and not self.training:
             classes = range(1, self.num_classes)
-            answers = [self._decode(features, self._all(images, n)) for n in classes]
-            return with_background(torch.cat(answers, 1))
+            foreground = [self._decode(features, self._all(images, n)) for n in classes]
+            return with_background(torch.cat(foreground, 1))
         return self._decode(features, self._all(images, 1) if wanted is None else wanted)
 
     def _all(self, images: Images, class_id: int) -> ClassOfSample:
@@ -73,7 +67,7 @@ class ConditionalNet(nn.Module):
 
 
 def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
-    """Our own network with a single output and blocks of the decoder that are told the class."""
+    """Return our network with a single output and decoder blocks that are told the class."""
     from monai.networks.blocks.dynunet_block import UnetBasicBlock  # slow to import
 
     padded, unet = padded_unet(settings, 1, seed=seed)
@@ -91,20 +85,13 @@ def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.M
 
 
 @final
-class ConditionalObjective(Objective):
+class ConditionalObjective(SettingsObjective):
     """Binary losses of one class a patch, drawn from those that its case annotates."""
 
     terms = TERMS
 
-    def __init__(
-        self, settings: TrainSettings, _cases: Sequence[Case], _network: nn.Module
-    ) -> None:
-        """Keep the settings."""
-        super().__init__()
-        self.settings = settings
-
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, dict[str, Scalar]]:
-        """The sum of both terms."""
+        """Return the sum of both terms."""
         wanted = draw_classes(batch.merged, batch.seeds).to(batch.images.device)
         logits = network(batch.images, wanted)
         here = batch.target == wanted.view(-1, *[1] * (batch.target.ndim - 1))
@@ -114,7 +101,7 @@ class ConditionalObjective(Objective):
 
 
 def draw_classes(merged: Merged, seeds: Sequence[int]) -> ClassOfSample:
-    """A foreground class for each patch, each that it annotates being equally likely."""
+    """Return a foreground class for each patch, drawn evenly from those that it annotates."""
     known = known_foreground(merged).numpy()
     return torch.tensor(
         [

@@ -1,4 +1,4 @@
-"""DoDNet: a head whose weights are made for the image and the class that is asked for.
+"""DoDNet: a head whose weights depend on the image and on the class that is asked for.
 
 Source: Zhang et al., "DoDNet: learning to segment multi-organ and tumors from multiple partially
 labeled datasets", CVPR 2021.
@@ -21,9 +21,9 @@ HEAD_PARAMETERS = sum(i * o + o for i, o in _HEAD)
 
 @final
 class DynamicHeadNet(nn.Module):
-    """A U-Net whose head a controller writes, from the whole image and the task's one-hot.
+    """A U-Net whose head's weights come from a controller, given the image and a one-hot task.
 
-    A task is a foreground class: the encoder and the decoder work once, the head once for each.
+    A task is a foreground class. The encoder and the decoder run once, the head once for each task.
     """
 
     def __init__(self, unet: UNet, channels: tuple[int, int], tasks: int) -> None:
@@ -41,21 +41,21 @@ class DynamicHeadNet(nn.Module):
         self.controller = nn.Linear(channels[1] + tasks, HEAD_PARAMETERS)
 
     def forward(self, images: Images) -> ForegroundLogits:
-        """Logits of every task, [B, tasks, z, y, x]."""
+        """Return the logits of every task, [B, tasks, z, y, x]."""
         features = encode(self.unet, images)
         heads = self.heads(features[-1])
         narrow = self.narrow(decode(self.unet, features))
         return _run(heads, narrow.flatten(2)).unflatten(2, images.shape[2:])
 
     def heads(self, bottleneck: Tensor) -> Tensor:
-        """The parameters of the head for each image and task, [B, tasks, 162]."""
+        """Return the parameters of the head for each image and task, [B, tasks, 162]."""
         seen = bottleneck.flatten(2).mean(2)[:, None].expand(-1, self.tasks, -1)
         task = torch.eye(self.tasks, device=seen.device, dtype=seen.dtype)
         return self.controller(torch.cat([seen, task.expand(len(seen), -1, -1)], 2))
 
 
 def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
-    """Our own network with a dynamic head in place of its output block."""
+    """Return our network with a dynamic head in place of its output block."""
     padded, unet = padded_unet(settings, num_classes, seed=seed)
     del unet.output_block  # a weight that is not used would have no gradient
     with drawn_weights(seed):
@@ -65,7 +65,7 @@ def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.M
 
 
 def _run(heads: Tensor, features: Tensor) -> Tensor:
-    """The logit of each task, [B, tasks, voxels], of features [B, 8, voxels]."""
+    """Return the logit of each task, [B, tasks, voxels], for features [B, 8, voxels]."""
     found, start = features[:, None], 0
     for index, (i, o) in enumerate(_HEAD):
         weight = heads[..., start : start + i * o].unflatten(2, (o, i))

@@ -1,4 +1,7 @@
-"""Foreground: what methods share that answer for each class alone, whether it is there or not."""
+"""Binary losses and networks for each foreground class on its own, and the masked sigmoid.
+
+Source: the masked sigmoid is MultiTalent, Ulrich et al., MICCAI 2023.
+"""
 
 from collections.abc import Sequence
 from typing import final
@@ -10,9 +13,10 @@ from torch.nn import functional
 from manifests.classes.merged import annotated_classes
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
-from train.losses.class_reduction import ClassReduction
 from train.losses.label_set import singleton_classes
-from train.methods.method import Network, Objective
+from train.losses.options import reduce_classes
+from train.methods.method import Method, Network, SettingsObjective
+from train.networks.network import NetworkSettings, build_network
 from train.patches.sampler import Batch
 from train.settings import TrainSettings
 from train.shapes import (
@@ -29,17 +33,17 @@ TERMS = ("binary_cross_entropy", "binary_dice")
 
 
 def with_background(foreground: ForegroundLogits) -> Logits:
-    """Put a background before logits of N - 1 classes of which each was learnt alone.
+    """Return logits of N classes from those of N - 1 foreground classes, each learnt alone.
 
-    The background's logit is 0: it wins where each class is less likely there than not. With one
-    class, its probability is that of the sigmoid.
+    The background's logit is 0: it wins where the sigmoid of every class is below one half. With
+    one class, the softmax is the sigmoid.
     """
     return torch.cat([torch.zeros_like(foreground[:, :1]), foreground], 1)
 
 
 @final
 class ForegroundNetwork(nn.Module):
-    """A network of N - 1 classes, which in evaluation mode has a background, too."""
+    """A network of N - 1 classes, with a background too in evaluation mode."""
 
     def __init__(self, network: nn.Module) -> None:
         """Keep a network from images to logits [B, N - 1, *space]."""
@@ -47,7 +51,7 @@ class ForegroundNetwork(nn.Module):
         self.network = network
 
     def forward(self, images: Images) -> Logits:
-        """Logits of the foreground classes in training mode, else of all classes."""
+        """Return logits of the foreground classes in training mode, else of all classes."""
         foreground = self.network(images)
         return foreground if self.training else with_background(foreground)
 
@@ -55,15 +59,15 @@ class ForegroundNetwork(nn.Module):
 def binary_terms(
     logits: ForegroundLogits, here: Tensor, known: ForegroundMask, settings: TrainSettings
 ) -> dict[str, Scalar]:
-    """Binary cross-entropy and Dice of the classes that a sample knows, averaged over samples.
+    """Return binary cross-entropy and Dice of the classes that a sample annotates.
 
-    What a sample does not know gets no gradient from it.
+    Both are averaged over samples. Other classes get no gradient from the sample.
 
     Args:
         logits: [B, K, *space] of K classes.
         here: Whether a voxel is of a class, [B, K, *space].
-        known: Whether a sample says so, [B, K].
-        settings: How Dice is smoothed, and how the known classes are reduced.
+        known: Whether a sample annotates a class, [B, K].
+        settings: `smooth` of Dice, and the `class_reduction` over a sample's classes.
     """
     logits = logits.float().flatten(2)
     label = here.flatten(2).float()
@@ -71,36 +75,31 @@ def binary_terms(
     p = logits.sigmoid()
     overlap = 2 * (p * label).sum(2) + settings.smooth
     dice = 1 - overlap / (p.sum(2) + label.sum(2) + settings.smooth)
-    values = zip(TERMS, (entropy, dice), strict=True)
-    return {name: _reduced(value, known, settings.class_reduction) for name, value in values}
+    return {
+        name: reduce_classes(values, known, settings.class_reduction).mean()
+        for name, values in zip(TERMS, (entropy, dice), strict=True)
+    }
 
 
 def foreground_labels(target: Target, num_classes: int) -> Tensor:
-    """Whether a voxel is of each foreground class, [B, N - 1, *space]."""
+    """Return whether a voxel is of each foreground class, [B, N - 1, *space]."""
     classes = torch.arange(1, num_classes, device=target.device)
     return target[:, None] == classes.view(-1, *[1] * (target.ndim - 1))
 
 
 def known_foreground(merged: Merged) -> ForegroundMask:
-    """Which foreground classes a sample tells apart from all else, [B, N - 1]."""
+    """Return which foreground classes a sample tells apart from all others, [B, N - 1]."""
     return singleton_classes(merged)[:, 1:]
 
 
 @final
-class ForegroundObjective(Objective):
+class ForegroundObjective(SettingsObjective):
     """Binary losses of every class that a patch's case annotates."""
 
     terms = TERMS
 
-    def __init__(
-        self, settings: TrainSettings, _cases: Sequence[Case], _network: nn.Module
-    ) -> None:
-        """Keep the settings."""
-        super().__init__()
-        self.settings = settings
-
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, dict[str, Scalar]]:
-        """The sum of both terms."""
+        """Return the sum of both terms."""
         logits = network(batch.images)
         here = foreground_labels(batch.target, batch.merged.shape[1])
         known = known_foreground(batch.merged).to(logits.device)
@@ -108,11 +107,16 @@ class ForegroundObjective(Objective):
         return torch.stack(list(terms.values())).sum(), terms
 
 
+def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
+    """Return our network without the background's output."""
+    return ForegroundNetwork(build_network(settings, num_classes - 1, seed=seed))
+
+
 def check_classes(settings: TrainSettings, cases: Sequence[Case]) -> None:
     """Refuse cases that tell no class apart, and classes that no case tells apart.
 
     Raises:
-        TrainingError: There are some: kidneys that were not split, for one.
+        TrainingError: There are some, such as kidneys that were not split.
     """
     blank = [c.case_id for c in cases if not annotated_classes(c.merged)]
     if blank:
@@ -135,9 +139,4 @@ def check_classes(settings: TrainSettings, cases: Sequence[Case]) -> None:
         raise TrainingError(msg)
 
 
-def _reduced(values: Tensor, known: ForegroundMask, reduction: ClassReduction) -> Scalar:
-    """Sum or mean over known classes, then the mean over samples; 0 where none is known."""
-    sums = torch.where(known, values, 0.0).sum(1)
-    if reduction == "mean":
-        sums = sums / known.sum(1).clamp(min=1)
-    return sums.mean()
+METHOD = Method(objective=ForegroundObjective, network=build, check=check_classes)

@@ -1,6 +1,7 @@
-"""PIPO-FAN in 2-D, as published: each slice with the one below and the one above.
+"""PIPO-FAN, in 2-D as published (each slice with its two neighbours), and in 3-D.
 
-Source: Fang and Yan, IEEE Transactions on Medical Imaging 39 (2020).
+Source: Fang and Yan, IEEE Transactions on Medical Imaging 39 (2020). Its target adaptive loss is
+the marginal cross-entropy.
 """
 
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import final
 from torch import nn
 from torch.nn import functional
 
-from train.losses.label_set import target_adaptive_loss
+from train.losses import marginal_cross_entropy
 from train.methods.method import LabelSetObjective, Method
 from train.methods.rivals.pyramid import PyramidNet
 from train.networks.network import (
@@ -44,15 +45,15 @@ class SliceWise(nn.Module):
         return logits.view(batch, depth, -1, *plane).movedim(2, 1)
 
 
-def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
-    """A network of slices, as deep as the patch's plane allows.
+def build_2d(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
+    """Return a network of slices, as deep as the patch's plane allows.
 
     Raises:
         TrainingError: The plane is too small for three levels.
     """
     _, y, x = settings.patch_size_zyx
-    sideways, forwards, _ = settings.spacing_mm
-    plane = replace(settings, patch_size_zyx=(1, y, x), spacing_mm=(sideways, forwards, _FAR_MM))
+    spacing_x, spacing_y, _ = settings.spacing_mm
+    plane = replace(settings, patch_size_zyx=(1, y, x), spacing_mm=(spacing_x, spacing_y, _FAR_MM))
     levels = tuple(
         Level((1, *level.kernel_zyx[1:]), level.stride_zyx) for level in plan_levels(plane)
     )
@@ -61,7 +62,22 @@ def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.M
     return PaddedUNet(SliceWise(network), total_strides(levels))
 
 
-METHOD = Method(
-    objective=lambda *_: LabelSetObjective("marginal_cross_entropy", target_adaptive_loss),
-    network=build,
+def build_3d(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
+    """Return a network of volumes, with the kernels and strides of our own network.
+
+    Raises:
+        TrainingError: The patch is too small for three levels.
+    """
+    levels = plan_levels(settings)
+    with drawn_weights(seed):
+        network = PyramidNet(settings.filters[: len(levels)], levels, 1, num_classes)
+    return PaddedUNet(network, total_strides(levels))
+
+
+METHOD_2D, METHOD_3D = (
+    Method(
+        objective=lambda *_: LabelSetObjective("marginal_cross_entropy", marginal_cross_entropy),
+        network=build,
+    )
+    for build in (build_2d, build_3d)
 )

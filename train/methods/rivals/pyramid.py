@@ -1,7 +1,7 @@
 """The network of PIPO-FAN: a pyramid of inputs, a pyramid of outputs, and attention over scales.
 
 Source: Fang and Yan, IEEE Transactions on Medical Imaging 39 (2020), section III. Instance norm
-takes the place of batch norm: its result depends on no other patch of the batch.
+replaces batch norm: its result does not depend on the other patches of the batch.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ Kernel = tuple[int, int, int]
 
 @final
 class PyramidNet(nn.Module):
-    """Sees the image at every scale, classifies it at every scale, and weighs the scales.
+    """Takes the image at every scale, classifies it at every scale, and weighs the scales.
 
-    Whatever way a feature takes from an image of the pyramid to a level of the encoder, and from a
-    level of the decoder to its classifier, it passes as many convolutions: residual blocks are put
-    in where a way would be shorter.
+    All paths from an image of the pyramid to a level of the encoder, and from a level of the
+    decoder to its classifier, have the same number of convolutions: residual blocks lengthen the
+    shorter paths.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class PyramidNet(nn.Module):
         self.attention = ScaleAttention(num_classes, kernels[0])
 
     def forward(self, images: Images) -> Logits:
-        """Logits at full resolution; the size must be a multiple of the strides."""
+        """Return logits at full resolution; the size must be a multiple of the strides."""
         scales = self._classify(self._encode(images))
         size = images.shape[2:]
         return self.attention(
@@ -69,7 +69,7 @@ class PyramidNet(nn.Module):
         )
 
     def _encode(self, images: Images) -> list[Tensor]:
-        """Features by level, each of the level above and of a pooled image."""
+        """Return features by level, each of the level above and of a pooled image."""
         features = [self.stem(images)]
         for stride, extra, down in zip(self.strides[1:], self.inputs, self.downs, strict=True):
             images = functional.avg_pool3d(images, stride)
@@ -78,7 +78,7 @@ class PyramidNet(nn.Module):
         return features
 
     def _classify(self, features: list[Tensor]) -> list[Tensor]:
-        """Logits of each level of the decoder, full resolution first."""
+        """Return logits of each level of the decoder, full resolution first."""
         decoded = [features[-1]]
         for skip, up in zip(features[-2::-1], reversed(self.ups), strict=True):
             size = list(skip.shape[2:])
@@ -94,8 +94,8 @@ class PyramidNet(nn.Module):
 class ScaleAttention(nn.Module):
     """Weighs scales by one small network that all of them share.
 
-    Each scale's logits become a map of one channel, and the map's mean plus its maximum the scale's
-    score; the weights are the softmax of the scores.
+    Each scale's logits become a map of one channel. The scale's score is the map's mean plus its
+    maximum, and the weights are the softmax of the scores.
     """
 
     def __init__(self, num_classes: int, kernel_zyx: Kernel) -> None:
@@ -108,21 +108,21 @@ class ScaleAttention(nn.Module):
         )
 
     def forward(self, scales: Sequence[Logits]) -> Logits:
-        """The weighted sum of logits of one size."""
+        """Return the weighted sum of logits of one size."""
         weights = self.weights(scales)
         return torch.stack(
             [w[:, None, None, None, None] * s for w, s in zip(weights, scales, strict=True)]
         ).sum(0)
 
     def weights(self, scales: Sequence[Logits]) -> Tensor:
-        """Weights [scales, B] that sum to 1 over the scales."""
+        """Return weights [scales, B] that sum to 1 over the scales."""
         maps = [self.score(s).flatten(1) for s in scales]
         return torch.stack([m.mean(1) + m.amax(1) for m in maps]).softmax(0)
 
 
 @final
 class ResidualBlock(nn.Module):
-    """Two convolutions, each after norm and activation, beside a bridge of size 1."""
+    """Two convolutions, each after norm and activation, and a skip connection of size 1."""
 
     def __init__(self, channels: int, out_channels: int, kernel_zyx: Kernel) -> None:
         """Draw new weights."""
@@ -137,7 +137,7 @@ class ResidualBlock(nn.Module):
         self.bridge = nn.Identity() if same else nn.Conv3d(channels, out_channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of the same size."""
+        """Return features of the same size."""
         return self.body(features) + self.bridge(features)
 
 
@@ -150,7 +150,7 @@ def _stem(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Sequential
 
 
 def _chain(channels: Sequence[int], kernel_zyx: Kernel) -> nn.Sequential:
-    """A residual block from each number of channels to the next."""
+    """Return a residual block from each number of channels to the next."""
     return nn.Sequential(*(ResidualBlock(a, b, kernel_zyx) for a, b in pairwise(channels)))
 
 
@@ -159,7 +159,7 @@ def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 def _conv(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Module:
-    """A convolution that keeps the size."""
+    """Return a convolution that keeps the size."""
     z, y, x = kernel_zyx
     return nn.Conv3d(channels, out_channels, kernel_zyx, padding=(z // 2, y // 2, x // 2))
 

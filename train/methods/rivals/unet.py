@@ -1,4 +1,4 @@
-"""The inside of our own U-Net, for networks that step in between encoder and decoder."""
+"""Encoder and decoder of our U-Net, for networks that change what lies between them."""
 
 from typing import Any, cast
 
@@ -11,13 +11,13 @@ UNet = Any  # MONAI's DynUNet, which is slow to import
 
 
 def padded_unet(settings: NetworkSettings, channels: int, *, seed: int) -> tuple[PaddedUNet, UNet]:
-    """Our own network with some output channels, and the U-Net inside."""
+    """Return our network with so many output channels, and the U-Net inside it."""
     padded = cast("PaddedUNet", build_network(settings, channels, seed=seed))
     return padded, padded.unet
 
 
 def encode(unet: UNet, images: Images) -> list[Tensor]:
-    """Features by level, full resolution first; the last are the bottleneck's."""
+    """Return features by level, full resolution first; the last are the bottleneck's."""
     features = [unet.input_block(images)]
     for block in (*unet.downsamples, unet.bottleneck):
         features.append(block(features[-1]))
@@ -25,7 +25,7 @@ def encode(unet: UNet, images: Images) -> list[Tensor]:
 
 
 def decode(unet: UNet, features: list[Tensor]) -> Tensor:
-    """Features at full resolution, before they are classified."""
+    """Return features at full resolution, before they are classified."""
     below = features[-1]
     for block, skip in zip(unet.upsamples, features[-2::-1], strict=True):
         below = block(below, skip)
