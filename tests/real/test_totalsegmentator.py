@@ -165,7 +165,7 @@ def test_a_tiny_network_learns_both_and_predicts_on_the_scanners_grid(
     target = Target(ABDOMEN5, (5.0, 5.0, 5.0), tmp_path / "prepared")
     prepared = prepare(PrepareRequest(recipes, raw, target), workers=2).manifest
     manifest = assign_splits(prepared, SplitRequest(test=0, validation=0))
-    settings = resolve("tiny", ["stage_epochs=20,4", "patches_per_dataset=24"])
+    settings = resolve("tiny", ["stage_epochs=26,6", "patches_per_dataset=24"])
     train(manifest, tmp_path / "run", settings)
     model = load_model(tmp_path / "run", which="last")
     source = shared_data / "totalsegmentator"
