@@ -1,5 +1,6 @@
 """Footprint: how much memory and time a step of training takes, before it is taken."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from train.device import Precision, autocast
 from train.methods.table import new_network
-from train.networks.network import NetworkSettings, for_device
+from train.networks.network import NetworkSettings, for_device, plan_levels, total_strides
 
 _FLOAT_BYTES = 4
 _STATES = {"adam": 2, "sgd": 1}  # tensors that the optimiser keeps for each weight
@@ -83,7 +84,7 @@ def seconds_per_flop(
 ) -> float:
     """Time the network on a small patch, forward and backward."""
     net = for_device(new_network(network, num_classes), device)
-    images = torch.zeros(1, 1, *_probe_size(network.patch_size_zyx), device=device)
+    images = torch.zeros(1, 1, *_probe_size(network), device=device)
 
     def step() -> None:
         with autocast(precision, device):
@@ -99,11 +100,19 @@ def _levels(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return [answer] if isinstance(answer, Tensor) else answer
 
 
-def _probe_size(patch_size_zyx: tuple[int, int, int]) -> tuple[int, ...]:
-    """The patch, shrunk to about as many voxels as can be timed at once."""
-    z, y, x = patch_size_zyx
-    shrink = min(1.0, (_PROBE_VOXELS / (z * y * x)) ** (1 / 3))
-    return tuple(max(8, round(n * shrink / 8) * 8) for n in patch_size_zyx)
+def _probe_size(network: NetworkSettings) -> tuple[int, ...]:
+    """Return the patch, shrunk to about as many voxels as can be timed at once.
+
+    Each axis keeps a multiple of its strides, as deep supervision needs it, and two of them at the
+    deepest level, which normalises over them.
+    """
+    patch = network.patch_size_zyx
+    shrink = min(1.0, (_PROBE_VOXELS / math.prod(patch)) ** (1 / 3))
+    strides = total_strides(plan_levels(network))
+    return tuple(
+        min(n, max(2, round(n * shrink / stride)) * stride)
+        for n, stride in zip(patch, strides, strict=True)
+    )
 
 
 def _seconds(step: Callable[[], None], device: torch.device) -> float:
