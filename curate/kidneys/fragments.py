@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from curate.kidneys.runs import Bool, Floats, Runs
+from curate.kidneys.run_length import Bool, Floats, RunLengthMask
 from manifests.ground.findings import Finding
 
 Sides = NDArray[np.uint8]
@@ -15,13 +15,13 @@ SLAB_VOXELS = 2**22
 
 
 def join_fragments(
-    runs: Runs, piece: NDArray[np.integer], side: Sides
+    mask: RunLengthMask, component: NDArray[np.integer], side: Sides
 ) -> tuple[Sides, tuple[Finding, ...]]:
-    """Give each piece without a side that of the named voxel nearest to any of its voxels.
+    """Give each component without a side that of the nearest voxel that has one.
 
     Args:
-        runs: All runs of a mask.
-        piece: The component that each belongs to.
+        mask: All voxels.
+        component: The component that each run belongs to.
         side: The side of each run; 0 is none, for all runs of a component.
 
     Returns:
@@ -30,34 +30,34 @@ def join_fragments(
     loose = side == 0
     if not loose.any():
         return side, ()
-    parts = list(_surface(runs[~loose], side[~loose]))
+    parts = list(_surface(mask[~loose], side[~loose]))
     tree = KDTree(np.concatenate([position_mm for position_mm, _ in parts]))
     named = np.concatenate([sides for _, sides in parts])
-    position_mm, run = runs[loose].voxels()
+    position_mm, run = mask[loose].voxels()
     gap_mm, nearest = map(np.asarray, tree.query(position_mm))
-    owner = piece[loose][run]
+    owner = component[loose][run]
     order = np.lexsort((gap_mm, owner))
     fragments, first = np.unique(owner[order], return_index=True)
     closest = order[first]
     joined = side.copy()
-    joined[loose] = named[nearest[closest]][np.searchsorted(fragments, piece[loose])]
+    joined[loose] = named[nearest[closest]][np.searchsorted(fragments, component[loose])]
     reason = (
-        f"{len(fragments)} of {runs[loose].volume_ml:.2g} mL in all, "
+        f"{len(fragments)} of {mask[loose].volume_ml:.2g} mL in all, "
         f"the farthest {gap_mm[closest].max():.1f} mm away"
     )
     return joined, (Finding("kidney_fragments", reason),)
 
 
-def _surface(runs: Runs, side: Sides) -> Iterator[tuple[Floats, Sides]]:
-    """Positions and sides of the voxels that touch the outside by a face, slab by slab."""
-    low, high = runs.box_xyz
+def _surface(mask: RunLengthMask, side: Sides) -> Iterator[tuple[Floats, Sides]]:
+    """Yield the positions and sides of the voxels that touch the outside by a face, by slabs."""
+    low, high = mask.box_xyz
     depth = max(1, SLAB_VOXELS // int(np.prod((high - low)[:2])))
     for z in range(low[2], high[2], depth):
         first, last = np.array([*low[:2], z]), np.array([*high[:2], min(z + depth, high[2])])
-        painted = runs.paint(side, first - 1, last + 1)
+        painted = mask.paint(side, first - 1, last + 1)
         shell = _shell(painted > 0)
         index = np.argwhere(shell)[:, ::-1] + first
-        yield runs.grid.position_mm(index), painted[1:-1, 1:-1, 1:-1][shell]
+        yield mask.grid.position_mm(index), painted[1:-1, 1:-1, 1:-1][shell]
 
 
 def _shell(mask: Bool) -> Bool:

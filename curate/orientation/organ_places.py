@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.kidneys.voxels import positions_mm_of
 from curate.labels.relabel import BlockMap, look_up
 from curate.orientation.anatomy import AXES, anatomy
 from curate.orientation.evidence import Evidence, order_evidence
@@ -95,7 +94,8 @@ def _organs(labels: BlockMap, structures: Structures) -> _Organs:
     thin = subsample(labels.volume, STEP_MM)
     numbers_zyx = look_up(thin, labels.number_of).voxels
     filled = numbers_zyx > 0
-    points_mm, ids = positions_mm_of(filled, thin.grid), numbers_zyx[filled]
+    points_mm = thin.grid.position_mm(np.argwhere(filled)[:, ::-1])
+    ids = numbers_zyx[filled]
     numbers: dict[str, list[int]] = {}
     whole: set[str] = set()
     for number, block in enumerate(labels.blocks, start=1):

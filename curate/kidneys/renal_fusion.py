@@ -1,4 +1,4 @@
-"""Fused kidneys: how to see that one component is two, and where to cut it."""
+"""Renal fusion: how to see that one component is two kidneys, and where to cut it."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -10,12 +10,13 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 
 from curate.kidneys.midline import LEFT, RIGHT, Midline
-from curate.kidneys.runs import Bool, Floats, Runs
-from manifests.volumes.grid import Grid
+from curate.kidneys.run_length import Floats, RunLengthMask
+from manifests.volumes.downsampling import bin_means
+from manifests.volumes.volume import Volume
 
 KIDNEY_ML = 20.0  # a component of this volume is a kidney, or half of a fused one
-NECK_WINDOW_MM = 50.0
-NECK_RATIO = 0.5  # 47 kidneys have 1.8 to 2.5 at their best cut, a horseshoe kidney has 0.16
+ISTHMUS_WINDOW_MM = 50.0
+ISTHMUS_RATIO = 0.5  # 47 kidneys have 1.8 to 2.5 at their best cut, a horseshoe kidney has 0.16
 SMOOTH_MM = 2.0  # columns of voxels would beat with the bins
 # The kidneys of KiTS19 that are not fused, with tumours of up to 1.5 L, fill 0.79 of their convex
 # hull or more; a crossed fused one fills 0.60, a horseshoe 0.47.
@@ -26,11 +27,11 @@ HULL_EDGE = 0.05  # voxels: without it, a flat component would have no hull
 
 
 @dataclass(frozen=True)
-class Neck:
+class Isthmus:
     """The sagittal plane where a component is narrowest.
 
     Attributes:
-        x_mm: Its position, LPS.
+        x_mm: LPS.
         area_mm2: The component's section.
         lesser_ml: The volume of the lesser part.
     """
@@ -40,7 +41,7 @@ class Neck:
     lesser_ml: float
 
 
-def find_neck(component: Runs, midline: Midline) -> Neck | None:
+def find_isthmus(component: RunLengthMask, midline: Midline) -> Isthmus | None:
     """Find where a fused pair is to be cut, if it has an isthmus.
 
     A cut is judged by its area over the lesser part's volume to the power 2/3, which has no unit:
@@ -57,86 +58,77 @@ def find_neck(component: Runs, midline: Midline) -> Neck | None:
     right_ml, left_ml = np.cumsum(slice_ml)[:-1], np.cumsum(slice_ml[::-1])[-2::-1]
     opposite = (np.cumsum(moments)[:-1] < 0) & (np.cumsum(moments[::-1])[-2::-1] > 0)
     lesser_ml = np.minimum(right_ml, left_ml)
-    near = abs(cuts_mm - midline.x_mm) <= NECK_WINDOW_MM
+    near = abs(cuts_mm - midline.x_mm) <= ISTHMUS_WINDOW_MM
     allowed = opposite & near & (lesser_ml >= KIDNEY_ML)
     ratio = np.where(allowed, area_mm2 / np.maximum(1000 * lesser_ml, 1) ** (2 / 3), np.inf)
     best = int(np.argmin(ratio))
-    if ratio[best] > NECK_RATIO:
+    if ratio[best] > ISTHMUS_RATIO:
         return None
-    return Neck(float(cuts_mm[best]), float(area_mm2[best]), float(lesser_ml[best]))
+    return Isthmus(float(cuts_mm[best]), float(area_mm2[best]), float(lesser_ml[best]))
 
 
-def is_sprawling(component: Runs) -> bool:
+def is_fused(component: RunLengthMask) -> bool:
     """Tell whether a component leaves its convex hull too empty for one kidney with a tumour."""
     return component.volume_ml >= FUSED_ML and solidity(component) < FUSED_SOLIDITY
 
 
-def solidity(component: Runs) -> float:
-    """Measure the share of their convex hull that a component's lobes fill; 1 if it has none.
+def solidity(component: RunLengthMask) -> float:
+    """Return the share of their convex hull that a component's lobes fill; 1 if it has none.
 
     Lobes are what is left without threads and thin plates, and without what only these join to it.
     The hull is that of their voxel centres, so the share of a small lobe may exceed 1.
     """
-    coarse, grid = _coarse(component)
-    numbers = cc3d.connected_components(ndimage.binary_opening(coarse), connectivity=26)
-    large = np.bincount(numbers.ravel()) * grid.voxel_ml >= KIDNEY_ML
-    large[0] = False
-    lobes = large[numbers]
+    coarse = _coarse(component)
+    opened = ndimage.binary_opening(coarse.voxels)
+    lobes = cc3d.dust(opened, threshold=KIDNEY_ML / coarse.grid.voxel_ml, connectivity=26)
     if not lobes.any():
         return 1.0
     shell = lobes & np.logical_not(ndimage.binary_erosion(lobes))
     corners = np.array(list(product((-HULL_EDGE, HULL_EDGE), repeat=3)))
-    position_mm = grid.position_mm(np.argwhere(shell)[:, None, ::-1] + corners)
+    position_mm = coarse.grid.position_mm(np.argwhere(shell)[:, None, ::-1] + corners)
     hull_ml = ConvexHull(position_mm.reshape(-1, 3)).volume / 1000
-    return float(np.count_nonzero(lobes) * grid.voxel_ml / hull_ml)
+    return float(np.count_nonzero(lobes) * coarse.grid.voxel_ml / hull_ml)
 
 
-def _coarse(component: Runs) -> tuple[Bool, Grid]:
-    """Bring a component to voxels of some millimetres: those that it fills by half."""
+def _coarse(component: RunLengthMask) -> Volume:
+    """Bring a component to voxels of some millimetres: 1 where it fills half or more of one."""
     low, high = component.box_xyz
-    by = np.maximum(1, np.rint(COARSE_MM / np.asarray(component.grid.spacing_mm))).astype(np.int64)
-    count = -((low - high) // by) + 2  # with a margin on all sides
-    low -= by
-    stop = low + by * count
-    fine, (dx, dy, dz) = component.grid.part(low.tolist(), stop.tolist(), (1, 1, 1)), by.tolist()
-    filled = np.ones(len(component), np.uint8)
-    slices: list[Bool] = []
-    for z in range(low[2], stop[2], dz):
-        first, last = np.array([*low[:2], z]), np.array([*stop[:2], z + dz])
-        slab = component.paint(filled, first, last).reshape(dz, count[1], dy, count[0], dx)
-        slices.append(slab.mean(axis=(0, 2, 4)) >= 0.5)
-    x, y, z = count.tolist()
-    a, b, c = fine.spacing_mm
-    x_mm, y_mm, z_mm = fine.position_mm((by - 1) / 2).tolist()
-    place = (a * dx, b * dy, c * dz), (x_mm, y_mm, z_mm), fine.direction_lps
-    return np.stack(slices), Grid((x, y, z), *place)
+    factors = np.maximum(1, np.rint(COARSE_MM / np.asarray(component.grid.spacing_mm))).astype(int)
+    count = -((low - high) // factors) + 2  # with a margin on all sides
+    start = low - factors
+    stop = start + count * factors
+    fine = component.paint(np.ones(len(component), np.uint8), start, stop)
+    grid = component.grid.part(start.tolist(), stop.tolist(), (1, 1, 1))
+    return bin_means(Volume(fine, grid), factors.tolist())
 
 
-def cut_at(runs: Runs, x_mm: float) -> tuple[Runs, NDArray[np.intp], NDArray[np.uint8]]:
+def split_at_plane(
+    mask: RunLengthMask, x_mm: float
+) -> tuple[RunLengthMask, NDArray[np.intp], NDArray[np.uint8]]:
     """Cut runs at a sagittal plane.
 
     Returns:
         The runs, those that cross the plane as two; the number of the run that each was; and the
         side that each lies on, `LEFT` or `RIGHT`.
     """
-    first_mm, step_mm = runs.position_mm(runs.start)[:, 0], runs.grid.steps_mm[0, 0]
+    first_mm, step_mm = mask.position_mm(mask.start)[:, 0], mask.grid.steps_mm[0, 0]
     starts_left, heads_right = first_mm > x_mm, step_mm < 0
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.nan_to_num(abs((x_mm - first_mm) / step_mm), nan=np.inf)
     # voxels on the side of the first one; the plane itself is on the right
     head = np.where(starts_left, np.ceil(steps), np.floor(steps) + 1)
     head = np.where(starts_left == heads_right, head, np.inf)
-    middle = runs.start + np.minimum(head, runs.length).astype(np.int64)
-    start = np.stack([runs.start, middle], axis=1).ravel()
-    stop = np.stack([middle, runs.stop], axis=1).ravel()
+    middle = mask.start + np.minimum(head, mask.length).astype(np.int64)
+    start = np.stack([mask.start, middle], axis=1).ravel()
+    stop = np.stack([middle, mask.stop], axis=1).ravel()
     left = np.stack([starts_left, ~starts_left], axis=1).ravel()
-    full, was = stop > start, np.repeat(np.arange(len(runs)), 2)
-    parts = Runs(runs.grid, runs.row[was[full]], start[full], stop[full])
+    full, was = stop > start, np.repeat(np.arange(len(mask)), 2)
+    parts = RunLengthMask(mask.grid, mask.row[was[full]], start[full], stop[full])
     return parts, was[full], np.where(left[full], LEFT, RIGHT).astype(np.uint8)
 
 
-def _profile_ml(component: Runs) -> tuple[float, Floats]:
-    """Volume in sagittal slices of 1 mm, and where the first one begins; both ends are empty."""
+def _profile_ml(component: RunLengthMask) -> tuple[float, Floats]:
+    """Return where slices of 1 mm begin along LPS x, and their volumes; both ends are empty."""
     low_mm, high_mm = component.span_mm
     low_mm = float(np.floor(low_mm)) - 1
     counts = np.zeros(int(high_mm - low_mm) + 2)
