@@ -86,6 +86,7 @@ def demo(
     from time import perf_counter
 
     from curate.progress import progress_bars
+    from manifests.table.sql import select_cases
     from manifests.table.summary import summarise
     from manifests.views.tables import summary_view
     from train.comparison.tables import compare_table
@@ -93,7 +94,8 @@ def demo(
     started, console = perf_counter(), Console()
     with progress_bars(console) as notify:
         manifest = _demo_cases(out, seed, notify)
-        console.print(summary_view(summarise(manifest), manifest.label_space))
+        with select_cases(manifest) as cases:
+            console.print(summary_view(summarise(cases), manifest.label_space))
         results = {name: _demo_network(name, manifest, out, seed, notify) for name in DEMO_NETWORKS}
         _demo_overlays(results, manifest, out / "overlays", notify)
     scores = {name: _demo_scores(name, manifest, out, results[name]) for name in results}

@@ -262,6 +262,7 @@ def phantom(
     from curate.phantom.benchmark import make_benchmark
     from curate.progress import progress_bars
     from manifests.classes.label_space import load_label_space
+    from manifests.table.sql import select_cases
     from manifests.table.summary import summarise
     from manifests.views.tables import summary_view
 
@@ -270,7 +271,8 @@ def phantom(
     with progress_bars(console) as notify:
         how = {"seed": seed, "share": share, "workers": jobs}
         manifest = make_benchmark(target, notify=notify, **how)
-    console.print(summary_view(summarise(manifest), manifest.label_space))
+    with select_cases(manifest) as cases:
+        console.print(summary_view(summarise(cases), manifest.label_space))
 
 
 def _accepts(recipe: "Recipe") -> bool:

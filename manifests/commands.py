@@ -36,19 +36,19 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
-    from manifests.table.sql import on_disk
-    from manifests.table.summary import summary_of
-    from manifests.views.filter_hints import no_match
+    from manifests.table.sql import select_cases
+    from manifests.table.summary import summarise
+    from manifests.views.filter_hints import filter_hints
     from manifests.views.tables import summary_view
 
-    with on_disk(manifest, where) as cases:
+    with select_cases(manifest, where) as cases:
         space = cases.head.label_space
         if case is not None:
             _show_case(cases.case(case), space, as_json=as_json)
             return
-        summary = summary_of(cases)
+        summary = summarise(cases)
         if where is not None and not summary.cases and not as_json:
-            _show(no_match(cases, where))
+            _show(filter_hints(cases, where))
             return
     _show(summary.to_json() if as_json else summary_view(summary, space))
 
@@ -61,16 +61,17 @@ def validate(
     ] = False,
 ) -> None:
     """List the errors in a manifest, with exit code 3 if there are any."""
-    from manifests.table.validate import validate_file
+    from manifests.table.manifest import read_manifest
+    from manifests.table.validate import validate as find_problems
     from manifests.views.tables import problems_table
 
-    cases, problems = validate_file(manifest, hashes=hashes)
+    problems = find_problems(manifest, hashes=hashes)
     if problems:
         _show(problems_table(problems))
         if any(p.column in OF_FILES for p in problems):
             _show("`marginalia prepare` with its options and --verify makes damaged cases again")
         raise typer.Exit(PROBLEMS_FOUND)
-    _show(f"{cases} cases, no problem")
+    _show(f"{len(read_manifest(manifest, ['case_id']))} cases, no problem")
 
 
 @app.command()
@@ -96,13 +97,14 @@ def split(
     """Assign train, validation and test splits by dataset; each patient is in only one split."""
     from manifests.changes.given_split import read_given_split
     from manifests.changes.splits import COLUMNS, assign_splits, request_from_words
-    from manifests.table.manifest import manifest_file
-    from manifests.table.row_groups import read_columns, rewrite
-    from manifests.table.summary import summarise_file
+    from manifests.table.manifest import manifest_file, read_manifest
+    from manifests.table.row_groups import rewrite
+    from manifests.table.sql import select_cases
+    from manifests.table.summary import summarise
     from manifests.views.tables import splits_table
 
     source = manifest_file(manifest)
-    read = read_columns(source, COLUMNS)
+    read = read_manifest(source, COLUMNS)
     request = request_from_words(
         read.datasets(),
         test=test or (),
@@ -112,7 +114,8 @@ def split(
         given=None if given is None else read_given_split(given),
     )
     rewrite(source, assign_splits(read, request), out or source)
-    _show(splits_table(summarise_file(out or source), request))
+    with select_cases(out or source) as cases:
+        _show(splits_table(summarise(cases), request))
 
 
 @app.command()
@@ -129,11 +132,13 @@ def edit(
     where: Filter = None,
 ) -> None:
     """Drop or merge annotations in the manifest, without changing any label file."""
-    from manifests.changes.edits import edit_file
+    from manifests.changes.edits import COLUMNS
+    from manifests.changes.edits import edit as edit_cases
     from manifests.ground.errors import ManifestError
-    from manifests.table.manifest import manifest_file
-    from manifests.table.sql import on_disk
-    from manifests.table.summary import summary_of
+    from manifests.table.manifest import manifest_file, read_manifest
+    from manifests.table.row_groups import rewrite
+    from manifests.table.sql import select_cases
+    from manifests.table.summary import summarise
     from manifests.views.tables import summary_view
 
     source = manifest_file(manifest)
@@ -144,9 +149,11 @@ def edit(
         )
         raise ManifestError(msg)
     groups = [[name.strip() for name in group.split(",")] for group in merge or ()]
-    edit_file(source, out, drop=drop or (), merge=groups, where=where)
-    with on_disk(out) as cases:
-        _show(summary_view(summary_of(cases), cases.head.label_space))
+    read = read_manifest(source, COLUMNS)
+    edited = edit_cases(read, drop=drop or (), merge=groups, where=where, source=source)
+    rewrite(source, edited, out)
+    with select_cases(out) as cases:
+        _show(summary_view(summarise(cases), cases.head.label_space))
 
 
 @app.command()
@@ -156,10 +163,10 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show how the cases of two manifests differ."""
-    from manifests.changes.diff import diff_files
+    from manifests.changes.diff import diff as compare
     from manifests.views.diff_view import diff_view
 
-    found = diff_files(old, new, examples=None if as_json else 1)
+    found = compare(old, new, examples=None if as_json else 1)
     _show(found.to_json() if as_json else diff_view(found))
 
 

@@ -12,9 +12,8 @@ import duckdb
 from manifests.ground.errors import ManifestError
 from manifests.ground.plain_json import plain_json
 from manifests.table.case import SCHEMA
-from manifests.table.manifest import Manifest, manifest_file, read_head
-from manifests.table.query import CONFIG
-from manifests.table.sql import UNLOCKED, rows_of
+from manifests.table.manifest import Manifest, read_head
+from manifests.table.sql import CONFIG, rows_of
 
 OLD, NEW = "old_cases", "new_cases"
 PATHS = ("image", "label")
@@ -24,14 +23,7 @@ ABSENT = "(not there)"
 
 @dataclass(frozen=True)
 class Change:
-    """One cell that changed.
-
-    Attributes:
-        case_id: The case.
-        column: The column.
-        old: What stood there, in plain Python values.
-        new: What stands there now.
-    """
+    """One cell that changed; its old and its new value are plain Python values."""
 
     case_id: str
     column: str
@@ -44,9 +36,9 @@ class Difference:
     """One entry of the label space or the settings that changed.
 
     Attributes:
-        key: Where it stands, as in `split.seed` or `classes.0.name`.
-        old: What stood there.
-        new: What stands there now.
+        key: Its place, as in `split.seed` or `classes.0.name`.
+        old: What stood there, or `ABSENT`.
+        new: What stands there now, or `ABSENT`.
     """
 
     key: str
@@ -56,15 +48,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class ManifestDiff:
-    """What became of the cases from one manifest to another.
+    """The differences between an old and a new manifest.
 
     Attributes:
         added: Ids of the cases that only the new one has.
         removed: Ids of the cases that only the old one has.
         changed: Cells of the other cases, by case id; for each column all, or as many as were
             asked for.
-        label_space: Differences of the label spaces.
-        settings: Differences of the settings.
         changed_cases: How many of the other cases have a changed cell in a column, by column.
     """
 
@@ -76,42 +66,34 @@ class ManifestDiff:
     changed_cases: dict[str, int] = field(default_factory=dict[str, int])
 
     def __bool__(self) -> bool:
-        """Whether there is any difference."""
+        """Return whether there is any difference."""
         return any(asdict(self).values())
 
     def to_json(self) -> str:
-        """The same for machines."""
+        """Return the differences as JSON."""
         return plain_json(self)
 
 
-def diff(old: Manifest, new: Manifest, *, examples: int | None = None) -> ManifestDiff:
-    """Compare two manifests by case id; a file that stayed where it was did not change.
+def diff(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
+    """Compare two manifests on disk by case id, column by column.
+
+    A file that stayed where it was did not change, even if the manifests lie in two folders.
 
     Args:
-        old: The one.
-        new: The other.
-        examples: How many changed cells of each column are told, the first by case id; None is
+        old: The file, or the folder that holds `manifest.parquet`.
+        new: The other one's.
+        examples: How many changed cells of each column to list, the first by case id; None is
             all of them.
-    """
-    with duckdb.connect(":memory:", config=CONFIG) as db:
-        db.register(OLD, old.table)
-        db.register(NEW, new.table)
-        return _diff(db, old, new, examples)
-
-
-def diff_files(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
-    """Compare two manifests on disk, column by column, as `diff` does.
 
     Raises:
-        ManifestError: As of `read_manifest`.
+        ManifestError: See `read_manifest`.
     """
-    paths = {OLD: manifest_file(old), NEW: manifest_file(new)}
-    heads = {name: read_head(path) for name, path in paths.items()}
-    with duckdb.connect(":memory:", config=UNLOCKED) as db:
+    heads = read_head(old), read_head(new)
+    with duckdb.connect(":memory:", config=CONFIG) as db:
         try:
-            for name, path in paths.items():
-                rows_of(db, path).create_view(name)
-            return _diff(db, heads[OLD], heads[NEW], examples)
+            rows_of(db, old).create_view(OLD)
+            rows_of(db, new).create_view(NEW)
+            return _diff(db, *heads, examples)
         except duckdb.Error as error:
             msg = f"{old} and {new} cannot be compared: {error}"
             raise ManifestError(msg) from error
@@ -120,11 +102,11 @@ def diff_files(old: Path, new: Path, *, examples: int | None = None) -> Manifest
 def _diff(
     db: duckdb.DuckDBPyConnection, old: Manifest, new: Manifest, examples: int | None
 ) -> ManifestDiff:
-    """The difference of the tables `OLD` and `NEW`, whose rows `old` and `new` tell of."""
-    sides = [f"'{_quoted(m.folder)}/'" for m in (old, new)]
+    """Compare the tables `OLD` and `NEW`, the rows of the manifests `old` and `new`."""
+    folders = [f"{m.folder.resolve()}/".replace("'", "''") for m in (old, new)]
     db.execute("create temp table changes (place int, column_name text, case_id text)")
     for place, column in enumerate(SCHEMA.names):
-        before, after = (_compared(column, side) for side in sides)
+        before, after = (_compared(column, folder) for folder in folders)
         db.execute(
             f"insert into changes select {place}, '{column}', case_id "
             f"from (select case_id, {before} as value from {OLD}) o "
@@ -147,17 +129,13 @@ def _diff(
 
 
 def _compared(column: str, folder: str) -> str:
-    """SQL for what stands for a cell where two are compared."""
+    """Return SQL for what of a cell is compared."""
     if column in PATHS:
-        return f"{folder} || {column}"
+        return f"'{folder}' || {column}"
     return f"md5({column})" if column in LONG else column
 
 
-def _quoted(folder: Path) -> str:
-    return str(folder.resolve()).replace("'", "''")
-
-
-def _changes(db: duckdb.DuckDBPyConnection, column: str, most: int | None) -> Iterator[Change]:
+def _changes(db: duckdb.DuckDBPyConnection, column: str, most: int | None) -> list[Change]:
     limit = "" if most is None else f"limit {most}"
     found = db.execute(
         f"select case_id, o.{column}, n.{column} from "
@@ -166,9 +144,7 @@ def _changes(db: duckdb.DuckDBPyConnection, column: str, most: int | None) -> It
         f"join {OLD} o using (case_id) join {NEW} n using (case_id) "
         f"where o.{column} is distinct from n.{column}"
     )
-    yield from (
-        Change(case_id, column, before, after) for case_id, before, after in found.fetchall()
-    )
+    return [Change(case_id, column, before, after) for case_id, before, after in found.fetchall()]
 
 
 def _only_in(db: duckdb.DuckDBPyConnection, one: str, other: str) -> tuple[str, ...]:

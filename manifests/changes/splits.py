@@ -10,12 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from manifests.changes.given_split import check_given_split
 from manifests.ground.errors import ManifestError, explain
-from manifests.table.case import SCHEMA, Split
+from manifests.table.case import Split
 from manifests.table.manifest import Manifest
 from manifests.table.subjects import common_subjects
 
@@ -147,10 +146,7 @@ def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
     else:
         held_out = _held_out(rows, subject_of, request)
         splits = [held_out.get(subject_of[row["case_id"]], "train") for row in rows]
-    index = manifest.table.schema.get_field_index("split")
-    column = pa.array(splits, pa.string())
-    table = manifest.table.set_column(index, SCHEMA.field("split"), column)
-    return manifest.with_table(table, split=request.model_dump(mode="json"))
+    return manifest.with_columns({"split": splits}, split=request.model_dump(mode="json"))
 
 
 def _held_out(

@@ -21,11 +21,9 @@ class LabelClass(BaseModel):
     """One foreground class.
 
     Attributes:
-        name: Name of the class, unique in its label space.
-        structures: The structures whose union the class is.
+        structures: The class is their union.
         snomed: SNOMED CT concept of the class, if there is one.
         snomed_region: SNOMED CT concept of the organ of a neoplasm.
-        laterality: The side of the patient, for one of a pair.
         colour: Display colour as `#rrggbb`.
     """
 
@@ -40,14 +38,12 @@ class LabelClass(BaseModel):
 
 
 class LabelSpace(BaseModel):
-    """An ordered list of N classes; class 0 is the background and is not written down.
+    """An ordered list of N classes; class 0 is the background, which files do not list.
 
     Attributes:
-        name: Name of the label space.
-        description: One line for people.
-        reference: Where it comes from.
+        reference: Where it was published.
         left_right_pairs: Pairs of class names that a mirror image swaps, left first.
-        structures: Structures that this file declares beside the vocabulary.
+        structures: Structures that this file declares in addition to the vocabulary.
         classes: The foreground classes; `classes[0]` has class id 1.
     """
 
@@ -62,16 +58,16 @@ class LabelSpace(BaseModel):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all N classes by class id, the background first."""
+        """Return the names of all N classes by class id, the background first."""
         return (BACKGROUND, *(c.name for c in self.classes))
 
     @cached_property
     def class_of(self) -> dict[str, int]:
-        """Class id of every structure that a class covers; any other structure is background."""
+        """Return the class id of every structure that a class covers; all others are background."""
         return {s: i for i, c in enumerate(self.classes, start=1) for s in c.structures}
 
     def __len__(self) -> int:
-        """N, the number of classes with the background."""
+        """Return N, the number of classes with the background."""
         return len(self.classes) + 1
 
     @model_validator(mode="after")
@@ -100,28 +96,23 @@ def _repeated(items: list[str]) -> list[str]:
 
 
 def shipped_label_spaces() -> tuple[str, ...]:
-    """Names of the label spaces that come with marginalia."""
+    """Return the names of the label spaces that come with marginalia."""
     return tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))
 
 
 def load_label_space(name_or_path: str | Path) -> LabelSpace:
-    """Load a label space by its name, or from a TOML file of the user's own.
+    """Load a shipped label space by its name, or another from the path of its TOML file.
 
     Raises:
         LabelSpaceError: There is no such label space, or the file is not well formed.
     """
-    path = _find(name_or_path)
+    shipped, path = shipped_label_spaces(), Path(name_or_path)
+    if str(name_or_path) in shipped:
+        path = FOLDER / f"{name_or_path}.toml"
+    elif not path.is_file():
+        msg = (
+            f"no label space {str(name_or_path)!r}: expected one of {', '.join(shipped)}, "
+            f"or the path of a TOML file"
+        )
+        raise LabelSpaceError(msg)
     return read_toml(path, LabelSpace, what="label space", error=LabelSpaceError)
-
-
-def _find(name_or_path: str | Path) -> Path:
-    shipped = FOLDER / f"{name_or_path}.toml"
-    if str(name_or_path) in shipped_label_spaces():
-        return shipped
-    if Path(name_or_path).is_file():
-        return Path(name_or_path)
-    msg = (
-        f"no label space {str(name_or_path)!r}: expected one of "
-        f"{', '.join(shipped_label_spaces())}, or the path of a TOML file"
-    )
-    raise LabelSpaceError(msg)

@@ -18,7 +18,7 @@ Merged = tuple[int, ...]
 
 
 def as_blocks(groups: Iterable[Iterable[str]]) -> tuple[Block, ...]:
-    """Blocks in their canonical form: disjoint, not empty, sorted.
+    """Return blocks in their canonical form: disjoint, not empty, sorted.
 
     Raises:
         ValueError: A structure stands in two blocks.
@@ -34,15 +34,7 @@ def as_blocks(groups: Iterable[Iterable[str]]) -> tuple[Block, ...]:
 
 
 def merged_classes(blocks: Collection[Block], space: LabelSpace) -> Merged:
-    """The join of an annotation's partition and a label space's, read off on the N classes.
-
-    Args:
-        blocks: Sets of structures; each is what one label value covers.
-        space: The label space.
-
-    Returns:
-        `merged`, N class ids: the representative of each class.
-    """
+    """Return the join of an annotation's partition and a label space's: N representatives."""
     covered = frozenset[str]().union(*blocks)
     uncovered = {space.class_of[s] for s in space.class_of.keys() - covered}
     touched = ({space.class_of.get(s, 0) for s in block} for block in blocks)
@@ -50,12 +42,7 @@ def merged_classes(blocks: Collection[Block], space: LabelSpace) -> Merged:
 
 
 def merge_groups(merged: Sequence[int], groups: Iterable[Collection[int]]) -> Merged:
-    """Coarsen a partition of classes so that each of `groups` lies in one group.
-
-    Args:
-        merged: N representatives.
-        groups: Sets of class ids to be merged.
-    """
+    """Coarsen a partition of N classes so that each of `groups`, of class ids, is in one group."""
     representative = list(merged)
     for group in groups:
         found = {representative[n] for n in group}
@@ -66,34 +53,29 @@ def merge_groups(merged: Sequence[int], groups: Iterable[Collection[int]]) -> Me
 
 
 def is_merged(merged: Sequence[int]) -> bool:
-    """Whether a vector is one: each class goes to the smallest class id of its group."""
+    """Return whether a vector sends each class to the smallest class id of its group."""
     return all(0 <= r <= n and merged[r] == r for n, r in enumerate(merged))
 
 
 def is_full(merged: Sequence[int]) -> bool:
-    """Whether every class is told apart from every other."""
+    """Return whether every class is told apart from every other."""
     return tuple(merged) == tuple(range(len(merged)))
 
 
-def is_coarser(coarse: Sequence[int], fine: Sequence[int]) -> bool:
-    """Whether every group of `fine` lies within one group of `coarse`."""
-    return len(coarse) == len(fine) and all(coarse[n] == coarse[r] for n, r in enumerate(fine))
-
-
 def groups_of(merged: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """The groups: class ids by representative, both ascending."""
+    """Return the groups: class ids by representative, both ascending."""
     return {
         r: tuple(n for n, other in enumerate(merged) if other == r) for r in sorted(set(merged))
     }
 
 
 def annotated_classes(merged: Sequence[int]) -> tuple[int, ...]:
-    """The foreground classes that are told apart from every other class."""
+    """Return the foreground classes that are told apart from every other class."""
     return tuple(r for r, group in groups_of(merged).items() if r > 0 and len(group) == 1)
 
 
 def representative_of(block: Block, space: LabelSpace, merged: Sequence[int]) -> int:
-    """The value that a label volume holds where an annotation says `block`.
+    """Return the value that a label volume holds where an annotation says `block`.
 
     Any structure of the block gives the same answer, since the block lies within one group.
     """
@@ -101,7 +83,7 @@ def representative_of(block: Block, space: LabelSpace, merged: Sequence[int]) ->
 
 
 def describe(merged: Sequence[int], space: LabelSpace) -> str:
-    """Merged classes in words, as in `liver | background + spleen + pancreas`."""
+    """Return merged classes in words, as in `liver | background + spleen + pancreas`."""
     groups = groups_of(merged)
     words = [" + ".join(space.names[n] for n in group) for group in groups.values()]
     return " | ".join([*words[1:], words[0]])

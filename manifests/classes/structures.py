@@ -1,4 +1,4 @@
-"""Structures: the anatomical things that recipes and label spaces are made of."""
+"""Structures: the anatomical terms that recipes and label spaces are made of."""
 
 import difflib
 import tomllib
@@ -13,12 +13,11 @@ VOCABULARY_FILE = Path(__file__).with_name("structures.toml")
 
 
 class Structure(BaseModel):
-    """What is known of one structure.
+    """What is known about one structure.
 
     Attributes:
-        code: SNOMED CT concept; empty where a file declares a structure without one.
+        code: SNOMED CT concept; empty if a file declares a structure without one.
         region: For a neoplasm, the SNOMED CT concept of its organ.
-        laterality: The side of the patient, for one of a pair.
         part_of: The structure whose outline holds this one.
     """
 
@@ -32,23 +31,19 @@ class Structure(BaseModel):
 
 @cache
 def vocabulary() -> dict[str, Structure]:
-    """The structures that may be named without declaring them, by name."""
+    """Return the structures that may be named without declaring them, by name."""
     entries = tomllib.loads(VOCABULARY_FILE.read_text(encoding="utf-8"))
     return TypeAdapter(dict[str, Structure]).validate_python(entries)
 
 
 def unknown_structures(names: Iterable[str], declared: Iterable[str]) -> list[str]:
-    """One complaint for each name that is neither in the vocabulary nor declared.
-
-    Args:
-        names: Structures that a file uses.
-        declared: Structures that the same file declares.
-    """
+    """Return a message for each name that is neither in the vocabulary nor declared in a file."""
     known = {*vocabulary(), *declared}
-    return [_complaint(name, known) for name in sorted(set(names) - known)]
-
-
-def _complaint(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown structure {name!r}{hint} (declare a new one under [structures.{name}])"
+    messages: list[str] = []
+    for name in sorted(set(names) - known):
+        near = difflib.get_close_matches(name, sorted(known), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        messages.append(
+            f"unknown structure {name!r}{hint} (declare a new one under [structures.{name}])"
+        )
+    return messages

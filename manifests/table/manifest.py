@@ -1,5 +1,6 @@
 """The manifest: a Parquet file that says who labelled what."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -25,13 +26,13 @@ ROWS_IN_GROUP = 20_000  # as much as is read to show one case
 
 @dataclass(frozen=True)
 class Manifest:
-    """One row per case, with what holds for all of them.
+    """One row per case, and what holds for all of them.
 
     Attributes:
-        table: The rows, in `SCHEMA`.
+        table: The rows, in `SCHEMA`, or some of their columns.
         label_space: The classes that the label volumes hold.
-        folder: The folder that the rows' paths are relative to.
-        settings: The resolved settings of what made it, by step (`prepare`, `split`, `edit`).
+        folder: The rows' paths are relative to it.
+        settings: The resolved settings of each step that made it (`prepare`, `split`, `edits`).
         software_version: The marginalia that wrote it.
     """
 
@@ -50,26 +51,26 @@ class Manifest:
         folder: Path,
         settings: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A manifest of `cases`, ordered by case id."""
+        """Return a manifest of `cases`, ordered by case id."""
         rows = [c.to_row() for c in sorted(cases, key=lambda c: c.case_id)]
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
         return cls(table, label_space, folder, settings or {})
 
     def __len__(self) -> int:
-        """The number of cases."""
+        """Return the number of cases."""
         return self.table.num_rows
 
     def cases(self) -> Iterator[Case]:
-        """The rows as values, in order."""
+        """Return the rows as cases, in order."""
         return map(_as_case, self.table.to_pylist())
 
     def datasets(self) -> tuple[str, ...]:
-        """Names of the datasets, sorted."""
+        """Return the names of the datasets, sorted."""
         names: list[Any] = self.table["dataset"].unique().to_pylist()
         return tuple(sorted(names))
 
     def case(self, case_id: str) -> Case:
-        """The case of that id.
+        """Return the case of that id.
 
         Raises:
             ManifestError: There is none.
@@ -82,7 +83,7 @@ class Manifest:
         return _as_case(self.table.slice(row, 1).to_pylist()[0])
 
     def path(self, relative: str) -> Path:
-        """Where a row's `image` or `label` lies.
+        """Return where the file lies that a row names as its `image` or `label`.
 
         Raises:
             ManifestError: The path leaves the manifest's folder, by `..`, as an absolute path or
@@ -102,44 +103,58 @@ class Manifest:
             return False
 
     def with_table(self, table: pa.Table, **settings: Any) -> Self:  # noqa: ANN401
-        """The same manifest with other rows, and with the settings of the step that made them."""
+        """Return the manifest with other rows, and the settings of the step that made them."""
         return replace(self, table=table, settings={**self.settings, **settings})
+
+    def with_columns(self, columns: Mapping[str, Any], **settings: Any) -> Self:  # noqa: ANN401
+        """Return the manifest with other values in some columns; see `with_table`."""
+        return self.with_table(set_columns(self.table, columns), **settings)
+
+
+def set_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """Return a table of `SCHEMA` with other values in some columns, lists or Arrow's."""
+    for name, values in columns.items():
+        field = SCHEMA.field(name)
+        column = values if isinstance(values, pa.ChunkedArray) else pa.array(values, field.type)
+        table = table.set_column(table.schema.get_field_index(name), field, column)
+    return table
 
 
 def manifest_file(path: Path) -> Path:
-    """The manifest that a user means by its own path, or by that of the folder that holds it."""
+    """Return the manifest's file, given its own path or that of the folder that holds it."""
     return path / FILE_NAME if path.is_dir() else path
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest.
+def read_manifest(path: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> Manifest:
+    """Read a manifest, or some of its columns.
 
     Args:
         path: The file, or the folder that holds `manifest.parquet`.
+        columns: Their names.
 
     Raises:
         ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
     """
     path = manifest_file(path)
-    with opened(path) as file:
-        return _as_manifest(file.read(), path)
+    with open_parquet(path) as file:
+        return _as_manifest(file.read(columns=list(columns)), path, columns)
 
 
 def read_head(path: Path) -> Manifest:
     """Read a manifest without its rows: only the end of the file.
 
     Raises:
-        ManifestError: As of `read_manifest`.
+        ManifestError: See `read_manifest`.
     """
     path = manifest_file(path)
-    with opened(path) as file:
+    with open_parquet(path) as file:
         # not `empty_table`, which imports pandas
         return _as_manifest(pa.Table.from_batches([], file.schema_arrow), path)
 
 
-def is_as_written(path: Path) -> bool:
-    """Whether the rows of a file are in `SCHEMA` as they lie there."""
-    with opened(manifest_file(path)) as file:
+def has_schema(path: Path) -> bool:
+    """Return whether the columns of a file have the types of `SCHEMA`."""
+    with open_parquet(manifest_file(path)) as file:
         stored = file.schema_arrow
     return all(
         name in stored.names and stored.field(name).equals(SCHEMA.field(name))
@@ -148,11 +163,11 @@ def is_as_written(path: Path) -> bool:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[pq.ParquetFile]:
-    """A manifest's file, open.
+def open_parquet(path: Path) -> Generator[pq.ParquetFile]:
+    """Open a manifest's file.
 
     Raises:
-        ManifestError: It is not there, or not Parquet; what is read of it inside is damaged.
+        ManifestError: It is not there, not Parquet, or damaged where the block reads it.
     """
     if not path.is_file():
         msg = f"no manifest at {path}; `marginalia prepare` writes one"
@@ -163,17 +178,6 @@ def opened(path: Path) -> Generator[pq.ParquetFile]:
     except (OSError, pa.ArrowException) as error:
         msg = f"{path} is no manifest that can be read: {error}"
         raise ManifestError(msg) from error
-
-
-def _as_manifest(table: pa.Table, path: Path) -> Manifest:
-    metadata = _metadata(table, path)
-    return Manifest(
-        as_schema(table, path),
-        metadata["label_space"],
-        path.parent,
-        metadata["settings"],
-        metadata["software_version"],
-    )
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -187,15 +191,10 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def write_tables(head: Manifest, tables: Iterable[pa.Table], path: Path) -> None:
-    """Write a manifest whose rows come table by table, as `write_manifest` does.
-
-    Args:
-        head: What holds for all rows, which are not its own.
-        tables: The rows, in the schema of `head`.
-        path: The new file.
+    """Write a manifest whose rows come as several tables, in the schema of that of `head`.
 
     Raises:
-        ManifestError: As of `write_manifest`.
+        ManifestError: See `write_manifest`.
     """
     if path.suffix != SUFFIX:
         msg = f"a manifest is called *{SUFFIX}; got {path}"
@@ -214,7 +213,7 @@ def write_tables(head: Manifest, tables: Iterable[pa.Table], path: Path) -> None
 
 
 def _prefix(here: Path, there: Path) -> str:
-    """What paths relative to `here` begin with as seen from `there`."""
+    """Return what to put before a path relative to `here` to make it relative to `there`."""
     here, there = here.resolve(), there.resolve()
     if not here.is_relative_to(there):
         msg = (
@@ -228,13 +227,13 @@ def _prefix(here: Path, there: Path) -> str:
 def _below(prefix: str, table: pa.Table) -> pa.Table:
     if not prefix:
         return table
-    for name in ("image", "label"):
-        moved = pa.array([f"{prefix}{p}" for p in table[name].to_pylist()], pa.string())
-        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), moved)
-    return table
+    names = ("image", "label")
+    return set_columns(table, {n: [f"{prefix}{p}" for p in table[n].to_pylist()] for n in names})
 
 
-def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
+def _as_manifest(
+    table: pa.Table, path: Path, columns: Sequence[str] = tuple(SCHEMA.names)
+) -> Manifest:
     stored = table.schema.metadata or {}
     raw = {k.decode(errors="replace"): v.decode(errors="replace") for k, v in stored.items()}
     found = raw.get("marginalia.schema_version")
@@ -246,18 +245,21 @@ def _metadata(table: pa.Table, path: Path) -> dict[str, Any]:
         )
         raise ManifestError(msg)
     try:
-        return {
-            "label_space": LabelSpace.model_validate_json(raw["marginalia.label_space"]),
-            "settings": json.loads(raw["marginalia.settings"]),
-            "software_version": raw["marginalia.software_version"],
-        }
+        head = Manifest(
+            table,
+            LabelSpace.model_validate_json(raw["marginalia.label_space"]),
+            path.parent,
+            json.loads(raw["marginalia.settings"]),
+            raw["marginalia.software_version"],
+        )
     except (KeyError, ValueError) as error:
         msg = f"{path}: the manifest's metadata is damaged: {error}"
         raise ManifestError(msg) from error
+    return head.with_table(as_schema(table, path, columns))
 
 
 def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
-    """The columns of those names as `SCHEMA` has them.
+    """Return the columns of those names with the types of `SCHEMA`.
 
     Raises:
         ManifestError: One is missing, or of another kind.

@@ -1,4 +1,4 @@
-"""Cases as a table for SQL; of a manifest on disk, only what a question needs is read."""
+"""SQL on the cases of a manifest; of a manifest on disk, only what a query needs is read."""
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Generator
@@ -12,43 +12,46 @@ from manifests.ground.errors import ManifestError
 from manifests.table.case import SCHEMA, Case
 from manifests.table.manifest import (
     Manifest,
-    is_as_written,
+    has_schema,
     manifest_file,
     read_head,
     read_manifest,
 )
-from manifests.table.query import CONFIG
 
 CASES = "cases"
-# Set once the one file that may be read is named.
-LOCKS = {"enable_external_access": False, "lock_configuration": True}
-UNLOCKED = {name: value for name, value in CONFIG.items() if name not in LOCKS}
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,  # no Python variable is a table
+}
+# A condition reads columns and nothing else; set once the one file that may be read is named.
+LOCKS = ("enable_external_access = false", "lock_configuration = true")
 PATTERN_CHARACTERS = "*?["  # which DuckDB would look for other files by
 
 
 @dataclass(frozen=True)
-class StoredCases:
+class SelectedCases:
     """Some cases of a manifest.
 
     Attributes:
-        head: The manifest without its rows.
+        head: The manifest, of which the rows do not matter.
         connection: Has the cases as its table `cases`.
         every: These and the manifest's other cases.
-        place: Where they come from, for people.
+        source: Where they come from, for people.
     """
 
     head: Manifest
     connection: duckdb.DuckDBPyConnection
     every: duckdb.DuckDBPyRelation
-    place: str
+    source: str
 
     def ids(self) -> list[str]:
-        """The ids of the cases."""
+        """Return the ids of the cases, in the order of the rows."""
         rows = self.connection.table(CASES).project("case_id").fetchall()
         return [case_id for (case_id,) in rows]
 
     def case(self, case_id: str) -> Case:
-        """The case of that id.
+        """Return the case of that id.
 
         Raises:
             ManifestError: There is none.
@@ -57,63 +60,61 @@ class StoredCases:
         found = self.connection.table(CASES).filter(wanted)
         rows = self.head.with_table(found.to_arrow_table())
         if not len(rows):
-            msg = f"no case {case_id!r} in {self.place}"
+            msg = f"no case {case_id!r} in {self.source}"
             raise ManifestError(msg)
         return next(rows.cases())
 
 
 @contextmanager
-def in_memory(manifest: Manifest) -> Generator[StoredCases]:
-    """The cases of a manifest that was read."""
-    with duckdb.connect(":memory:", config=CONFIG) as connection:
-        connection.register(CASES, manifest.table)
-        every = connection.table(CASES)
-        yield StoredCases(manifest, connection, every, f"{len(manifest)} cases")
-
-
-@contextmanager
-def on_disk(path: Path, where: str | None = None) -> Generator[StoredCases]:
-    """The cases of a manifest that lies on disk, or those for which `where` holds.
+def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generator[SelectedCases]:
+    """Select the cases of a manifest for which a condition holds.
 
     Args:
-        path: The file, or the folder that holds `manifest.parquet`.
-        where: A DuckDB condition, as for `filter_cases`.
+        manifest: One that was read, a file, or the folder that holds `manifest.parquet`.
+        where: A DuckDB condition, as in `dataset = 'btcv' and list_contains(annotated, 'liver')`;
+            None is every case.
 
     Raises:
-        ManifestError: As of `read_manifest` and `filter_cases`, but from inside the block too.
+        ManifestError: As of `read_manifest`, or `where` is no condition over the columns; from
+            inside the block too.
     """
-    path = manifest_file(path)
-    head = read_head(path)
-    place = str(path) if where is None else f"the cases of {path} for which {where}"
-    with duckdb.connect(":memory:", config=UNLOCKED) as db:
+    if isinstance(manifest, Manifest):
+        head, source = manifest, "the manifest"
+    else:
+        head, source = read_head(manifest), str(manifest_file(manifest))
+    with duckdb.connect(":memory:", config=CONFIG) as db:
         try:
-            rows = rows_of(db, path)
-            for name, value in LOCKS.items():
-                db.execute(f"set {name} = {value}")
+            rows = rows_of(db, manifest)
+            for lock in LOCKS:
+                db.execute(f"set {lock}")
             # `filter` parses one expression, so no second statement can follow it
             (rows if where is None else rows.filter(where)).create_view(CASES)
-            yield StoredCases(head, db, rows, place)
+            place = source if where is None else f"the cases of {source} for which {where}"
+            yield SelectedCases(head, db, rows, place)
         except duckdb.Error as error:
-            what = f"{path} cannot be read" if where is None else _unusable(where)
-            msg = f"{what}: {error}\ncolumns: {', '.join(SCHEMA.names)}"
+            failed = f"{source} cannot be read"
+            if where is not None:
+                failed = f"the filter {where!r} cannot be used"
+            msg = f"{failed}: {error}\ncolumns: {', '.join(SCHEMA.names)}"
             raise ManifestError(msg) from error
 
 
-def rows_of(connection: duckdb.DuckDBPyConnection, path: Path) -> duckdb.DuckDBPyRelation:
-    """The rows of a manifest, left on disk where they lie there as `SCHEMA` has them.
+def rows_of(
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest | Path
+) -> duckdb.DuckDBPyRelation:
+    """Return the rows of a manifest, left on disk if they lie there as `SCHEMA` has them.
 
-    Afterwards the connection may read this file though its external access is taken away.
+    Afterwards the connection may read this file even without external access.
 
     Raises:
         ManifestError: As of `read_manifest`.
     """
-    if not is_as_written(path) or set(PATTERN_CHARACTERS) & set(str(path)):
+    if isinstance(manifest, Manifest):
+        return connection.from_arrow(manifest.table)
+    path = manifest_file(manifest)
+    if not has_schema(path) or set(PATTERN_CHARACTERS) & set(str(path)):
         return connection.from_arrow(read_manifest(path).table)
     connection.execute("set allowed_paths = ?", [[str(path)]])
     connection.execute("set parquet_metadata_cache = true")  # several questions are asked
     rows = connection.read_parquet(str(path), hive_partitioning=False)
     return rows.select(*SCHEMA.names)
-
-
-def _unusable(where: str) -> str:
-    return f"the filter {where!r} cannot be used"

@@ -5,7 +5,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,8 +14,7 @@ from manifests.ground.findings import MEANINGS
 from manifests.ground.plain_json import plain_json
 from manifests.table.case import SPLITS
 from manifests.table.dataset_facts import Acceptance, DatasetFacts, facts_of
-from manifests.table.manifest import Manifest
-from manifests.table.sql import StoredCases, in_memory, on_disk
+from manifests.table.sql import SelectedCases
 
 UNASSIGNED = "unassigned"
 RANGES = ("source_spacing_mm", "spacing_mm", "source_size", "size")
@@ -125,24 +123,8 @@ class Summary:
         return plain_json(self)
 
 
-def summarise(manifest: Manifest) -> Summary:
-    """Count what a manifest holds, column by column."""
-    with in_memory(manifest) as cases:
-        return summary_of(cases)
-
-
-def summarise_file(path: Path) -> Summary:
-    """Count what a manifest on disk holds.
-
-    Raises:
-        ManifestError: As of `read_manifest`.
-    """
-    with on_disk(path) as cases:
-        return summary_of(cases)
-
-
-def summary_of(cases: StoredCases) -> Summary:
-    """Count what some cases hold."""
+def summarise(cases: SelectedCases) -> Summary:
+    """Count what some cases hold, column by column."""
     space = cases.head.label_space
     facts = facts_of(cases.head.settings)
     rows = _fetch(cases.connection, _datasets_query())

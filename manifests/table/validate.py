@@ -14,8 +14,8 @@ from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, as_blocks, is_merged, merged_classes
 from manifests.ground.findings import MEANINGS
 from manifests.table.case import SCHEMA, SPLITS
-from manifests.table.manifest import Manifest
-from manifests.table.row_groups import pieces, read_columns
+from manifests.table.manifest import Manifest, read_manifest
+from manifests.table.row_groups import read_row_groups
 from manifests.table.subjects import common_subjects, parted_cases
 from manifests.table.volume_files import file_faults, hash_faults
 
@@ -53,35 +53,24 @@ RowCheck = Callable[[Row, LabelSpace], Iterable[Fault]]
 TableCheck = Callable[[list[Row]], Iterable[Problem]]
 
 
-def validate(manifest: Manifest, *, files: bool = True, hashes: bool = False) -> list[Problem]:
-    """List what does not hold; an empty list is a sound manifest.
+def validate(path: Path, *, files: bool = True, hashes: bool = False) -> list[Problem]:
+    """List what is wrong with a manifest on disk; an empty list is a sound manifest.
 
     Args:
-        manifest: The manifest.
-        files: Whether to look at the headers and sizes of the volumes.
+        path: The file, or the folder that holds `manifest.parquet`.
+        files: Whether to check the headers and sizes of the volumes.
         hashes: Whether to read the volumes whole and compare their hashes; implies `files`.
-    """
-    of_all = _table_problems(manifest)
-    return [*of_all, *_row_problems(manifest, files=files or hashes, hashes=hashes)]
-
-
-def validate_file(
-    path: Path, *, files: bool = True, hashes: bool = False
-) -> tuple[int, list[Problem]]:
-    """The number of cases of a manifest on disk, and what `validate` finds in it.
 
     Raises:
-        ManifestError: As of `read_manifest`.
+        ManifestError: See `read_manifest`.
     """
-    read = read_columns(path, COLUMNS_OF_ALL)
-    problems = _table_problems(read)
-    for piece in pieces(path):
-        problems += _row_problems(piece, files=files or hashes, hashes=hashes)
-    return len(read), problems
+    problems = _table_problems(read_manifest(path, COLUMNS_OF_ALL).table.to_pylist())
+    for part in read_row_groups(path):
+        problems += _row_problems(part, files=files or hashes, hashes=hashes)
+    return problems
 
 
-def _table_problems(manifest: Manifest) -> list[Problem]:
-    rows: list[Row] = manifest.table.select(COLUMNS_OF_ALL).to_pylist()
+def _table_problems(rows: list[Row]) -> list[Problem]:
     return [problem for check in TABLE_CHECKS for problem in check(rows)]
 
 

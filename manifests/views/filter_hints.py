@@ -1,4 +1,4 @@
-"""What to say of a condition that holds for no case: the values that its columns have."""
+"""Hints for a condition that no case meets: the values that its columns have."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from rich.text import Text
 
 from manifests.table.case import SCHEMA
-from manifests.table.sql import StoredCases
+from manifests.table.sql import SelectedCases
 from manifests.views.table_style import plain, short
 
 LITERAL = re.compile(r"'((?:[^']|'')*)'")
@@ -30,13 +30,8 @@ class _Values:
     texts: tuple[str, ...] = ()
 
 
-def no_match(cases: StoredCases, where: str) -> Text:
-    """Say that no case matches, which values the columns of the condition have, and what is near.
-
-    Args:
-        cases: None; their `every` is looked at.
-        where: The condition.
-    """
+def filter_hints(cases: SelectedCases, where: str) -> Text:
+    """Say that no case matches, and list the values of the condition's columns and near ones."""
     text = Text.assemble("no case matches ", plain(where, "bold"))
     found = [_values(cases.every, name) for name in _columns_of(where)]
     for n, values in enumerate(found):

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from hypothesis import settings
 from manifests.classes.label_space import LabelSpace, load_label_space
 from manifests.classes.merged import annotated_classes, as_blocks, merged_classes
 from manifests.table.case import Case
-from manifests.table.manifest import Manifest
+from manifests.table.manifest import Manifest, write_manifest
+from manifests.table.validate import Problem, validate
 
 settings.register_profile("no_deadline", deadline=None)  # a busy machine is no fault
 settings.load_profile("no_deadline")
@@ -106,6 +108,26 @@ def make_manifest(abdomen5: LabelSpace) -> MakeManifest:
         return Manifest.of(cases, space, folder=folder, settings=settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_manifest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Manifest], Path]:
+    """Write a manifest into its folder; one that lies nowhere, into a folder that they share."""
+    shared, numbers = tmp_path_factory.mktemp("manifests"), count()
+
+    def save(manifest: Manifest) -> Path:
+        folder = shared if manifest.folder == NOWHERE else manifest.folder
+        path = folder / f"{next(numbers)}.parquet"
+        write_manifest(replace(manifest, folder=folder), path)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def problems_of(save_manifest: Callable[[Manifest], Path]) -> Callable[..., list[Problem]]:
+    """What `validate` finds in a manifest: `problems_of(manifest, files=False)`."""
+    return lambda manifest, **options: validate(save_manifest(manifest), **options)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from manifests.changes.edits import COLUMNS
+from manifests.changes.edits import CHANGED
 from manifests.classes.label_space import load_label_space
 from manifests.commands import app
 from manifests.ground.errors import ManifestError
@@ -289,7 +289,7 @@ def test_edit_and_diff(folder):
     assert rows_of(output)["settings"][0] == "edits"
     found = json.loads(call_json("diff", folder, out, "--json"))
     assert len(found["changed"]) == 45
-    assert found["changed_cases"] == dict.fromkeys(COLUMNS, 9)
+    assert found["changed_cases"] == dict.fromkeys(CHANGED, 9)
     assert call("diff", folder, folder) == "no difference\n"
 
 

@@ -117,7 +117,7 @@ def test_both_cases_are_in_the_manifest_with_what_they_annotate(report):
     assert liver.annotated == ("liver",)
     assert liver.source_orientation == "LAS"
     assert [f.code for f in liver.findings] == ["axes_left_handed"]
-    assert validate(report.manifest, hashes=True) == []
+    assert validate(report.path, hashes=True) == []
 
 
 def organs(image, ids):

@@ -13,7 +13,6 @@ from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
-from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
 
 ABDOMEN5 = load_label_space("abdomen5")
@@ -86,7 +85,7 @@ def run(raw, *, fuse=True):
     recipes = tuple(load_recipe(raw / f"{name}.toml") for name in ("livers", "spleens"))
     target = Target(ABDOMEN5, SPACING_MM, raw.parent / "out")
     report = prepare(PrepareRequest(recipes, raw, target, fuse_duplicates=fuse), workers=1)
-    assert validate(read_manifest(report.path), hashes=True) == []
+    assert validate(report.path, hashes=True) == []
     return report
 
 

@@ -18,7 +18,7 @@ from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import OverrideError
 from manifests.table.manifest import read_manifest
-from manifests.table.query import filter_cases
+from manifests.table.sql import select_cases
 
 SPACING_MM = (6.0, 6.0, 6.0)
 FIRST, SECOND = "kits19/case_00000", "kits19/case_00001"
@@ -98,7 +98,8 @@ def test_the_decision_and_its_reason_are_findings(raw, tmp_path):
     assert case_of(report, FIRST).merged == (0, 0, 0, 0, 4, 4)
     assert "kidneys_overridden" not in {f.code for f in case_of(report, SECOND).findings}
     where = "list_has_any([f.code for f in findings], ['kidneys_overridden', 'kidneys_fused'])"
-    assert [c.case_id for c in filter_cases(read_manifest(report.path), where).cases()] == [FIRST]
+    with select_cases(report.path, where) as cases:
+        assert cases.ids() == [FIRST]
 
 
 def test_a_plane_parts_the_kidneys_where_it_stands(raw, tmp_path, prepared):

@@ -22,7 +22,7 @@ from curate.preparation.prepare import PrepareRequest, prepare
 from curate.recipes.schema import PAPER, load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.classes.structures import Structure
-from manifests.table.query import filter_cases
+from manifests.table.sql import select_cases
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume
 from tests.oriented import oriented
@@ -267,6 +267,8 @@ def test_prepare_keeps_a_turned_case_and_flags_both_axes(report):
 
 def test_suspects_can_be_left_out_by_a_filter(report):
     turned_case, prepared = report
-    clean = filter_cases(prepared.manifest, "findings::text not like '%laterality_suspect%'")
-    assert len(clean) == len(prepared.manifest) - 1
-    assert turned_case not in {case.case_id for case in clean.cases()}
+    where = "findings::text not like '%laterality_suspect%'"
+    with select_cases(prepared.manifest, where) as clean:
+        ids = clean.ids()
+    assert len(ids) == len(prepared.manifest) - 1
+    assert turned_case not in ids

@@ -151,7 +151,7 @@ def test_a_flipped_bit_is_found_and_the_case_made_again(request_):
     label = request_.target.folder / "cases" / CASES[1] / "label.nii"
     content = label.read_bytes()
     label.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    problems = validate(read_manifest(report.path), hashes=True)
+    problems = validate(report.path, hashes=True)
     assert [(p.case_id, p.column) for p in problems] == [(CASES[1], "label_sha256")]
     assert run(request_).made == 0  # sizes and times tell nothing
     verified = run(replace(request_, verify=True))
@@ -159,7 +159,7 @@ def test_a_flipped_bit_is_found_and_the_case_made_again(request_):
     assert anew(before, request_) == [CASES[1]]
     assert label.read_bytes() == content
     assert report.path.read_bytes() == whole
-    assert validate(read_manifest(report.path), hashes=True) == []
+    assert validate(report.path, hashes=True) == []
 
 
 def test_a_manifest_that_was_damaged_is_told_since_it_held_the_split(request_):

@@ -48,7 +48,7 @@ def test_every_recipes_archive_is_prepared_whole(report):
     assert report.made == len(report.manifest) == sum(CASES.values())
     found = [case.dataset for case in report.manifest.cases()]
     assert {name: found.count(name) for name in CASES} == CASES
-    assert validate(read_manifest(report.path), hashes=True) == []
+    assert validate(report.path, hashes=True) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Cases that are asked for on disk are those of the manifest that is read whole."""
+"""SQL: a condition selects cases and can do nothing else, in memory as on disk."""
 
 from dataclasses import replace
 
@@ -10,10 +10,9 @@ from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
 from manifests.table import manifest as manifest_module
 from manifests.table.case import SCHEMA
-from manifests.table.manifest import is_as_written, read_head, read_manifest, write_manifest
-from manifests.table.query import filter_cases
-from manifests.table.sql import on_disk
-from manifests.table.summary import summarise, summary_of
+from manifests.table.manifest import has_schema, read_head, read_manifest, write_manifest
+from manifests.table.sql import select_cases
+from manifests.table.summary import summarise
 
 LIVER = [["liver", "liver_tumour"]]
 CONDITIONS = [
@@ -56,15 +55,15 @@ def as_of_another_program(path):
 def test_summary_is_that_of_the_rows_in_memory(path, where, written_by_us):
     if not written_by_us:
         as_of_another_program(path)
-    assert is_as_written(path) == written_by_us
-    read = read_manifest(path)
-    expected = summarise(read if where is None else filter_cases(read, where))
-    with on_disk(path.parent, where) as cases:
-        assert summary_of(cases) == expected
+    assert has_schema(path) == written_by_us
+    with select_cases(read_manifest(path), where) as cases:
+        expected = summarise(cases)
+    with select_cases(path.parent, where) as cases:
+        assert summarise(cases) == expected
 
 
 def test_each_case_is_the_one_that_is_read(path):
-    with on_disk(path, "dataset <> 'kits19'") as cases:
+    with select_cases(path, "dataset <> 'kits19'") as cases:
         for case in read_manifest(path).cases():
             if case.dataset != "kits19":
                 assert cases.case(case.case_id) == case
@@ -85,8 +84,8 @@ def test_head_is_the_manifest_without_its_rows(path):
 def test_name_of_a_folder_is_no_pattern(path, name):
     folder = path.parent.with_name(name)
     path.parent.rename(folder)
-    with on_disk(folder, "dataset = 'kits19'") as cases:
-        assert summary_of(cases).cases == 1
+    with select_cases(folder, "dataset = 'kits19'") as cases:
+        assert summarise(cases).cases == 1
 
 
 @pytest.mark.parametrize(
@@ -106,9 +105,9 @@ def test_only_a_condition_over_the_columns_is_taken(path, where):
     condition = where.format(there=there, folder=path.parent)
     with (
         pytest.raises(ManifestError, match="cannot be used") as caught,
-        on_disk(path, condition) as cases,
+        select_cases(path, condition) as cases,
     ):
-        summary_of(cases)
+        summarise(cases)
     assert "columns: case_id, dataset, subject_id, split," in str(caught.value)
     assert not path.with_name("written.csv").exists()
 
@@ -120,6 +119,106 @@ def test_damaged_rows_are_told(path):
     path.write_bytes(content)
     with (
         pytest.raises(ManifestError, match=r"manifest\.parquet cannot be read"),
-        on_disk(path) as c,
+        select_cases(path) as c,
     ):
-        summary_of(c)
+        summarise(c)
+
+
+# In memory.
+
+
+@pytest.fixture
+def manifest(make_case, make_manifest):
+    return make_manifest(
+        [
+            make_case("btcv/1", split="test"),
+            make_case("btcv/2", split=None, absent=["spleen"]),
+            make_case("kits19/1", findings=(Finding("single_kidney", "left"),)),
+            make_case("msd_liver/1", blocks=LIVER, spacing_mm=(1.5, 1.5, 5.0)),
+        ],
+        settings={"prepare": {}},
+    )
+
+
+def ids_of(manifest, where):
+    with select_cases(manifest, where) as cases:
+        return cases.ids()
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("dataset = 'btcv'", ["btcv/1", "btcv/2"]),
+        ("dataset <> 'btcv' and hu_mean > 0", ["kits19/1", "msd_liver/1"]),
+        ("list_contains(annotated, 'spleen')", ["btcv/1", "btcv/2", "kits19/1"]),
+        ("list_contains(annotated, 'spleen') and voxels[3] = 0", ["btcv/2"]),
+        ("spacing_mm[3] > 3", ["msd_liver/1"]),
+        ("list_contains([f.code for f in findings], 'single_kidney')", ["kits19/1"]),
+        ("split is null", ["btcv/2"]),
+        ("split = 'test' or split = 'train'", ["btcv/1", "kits19/1", "msd_liver/1"]),
+        ("split <> 'test'", ["kits19/1", "msd_liver/1"]),  # null is neither
+        ("true -- and nothing else", ["btcv/1", "btcv/2", "kits19/1", "msd_liver/1"]),
+        ("false", []),
+    ],
+)
+def test_condition_selects_cases(manifest, where, ids):
+    assert ids_of(manifest, where) == ids
+
+
+def test_order_is_kept(manifest):
+    backwards = replace(manifest, table=manifest.table.take([3, 2, 1, 0]))
+    assert ids_of(backwards, "case_id <> 'kits19/1'") == ["msd_liver/1", "btcv/2", "btcv/1"]
+
+
+def test_the_case_is_that_of_the_manifest(manifest):
+    with select_cases(manifest, "dataset = 'kits19'") as cases:
+        assert cases.head == manifest
+        assert cases.case("kits19/1") == manifest.case("kits19/1")
+
+
+def test_fault_is_told_with_the_columns(manifest):
+    with pytest.raises(ManifestError) as caught:
+        ids_of(manifest, "datset = 'btcv'")
+    message = str(caught.value)
+    assert "datset = 'btcv'" in message
+    assert 'Referenced column "datset" not found' in message
+    assert "columns: case_id, dataset, subject_id, split," in message
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("", "dataset =", "count(*) > 1", "dataset = 'a', dataset = 'b'", "'btcv'"),
+        *("true) or (true", "true; select 1", "true; drop table cases", "true union select 1"),
+        *("true limit 1", "true order by case_id", "exists(delete from cases)"),
+        "exists(select * from query('copy (select 1) to ''{there}'''))",
+    ],
+)
+def test_only_a_condition_is_taken(manifest, where, tmp_path):
+    there = tmp_path / "written.csv"
+    with pytest.raises(ManifestError, match="cannot be used"):
+        ids_of(manifest, where.format(there=there))
+    assert not there.exists()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("read_text('{there}')", "read_csv('{there}')", "read_blob('{there}')", "'{there}'"),
+        *("glob('{there}*')", "query('select * from read_text(''{there}'')')"),
+        *("read_text('https://example.org/x')", "'https://example.org/x.parquet'"),
+    ],
+)
+def test_no_file_can_be_read(manifest, source, tmp_path):
+    there = tmp_path / "secret.csv"
+    there.write_text("a,b\n1,2\n")
+    with pytest.raises(ManifestError, match=r"disabled by configuration|does not exist"):
+        ids_of(manifest, f"exists(select * from {source.format(there=there)})")
+
+
+@pytest.mark.parametrize("name", ['"table"', "manifest", "numbers", "outside"])
+def test_no_python_variable_can_be_read(manifest, name):
+    outside = manifest.table  # DuckDB would find it by its name
+    assert outside.num_rows
+    with pytest.raises(ManifestError, match=r"does not exist|syntax error"):
+        ids_of(manifest, f"exists(select * from {name})")

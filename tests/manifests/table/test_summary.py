@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from manifests.classes.label_space import load_label_space
 from manifests.ground.findings import MEANINGS, Finding
 from manifests.table.case import SCHEMA
+from manifests.table.sql import select_cases
 from manifests.table.summary import UNKNOWN_CODE, ClassCount, FindingCount, Range, summarise
 
 ABDOMEN5 = load_label_space("abdomen5")
@@ -22,9 +23,14 @@ KIDNEYS_AS_ONE = (
 )
 
 
+def summary_of(manifest):
+    with select_cases(manifest) as cases:
+        return summarise(cases)
+
+
 @pytest.fixture
 def summary(make_case, make_manifest):
-    return summarise(
+    return summary_of(
         make_manifest(
             [
                 make_case("btcv/1", split="test", source_spacing_mm=(0.9, 0.8, 5.0)),
@@ -79,7 +85,7 @@ def test_findings_are_counted_by_case(make_case, make_manifest):
             make_case("b/2"),
         ]
     )
-    assert summarise(manifest).findings == (
+    assert summary_of(manifest).findings == (
         FindingCount("class_absent", MEANINGS["class_absent"], {"a": 2, "b": 1}),
         FindingCount("no_kidney", MEANINGS["no_kidney"], {"a": 1}),
     )
@@ -89,12 +95,12 @@ def test_finding_of_later_is_counted(make_case, make_manifest):
     manifest, field = make_manifest([make_case()]), SCHEMA.field("findings")
     later = pa.array([[{"code": "later", "reason": ""}]], field.type)
     table = manifest.table.set_column(SCHEMA.get_field_index("findings"), field, later)
-    (found,) = summarise(manifest.with_table(table)).findings
+    (found,) = summary_of(manifest.with_table(table)).findings
     assert found == FindingCount("later", UNKNOWN_CODE, {"btcv": 1})
 
 
 def test_empty_manifest(make_manifest):
-    summary = summarise(make_manifest([]))
+    summary = summary_of(make_manifest([]))
     assert (summary.cases, summary.datasets, summary.findings) == (0, (), ())
 
 
@@ -109,7 +115,7 @@ def test_json_is_what_is_counted(summary):
 
 @pytest.mark.parametrize("spacing_mm", [(math.nan,) * 3, (math.inf,) * 3, ()])
 def test_json_has_null_for_what_is_no_number(make_case, make_manifest, spacing_mm):
-    summary = summarise(make_manifest([make_case(source_spacing_mm=spacing_mm)]))
+    summary = summary_of(make_manifest([make_case(source_spacing_mm=spacing_mm)]))
     found = json.loads(summary.to_json(), parse_constant=pytest.fail)
     assert found["datasets"][0]["source_spacing_mm"]["least"] == [None] * 3
 
@@ -141,7 +147,7 @@ def test_counts_are_those_of_counting_case_by_case(make_case, make_manifest, row
                 counted[case.dataset, name, "not_annotated"] += 1
 
     found = Counter()
-    for d in summarise(make_manifest(made)).datasets:
+    for d in summary_of(make_manifest(made)).datasets:
         found[d.name, "cases"] = d.cases
         found.update({(d.name, split): n for split, n in d.splits.items()})
         for c in d.classes:

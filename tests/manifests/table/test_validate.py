@@ -12,17 +12,17 @@ import pytest
 from manifests.classes.label_space import load_label_space
 from manifests.ground.findings import Finding
 from manifests.table.case import SCHEMA
-from manifests.table.validate import Problem, validate
+from manifests.table.validate import Problem
 
 LIVER = [["liver", "liver_tumour"]]
 
 
 @pytest.fixture
-def problems_of(make_case, make_manifest):
+def problems_with(make_case, make_manifest, problems_of):
     """The problems of one case with some columns changed, without its files."""
 
     def find(**columns):
-        return validate(make_manifest([replace(make_case(), **columns)]), files=False)
+        return problems_of(make_manifest([replace(make_case(), **columns)]), files=False)
 
     return find
 
@@ -41,14 +41,14 @@ def columns_of(problems):
 # What is sound.
 
 
-def test_sound_manifest_has_no_problem(on_disk):
-    assert validate(on_disk, hashes=True) == []
+def test_sound_manifest_has_no_problem(on_disk, problems_of):
+    assert problems_of(on_disk, hashes=True) == []
 
 
 @pytest.mark.parametrize("name", ["abdomen13", "pancreas_tumour"])
-def test_sound_in_other_label_spaces(make_case, make_manifest, name):
+def test_sound_in_other_label_spaces(make_case, make_manifest, name, problems_of):
     space = load_label_space(name)
-    assert validate(make_manifest([make_case(space=space)], space=space), files=False) == []
+    assert problems_of(make_manifest([make_case(space=space)], space=space), files=False) == []
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_sound_in_other_label_spaces(make_case, make_manifest, name):
         {"volume_ml": tuple(n * 0.00675 * (1 + 1e-9) for n in (1050, 10, 20, 30, 40, 50))},
     ],
 )
-def test_what_is_allowed(problems_of, columns):
-    assert problems_of(**columns) == []
+def test_what_is_allowed(problems_with, columns):
+    assert problems_with(**columns) == []
 
 
-def test_empty_manifest_is_sound(make_manifest):
-    assert validate(make_manifest([])) == []
+def test_empty_manifest_is_sound(make_manifest, problems_of):
+    assert problems_of(make_manifest([])) == []
 
 
 # Columns.
@@ -127,8 +127,8 @@ def test_empty_manifest_is_sound(make_manifest):
         ({"spacing_mm": (1.5, 1.5, 5.0)}, "volume_ml", None, None),
     ],
 )
-def test_fault_in_a_column(problems_of, columns, column, expected, got):
-    (problem,) = problems_of(**columns)
+def test_fault_in_a_column(problems_with, columns, column, expected, got):
+    (problem,) = problems_with(**columns)
     assert (problem.case_id, problem.column) == ("btcv/1", column)
     assert expected is None or problem.expected == expected
     assert got is None or problem.got == got
@@ -141,51 +141,51 @@ def test_fault_in_a_column(problems_of, columns, column, expected, got):
         ((1110, 10, -20, 10, 40, 50), "counts from 0"),
     ],
 )
-def test_voxels_that_make_no_sense(problems_of, voxels, expected):
+def test_voxels_that_make_no_sense(problems_with, voxels, expected):
     volume_ml = tuple(n * 0.00675 for n in voxels)
-    (problem,) = problems_of(voxels=voxels, volume_ml=volume_ml)
+    (problem,) = problems_with(voxels=voxels, volume_ml=volume_ml)
     assert problem == Problem("btcv/1", "voxels", expected, problem.got)
     assert str(list(voxels)) in problem.got
 
 
-def test_voxels_of_a_class_that_is_no_representative(make_case, make_manifest):
+def test_voxels_of_a_class_that_is_no_representative(make_case, make_manifest, problems_of):
     case = make_case(blocks=LIVER)
     volume_ml = tuple(n * 0.00675 for n in (1164, 10, 0, 26, 0, 0))
     manifest = make_manifest([replace(case, voxels=(1164, 10, 0, 26, 0, 0), volume_ml=volume_ml)])
-    (problem,) = validate(manifest, files=False)
+    (problem,) = problems_of(manifest, files=False)
     assert problem.column == "voxels"
     assert problem.got.startswith("pancreas: ")
 
 
-def test_size_and_voxels_disagree(problems_of):
-    assert columns_of(problems_of(size=(12, 10, 9))) == ["voxels"]
+def test_size_and_voxels_disagree(problems_with):
+    assert columns_of(problems_with(size=(12, 10, 9))) == ["voxels"]
 
 
-def test_finding_of_later(make_case, make_manifest):
+def test_finding_of_later(make_case, make_manifest, problems_of):
     manifest = make_manifest([make_case()])
     field = SCHEMA.field("findings")
     later = pa.array([[{"code": "later", "reason": ""}]], field.type)
     table = manifest.table.set_column(SCHEMA.get_field_index("findings"), field, later)
-    (problem,) = validate(manifest.with_table(table), files=False)
+    (problem,) = problems_of(manifest.with_table(table), files=False)
     assert (problem.column, problem.got) == ("findings", "'later'")
 
 
 # Rows against each other.
 
 
-def test_case_that_is_there_twice(make_case, make_manifest):
+def test_case_that_is_there_twice(make_case, make_manifest, problems_of):
     manifest = make_manifest([make_case("a/1"), make_case("a/2"), make_case("a/1", image="x.nii")])
-    problems = validate(manifest, files=False)
+    problems = problems_of(manifest, files=False)
     assert problems[0] == Problem("a/1", "case_id", "one row", "2 rows")
     assert problems[1:] == [
         Problem("a/1", "label", "a file of its own", "cases/a/1/label.nii, the file of a/1")
     ]
 
 
-def test_subject_in_two_splits(make_case, make_manifest):
+def test_subject_in_two_splits(make_case, make_manifest, problems_of):
     splits = {"a/1": "train", "a/2": None, "a/3": "train", "b/1": "test"}
     cases = [make_case(c, subject_id="p", split=split) for c, split in splits.items()]
-    assert validate(make_manifest(cases), files=False) == [
+    assert problems_of(make_manifest(cases), files=False) == [
         Problem(
             *("b/1", "split", "one split for each subject"),
             "test, with a/1 of the same subject in train",
@@ -193,13 +193,13 @@ def test_subject_in_two_splits(make_case, make_manifest):
     ]
 
 
-def test_related_cases_in_two_splits(make_case, make_manifest):
+def test_related_cases_in_two_splits(make_case, make_manifest, problems_of):
     cases = [
         make_case("a/1", related=("b/1", "gone/1")),
         make_case("b/1", subject_id="a/1", split="test"),
         make_case("c/1", split="validation"),
     ]
-    problems = validate(make_manifest(cases), files=False)
+    problems = problems_of(make_manifest(cases), files=False)
     assert problems == [
         Problem(
             *("b/1", "split", "one split for each subject"),
@@ -208,9 +208,9 @@ def test_related_cases_in_two_splits(make_case, make_manifest):
     ]
 
 
-def test_related_cases_of_two_subjects(make_case, make_manifest):
+def test_related_cases_of_two_subjects(make_case, make_manifest, problems_of):
     cases = [make_case("a/1", related=("b/1",)), make_case("b/1", split="test")]
-    assert validate(make_manifest(cases), files=False) == [
+    assert problems_of(make_manifest(cases), files=False) == [
         Problem(
             *("b/1", "split", "one split for each subject"),
             "test, with a/1 of the same image or patient in train",
@@ -303,28 +303,28 @@ def scale(path):
         (scale, "stored values that are the values", "slope and intercept (2.0, 0.0)"),
     ],
 )
-def test_fault_in_a_file(on_disk, damage, expected, got):
+def test_fault_in_a_file(on_disk, damage, expected, got, problems_of):
     damage(first_image(on_disk))
-    (problem,) = validate(on_disk)
+    (problem,) = problems_of(on_disk)
     assert (problem.case_id, problem.column) == ("btcv/1", "image")
     assert problem.expected.startswith(expected)
     assert problem.got.startswith(got or "")
-    assert validate(on_disk, files=False) == []
+    assert problems_of(on_disk, files=False) == []
 
 
-def test_label_is_of_bytes(on_disk):
+def test_label_is_of_bytes(on_disk, problems_of):
     path = on_disk.path(on_disk.case("btcv/1").label)
     save(path, np.zeros((12, 10, 10), np.int16))
-    assert validate(on_disk)[0].expected == "voxels of uint8, little-endian"
+    assert problems_of(on_disk)[0].expected == "voxels of uint8, little-endian"
 
 
 @pytest.mark.parametrize("hashes", [False, True])
-def test_changed_voxel_is_seen_by_its_hash(on_disk, hashes):
+def test_changed_voxel_is_seen_by_its_hash(on_disk, hashes, problems_of):
     path = first_image(on_disk)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    problems = validate(on_disk, hashes=hashes)
+    problems = problems_of(on_disk, hashes=hashes)
     assert columns_of(problems) == (["image_sha256"] if hashes else [])
     if hashes:
         assert problems[0].expected == on_disk.case("btcv/1").image_sha256
@@ -332,16 +332,16 @@ def test_changed_voxel_is_seen_by_its_hash(on_disk, hashes):
 
 @pytest.mark.parametrize("hashes", [False, True])
 @pytest.mark.parametrize("path", ["../image.nii", "/etc/passwd", "out/image.nii"])
-def test_path_that_leaves_the_folder(on_disk, make_manifest, path, hashes):
+def test_path_that_leaves_the_folder(on_disk, make_manifest, path, hashes, problems_of):
     (on_disk.folder / "out").symlink_to(on_disk.folder.parent)
     case = replace(on_disk.case("btcv/1"), image=path)
-    problems = validate(make_manifest([case], folder=on_disk.folder), hashes=hashes)
+    problems = problems_of(make_manifest([case], folder=on_disk.folder), hashes=hashes)
     assert [(p.column, p.expected) for p in problems] == [
         ("image", "a path inside the manifest's folder")
     ]
 
 
-def test_rows_without_form_and_files_are_told_together(on_disk, make_manifest):
+def test_rows_without_form_and_files_are_told_together(on_disk, make_manifest, problems_of):
     case = replace(on_disk.case("btcv/1"), spacing_mm=(1.5,), label="nowhere.nii")
-    problems = validate(make_manifest([case], folder=on_disk.folder))
+    problems = problems_of(make_manifest([case], folder=on_disk.folder))
     assert columns_of(problems) == ["spacing_mm", "label"]

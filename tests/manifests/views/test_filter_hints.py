@@ -4,13 +4,13 @@ import pytest
 
 from manifests.ground.findings import Finding
 from manifests.table.manifest import write_manifest
-from manifests.table.sql import in_memory, on_disk
-from manifests.views.filter_hints import MOST_COMPARED, no_match
+from manifests.table.sql import select_cases
+from manifests.views.filter_hints import MOST_COMPARED, filter_hints
 
 
 @pytest.fixture(scope="module")
 def path(make_case, make_manifest, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("no_match")
+    folder = tmp_path_factory.mktemp("filter_hints")
     cases = [
         make_case("btcv/1", split=None, hu_mean=-3.25),
         make_case("btcv/2", split="test", findings=(Finding("single_kidney", "left"),)),
@@ -39,16 +39,16 @@ def path(make_case, make_manifest, tmp_path_factory):
     ],
 )
 def test_values_are_told(path, where, said):
-    with on_disk(path, where) as cases:
-        text = str(no_match(cases, where))
+    with select_cases(path, where) as cases:
+        text = str(filter_hints(cases, where))
     assert text.startswith(f"no case matches {where}: ")
     assert text.endswith(said)
 
 
 @pytest.mark.parametrize("where", ["false", "'dataset' = 'x'"])
 def test_condition_without_a_column_is_only_told(path, where):
-    with on_disk(path, where) as cases:
-        assert str(no_match(cases, where)) == f"no case matches {where}"
+    with select_cases(path, where) as cases:
+        assert str(filter_hints(cases, where)) == f"no case matches {where}"
 
 
 def test_of_very_many_values_none_is_proposed(make_case, make_manifest):
@@ -57,9 +57,9 @@ def test_of_very_many_values_none_is_proposed(make_case, make_manifest):
     many = manifest.with_table(manifest.table.take([0] * (MOST_COMPARED + 1)))
     ids = [f"a/{i:04}" for i in range(len(many))]
     table = many.table.set_column(0, many.table.schema.field(0), [ids])
-    with in_memory(many.with_table(table)) as cases:
-        text = str(no_match(cases, "case_id = 'a/00000'"))
+    with select_cases(many.with_table(table)) as cases:
+        text = str(filter_hints(cases, "case_id = 'a/00000'"))
     assert text.endswith("a/0006, a/0007 and many more")
-    with in_memory(many.with_table(table.slice(0, 20))) as cases:
-        text = str(no_match(cases, "case_id = 'a/00000'"))
+    with select_cases(many.with_table(table.slice(0, 20))) as cases:
+        text = str(filter_hints(cases, "case_id = 'a/00000'"))
     assert text.endswith("a/0006, a/0007 and 12 more; did you mean 'a/0000'?")

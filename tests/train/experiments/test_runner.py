@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manifests.changes.edits import drop_structures
+from manifests.changes.edits import edit
 from manifests.ground import dask_cluster
 from tests.train.experiments.conftest import QUICK
 from train.experiments import runner
@@ -68,7 +68,7 @@ def test_a_run_is_done_once_and_a_broken_one_does_not_end_the_others(request_):
 def test_a_run_is_scored_again_if_the_truth_is_another(request_):
     (run,) = plan_runs(request_, ["F"])
     run_once(run)
-    less = drop_structures(request_.manifest, ["spleen"], where="case_id = 'livers/9'")
+    less = edit(request_.manifest, drop=["spleen"], where="case_id = 'livers/9'")
     (other,) = plan_runs(replace(request_, manifest=less), ["F"])
     assert other.folder == run.folder  # the training is the same
     assert kept_scores(run)

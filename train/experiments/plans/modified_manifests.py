@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from manifests.changes.edits import edit
 from manifests.changes.splits import SplitRequest, assign_splits
 from manifests.ground.errors import TrainingError
-from manifests.table.case import SCHEMA, Split
+from manifests.table.case import Split
 from manifests.table.manifest import Manifest
-from manifests.table.query import filter_cases
 from train.experiments.plans.catalogue import AnotherSplit, Catalogue, DividedDataset, Training
 
 
@@ -40,7 +39,7 @@ def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) ->
     Source: Shi et al. 2021, Table 9.
     """
     (name,) = catalogue.dataset_names([parts.dataset])
-    _require_dataset(manifest, name)
+    cases = _cases_of(manifest, name)
     told = {s for part in parts.parts for s in (*part.drop, *(s for m in part.merge for s in m))}
     classes = {manifest.label_space.class_of.get(s, 0) for s in told}
     if 0 in classes or len(classes) < len(told):
@@ -49,13 +48,12 @@ def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) ->
             f"{', '.join(sorted(told))}; prepare {name} with --label-space pancreas_tumour"
         )
         raise TrainingError(msg)
-    manifest = filter_cases(manifest, f"dataset = '{name}'")
     part_of: dict[str, str] = {}
     for split in ("train", "validation", "test"):
-        cases = sorted((c.case_id for c in manifest.cases() if c.split == split), key=_order)
-        part_of |= dict(zip(cases, _dealt(parts, len(cases)), strict=True))
-    names = [part_of.get(case.case_id, name) for case in manifest.cases()]
-    manifest = _with_column(manifest, "dataset", names)
+        ids = sorted((c.case_id for c in cases.cases() if c.split == split), key=_order)
+        part_of |= dict(zip(ids, _dealt(parts, len(ids)), strict=True))
+    names = [part_of.get(case.case_id, name) for case in cases.cases()]
+    manifest = cases.with_columns({"dataset": names})
     for part in parts.parts:
         if part.drop or part.merge:
             where = f"dataset = '{part.name}'"
@@ -72,8 +70,7 @@ def with_another_split(manifest: Manifest, wanted: AnotherSplit, catalogue: Cata
     Source: Shi et al. 2021, Table 11.
     """
     (name,) = catalogue.dataset_names([wanted.dataset])
-    _require_dataset(manifest, name)
-    alone = filter_cases(manifest, f"dataset = '{name}'")
+    alone = _cases_of(manifest, name)
     splits = [case.split for case in alone.cases()]
     tests, validations = splits.count("test"), splits.count("validation")
     again = assign_splits(alone, SplitRequest(test=tests, validation=validations, seed=wanted.seed))
@@ -89,7 +86,7 @@ def selected_on_test(manifest: Manifest) -> Manifest:
     """
     other = {"train": "train", "test": "validation"}
     splits = [other.get(case.split or "") for case in manifest.cases()]
-    return _with_column(manifest, "split", splits)
+    return manifest.with_columns({"split": splits})
 
 
 def manifest_name(manifest: Manifest) -> str:
@@ -112,12 +109,9 @@ def _order(case_id: str) -> bytes:
     return hashlib.sha256(case_id.encode()).digest()
 
 
-def _require_dataset(manifest: Manifest, name: str) -> None:
+def _cases_of(manifest: Manifest, name: str) -> Manifest:
     if name not in manifest.datasets():
         msg = f"no dataset {name!r}: the manifest has {', '.join(manifest.datasets())}"
         raise TrainingError(msg)
-
-
-def _with_column(manifest: Manifest, name: str, values: Sequence[str | None]) -> Manifest:
-    index, column = SCHEMA.get_field_index(name), pa.array(values, pa.string())
-    return manifest.with_table(manifest.table.set_column(index, SCHEMA.field(name), column))
+    of_dataset = pc.equal(manifest.table["dataset"], pa.scalar(name))
+    return manifest.with_table(manifest.table.filter(of_dataset))
