@@ -180,7 +180,7 @@ def _fetch_missing(
 ) -> "dict[str, str]":
     """Download what is not there; why some datasets could not be, by name."""
     from curate.download.error import DownloadError
-    from curate.download.transfers import plan_missing
+    from curate.download.plan import plan_missing
 
     sources = plan_missing(request.recipes, request.raw, unpacked=request.unpacked)
     try:

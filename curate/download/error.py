@@ -25,15 +25,10 @@ class DownloadError(SourceError):
             total: So many files were to be fetched.
             lacking: Datasets that lack files now, some of which were not begun any more.
         """
-        super().__init__(_report(failures, total))
+        named = _named(failures.values())
+        first = f"{len(failures)} of {total} files could not be fetched; what has come is kept:"
+        super().__init__("\n".join([first, *named]) if total > 1 else named[0].strip())
         self.reasons = {dataset: _reason(failures, dataset) for dataset in sorted(lacking)}
-
-
-def _report(failures: Mapping[str, Exception], total: int) -> str:
-    if total == 1:
-        return str(next(iter(failures.values())))
-    first = f"{len(failures)} of {total} files could not be fetched; what has come is kept:"
-    return "\n".join([first, *_named(failures.values())])
 
 
 def _reason(failures: Mapping[str, Exception], dataset: str) -> str:

@@ -4,14 +4,12 @@ import errno
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
 
 import httpx2
 
 from curate.download.http_client import certificate_problem
-from curate.download.http_response import Answer, Held, Verdict, judge
-from curate.download.part_file import PartFile, ResumeInfo, opened
+from curate.download.http_response import Verdict, judge, transient_error
+from curate.download.part_file import PartFile, opened
 from curate.download.remote_file import OnProgress, RemoteFile, Transfer, ignore_progress
 from curate.download.retry_policy import RetryPolicy, TransientError
 from manifests.ground.errors import SourceError
@@ -21,18 +19,18 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Session:
-    """What files come over.
-
-    Attributes:
-        client: Shared by all of them.
-        policy: Decides when to ask again and when to give up.
-    """
+    """What all files of a download share."""
 
     client: httpx2.Client
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    on_progress: OnProgress = ignore_progress
+
+    def report(self, part: PartFile) -> None:
+        """Tell how far a file has come."""
+        self.on_progress(Transfer(part.file.name, part.offset, part.total_bytes))
 
 
-def fetch(file: RemoteFile, session: Session, *, on_progress: OnProgress = ignore_progress) -> None:
+def fetch(file: RemoteFile, session: Session) -> None:
     """Fetch a file: go on where an earlier run stopped, check all of it, put it in its place.
 
     Raises:
@@ -40,25 +38,31 @@ def fetch(file: RemoteFile, session: Session, *, on_progress: OnProgress = ignor
         GaveUpError: The network stayed out of order.
         StoppedError: The download is to end.
     """
+
+    def report_checked(done: int) -> None:
+        session.policy.raise_if_stopped()
+        total = file.part.stat().st_size
+        session.on_progress(Transfer(file.name, done, total, checking=True))
+
     try:
-        with opened(file, partial(_checking, file, session, on_progress)) as part:
-            _receive_checked(part, session, on_progress)
+        with opened(file, report_checked) as part:
+            _receive_checked(part, session)
             part.finish()
     except OSError as error:
         raise SourceError(_disk_trouble(file, error)) from error
 
 
-def _receive_checked(part: PartFile, session: Session, on_progress: OnProgress) -> None:
+def _receive_checked(part: PartFile, session: Session) -> None:
     file = part.file
-    _receive(part, session, on_progress)
+    _receive(part, session)
     problem = part.problem()
     # Pieces of two states of the file, or a damaged disk: once more from the start.
     if problem and part.doubtful:
-        part.restart(ResumeInfo.of(file))
-        _receive(part, session, on_progress)
+        part.restart()
+        _receive(part, session)
         problem = part.problem()
     if problem:
-        part.restart(ResumeInfo.of(file))
+        part.restart()
         msg = (
             f"{file.name}: what came from {file.url} is not the file that the recipe describes: "
             f"{problem}; run the same command again, and if it says the same, {file.by_hand}"
@@ -66,19 +70,14 @@ def _receive_checked(part: PartFile, session: Session, on_progress: OnProgress) 
         raise SourceError(msg)
 
 
-def _checking(file: RemoteFile, session: Session, on_progress: OnProgress, done: int) -> None:
-    session.policy.raise_if_stopped()
-    on_progress(Transfer(file.name, done, file.part.stat().st_size, checking=True))
-
-
-def _receive(part: PartFile, session: Session, on_progress: OnProgress) -> None:
+def _receive(part: PartFile, session: Session) -> None:
     """Ask until the part is complete; failures count as a row while no new byte comes."""
     failures, furthest = 0, part.offset
-    _tell(part, on_progress)
+    session.report(part)
     while not part.is_complete:
         session.policy.raise_if_stopped()
         try:
-            _ask(part, session, on_progress)
+            _ask(part, session)
         except TransientError as error:
             failures = 1 if part.offset > furthest else failures + 1
             furthest = max(furthest, part.offset)
@@ -86,17 +85,17 @@ def _receive(part: PartFile, session: Session, on_progress: OnProgress) -> None:
             session.policy.wait(failures, error, f"{part.file.name} from {part.file.url}")
 
 
-def _ask(part: PartFile, session: Session, on_progress: OnProgress) -> None:
+def _ask(part: PartFile, session: Session) -> None:
     """Ask once for what is missing, and take what comes."""
     if not _may_resume(part):
-        part.restart(ResumeInfo.of(part.file))
-    file, offset = part.file, part.offset
+        part.restart()
+    file = part.file
     try:
         with session.client.stream("GET", file.url, headers=_headers(part)) as response:
-            answer = Answer(response.status_code, response.headers, datetime.now(UTC))
-            verdict = judge(answer, Held(offset, file.size_bytes, part.info))
-            if _act(verdict, part):
-                _take(response.iter_raw(), part, session, on_progress)
+            if error := transient_error(response):
+                raise error
+            if _act(judge(response, part), part):
+                _take(response.iter_raw(), part, session)
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
         msg = f"{file.name}: {file.url} leads nowhere: {error}; {file.by_hand}"
         raise SourceError(msg) from error
@@ -109,7 +108,7 @@ def _ask(part: PartFile, session: Session, on_progress: OnProgress) -> None:
 
 
 def _may_resume(part: PartFile) -> bool:
-    """Whether a splice of two states of the file would be noticed."""
+    """Return whether a splice of two states of the file would be noticed."""
     checked = part.file.md5 or part.file.sha256
     return part.offset == 0 or bool(part.info.validator or checked)
 
@@ -124,35 +123,33 @@ def _headers(part: PartFile) -> dict[str, str]:
 
 
 def _act(verdict: Verdict, part: PartFile) -> bool:
-    """Do what the verdict says; whether the body is to be taken."""
+    """Do what the verdict says, and return whether the body is to be taken."""
     file = part.file
     if verdict.action == "refuse":
         msg = f"{file.name}: {file.url}: {verdict.reason}; {file.by_hand}"
         raise SourceError(msg)
     if verdict.action == "retry":
-        raise TransientError(verdict.reason, verdict.retry_after_seconds)
+        raise TransientError(verdict.reason)
     if verdict.action == "forget":
-        part.restart(ResumeInfo.of(file))
+        part.restart()
         raise TransientError(verdict.reason, retry_after_seconds=0.0)
     if verdict.action == "complete":
         part.end_here()
     if verdict.action == "restart":
-        part.restart(verdict.info or ResumeInfo.of(file))
+        part.restart(verdict.info)
     return verdict.action in ("append", "restart")
 
 
-def _take(
-    chunks: Iterator[bytes], part: PartFile, session: Session, on_progress: OnProgress
-) -> None:
+def _take(chunks: Iterator[bytes], part: PartFile, session: Session) -> None:
     total = part.total_bytes
     for chunk in chunks:
         session.policy.raise_if_stopped()
         if total is not None and part.offset + len(chunk) > total:
-            part.restart(ResumeInfo.of(part.file))
+            part.restart()
             reason = f"the server sent more than the {total:,} bytes that it is to have"
             raise TransientError(reason)
         part.append(chunk)
-        _tell(part, on_progress)
+        session.report(part)
     if total is None:
         part.end_here()
     elif part.offset < total:
@@ -170,7 +167,3 @@ def _disk_trouble(file: RemoteFile, error: OSError) -> str:
         f"make room, or choose another folder with --raw, and run the same command again: what "
         f"has come is kept"
     )
-
-
-def _tell(part: PartFile, on_progress: OnProgress) -> None:
-    on_progress(Transfer(part.file.name, part.offset, part.total_bytes))

@@ -1,13 +1,14 @@
-"""What an HTTP server's answer means for a file of which a part is there; nothing is done here."""
+"""What an HTTP response means for a file of which a part is there; nothing is done here."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
-from curate.download.part_file import ResumeInfo
-from curate.download.retry_policy import parse_retry_after
+import httpx2
+
+from curate.download.part_file import PartFile, ResumeInfo
+from curate.download.retry_policy import TransientError, parse_retry_after
 
 TRANSIENT = frozenset({408, 421, 423, 425, 429})  # besides everything from 500 up
 ADVICE = {
@@ -21,115 +22,87 @@ ADVICE = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The head of an answer.
-
-    Attributes:
-        status: The HTTP status.
-        headers: By their names in lower case.
-        now: When it came.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    now: datetime
-
-
-@dataclass(frozen=True)
-class Held:
-    """What is there of the file.
-
-    Attributes:
-        offset: Bytes of it; 0 means that the whole file was asked for.
-        size_bytes: Of the whole file, as the recipe says, if it does.
-        info: What the server said of the file before.
-    """
-
-    offset: int
-    size_bytes: int | None
-    info: ResumeInfo
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """What to do.
+    """What to do with a response.
 
     Attributes:
         action: `append` the body to the part; `restart` the part with the body; `complete`: the
             part is all there is; `forget` the part and ask again; `retry` later; `refuse` for good.
         reason: Why, for people.
-        retry_after_seconds: How long the server asks to be left alone, if it does.
         info: What the server says of the file, for a restart.
     """
 
     action: Literal["append", "restart", "complete", "forget", "retry", "refuse"]
     reason: str = ""
-    retry_after_seconds: float | None = None
     info: ResumeInfo | None = None
 
 
-def judge(answer: Answer, held: Held) -> Verdict:
-    """Say what to do with an answer."""
-    if answer.status == 200:
-        return _judge_whole(answer, held)
-    if answer.status == 206:
-        return _judge_rest(answer, held)
-    if answer.status == 416 and held.offset:
-        return _judge_beyond(answer, held)
-    said = f"the server answered {answer.status}"
-    if answer.status in TRANSIENT or answer.status >= 500:
-        wish = parse_retry_after(answer.headers.get("retry-after"), answer.now)
-        return Verdict("retry", said, retry_after_seconds=wish)
-    advice = ADVICE.get(answer.status)
-    return Verdict("refuse", f"{said}: {advice}" if advice else said)
+def transient_error(response: httpx2.Response) -> TransientError | None:
+    """Return the error of a status that may go away, with how long the server asks to wait."""
+    status = response.status_code
+    if status not in TRANSIENT and status < 500:
+        return None
+    wait_seconds = parse_retry_after(response.headers.get("retry-after"), datetime.now(UTC))
+    return TransientError(f"the server answered {status}", wait_seconds)
 
 
-def _judge_whole(answer: Answer, held: Held) -> Verdict:
-    if problem := _no_plain_file(answer):
+def judge(response: httpx2.Response, part: PartFile) -> Verdict:
+    """Decide what to do with a response whose status is not transient."""
+    status = response.status_code
+    if status == 200:
+        return _judge_whole(response, part)
+    if status == 206:
+        return _judge_rest(response, part)
+    if status == 416 and part.offset:
+        return _judge_beyond(response, part)
+    advice = f": {ADVICE[status]}" if status in ADVICE else ""
+    return Verdict("refuse", f"the server answered {status}{advice}")
+
+
+def _judge_whole(response: httpx2.Response, part: PartFile) -> Verdict:
+    expected = part.file.size_bytes
+    if problem := _no_plain_file(response):
         return Verdict("retry", problem)
-    total = _number(answer.headers.get("content-length"))
-    if None not in (total, held.size_bytes) and total != held.size_bytes:
-        return Verdict("refuse", _other_size(total, held.size_bytes))
-    info = held.info.model_copy(
+    total = _number(response.headers.get("content-length"))
+    if _differ(total, expected):
+        return Verdict("refuse", _other_size(total, expected))
+    info = part.info.model_copy(
         update={
-            "total_bytes": total if total is not None else held.size_bytes,
-            "etag": _strong_etag(answer),
-            "last_modified": answer.headers.get("last-modified"),
+            "total_bytes": total if total is not None else expected,
+            "etag": _strong_etag(response),
+            "last_modified": response.headers.get("last-modified"),
         }
     )
     return Verdict("restart", "the server sends the whole file", info=info)
 
 
-def _judge_rest(answer: Answer, held: Held) -> Verdict:
-    if problem := _no_plain_file(answer):
+def _judge_rest(response: httpx2.Response, part: PartFile) -> Verdict:
+    if problem := _no_plain_file(response):
         return Verdict("retry", problem)
-    span = re.fullmatch(
-        r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("content-range", "").strip()
-    )
-    if span is None or int(span[1]) != held.offset:
+    span = _content_range(response, r"bytes (\d+)-\d+/(\d+|\*)")
+    if span is None or int(span[1]) != part.offset:
         return Verdict("forget", "the server sent another part of the file than was asked for")
-    total = _number(span[3])
-    if None not in (total, held.size_bytes) and total != held.size_bytes:
-        return Verdict("refuse", _other_size(total, held.size_bytes))
-    changed = None not in (total, held.info.total_bytes) and total != held.info.total_bytes
-    etag = _strong_etag(answer)
-    if changed or (None not in (etag, held.info.etag) and etag != held.info.etag):
+    total = _number(span[2])
+    if _differ(total, part.file.size_bytes):
+        return Verdict("refuse", _other_size(total, part.file.size_bytes))
+    changed = _differ(_strong_etag(response), part.info.etag)
+    if changed or _differ(total, part.info.total_bytes):
         return Verdict("forget", "the file on the server was changed meanwhile")
     return Verdict("append")
 
 
-def _judge_beyond(answer: Answer, held: Held) -> Verdict:
-    total = re.fullmatch(r"bytes \*/(\d+)", answer.headers.get("content-range", "").strip())
-    if total and int(total[1]) == held.offset and held.size_bytes in (None, held.offset):
+def _judge_beyond(response: httpx2.Response, part: PartFile) -> Verdict:
+    total = _content_range(response, r"bytes \*/(\d+)")
+    if total and int(total[1]) == part.offset and part.file.size_bytes in (None, part.offset):
         return Verdict("complete")
     return Verdict("forget", "the file on the server is shorter than what is here of it")
 
 
-def _no_plain_file(answer: Answer) -> str | None:
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+def _no_plain_file(response: httpx2.Response) -> str | None:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         return f"the server sent the file {encoding}-encoded, though asked for it plain"
-    if answer.headers.get("content-type", "").strip().lower().startswith("text/html"):
+    if response.headers.get("content-type", "").strip().lower().startswith("text/html"):
         return "a web page came instead of the file: does this network want a log-in?"
     return None
 
@@ -141,9 +114,18 @@ def _other_size(total: int | None, expected: int | None) -> str:
     )
 
 
-def _strong_etag(answer: Answer) -> str | None:
-    etag = answer.headers.get("etag", "").strip()
+def _content_range(response: httpx2.Response, pattern: str) -> re.Match[str] | None:
+    return re.fullmatch(pattern, response.headers.get("content-range", "").strip())
+
+
+def _strong_etag(response: httpx2.Response) -> str | None:
+    etag = response.headers.get("etag", "").strip()
     return etag if etag.startswith('"') else None
+
+
+def _differ(one: object, other: object) -> bool:
+    """Return whether both are known and not the same."""
+    return None not in (one, other) and one != other
 
 
 def _number(text: str | None) -> int | None:

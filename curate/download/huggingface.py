@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 
 import httpx2
@@ -22,14 +21,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from curate.download.http_client import certificate_problem, new_client
-from curate.download.http_response import TRANSIENT
+from curate.download.http_response import transient_error
 from curate.download.remote_file import RemoteFile
-from curate.download.retry_policy import (
-    RetryPolicy,
-    TransientError,
-    parse_retry_after,
-    with_retries,
-)
+from curate.download.retry_policy import RetryPolicy, TransientError, with_retries
 from curate.recipes.sources import HuggingFaceSource
 from manifests.ground.errors import SourceError
 
@@ -38,10 +32,10 @@ BATCH = 500  # the server takes a thousand paths at a time
 Wanted = tuple[str, RemoteFile]  # where it lies in the repository, and what is to become of it
 
 
-def addressed(
+def resolve_files(
     source: HuggingFaceSource, wanted: Sequence[Wanted], policy: RetryPolicy
 ) -> list[RemoteFile]:
-    """The files with their addresses, sizes and checksums, as the repository lists them.
+    """Return the files with their addresses, sizes and checksums, as the repository lists them.
 
     `HF_ENDPOINT` and `HF_TOKEN`, or a token that `hf auth login` left, are heeded.
 
@@ -64,24 +58,23 @@ def addressed(
         raise SourceError(msg)
     token = get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return [
-        _with_facts(source, listed[path], replace(file, headers=headers), endpoint)
-        for path, file in wanted
-    ]
-
-
-def _with_facts(
-    source: HuggingFaceSource, entry: RepoFile, file: RemoteFile, endpoint: str | None
-) -> RemoteFile:
-    url = hf_hub_url(
+    address = partial(
+        hf_hub_url,
         source.repository,
-        entry.path,
         repo_type="dataset",
         revision=source.revision,
         endpoint=endpoint,
     )
-    sha256 = entry.lfs.sha256 if entry.lfs else None
-    return replace(file, url=url, size_bytes=entry.size, sha256=sha256)
+    return [
+        replace(
+            file,
+            url=address(path),
+            size_bytes=listed[path].size,
+            sha256=lfs.sha256 if (lfs := listed[path].lfs) else None,
+            headers=headers,
+        )
+        for path, file in wanted
+    ]
 
 
 def _look_up(
@@ -102,19 +95,8 @@ def _look_up(
             source.repository, paths, revision=source.revision, repo_type="dataset"
         )
         return {e.path: e for e in entries if isinstance(e, RepoFile)}
-    except GatedRepoError as error:
-        msg = (
-            f"{where} wants its terms to be accepted: do so at https://huggingface.co/datasets/"
-            f"{source.repository}, then run `hf auth login` or set HF_TOKEN"
-        )
-        raise SourceError(msg) from error
-    except RevisionNotFoundError as error:
-        msg = f"there is no {where}: correct the revision in the recipe"
-        raise SourceError(msg) from error
-    except RepositoryNotFoundError as error:
-        raise SourceError(_unseen(source)) from error
     except HfHubHTTPError as error:
-        raise _judged(error, source) from error
+        raise _refusal(error, source, where) from error
     except json.JSONDecodeError as error:
         reason = "something else than a list came: does this network want a log-in?"
         raise TransientError(reason) from error
@@ -126,20 +108,22 @@ def _look_up(
         raise TransientError(reason) from error
 
 
-def _judged(error: HfHubHTTPError, source: HuggingFaceSource) -> TransientError | SourceError:
+def _refusal(
+    error: HfHubHTTPError, source: HuggingFaceSource, where: str
+) -> TransientError | SourceError:
+    if isinstance(error, GatedRepoError):
+        return SourceError(
+            f"{where} wants its terms to be accepted: do so at https://huggingface.co/datasets/"
+            f"{source.repository}, then run `hf auth login` or set HF_TOKEN"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return SourceError(f"there is no {where}: correct the revision in the recipe")
     status = error.response.status_code
-    said = f"the server answered {status}"
-    if status in TRANSIENT or status >= 500:
-        wish = parse_retry_after(error.response.headers.get("retry-after"), datetime.now(UTC))
-        return TransientError(said, wish)
-    if status == 401:
-        return SourceError(_unseen(source))
-    return SourceError(f"{source.repository} cannot be listed: {said}: {error}")
-
-
-def _unseen(source: HuggingFaceSource) -> str:
-    return (
-        f"there is no data set {source.repository} that we may see: if a token is set, see that it "
-        f"is still valid (`hf auth whoami`); if the data set is private, run `hf auth login` or "
-        f"set HF_TOKEN; if HF_ENDPOINT is set, see whether it has the data set"
-    )
+    if isinstance(error, RepositoryNotFoundError) or status == 401:
+        return SourceError(
+            f"there is no data set {source.repository} that we may see: if a token is set, see "
+            f"that it is still valid (`hf auth whoami`); if the data set is private, run `hf auth "
+            f"login` or set HF_TOKEN; if HF_ENDPOINT is set, see whether it has the data set"
+        )
+    said = f"{source.repository} cannot be listed: the server answered {status}: {error}"
+    return transient_error(error.response) or SourceError(said)

@@ -20,9 +20,6 @@ class ResumeInfo(BaseModel):
     """Which file a part belongs to, kept as `NAME.part.json`.
 
     Attributes:
-        url: Where it comes from.
-        md5: What it is to have.
-        sha256: Likewise.
         total_bytes: Its size as the server says.
         etag: The server's name for this state of the file, if it has a strong one.
         last_modified: When the file was changed, in the server's own words.
@@ -39,13 +36,12 @@ class ResumeInfo(BaseModel):
 
     @classmethod
     def of(cls, file: RemoteFile) -> Self:
-        """The facts of a file of which no server has said anything yet."""
+        """Describe a file of which no server has said anything yet."""
         return cls(url=file.url, md5=file.md5, sha256=file.sha256, total_bytes=file.size_bytes)
 
     def is_of(self, file: RemoteFile) -> bool:
-        """Whether a part with these facts belongs to the file that is wanted now."""
-        wanted = ResumeInfo.of(file)
-        return (self.url, self.md5, self.sha256) == (wanted.url, wanted.md5, wanted.sha256)
+        """Return whether a part with this description belongs to the file that is wanted now."""
+        return (self.url, self.md5, self.sha256) == (file.url, file.md5, file.sha256)
 
     @property
     def validator(self) -> str | None:
@@ -58,15 +54,13 @@ class PartFile:
     """The part of one file, open for writing, with the checksums of what it holds.
 
     Attributes:
-        file: What it will be.
-        info: What the server said of it.
         offset: Bytes it holds.
-        doubtful: Whether wrong checksums may be the way's fault: it came in pieces, or nobody
-            said how long it is.
+        doubtful: Whether the transfer may be to blame for a wrong checksum: the file came in
+            pieces, or nobody said how long it is.
     """
 
     def __init__(self, file: RemoteFile, info: ResumeInfo, stream: FileIO) -> None:
-        """Start with nothing; `opened` is what to call."""
+        """Start with nothing; call `opened` for a part."""
         self.file = file
         self.info = info
         self.offset = 0
@@ -76,16 +70,17 @@ class PartFile:
 
     @property
     def total_bytes(self) -> int | None:
-        """How many it will hold, if anybody has said so."""
+        """Size of the whole file, if it is known."""
         return self.file.size_bytes if self.file.size_bytes is not None else self.info.total_bytes
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing; what it holds may still be wrong."""
+        """Whether no byte is missing; what it holds may still be wrong."""
         return self.offset == self.total_bytes
 
-    def restart(self, info: ResumeInfo) -> None:
-        """Hold nothing, and belong to the file that `info` describes."""
+    def restart(self, info: ResumeInfo | None = None) -> None:
+        """Drop what it holds, and keep what the server says of the file now, if it says it."""
+        info = info or ResumeInfo.of(self.file)
         self._stream.seek(0)
         self._stream.truncate(0)
         self._hashes = _hashes(self.file)
@@ -93,7 +88,7 @@ class PartFile:
         write_text(_info_path(self.file), info.model_dump_json(indent=2))
 
     def append(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Write the next bytes."""
         rest = memoryview(data)
         while rest:
             written = self._stream.write(rest)
@@ -101,12 +96,12 @@ class PartFile:
             rest = rest[written:]
 
     def end_here(self) -> None:
-        """Take what there is as all of it, the server having said no size."""
+        """Regard what there is as the whole file, since the server gave no size."""
         self.info = self.info.model_copy(update={"total_bytes": self.offset})
         self.doubtful = True
 
     def problem(self) -> str | None:
-        """What is wrong with the whole file, as expected and got; None if nothing is."""
+        """Return what is wrong with the whole file, as expected and got; None if nothing is."""
         facts: dict[str, tuple[object, object]] = {"bytes": (self.file.size_bytes, self.offset)}
         for name, value in self._hashes.items():
             facts[name] = (getattr(self.file, name), value.hexdigest())
@@ -115,7 +110,7 @@ class PartFile:
         return "; ".join(words) or None
 
     def finish(self) -> None:
-        """Take the target's place."""
+        """Move the part to its target."""
         os.fsync(self._stream.fileno())
         self._stream.close()
         self.file.target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +118,7 @@ class PartFile:
         _info_path(self.file).unlink(missing_ok=True)
 
     def count_kept(self, on_progress: Callable[[int], None]) -> None:
-        """Count what an earlier run left."""
+        """Read what an earlier run left, for its size and checksums."""
         buffer = memoryview(bytearray(CHUNK_BYTES))
         while size := self._stream.readinto(buffer):
             self._count(buffer[:size])
@@ -137,43 +132,35 @@ class PartFile:
 
 
 @contextmanager
-def opened(
-    file: RemoteFile, on_progress: Callable[[int], None] = lambda _done: None
-) -> Generator[PartFile]:
+def opened(file: RemoteFile, on_progress: Callable[[int], None]) -> Generator[PartFile]:
     """Open the part of a file, with what an earlier run left if it belongs to the same file.
 
     Args:
         file: What is wanted.
-        on_progress: Called with the bytes of an earlier run that were read again.
+        on_progress: Called with the number of bytes of an earlier run that were read again.
     """
-    info = _read_info(file)
-    kept = info is not None and _is_usable(file)
+    info = _resumable(file)
     file.part.parent.mkdir(parents=True, exist_ok=True)
-    with file.part.open("r+b" if kept else "w+b", buffering=0) as stream:
-        part = PartFile(file, info if kept and info else ResumeInfo.of(file), stream)
+    with file.part.open("r+b" if info else "w+b", buffering=0) as stream:
+        part = PartFile(file, info or ResumeInfo.of(file), stream)
         part.count_kept(on_progress)
         yield part
 
 
 def part_bytes(file: RemoteFile) -> int:
-    """What an earlier run left of a file."""
-    if _read_info(file) is None or not _is_usable(file):
-        return 0
-    return file.part.stat().st_size
+    """Return the size of what an earlier run left of a file."""
+    return file.part.stat().st_size if _resumable(file) else 0
 
 
-def _is_usable(file: RemoteFile) -> bool:
-    if not file.part.is_file():
-        return False
-    return file.size_bytes is None or file.part.stat().st_size <= file.size_bytes
-
-
-def _read_info(file: RemoteFile) -> ResumeInfo | None:
+def _resumable(file: RemoteFile) -> ResumeInfo | None:
+    """Return the description of the part that is there, if it is a part of this file."""
     try:
         info = ResumeInfo.model_validate_json(_info_path(file).read_bytes())
+        size_bytes = file.part.stat().st_size
     except (OSError, ValidationError):
         return None
-    return info if info.is_of(file) else None
+    fits = file.size_bytes is None or size_bytes <= file.size_bytes
+    return info if fits and info.is_of(file) else None
 
 
 def _info_path(file: RemoteFile) -> Path:

@@ -1,7 +1,7 @@
 """What is to be downloaded for which dataset, and what of it is there; nothing is fetched here."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,6 @@ class PlannedFile:
     """One file of a source.
 
     Attributes:
-        file: Where it comes from and where it is to lie.
         path: Where it lies in its repository, or its name.
         state: Whether it is `there`, was published `outdated`, or is `missing`.
         part_bytes: What an earlier run left of it.
@@ -38,14 +37,7 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class PlannedSource:
-    """One source of a dataset.
-
-    Attributes:
-        recipe: The dataset.
-        source: One of its sources.
-        root: The dataset's folder.
-        files: All of the source's files.
-    """
+    """One source of a dataset, with the dataset's folder and all of the source's files."""
 
     recipe: Recipe
     source: Source
@@ -77,33 +69,50 @@ class PlannedSource:
         return max(0, self.size_bytes * len(self.to_fetch) // len(self.files) - kept)
 
 
-def plan_download(
-    recipe: Recipe, raw: Path, *, unpacked: Path | None = None
+def plan_missing(
+    recipes: Sequence[Recipe], raw: Path, *, unpacked: Path | None = None
 ) -> list[PlannedSource]:
-    """What a dataset's sources have, and what of it is there.
+    """Return the sources of the datasets that are not there, or whose download was cut short.
 
     Args:
-        recipe: The dataset.
-        raw: Where datasets are downloaded to, each into a folder of its name.
-        unpacked: Where an archive of the dataset may have been unpacked to.
+        recipes: The datasets.
+        raw: Where each is looked for, and downloaded to, into a folder of its name.
+        unpacked: Folder in whose subfolders of the datasets' names archives may be unpacked.
 
     Raises:
         RecipeError: A source's table of checksums is not well formed.
     """
-    found = find(recipe, raw, unpacked=unpacked)
+    sources = []
+    for recipe in recipes:
+        found = _find(recipe, raw, unpacked and unpacked / recipe.name)
+        if not found or (found.kind == "folder" and (found.path / PARTIAL).is_dir()):
+            sources += _plan(recipe, raw, found)
+    return sources
+
+
+def plan_download(recipe: Recipe, raw: Path) -> list[PlannedSource]:
+    """Return what a dataset's sources have, and what of it is there.
+
+    Raises:
+        RecipeError: A source's table of checksums is not well formed.
+    """
+    return _plan(recipe, raw, _find(recipe, raw))
+
+
+def _find(recipe: Recipe, raw: Path, unpacked: Path | None = None) -> Location | None:
+    """Return where a dataset lies; a repository may lie there in part."""
+    try:
+        return locate(recipe, raw, unpacked or raw)
+    except SourceError:
+        return None
+
+
+def _plan(recipe: Recipe, raw: Path, found: Location | None) -> list[PlannedSource]:
     root = found.path if found and found.kind == "folder" else raw / recipe.name
     return [
         PlannedSource(recipe, source, root, tuple(_files(recipe, source, root, found)))
         for source in recipe.sources
     ]
-
-
-def find(recipe: Recipe, raw: Path, *, unpacked: Path | None = None) -> Location | None:
-    """Where a dataset lies, if it does; a repository that is on its way may lie there in part."""
-    try:
-        return locate(recipe, raw, unpacked or raw)
-    except SourceError:
-        return None
 
 
 def _files(
@@ -112,12 +121,29 @@ def _files(
     if isinstance(source, HttpSource | SynapseSource):
         yield _archive(recipe, source, root, found)
         return
+    checksums: dict[str, Checksum | None]
     if isinstance(source, HuggingFaceSource):
-        wanted = [(path, None) for path in source.paths]
+        checksums = dict.fromkeys(source.paths)
     else:
-        wanted = [(row.path, row) for row in read_checksums(source)]
-    for path, checksum in wanted:
-        yield _repository_file(recipe, source, root, (path, checksum), found)
+        checksums = {row.path: row for row in read_checksums(source)}
+    for path, checksum in checksums.items():
+        places = (root / place for place in (path, *_other_places(recipe, source, path)))
+        here = next((place for place in places if place.is_file()), None)
+        file = RemoteFile(
+            name=f"{recipe.name}/{path}",
+            url=_url(source, path),
+            target=here or root / path,
+            part=_part(root, path),
+            size_bytes=checksum.size_bytes if checksum else None,
+            md5=checksum.md5 if checksum else None,
+            homepage=recipe.homepage,
+        )
+        in_archive = found and found.kind == "archive"  # whose content shows when it is unpacked
+        if in_archive or (here and (checksum is None or checksum.fits(here))):
+            yield PlannedFile(file, path, "there")
+        else:
+            state = "outdated" if here else "missing"
+            yield PlannedFile(file, path, state, _kept_bytes(file, checksum))
 
 
 def _archive(
@@ -139,35 +165,8 @@ def _archive(
     return PlannedFile(file, source.file, "missing", part_bytes(file))
 
 
-def _repository_file(
-    recipe: Recipe,
-    source: HuggingFaceSource | GitSource,
-    root: Path,
-    wanted: tuple[str, Checksum | None],
-    found: Location | None,
-) -> PlannedFile:
-    path, checksum = wanted
-    here = _existing(recipe, source, root, path)
-    file = RemoteFile(
-        name=f"{recipe.name}/{path}",
-        url=_url(source, path),
-        target=here or root / path,
-        part=_part(root, path),
-        size_bytes=checksum.size_bytes if checksum else None,
-        md5=checksum.md5 if checksum else None,
-        homepage=recipe.homepage,
-    )
-    if found and found.kind == "archive":  # whose content shows when it is unpacked
-        return PlannedFile(file, path, "there")
-    if here is None:
-        return PlannedFile(file, path, "missing", _left(file, checksum))
-    if checksum and not checksum.fits(here):
-        return PlannedFile(file, path, "outdated", _left(file, checksum))
-    return PlannedFile(file, path, "there")
-
-
-def _left(file: RemoteFile, checksum: Checksum | None) -> int:
-    """What an earlier run left; whether it is of use shows when the file is looked up."""
+def _kept_bytes(file: RemoteFile, checksum: Checksum | None) -> int:
+    """Return what an earlier run left; whether it is of use shows when the file is looked up."""
     if checksum:
         return part_bytes(file)
     return file.part.stat().st_size if file.part.is_file() else 0
@@ -183,17 +182,10 @@ def _part(root: Path, path: str) -> Path:
     return root / PARTIAL / f"{path}.part"
 
 
-def _existing(
-    recipe: Recipe, source: HuggingFaceSource | GitSource, root: Path, path: str
-) -> Path | None:
-    """Where the file lies: as in the repository, or elsewhere as the layout allows."""
-    places = [path, *_other_places(recipe, source, path)]
-    return next((root / place for place in places if (root / place).is_file()), None)
-
-
 def _other_places(
     recipe: Recipe, source: HuggingFaceSource | GitSource, path: str
 ) -> Iterator[str]:
+    """Yield where else the layout allows a file of the repository to lie."""
     layout = recipe.layout
     case = re.fullmatch(re.escape(source.files).replace(r"\{case\}", "(.+)"), path)
     if case is None or not isinstance(layout, PairsLayout):

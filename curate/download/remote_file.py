@@ -1,4 +1,4 @@
-"""A file on a server, and what is to become of it here."""
+"""A file on a server, where it is to lie here, and how far it has come."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +11,8 @@ class RemoteFile:
 
     Attributes:
         name: For people, as in `kits19/images/case_00000.nii.gz`.
-        url: Where it is.
         target: Where it is to lie, once it is whole and checked.
         part: Where it grows, on the same disk.
-        size_bytes: Its size if known.
-        md5: In hexadecimal, if known.
-        sha256: Likewise.
-        headers: To be sent to the server.
         homepage: Where people can get it by hand.
     """
 
@@ -43,7 +38,6 @@ class Transfer:
     """How far a file has come.
 
     Attributes:
-        name: The file's.
         done_bytes: What is on disk.
         total_bytes: Its size if known.
         checking: What an earlier run left is being read again; nothing comes over the network.

@@ -12,13 +12,13 @@ from typing import TypeVar
 from manifests.ground.errors import SourceError
 
 LOGGER = logging.getLogger(__name__)
-WORTH_A_WORD_SECONDS = 5.0
+WARNING_SECONDS = 5.0  # a wait as long as this is worth a warning
 
 Result = TypeVar("Result")
 
 
 class TransientError(Exception):
-    """Something that may go well when it is tried again.
+    """A failure that may not come again when the same is tried later.
 
     Attributes:
         retry_after_seconds: How long the server asks to be left alone, if it does.
@@ -40,7 +40,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How failures in a row are met; what counts as a row is for the caller to say.
+    """What is done about failures in a row; the caller says which failures make a row.
 
     Attributes:
         failures: So many in a row are met by waiting.
@@ -60,10 +60,8 @@ class RetryPolicy:
     stop: threading.Event = field(default_factory=threading.Event)
     sleep: Callable[[float], object] | None = None
 
-    def wait_seconds(self, failure: int, retry_after_seconds: float | None = None) -> float:
-        """How long to wait after so many failures in a row, counted from 1."""
-        if retry_after_seconds is not None:
-            return retry_after_seconds
+    def wait_seconds(self, failure: int) -> float:
+        """Return how long to wait after so many failures in a row, counted from 1."""
         longest = min(self.longest_seconds, self.first_seconds * 2 ** (failure - 1))
         return longest * self.jitter.uniform(0.5, 1.0)
 
@@ -74,11 +72,11 @@ class RetryPolicy:
             GaveUpError: There were too many failures, or the server asks for too long a wait.
             StoppedError: The download is to end.
         """
-        asked = error.retry_after_seconds
-        if asked is not None and asked > self.longest_retry_after_seconds:
+        seconds = error.retry_after_seconds
+        if seconds is not None and seconds > self.longest_retry_after_seconds:
             msg = (
-                f"{what}: {error}, and asks for {asked:,.0f} s of rest; run the same command again "
-                f"after that: what has come is kept"
+                f"{what}: {error}, and asks for {seconds:,.0f} s of rest; run the same command "
+                f"again after that: what has come is kept"
             )
             raise GaveUpError(msg) from error
         if failure > self.failures:
@@ -88,17 +86,18 @@ class RetryPolicy:
                 f"what has come is kept"
             )
             raise GaveUpError(msg) from error
-        seconds = self.wait_seconds(failure, asked)
-        level = logging.WARNING if seconds >= WORTH_A_WORD_SECONDS else logging.INFO
+        if seconds is None:
+            seconds = self.wait_seconds(failure)
+        level = logging.WARNING if seconds >= WARNING_SECONDS else logging.INFO
         LOGGER.log(level, "%s: %s; again in %.0f s", what, error, seconds)
         (self.sleep or self.stop.wait)(seconds)
         self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
-        """Go on.
+        """Raise an error if the download is to end.
 
         Raises:
-            StoppedError: The download is to end.
+            StoppedError: It is.
         """
         if self.stop.is_set():
             raise StoppedError
@@ -120,12 +119,12 @@ def with_retries(action: Callable[[], Result], policy: RetryPolicy, *, what: str
             policy.wait(failure, error, what)
 
 
-def parse_retry_after(retry_after: str | None, now: datetime) -> float | None:
-    """How long a `Retry-After` header asks to wait, in seconds or until a date; None if nothing.
+def parse_retry_after(header: str | None, now: datetime) -> float | None:
+    """Return the seconds that a `Retry-After` header asks to wait; None if it asks for nothing.
 
     Source: RFC 9110, section 10.2.3.
     """
-    text = (retry_after or "").strip()
+    text = (header or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
     try:

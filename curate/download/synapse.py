@@ -14,23 +14,18 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from curate.download.remote_file import OnProgress, RemoteFile, Transfer, ignore_progress
-from curate.download.retry_policy import RetryPolicy
+from curate.download.http import Session
+from curate.download.remote_file import RemoteFile, Transfer
 from curate.recipes.sources import SynapseSource
 from manifests.ground.errors import SourceError
 
-LOOK_SECONDS = 0.5
+SECONDS_BETWEEN_REPORTS = 0.5
 TOKENS = "https://www.synapse.org/PersonalAccessTokens:0"
 
 
 @dataclass(frozen=True)
 class SynapseFile:
-    """One file in Synapse.
-
-    Attributes:
-        source: Where it is, as the recipe says.
-        file: What is to become of it.
-    """
+    """One file in Synapse."""
 
     source: SynapseSource
     file: RemoteFile
@@ -43,52 +38,42 @@ class SynapseFile:
     @property
     def by_hand(self) -> str:
         """What people can do without the client."""
-        return f"or get {self.source.file} in a browser at {self.page} and put it in {self.folder}"
-
-    @property
-    def folder(self) -> Path:
-        """Where the file is to lie."""
-        return self.file.target.parent
+        folder = self.file.target.parent
+        return f"or get {self.source.file} in a browser at {self.page} and put it in {folder}"
 
 
 def find_token(given: str | None) -> str | None:
-    """The user's token: given, in `SYNAPSE_AUTH_TOKEN`, or in `~/.synapseConfig`."""
+    """Return the user's token: given, in `SYNAPSE_AUTH_TOKEN`, or in `~/.synapseConfig`."""
     return given or os.environ.get("SYNAPSE_AUTH_TOKEN") or _configured_token()
 
 
-def fetch_synapse(
-    wanted: SynapseFile,
-    token: str | None,
-    *,
-    policy: RetryPolicy | None = None,
-    on_progress: OnProgress = ignore_progress,
-) -> None:
+def fetch_synapse(wanted: SynapseFile, token: str | None, session: Session) -> None:
     """Fetch a file, check it, put it in its place.
 
     Args:
         wanted: The file.
         token: The user's, as `find_token` finds it.
-        policy: Whose `stop` ends it; the client has its own way of trying again.
-        on_progress: Told how far the file has come.
+        session: Its policy's `stop` ends it; the client has its own way of trying again.
 
     Raises:
         SourceError: There is no client, no token or no accepted terms, or what came is damaged;
             each says what to do.
         StoppedError: The download is to end.
     """
-    policy = policy or RetryPolicy()
     client = _client(wanted)
     if token is None:
         raise SourceError(_no_token(wanted, "there is no Synapse token"))
     folder = wanted.file.part.parent
     folder.mkdir(parents=True, exist_ok=True)
-    job = partial(_get, client, wanted, token, folder)
-    came = _watched(job, partial(_look, wanted.file, folder, policy, on_progress))
+    came = _in_a_thread(
+        partial(_get, client, wanted, token, folder),
+        partial(_report, wanted.file, folder, session),
+    )
     _check(wanted, came)
     wanted.file.target.parent.mkdir(parents=True, exist_ok=True)
     came.replace(wanted.file.target)
     size = wanted.file.target.stat().st_size
-    on_progress(Transfer(wanted.file.name, size, size))
+    session.on_progress(Transfer(wanted.file.name, size, size))
 
 
 def _client(wanted: SynapseFile) -> ModuleType:
@@ -104,27 +89,14 @@ def _client(wanted: SynapseFile) -> ModuleType:
 
 
 def _get(client: ModuleType, wanted: SynapseFile, token: str, folder: Path) -> Path:
-    errors = importlib.import_module("synapseclient.core.exceptions")
     try:
         session = client.Synapse(silent=True, skip_checks=True, cache_client=False)
         session.login(authToken=token, silent=True)
         entity = client.models.File(
             id=wanted.source.synapse_id, path=str(folder), if_collision="overwrite.local"
         ).get(synapse_client=session)
-    except errors.SynapseMd5MismatchError as error:
-        raise SourceError(_damaged(wanted, str(error))) from error
-    except (errors.SynapseUnmetAccessRestrictions, errors.SynapseAuthorizationError) as error:
-        raise SourceError(_no_terms(wanted)) from error
-    except errors.SynapseAuthenticationError as error:
-        raise SourceError(_no_token(wanted, "Synapse does not know the token")) from error
-    except errors.SynapseHTTPError as error:
-        raise SourceError(_http_trouble(wanted, error)) from error
     except Exception as error:  # the client lets through what its three HTTP libraries raise
-        msg = (
-            f"{wanted.file.name}: Synapse's client failed: {type(error).__name__}: {error}; run "
-            f"the same command again, {wanted.by_hand}"
-        )
-        raise SourceError(msg) from error
+        raise SourceError(_failure(wanted, error)) from error
     came = Path(entity.path or "")
     if not came.is_file():  # no file, and no error either: the account may only see the entity
         raise SourceError(_no_terms(wanted))
@@ -132,16 +104,21 @@ def _get(client: ModuleType, wanted: SynapseFile, token: str, folder: Path) -> P
     return came if folder in came.parents else Path(shutil.copyfile(came, wanted.file.part))
 
 
-def _http_trouble(wanted: SynapseFile, error: Exception) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return _no_token(wanted, "Synapse does not know the token")
-    if status == 403:
+def _failure(wanted: SynapseFile, error: Exception) -> str:
+    errors = importlib.import_module("synapseclient.core.exceptions")
+    is_http = isinstance(error, errors.SynapseHTTPError)
+    status = getattr(getattr(error, "response", None), "status_code", None) if is_http else None
+    if isinstance(error, errors.SynapseMd5MismatchError):
+        return _damaged(wanted, str(error))
+    refusals = (errors.SynapseUnmetAccessRestrictions, errors.SynapseAuthorizationError)
+    if isinstance(error, refusals) or status == 403:
         return _no_terms(wanted)
-    return (
-        f"{wanted.file.name}: Synapse answered {status or error}; run the same command again, "
-        f"{wanted.by_hand}"
-    )
+    if isinstance(error, errors.SynapseAuthenticationError) or status == 401:
+        return _no_token(wanted, "Synapse does not know the token")
+    what = f"Synapse's client failed: {type(error).__name__}: {error}"
+    if is_http:
+        what = f"Synapse answered {status or error}"
+    return f"{wanted.file.name}: {what}; run the same command again, {wanted.by_hand}"
 
 
 def _no_token(wanted: SynapseFile, what: str) -> str:
@@ -178,8 +155,8 @@ def _check(wanted: SynapseFile, came: Path) -> None:
         raise SourceError(_damaged(wanted, md5))
 
 
-def _watched(job: Callable[[], Path], look: Callable[[], None]) -> Path:
-    """Do a job in a thread, and look at it until it ends; the client itself tells nothing.
+def _in_a_thread(job: Callable[[], Path], report: Callable[[], None]) -> Path:
+    """Do a job in a thread, and report on it until it ends; the client itself tells nothing.
 
     The thread is a daemon, so that a client that waits for a network does not outlive us.
     """
@@ -192,18 +169,18 @@ def _watched(job: Callable[[], Path], look: Callable[[], None]) -> Path:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    while not wait([future], timeout=LOOK_SECONDS).done:
-        look()
+    while not wait([future], timeout=SECONDS_BETWEEN_REPORTS).done:
+        report()
     return future.result()
 
 
-def _look(file: RemoteFile, folder: Path, policy: RetryPolicy, on_progress: OnProgress) -> None:
-    policy.raise_if_stopped()
+def _report(file: RemoteFile, folder: Path, session: Session) -> None:
+    session.policy.raise_if_stopped()
     here = 0
     for path in folder.iterdir():
         with suppress(FileNotFoundError):  # the client moves its files about
             here += path.stat().st_size
-    on_progress(Transfer(file.name, here, None))
+    session.on_progress(Transfer(file.name, here, None))
 
 
 def _configured_token() -> str | None:

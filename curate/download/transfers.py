@@ -16,11 +16,10 @@ from curate.download.http import Session, fetch
 from curate.download.http_client import STALL_SECONDS, new_client
 from curate.download.licence import Ask, require_licences
 from curate.download.part_file import part_bytes
-from curate.download.plan import PARTIAL, PlannedFile, PlannedSource, find, plan_download
+from curate.download.plan import PARTIAL, PlannedFile, PlannedSource
 from curate.download.remote_file import OnProgress, RemoteFile, ignore_progress
 from curate.download.retry_policy import GaveUpError, RetryPolicy
 from curate.download.synapse import SynapseFile, fetch_synapse, find_token
-from curate.recipes.schema import Recipe
 from curate.recipes.sources import HuggingFaceSource, SynapseSource
 from manifests.ground.errors import SourceError
 
@@ -40,7 +39,6 @@ class Options:
         ask: Asks a person whether a licence is accepted; None where nobody is there.
         synapse_token: The user's token, if given by an option.
         jobs: So many files at a time.
-        policy: How failures of servers and networks are met.
         stall_seconds: A connection that brings nothing for so long is broken off.
     """
 
@@ -51,48 +49,6 @@ class Options:
     jobs: int = 4
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     stall_seconds: float = STALL_SECONDS
-
-
-def ensure_downloaded(
-    recipes: Sequence[Recipe],
-    raw: Path,
-    *,
-    options: Options | None = None,
-    unpacked: Path | None = None,
-    on_progress: OnProgress = ignore_progress,
-) -> list[PlannedSource]:
-    """Download the datasets that are not there; a download that was cut short is ended first.
-
-    Args:
-        recipes: The datasets.
-        raw: Where each is looked for, and downloaded to, into a folder of its name.
-        options: How to download.
-        unpacked: Folder in whose subfolders of the datasets' names archives may be unpacked.
-        on_progress: Told how far each file has come.
-
-    Returns:
-        What was fetched.
-
-    Raises:
-        DownloadError: Some files could not be fetched; all others were.
-        SourceError: Nothing can be downloaded as asked; the message says what to do.
-    """
-    sources = plan_missing(recipes, raw, unpacked=unpacked)
-    return download(sources, raw, options=options, on_progress=on_progress)
-
-
-def plan_missing(
-    recipes: Sequence[Recipe], raw: Path, *, unpacked: Path | None = None
-) -> list[PlannedSource]:
-    """The sources of the datasets that are not there, or whose download was cut short."""
-    sources = []
-    for recipe in recipes:
-        place = unpacked and unpacked / recipe.name
-        found = find(recipe, raw, unpacked=place)
-        cut_short = found and found.kind == "folder" and (found.path / PARTIAL).is_dir()
-        if cut_short or not found:
-            sources += plan_download(recipe, raw, unpacked=place)
-    return sources
 
 
 def download(
@@ -116,9 +72,9 @@ def download(
         raise SourceError(_offline(open_))
     require_licences([s.recipe for s in open_], raw, options.accepted, options.ask)
     roots = {s.recipe.name: s.root for s in open_}
-    with _alone(sorted(set(roots.values()))):
-        known, failures = _addressed_all(open_, options)
-        check_space(known, raw)
+    with _exclusive(sorted(set(roots.values()))):
+        known, failures = _resolve_all(open_, options)
+        _check_space(known, raw)
         missing = {f.file.name for s in open_ for f in s.to_fetch}
         fetched, unfetched = _fetch_all(known, options, on_progress)
         failures |= unfetched
@@ -130,7 +86,17 @@ def download(
     return known
 
 
-def check_space(sources: Sequence[PlannedSource], raw: Path) -> None:
+def _offline(sources: Sequence[PlannedSource]) -> str:
+    lines = [
+        f"  {s.recipe.name}: {len(s.to_fetch)} of {len(s.files)} files, the first: "
+        f"{s.to_fetch[0].file.target}. {where_to_get(s.recipe)}"
+        for s in sources
+    ]
+    first = "these are missing, and nothing is fetched with --offline:"
+    return "\n".join([first, *lines, "put them there, or run the same command without --offline"])
+
+
+def _check_space(sources: Sequence[PlannedSource], raw: Path) -> None:
     """Compare what is to come with what the disk has.
 
     Raises:
@@ -148,55 +114,45 @@ def check_space(sources: Sequence[PlannedSource], raw: Path) -> None:
         raise SourceError(msg)
 
 
-def _offline(sources: Sequence[PlannedSource]) -> str:
-    lines = [
-        f"  {s.recipe.name}: {len(s.to_fetch)} of {len(s.files)} files, the first: "
-        f"{s.to_fetch[0].file.target}. {where_to_get(s.recipe)}"
-        for s in sources
-    ]
-    first = "these are missing, and nothing is fetched with --offline:"
-    return "\n".join([first, *lines, "put them there, or run the same command without --offline"])
-
-
 @contextmanager
-def _alone(roots: Sequence[Path]) -> Generator[None]:
-    """Keep other downloads out of these folders; a crash gives them free."""
+def _exclusive(roots: Sequence[Path]) -> Generator[None]:
+    """Keep other downloads out of these folders; a crash releases them."""
     with ExitStack() as stack:
         for root in roots:
             (root / PARTIAL).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(root / ".download.lock", timeout=0)
             try:
-                stack.enter_context(lock)
+                stack.enter_context(FileLock(root / ".download.lock", timeout=0))
             except Timeout as error:
                 msg = f"another download into {root} is under way: wait until it has ended"
                 raise SourceError(msg) from error
         yield
 
 
-def _addressed_all(
+def _resolve_all(
     sources: Sequence[PlannedSource], options: Options
 ) -> tuple[list[PlannedSource], dict[str, Exception]]:
-    """The sources as their servers list them, and why some servers do not."""
+    """Return the sources as their servers list them, and why some servers do not."""
     known: list[PlannedSource] = []
     failures: dict[str, Exception] = {}
     for source in sources:
         try:
-            known.append(_addressed(source, options))
+            known.append(_resolve(source, options.policy))
         except SourceError as error:
             failures |= {f.file.name: error for f in source.to_fetch}
     return known, failures
 
 
-def _addressed(source: PlannedSource, options: Options) -> PlannedSource:
-    """The source with all that its server lists of the files that are to be fetched."""
+def _resolve(source: PlannedSource, policy: RetryPolicy) -> PlannedSource:
+    """Return the source with all that its server lists of the files that are to be fetched."""
     if not isinstance(source.source, HuggingFaceSource):
         return source
-    from curate.download.huggingface import addressed
+    from curate.download.huggingface import resolve_files
 
-    wanted = [(f.path, f.file) for f in source.to_fetch]
-    files = addressed(source.source, wanted, options.policy)
-    planned = zip(source.to_fetch, files, strict=True)
-    known = [replace(p, file=f, part_bytes=part_bytes(f)) for p, f in planned]
+    files = resolve_files(source.source, [(f.path, f.file) for f in source.to_fetch], policy)
+    known = [
+        replace(planned, file=file, part_bytes=part_bytes(file))
+        for planned, file in zip(source.to_fetch, files, strict=True)
+    ]
     there = [f for f in source.files if f.state == "there"]
     return replace(source, files=(*there, *known))
 
@@ -204,12 +160,12 @@ def _addressed(source: PlannedSource, options: Options) -> PlannedSource:
 def _fetch_all(
     sources: Sequence[PlannedSource], options: Options, on_progress: OnProgress
 ) -> tuple[set[str], dict[str, Exception]]:
-    """Fetch all files; names of those that came, and why some did not."""
-    policy = options.policy
+    """Fetch all files, and return the names of those that came, and why some did not."""
+    stop = options.policy.stop
     with new_client(stall_seconds=options.stall_seconds) as client:
-        session = Session(client, policy)
+        session = Session(client, options.policy, on_progress)
         jobs = {
-            planned.file.name: _job(source, planned, session, options, on_progress)
+            planned.file.name: _job(source, planned, session, options)
             for source in sources
             for planned in source.to_fetch
         }
@@ -217,35 +173,26 @@ def _fetch_all(
         try:
             return _run(jobs, pool)
         finally:
-            policy.stop.set()
+            stop.set()
             pool.shutdown(cancel_futures=True)
-            policy.stop.clear()
+            stop.clear()
 
 
-def _job(
-    source: PlannedSource,
-    planned: PlannedFile,
-    session: Session,
-    options: Options,
-    on_progress: OnProgress,
-) -> Job:
+def _job(source: PlannedSource, planned: PlannedFile, session: Session, options: Options) -> Job:
     if isinstance(source.source, SynapseSource):
         wanted = SynapseFile(source.source, planned.file)
-        token = find_token(options.synapse_token)
-        return partial(fetch_synapse, wanted, token, policy=session.policy, on_progress=on_progress)
-    if planned.state == "outdated":
-        return partial(_fetch_anew, planned.file, session, on_progress)
-    return partial(fetch, planned.file, session, on_progress=on_progress)
+        return partial(fetch_synapse, wanted, find_token(options.synapse_token), session)
+    return partial(_fetch_anew if planned.state == "outdated" else fetch, planned.file, session)
 
 
-def _fetch_anew(file: RemoteFile, session: Session, on_progress: OnProgress) -> None:
+def _fetch_anew(file: RemoteFile, session: Session) -> None:
     """Fetch a file in place of an outdated one, of which a copy stays under another name."""
     shutil.copy2(file.target, file.target.with_name(f"{file.target.name}.outdated"))
-    fetch(file, session, on_progress=on_progress)
+    fetch(file, session)
 
 
 def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> tuple[set[str], dict[str, Exception]]:
-    """Do all jobs; nothing more is begun once it looks hopeless."""
+    """Do all jobs; nothing more is begun once the network is taken to be gone."""
     futures: dict[Future[None], str] = {pool.submit(job): name for name, job in jobs.items()}
     done: set[str] = set()
     failures: dict[str, Exception] = {}

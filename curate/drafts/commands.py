@@ -22,10 +22,17 @@ READ = 5  # labels; enough to see the common values, and few enough to wait for
 @app.command("list")
 def list_recipes() -> None:
     """List the recipes that come with marginalia."""
-    from curate.recipes.schema import load_recipe, shipped_recipes
-    from curate.recipes.table import recipe_table
+    from rich.text import Text
 
-    Console().print(recipe_table([load_recipe(name) for name in shipped_recipes()]))
+    from curate.recipes.schema import load_recipe, shipped_recipes
+    from manifests.views.table_style import BOXED, folded, new_table, right, unbroken
+
+    columns = [*unbroken("recipe"), *right("labelled cases"), *folded("licence", "structures")]
+    rows = []
+    for recipe in map(load_recipe, shipped_recipes()):
+        structures = Text("; ".join(" + ".join(values) for values in recipe.values.values()))
+        rows.append((recipe.name, recipe.labelled_cases or "?", recipe.licence, structures))
+    Console().print(new_table("Recipes", columns, rows, look=BOXED))
 
 
 @app.command()

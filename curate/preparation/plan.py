@@ -9,8 +9,7 @@ from curate.cases.record import Provenance, unchanged_case
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
-from curate.download.plan import PlannedSource
-from curate.download.transfers import plan_missing
+from curate.download.plan import PlannedSource, plan_missing
 from curate.recipes.schema import Recipe, shipped_recipes
 from manifests.ground.errors import SourceError
 from manifests.table.case import Case

@@ -5,13 +5,20 @@ import random
 import pytest
 
 from curate.download.http import fetch
+from curate.download.plan import plan_missing
 from curate.download.remote_file import RemoteFile
+from curate.download.transfers import download
 from manifests.ground.errors import SourceError
 from tests.curate.loopback import answer, drop_after
 
 CONTENT = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
 STALL_SECONDS = 20.0  # longer than a busy machine may pause
+
+
+def download_missing(recipes, raw, *, unpacked=None, **how):
+    """Download what is not there, as `prepare` does."""
+    return download(plan_missing(recipes, raw, unpacked=unpacked), raw, **how)
 
 
 def without(file, *names):

@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from curate.commands import app
 from curate.download.licence import read_acceptance, require_licences
-from curate.download.plan import plan_download
+from curate.download.plan import plan_download, plan_missing
 from curate.download.remote_file import Transfer
 from curate.download.retry_policy import GaveUpError, RetryPolicy
-from curate.download.transfers import Options, download, ensure_downloaded, plan_missing
+from curate.download.transfers import Options, download
 from curate.progress import download_bars
 from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
+from tests.curate.fetching import download_missing
 from tests.curate.loopback import answer, drop_after, stall_after
 
 CONTENT = random.Random(1).randbytes(200_000)
@@ -204,7 +205,7 @@ def test_a_misspelt_dataset_is_not_passed_over(tmp_path):
 
 def test_what_is_there_is_left_alone_without_a_licence_or_a_server(recipe, tmp_path, served):
     (tmp_path / "Task09_Spleen.tar").touch()
-    assert ensure_downloaded([recipe], tmp_path) == []
+    assert download_missing([recipe], tmp_path) == []
     assert served.requests == []
     assert [p.name for p in tmp_path.iterdir()] == ["Task09_Spleen.tar"]
 
@@ -213,7 +214,7 @@ def test_what_was_unpacked_is_left_alone(recipe, tmp_path, served):
     unpacked = tmp_path / "out" / "unpacked"
     (unpacked / "msd_spleen").mkdir(parents=True)
     (unpacked / "msd_spleen" / "dataset.json").touch()
-    assert ensure_downloaded([recipe], tmp_path / "raw", unpacked=unpacked) == []
+    assert download_missing([recipe], tmp_path / "raw", unpacked=unpacked) == []
     assert served.requests == []
     assert len(plan_missing([recipe], tmp_path / "raw")) == 1
 
@@ -221,11 +222,11 @@ def test_what_was_unpacked_is_left_alone(recipe, tmp_path, served):
 def test_a_part_is_never_taken_for_an_archive(recipe, tmp_path, served):
     served.then(drop_after(150_000), answer(404))
     with pytest.raises(SourceError):
-        ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]))
+        download_missing([recipe], tmp_path, options=Options(accepted=["all"]))
     assert [p.file.part.stat().st_size for p in plan_missing([recipe], tmp_path)[0].files] == [
         150_000
     ]
-    fetched = ensure_downloaded([recipe], tmp_path)
+    fetched = download_missing([recipe], tmp_path)
     assert [f.part_bytes for s in fetched for f in s.files] == [150_000]
     assert served.ranges[-1] == "bytes=150000-"
 
@@ -237,22 +238,22 @@ def test_a_full_disk_is_told_with_numbers_before_the_first_byte(
         "curate.download.transfers.shutil.disk_usage", lambda _: Usage(0, 0, 199_999)
     )
     with pytest.raises(SourceError, match=r"needs 200,000 bytes .*msd_spleen.*has 199,999 free"):
-        ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]))
+        download_missing([recipe], tmp_path, options=Options(accepted=["all"]))
     assert served.requests == []
     monkeypatch.setattr(
         "curate.download.transfers.shutil.disk_usage", lambda _: Usage(0, 0, 200_000)
     )
-    assert len(ensure_downloaded([recipe], tmp_path)) == 1
+    assert len(download_missing([recipe], tmp_path)) == 1
 
 
 def test_bytes_that_are_there_need_no_room(recipe, tmp_path, served, monkeypatch):
     served.then(drop_after(150_000), answer(404))
     with pytest.raises(SourceError):
-        ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]))
+        download_missing([recipe], tmp_path, options=Options(accepted=["all"]))
     monkeypatch.setattr(
         "curate.download.transfers.shutil.disk_usage", lambda _: Usage(0, 0, 50_000)
     )
-    assert len(ensure_downloaded([recipe], tmp_path)) == 1
+    assert len(download_missing([recipe], tmp_path)) == 1
 
 
 def test_two_downloads_into_one_folder_do_not_mix(recipe, tmp_path, server, served):
@@ -262,11 +263,11 @@ def test_two_downloads_into_one_folder_do_not_mix(recipe, tmp_path, server, serv
     def second(transfer):
         if transfer.done_bytes == 100_000 and not refused:
             with pytest.raises(SourceError, match="another download") as error:
-                ensure_downloaded([recipe], tmp_path)
+                download_missing([recipe], tmp_path)
             refused.append(error)
             server.stalled.set()
 
-    ensure_downloaded([recipe], tmp_path, options=Options(accepted=["all"]), on_progress=second)
+    download_missing([recipe], tmp_path, options=Options(accepted=["all"]), on_progress=second)
     assert len(refused) == 1
     assert (tmp_path / "msd_spleen" / "Task09_Spleen.tar").read_bytes() == CONTENT
 
@@ -287,7 +288,7 @@ def test_files_come_at_the_same_time(tmp_path, server):
         if len(begun) == 2:
             server.stalled.set()
 
-    fetched = ensure_downloaded(
+    fetched = download_missing(
         recipes,
         tmp_path,
         options=Options(accepted=["all"], stall_seconds=20),
@@ -305,7 +306,7 @@ def test_one_failure_does_not_keep_the_others(tmp_path, server):
         recipes.append(of_server(resource, f"{server.url}/{name}", name))
     server.resources["/msd_liver"].forever(answer(403))
     with pytest.raises(SourceError, match=r"1 of 3 files could not be fetched.*\n.*msd_liver"):
-        ensure_downloaded(recipes, tmp_path, options=Options(accepted=["all"], jobs=1))
+        download_missing(recipes, tmp_path, options=Options(accepted=["all"], jobs=1))
     assert (tmp_path / "msd_pancreas" / "Task07_Pancreas.tar").exists()
 
 
@@ -321,7 +322,7 @@ def test_files_given_up_now_and_then_do_not_end_it(tmp_path, server, monkeypatch
     policy = RetryPolicy(failures=1, sleep=lambda _: None)
     options = Options(accepted=["all"], policy=policy, jobs=1)
     with pytest.raises(SourceError, match="3 of 6 files"):
-        ensure_downloaded(recipes, tmp_path, options=options)
+        download_missing(recipes, tmp_path, options=options)
     assert (tmp_path / "dataset5" / "Task09_Spleen.tar").exists()
 
 
@@ -334,7 +335,7 @@ def test_a_network_that_is_gone_ends_it_early(tmp_path, server):
     policy = RetryPolicy(failures=1, sleep=lambda _: None)
     options = Options(accepted=["all"], policy=policy, jobs=2)
     with pytest.raises(SourceError, match=r"\d of 211 files could not be fetched") as error:
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
     assert int(str(error.value).split()[0]) < 10
     assert not isinstance(error.value, GaveUpError)
 

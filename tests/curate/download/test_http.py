@@ -1,5 +1,6 @@
 """One file over HTTP, from a server that does what servers and networks do."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from random import Random
@@ -37,7 +38,7 @@ from tests.curate.loopback import (
 def test_a_file_arrives_whole_and_nothing_else_is_left(wanted, session, slept):
     resource, file = wanted()
     seen = []
-    fetch(file, session, on_progress=seen.append)
+    fetch(file, replace(session, on_progress=seen.append))
     assert is_fetched(file)
     assert len(resource.requests) == 1
     assert slept == []

@@ -10,10 +10,10 @@ import pytest
 
 from curate.download.plan import PARTIAL
 from curate.download.retry_policy import RetryPolicy
-from curate.download.transfers import Options, ensure_downloaded
+from curate.download.transfers import Options
 from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
-from tests.curate.fetching import STALL_SECONDS
+from tests.curate.fetching import STALL_SECONDS, download_missing
 from tests.curate.loopback import Reply, answer, drop_after, serving
 
 STORED = 5  # cases in the store; the recipe wants the first three
@@ -77,7 +77,7 @@ def options(slept):
 
 
 def test_the_recipes_cases_arrive_where_the_layout_finds_them(recipe, store, tmp_path, options):
-    fetched = ensure_downloaded([recipe], tmp_path, options=options)
+    fetched = download_missing([recipe], tmp_path, options=options)
     folder = tmp_path / "kits19"
     for number in range(3):
         path = folder / "images" / f"case_{number:05d}.nii.gz"
@@ -86,14 +86,14 @@ def test_the_recipes_cases_arrive_where_the_layout_finds_them(recipe, store, tmp
     assert not (folder / PARTIAL).exists()
     assert [len(s.to_fetch) for s in fetched] == [3]
     assert store.asked[0][0] == [f"images/case_{n:05d}.nii.gz" for n in range(3)]
-    assert ensure_downloaded([recipe], tmp_path, options=options) == []
+    assert download_missing([recipe], tmp_path, options=options) == []
     assert len(store.asked) == 1
 
 
 def test_the_token_goes_to_the_endpoint_and_not_to_the_host_of_the_bytes(
     recipe, store, tmp_path, options
 ):
-    ensure_downloaded([recipe], tmp_path, options=options)
+    download_missing([recipe], tmp_path, options=options)
     assert store.asked[0][1]["authorization"] == "Bearer hf_secret"
     gate = store.hub.resources[store.resolve("images/case_00000.nii.gz")]
     assert gate.requests[0]["authorization"] == "Bearer hf_secret"
@@ -103,7 +103,7 @@ def test_the_token_goes_to_the_endpoint_and_not_to_the_host_of_the_bytes(
 def test_no_token_is_no_obstacle(recipe, store, tmp_path, options, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
-    ensure_downloaded([recipe], tmp_path, options=options)
+    download_missing([recipe], tmp_path, options=options)
     assert (tmp_path / "kits19" / "images" / "case_00002.nii.gz").exists()
     gate = store.hub.resources[store.resolve("images/case_00000.nii.gz")]
     assert "authorization" not in gate.requests[0]
@@ -113,8 +113,8 @@ def test_a_second_run_goes_on_in_the_middle_of_a_file(recipe, store, tmp_path, o
     for image in store.images[:2]:
         image.then(drop_after(20_000), answer(404))
     with pytest.raises(SourceError, match=r"2 of 3 files could not be fetched"):
-        ensure_downloaded([recipe], tmp_path, options=options)
-    ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
+    download_missing([recipe], tmp_path, options=options)
     for number, image in enumerate(store.images[:2]):
         path = tmp_path / "kits19" / "images" / f"case_{number:05d}.nii.gz"
         assert path.read_bytes() == IMAGES[number]
@@ -127,14 +127,14 @@ def test_a_second_run_goes_on_in_the_middle_of_a_file(recipe, store, tmp_path, o
 def test_bytes_that_the_revision_does_not_hold_are_refused(recipe, store, tmp_path, options):
     store.images[1].content = bytes(50_000)
     with pytest.raises(SourceError, match=r"case_00001.*expected sha256"):
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
     assert not (tmp_path / "kits19" / "images" / "case_00001.nii.gz").exists()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_endpoint_is_waited_for(recipe, store, tmp_path, options, slept, status):
     store.faults.append(Reply(status, {"retry-after": "9", "content-length": "0"}, b""))
-    ensure_downloaded([recipe], tmp_path, options=options)
+    download_missing([recipe], tmp_path, options=options)
     assert slept == [9.0]
     assert len(store.asked) == 2
 
@@ -144,7 +144,7 @@ def test_an_endpoint_that_is_gone_is_given_up(recipe, tmp_path, options, monkeyp
         url = gone.url
     monkeypatch.setenv("HF_ENDPOINT", url)
     with pytest.raises(SourceError, match=r"(?s)the files of neheller/.*gave up.*ConnectError"):
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
 
 
 @pytest.mark.parametrize(
@@ -160,14 +160,14 @@ def test_an_endpoint_that_is_gone_is_given_up(recipe, tmp_path, options, monkeyp
 def test_a_refusal_says_the_next_step(recipe, store, tmp_path, options, status, code, words):
     store.faults.append(Reply(status, {"x-error-code": code, "content-length": "0"}, b""))
     with pytest.raises(SourceError, match=words):
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
     assert len(store.asked) == 1
 
 
 def test_a_case_that_the_revision_lacks_is_named(recipe, store, tmp_path, options):
     del store.listed["images/case_00001.nii.gz"]
     with pytest.raises(SourceError, match=r"lacks 1 of 3 files.*images/case_00001\.nii\.gz"):
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
     assert all(not image.requests for image in store.images)
 
 
@@ -175,13 +175,13 @@ def test_a_log_in_page_instead_of_the_list_is_named(recipe, store, tmp_path, opt
     page = b"<html>Welcome</html>"
     store.faults += [Reply(200, {"content-length": str(len(page))}, page)] * 3
     with pytest.raises(SourceError, match=r"(?s)gave up.*want a log-in"):
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
 
 
 def test_the_hubs_own_offline_switch_is_heeded(recipe, store, tmp_path, options, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match="HF_HUB_OFFLINE is set"):
-        ensure_downloaded([recipe], tmp_path, options=options)
+        download_missing([recipe], tmp_path, options=options)
     assert store.asked == []
 
 
@@ -189,12 +189,12 @@ def test_the_hubs_own_offline_switch_is_heeded(recipe, store, tmp_path, options,
 def test_the_pinned_revision_holds_all_210_images():
     from pathlib import Path
 
-    from curate.download.huggingface import addressed
+    from curate.download.huggingface import resolve_files
     from curate.download.remote_file import RemoteFile
 
     source = next(s for s in load_recipe("kits19").sources if s.kind == "huggingface")
     wanted = [(p, RemoteFile(p, "", Path(p), Path(p + ".part"))) for p in source.paths]
-    files = addressed(source, wanted, RetryPolicy(failures=1))
+    files = resolve_files(source, wanted, RetryPolicy(failures=1))
     assert len(files) == 210
     assert all(f.sha256 for f in files)
     assert sum(f.size_bytes for f in files) == pytest.approx(source.about_bytes, rel=0.05)

@@ -8,10 +8,11 @@ import pytest
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
 from curate.download.plan import PARTIAL, plan_download
-from curate.download.transfers import Options, download, ensure_downloaded
+from curate.download.transfers import Options, download
 from curate.recipes.checksums import read_checksums
 from curate.recipes.schema import load_recipe
 from manifests.ground.errors import RecipeError, SourceError
+from tests.curate.fetching import download_missing
 from tests.curate.loopback import answer, drop_after
 
 MASKS = [random.Random(n).randbytes(30_000) for n in range(3)]
@@ -52,7 +53,7 @@ def put(raw, number, content, place="kits19/data/case_{:05d}/segmentation.nii.gz
 
 
 def test_masks_of_the_pinned_commit_arrive_where_the_layout_finds_them(recipe, served, raw):
-    ensure_downloaded([recipe], raw, options=LICENSED)
+    download_missing([recipe], raw, options=LICENSED)
     found = locate(recipe, raw, raw / "nowhere")
     assert (found.kind, found.path) == ("folder", raw / "kits19")
     cases = discover(recipe, found.path)
@@ -63,7 +64,7 @@ def test_masks_of_the_pinned_commit_arrive_where_the_layout_finds_them(recipe, s
 def test_a_mask_that_is_not_the_tables_is_refused(recipe, served, raw):
     served[1].content = b"x" * 30_000
     with pytest.raises(SourceError, match=r"case_00001.*expected md5 .*got"):
-        ensure_downloaded([recipe], raw, options=LICENSED)
+        download_missing([recipe], raw, options=LICENSED)
     assert not (raw / "kits19" / PATHS[1]).exists()
 
 
@@ -95,23 +96,23 @@ def test_masks_of_a_users_own_clone_are_found_where_they_lie(recipe, served, raw
     for n in range(3):
         put(raw, n, MASKS[n], "kits19-master/case_{:05d}/segmentation.nii.gz")
     assert [f.state for s in plan_download(recipe, raw) for f in s.files] == ["there"] * 3
-    assert ensure_downloaded([recipe], raw) == []
+    assert download_missing([recipe], raw) == []
     assert [len(s.requests) for s in served] == [0, 0, 0]
 
 
 def test_what_is_there_in_part_without_a_download_under_way_is_left_alone(recipe, served, raw):
     put(raw, 0, MASKS[0])  # a user's own choice of cases
-    assert ensure_downloaded([recipe], raw) == []
+    assert download_missing([recipe], raw) == []
     assert [len(s.requests) for s in served] == [0, 0, 0]
 
 
 def test_a_download_that_was_cut_short_is_ended(recipe, served, raw):
     served[2].then(answer(404))
     with pytest.raises(SourceError):
-        ensure_downloaded([recipe], raw, options=LICENSED)
+        download_missing([recipe], raw, options=LICENSED)
     assert locate(recipe, raw, raw / "nowhere").path == raw / "kits19"
     assert (raw / "kits19" / PARTIAL).is_dir()
-    ensure_downloaded([recipe], raw, options=LICENSED)
+    download_missing([recipe], raw, options=LICENSED)
     assert (raw / "kits19" / PATHS[2]).read_bytes() == MASKS[2]
     assert [len(s.requests) for s in served] == [1, 1, 2]
     assert not (raw / "kits19" / PARTIAL).exists()

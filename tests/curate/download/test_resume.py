@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -98,7 +99,7 @@ def test_the_next_run_goes_on_where_this_one_stopped(wanted, session):
     resource, file = wanted()
     leave(file, session, resource, 200_000)
     seen = []
-    fetch(file, session, on_progress=seen.append)
+    fetch(file, replace(session, on_progress=seen.append))
     assert is_fetched(file)
     assert resource.ranges == ["bytes=200000-"]
     assert resource.requests[0]["if-range"] == '"one"'
@@ -198,7 +199,7 @@ from curate.download.remote_file import RemoteFile
 file = RemoteFile("big", {server.url + "/big.tar"!r}, Path({str(tmp_path / "big.tar")!r}),
                   Path({str(part)!r}), {len(content)}, {resource.md5!r}, {resource.sha256!r})
 with new_client() as client:
-    fetch(file, Session(client), on_progress=lambda _: time.sleep(0.002))
+    fetch(file, Session(client, on_progress=lambda _: time.sleep(0.002)))
 """
     for kills, enough in enumerate(sorted(Random(4).sample(range(len(content) * 3 // 4), 5))):
         process = subprocess.Popen([sys.executable, "-c", script])

@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 
 from curate.download.synapse import find_token
-from curate.download.transfers import Options, ensure_downloaded
+from curate.download.transfers import Options
 from curate.recipes.schema import load_recipe
 from manifests.ground.errors import SourceError
+from tests.curate.fetching import download_missing
 
 ZIP = b"the archive"
 PAGE = "https://www.synapse.org/Synapse:syn3193805"
@@ -97,7 +98,7 @@ def fetched(recipe, tmp_path):
     def run(token="secret", on_progress=None):
         options = Options(accepted=["btcv"], synapse_token=token)
         on_progress = on_progress or (lambda _: None)
-        return ensure_downloaded(
+        return download_missing(
             [recipe], tmp_path / "raw", options=options, on_progress=on_progress
         )
 
@@ -204,12 +205,15 @@ def test_a_file_of_the_clients_own_cache_is_copied_and_not_taken(client, fetched
     assert (tmp_path / "raw" / "btcv" / "RawData.zip").read_bytes() == ZIP
 
 
-def test_a_client_that_waits_for_the_network_does_not_hold_us(client, recipe, tmp_path):
+def test_a_client_that_waits_for_the_network_does_not_hold_us(
+    client, recipe, tmp_path, http_client
+):
     from threading import Event
 
+    from curate.download.http import Session
+    from curate.download.plan import plan_missing
     from curate.download.retry_policy import RetryPolicy, StoppedError
     from curate.download.synapse import SynapseFile, fetch_synapse
-    from curate.download.transfers import plan_missing
 
     gone, policy = Event(), RetryPolicy()
     client.login = lambda **_: gone.wait(60)
@@ -218,15 +222,16 @@ def test_a_client_that_waits_for_the_network_does_not_hold_us(client, recipe, tm
         policy.stop.set()
 
     file = plan_missing([recipe], tmp_path)[0].files[0].file
+    session = Session(http_client, policy, stop)
     with pytest.raises(StoppedError):
-        fetch_synapse(SynapseFile(recipe.sources[0], file), "t", policy=policy, on_progress=stop)
+        fetch_synapse(SynapseFile(recipe.sources[0], file), "t", session)
     gone.set()
 
 
 def test_a_zip_that_the_user_has_needs_neither_client_nor_account(recipe, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "synapseclient", None)
     (tmp_path / "RawData.zip").write_bytes(b"theirs")
-    assert ensure_downloaded([recipe], tmp_path) == []
+    assert download_missing([recipe], tmp_path) == []
     assert (tmp_path / "RawData.zip").read_bytes() == b"theirs"
 
 
