@@ -126,8 +126,7 @@ def _demo_network(
 ) -> "list[CaseResult]":
     """Train one of the two networks and predict the test cases of every dataset with it."""
     from train.checkpoints.restoration import load_model
-    from train.device import pick_device
-    from train.scoring.evaluate import evaluate_cases, scorable_cases
+    from train.scoring.evaluate import EvaluationRequest, evaluate_cases, scorable_cases
     from train.settings import resolve
     from train.training.events import Event, StepDone
     from train.training.loop import train as run_training
@@ -140,10 +139,10 @@ def _demo_network(
             notify(f"train {DEMO_TITLES[name]}", done, event.epochs * 100)
 
     run_training(manifest, out / name, settings, on_event=on_event)
-    model, device = load_model(out / name), pick_device("auto")
+    model = load_model(out / name)
     total = len(scorable_cases(model, manifest, split="test"))
     results = []
-    for result in evaluate_cases(model, manifest, split="test", device=device):
+    for result in evaluate_cases(model, manifest, EvaluationRequest(device="auto")):
         results.append(result)
         notify(f"evaluate {DEMO_TITLES[name]}", len(results), total)
     return results
@@ -153,12 +152,16 @@ def _demo_scores(
     name: str, manifest: "Manifest", out: Path, results: "list[CaseResult]"
 ) -> "Scores":
     from train.checkpoints.restoration import load_model
-    from train.scoring.evaluate import collect_scores, evaluation_settings, scores_folder
+    from train.scoring.evaluate import (
+        EvaluationRequest,
+        collect_scores,
+        evaluation_settings,
+        scores_folder,
+    )
     from train.scoring.scores import write_scores
 
-    scores = collect_scores(
-        results, evaluation_settings(load_model(out / name), manifest, split="test")
-    )
+    settings = evaluation_settings(load_model(out / name), manifest, EvaluationRequest())
+    scores = collect_scores(results, settings)
     write_scores(scores, scores_folder(out / name, "test"))
     return scores
 

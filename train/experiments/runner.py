@@ -14,10 +14,13 @@ from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.manifest import Manifest, write_manifest
 from train.experiments.plans.planned_run import ManifestFile, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
-from train.prediction.sliding_window import OVERLAP
-from train.scoring.evaluate import collect_scores, scores_folder, truth_settings
-from train.scoring.evaluation import evaluate_run, with_manifest
-from train.scoring.metrics import TOLERANCE_MM
+from train.scoring.evaluate import (
+    EvaluationRequest,
+    collect_scores,
+    scores_folder,
+    truth_settings,
+)
+from train.scoring.evaluation import evaluate_run
 from train.scoring.scores import Scores, read_scores, write_scores
 from train.settings import EXECUTION_SETTINGS, TrainSettings
 from train.training.events import Event
@@ -154,17 +157,9 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> RunResult:
     if result.preempted:
         return RunResult(run, preempted=True)
     write_if_missing(prepared.tested_on)
-    evaluation = evaluate_run(
-        run.folder,
-        prepared.tested_on.path,
-        split=TEST,
-        checkpoint="best",
-        device=settings.device,
-        overlap=OVERLAP,
-        tolerance_mm=TOLERANCE_MM,
-    )
-    about = with_manifest(evaluation.settings, prepared.tested_on.path)
-    scores = collect_scores(evaluation.results, about)
+    request = EvaluationRequest(split=TEST, device=settings.device)
+    evaluation = evaluate_run(run.folder, prepared.tested_on.path, request)
+    scores = collect_scores(evaluation.results, evaluation.settings)
     write_scores(scores, evaluation.folder)
     return RunResult(run, scores)
 
@@ -194,7 +189,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _truth(manifest: Manifest) -> dict[str, Any]:
     # as it comes back from a file
-    return json.loads(json.dumps(truth_settings(manifest, split=TEST, tolerance_mm=TOLERANCE_MM)))
+    return json.loads(json.dumps(truth_settings(manifest, EvaluationRequest(split=TEST))))
 
 
 def _write_about(run: PlannedRun, prepared: PreparedRun) -> None:

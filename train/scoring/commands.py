@@ -58,8 +58,8 @@ def evaluate_command(
     """Score a network or label maps of any program: Dice, distances, NSD by class and dataset."""
     import os
 
-    from train.scoring.evaluate import collect_scores
-    from train.scoring.evaluation import evaluate_folder, evaluate_run, with_manifest
+    from train.scoring.evaluate import EvaluationRequest, collect_scores
+    from train.scoring.evaluation import evaluate_folder, evaluate_run
     from train.scoring.runs import Run, draw_run
     from train.scoring.scores import write_scores
     from train.scoring.tables import scores_view
@@ -67,18 +67,25 @@ def evaluate_command(
     if len(paths) != (2 if predictions is None else 1):
         msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
         raise typer.BadParameter(msg, param_hint="'[RUN] MANIFEST'")
-    how = {"split": split, "tolerance_mm": tolerance_mm, "out": out}
+    request = EvaluationRequest(
+        split=split,
+        tolerance_mm=tolerance_mm,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+        overlap=overlap,
+        labels=labels,
+        jobs=jobs or os.cpu_count() or 1,
+    )
     if predictions is None:
-        network = {"checkpoint": checkpoint, "device": device, "overlap": overlap}
-        evaluation = evaluate_run(*paths, **network, **how)
+        evaluation = evaluate_run(paths[0], paths[1], request)
     else:
-        workers = jobs or os.cpu_count() or 1
-        evaluation = evaluate_folder(predictions, *paths, labels=labels, jobs=workers, **how)
+        evaluation = evaluate_folder(predictions, paths[0], request)
     for remark in evaluation.remarks:
         say(f"note: {remark}")
     total = len(evaluation.settings["cases"])
     results = track_progress(evaluation.results, total, "evaluating")
-    scores = collect_scores(results, with_manifest(evaluation.settings, paths[-1]))
+    scores = collect_scores(results, evaluation.settings)
     write_scores(scores, evaluation.folder)
     for case_id, text in scores.notes.items():
         say(f"note  {case_id}: {text}")

@@ -1,38 +1,63 @@
 """Evaluation: every case of a split against what its annotator labelled, and nothing else."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.case import SPLITS, Case
 from manifests.table.manifest import Manifest
+from train.checkpoints.checkpoint import Which
+from train.device import pick_device
 from train.model import Model
 from train.patches.mapped_case import open_case, read_target
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import OVERLAP, ClassVolume, predict_classes
 from train.prediction.stamp import Stamp
 from train.scoring.case_scores import score_case
+from train.scoring.label_mapping import LabelMapping
+from train.scoring.label_maps import LabelMapFiles, read_label_map
 from train.scoring.metrics import TOLERANCE_MM
 from train.scoring.scores import Score, Scores
 
 FOLDER = "evaluation"
 SPACING_TOLERANCE = 1e-3  # relative
+_CASE_ERRORS = (MarginaliaError, RuntimeError, OSError, ValueError, LookupError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """Which cases to score, how, and where the scores go.
+
+    Attributes:
+        tolerance_mm: Of NSD.
+        out: Folder for the scores; by default one in the folder of what is scored.
+        overlap: Share of a window that the next one covers again.
+        labels: File that says which values of label maps mean which class; by default class ids.
+        jobs: Number of label maps to score in parallel.
+    """
+
+    split: str = "test"
+    tolerance_mm: float = TOLERANCE_MM
+    out: Path | None = None
+    checkpoint: Which = "best"
+    device: str = "cpu"
+    overlap: float = OVERLAP
+    labels: Path | None = None
+    jobs: int = 1
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of one case.
+    """The scores of one case, or why it could not be scored.
 
     Attributes:
-        case: The case.
-        scores: One for each class that it annotates; none if it failed.
-        prediction: Class ids [z, y, x] on the case's grid, before `merged`; none if it failed.
-        failure: Why it could not be scored.
+        prediction: Class ids [z, y, x] on the case's grid, before `merged`; only a network's.
+        failure: Empty if the case was scored.
         file: Where the prediction is kept; empty if nowhere.
         note: What was noticed about the prediction.
     """
@@ -45,45 +70,10 @@ class CaseResult:
     note: str = ""
 
 
-def evaluate(
-    model: Model,
-    manifest: Manifest,
-    *,
-    split: str = "test",
-    device: torch.device | str = "cpu",
-    overlap: float = OVERLAP,
-    tolerance_mm: float = TOLERANCE_MM,
-) -> Scores:
-    """Score a network on a split.
-
-    Args:
-        model: The network and how it wants its input.
-        manifest: The cases; its label space and spacing must be the model's.
-        split: The cases of this split.
-        device: Where the network runs.
-        overlap: Share of a window that the next one covers again.
-        tolerance_mm: Of NSD.
-
-    Raises:
-        TrainingError: The model does not fit the manifest, or the split has no case.
-
-    Source: Shi et al. 2021, section 4.5.
-    """
-    how = {"split": split, "overlap": overlap, "tolerance_mm": tolerance_mm}
-    results = evaluate_cases(model, manifest, device=device, **how)
-    return collect_scores(results, evaluation_settings(model, manifest, **how))
-
-
 def evaluate_cases(
-    model: Model,
-    manifest: Manifest,
-    *,
-    split: str = "test",
-    device: torch.device | str = "cpu",
-    overlap: float = OVERLAP,
-    tolerance_mm: float = TOLERANCE_MM,
+    model: Model, manifest: Manifest, request: EvaluationRequest
 ) -> Iterator[CaseResult]:
-    """Score a network case by case; the arguments are those of `evaluate`.
+    """Score a network on a split, case by case.
 
     Returns:
         An iterator that predicts and scores a case with each step. A case that fails is reported
@@ -91,25 +81,56 @@ def evaluate_cases(
 
     Raises:
         TrainingError: The model does not fit the manifest, or the split has no case.
+
+    Source: Shi et al. 2021, section 4.5.
     """
-    cases = scorable_cases(model, manifest, split=split)
+    cases = scorable_cases(model, manifest, split=request.split)
+    how = {"device": pick_device(request.device), "overlap": request.overlap}
+    names = manifest.label_space.names
 
     def step(case: Case) -> CaseResult:
         try:
             volume = open_case(manifest, case)
             truth = read_target(volume)
-            prediction = predict_classes(model, volume.image, device=device, overlap=overlap)
-            names = manifest.label_space.names
-            scores = score_case(prediction, truth, case, names, tolerance_mm=tolerance_mm)
-        except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
+            prediction = predict_classes(model, volume.image, **how)
+            scores = score_case(prediction, truth, case, names, tolerance_mm=request.tolerance_mm)
+        except _CASE_ERRORS as error:
             return CaseResult(case, failure=reason_of(error))
         return CaseResult(case, scores, prediction)
 
     return map(step, cases)
 
 
+def evaluate_label_maps(
+    found: LabelMapFiles, manifest: Manifest, mapping: LabelMapping, request: EvaluationRequest
+) -> Iterator[CaseResult]:
+    """Score label maps, several cases at a time, in the order of the cases.
+
+    Returns:
+        An iterator over the cases, those without a label map first. A case that fails is reported
+        with its reason and does not stop the others.
+    """
+    how = {"known": mapping.known, "tolerance_mm": request.tolerance_mm}
+    names = manifest.label_space.names
+
+    def step(case: Case, path: Path) -> CaseResult:
+        try:
+            prediction, note = read_label_map(path, case, mapping)
+            truth = read_target(open_case(manifest, case))
+            scores = score_case(prediction, truth, case, names, **how)
+        except (*_CASE_ERRORS, MemoryError) as error:
+            return CaseResult(case, failure=reason_of(error))
+        return CaseResult(case, scores, file=str(path.resolve()), note=note)
+
+    for case_id, problem in found.problems.items():
+        yield CaseResult(manifest.case(case_id), failure=problem)
+    # threads: reading, numpy and the tree spend their time outside of Python's lock
+    with ThreadPoolExecutor(max_workers=request.jobs) as pool:
+        yield from pool.map(step, map(manifest.case, found.files), found.files.values())
+
+
 def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case]:
-    """List the cases of a split that a model can be scored on.
+    """Return the cases of a split, all of which a model can be scored on.
 
     Raises:
         TrainingError: The model does not fit the manifest, or the split has no case.
@@ -133,7 +154,7 @@ def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case
 
 
 def split_cases(manifest: Manifest, split: str) -> list[Case]:
-    """List the cases of a split.
+    """Return the cases of a split.
 
     Raises:
         TrainingError: It has none.
@@ -161,30 +182,23 @@ def collect_scores(results: Iterable[CaseResult], settings: dict[str, Any]) -> S
 
 
 def evaluation_settings(
-    model: Model,
-    manifest: Manifest,
-    *,
-    split: str,
-    overlap: float = OVERLAP,
-    tolerance_mm: float = TOLERANCE_MM,
+    model: Model, manifest: Manifest, request: EvaluationRequest
 ) -> dict[str, Any]:
-    """Say what an evaluation depends on: the truth, the metrics, the network and its overlap."""
-    return {
-        **truth_settings(manifest, split=split, tolerance_mm=tolerance_mm),
-        "prediction": dict(Stamp.of(model, overlap=overlap).settings),
-    }
+    """Return what an evaluation depends on: truth, metrics, network and overlap."""
+    stamp = Stamp.of(model, overlap=request.overlap)
+    return {**truth_settings(manifest, request), "prediction": dict(stamp.settings)}
 
 
-def truth_settings(manifest: Manifest, *, split: str, tolerance_mm: float) -> dict[str, Any]:
-    """Say what was scored against, and how; plain values."""
-    cases = [c for c in manifest.cases() if c.split == split]
+def truth_settings(manifest: Manifest, request: EvaluationRequest) -> dict[str, Any]:
+    """Return what is scored against, and how, as plain values."""
     return {
-        "split": split,
+        "split": request.split,
         "classes": list(manifest.label_space.names),
-        "nsd_tolerance_mm": tolerance_mm,
+        "nsd_tolerance_mm": request.tolerance_mm,
         "cases": {
             c.case_id: {"image": c.image_sha256, "label": c.label_sha256, "merged": list(c.merged)}
-            for c in cases
+            for c in manifest.cases()
+            if c.split == request.split
         },
     }
 

@@ -16,7 +16,12 @@ from manifests.table.case import Case
 from manifests.table.manifest import Manifest
 from manifests.volumes.grid import Grid
 from train.model import Model, Normalisation
-from train.scoring.evaluate import evaluate, evaluate_cases
+from train.scoring.evaluate import (
+    EvaluationRequest,
+    collect_scores,
+    evaluate_cases,
+    evaluation_settings,
+)
 from train.scoring.metrics import METRICS, diagonal_mm
 from train.scoring.scores import Score, Scores, read_scores, write_scores
 
@@ -94,6 +99,12 @@ def write_case(folder, case_id, *, predicted, truth=TRUTH, merged=FULL, split="t
 
 def manifest_of(folder, cases):
     return Manifest.of(cases, SPACE, folder=folder)
+
+
+def evaluate(network, cases, split="test"):
+    request = EvaluationRequest(split=split)
+    results = evaluate_cases(network, cases, request)
+    return collect_scores(results, evaluation_settings(network, cases, request))
 
 
 def evaluated(folder, **case):
@@ -226,7 +237,7 @@ def test_the_mean_is_over_cells_and_not_over_cases(manifest):
 
 
 def test_cases_come_one_by_one_with_their_prediction(manifest):
-    results = evaluate_cases(model(), manifest)
+    results = evaluate_cases(model(), manifest, EvaluationRequest())
     first = next(results)
     assert first.case.case_id == "full/1"
     np.testing.assert_array_equal(first.prediction, TRUTH)
