@@ -95,7 +95,7 @@ def _complaint(group: Sequence[Case], target: Target) -> Finding | None:
     joined = _join(group, target)
     if joined is not None and joined.worst <= MOST_CONFLICTS:
         return None
-    seen = "a class is told apart by both together only" if joined is None else _percent(joined)
+    seen = "only the two together distinguish a class" if joined is None else _percent(joined)
     return Finding("labels_conflict", f"not fused with {group[0].case_id}: {seen}")
 
 

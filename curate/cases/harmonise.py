@@ -123,7 +123,7 @@ def _tell_kidneys_apart(
 def absences(space: LabelSpace, annotated: tuple[int, ...], voxels: np.ndarray) -> list[Finding]:
     """Findings of what is annotated and has no voxel."""
     if not annotated:
-        return [Finding("nothing_annotated", f"no class of {space.name} stands alone")]
+        return [Finding("nothing_annotated", f"no class of {space.name} is alone in its group")]
     return [
         Finding("class_absent", f"{space.names[n]} is annotated and has no voxel")
         for n in annotated

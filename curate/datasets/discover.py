@@ -86,7 +86,7 @@ def _listed(root: Path, layout: DecathlonLayout) -> Iterator[Published]:
         entries = json.loads(index.read_text(encoding="utf-8"))["training"]
         pairs = [(str(e["image"]), str(e["label"])) for e in entries]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{index} is no list of cases: {type(error).__name__}: {error}"
+        msg = f"{index} is not a list of cases: {type(error).__name__}: {error}"
         raise SourceError(msg) from error
     for image, label in pairs:
         yield Published(_stem(image), _below(root, image, index), _below(root, label, index))
@@ -137,7 +137,7 @@ def _several(what: str, paths: Sequence[Path], root: Path) -> Finding | None:
     return Finding(
         "files_ambiguous",
         f"expected one file where the recipe's {what} have `*`, got {len(paths)}: {some}; "
-        f"move the others away, or name the case by all that tells these apart",
+        f"move the others away, or make the case's name include what distinguishes them",
     )
 
 

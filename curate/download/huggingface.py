@@ -121,7 +121,7 @@ def _refusal(
     status = error.response.status_code
     if isinstance(error, RepositoryNotFoundError) or status == 401:
         return SourceError(
-            f"there is no data set {source.repository} that we may see: if a token is set, see "
+            f"there is no accessible data set {source.repository}: if a token is set, see "
             f"that it is still valid (`hf auth whoami`); if the data set is private, run `hf auth "
             f"login` or set HF_TOKEN; if HF_ENDPOINT is set, see whether it has the data set"
         )

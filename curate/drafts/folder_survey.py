@@ -61,7 +61,7 @@ def survey(folder: Path) -> Survey:
             `dataset.json` is damaged.
     """
     if not folder.is_dir():
-        msg = f"{folder} is no folder: expected the folder of a data set, unpacked"
+        msg = f"{folder} is not a folder: expected the folder of a data set, unpacked"
         raise SourceError(msg)
     index = _index(folder)
     layout = _listed(folder, index)

@@ -42,7 +42,7 @@ class Member(_Facts):
         try:
             groups = re.compile(self.case).groups
         except re.error as error:
-            msg = f"{self.case!r} is no regular expression: {error}"
+            msg = f"{self.case!r} is not a regular expression: {error}"
             raise ValueError(msg) from error
         if groups != 1:
             msg = f"{self.case!r}: expected one group, around the case's number; got {groups}"

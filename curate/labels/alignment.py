@@ -37,7 +37,7 @@ def align_to(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.generic
     off = _corner_distance(image, grid)
     if off > TOLERANCE_VOXELS:
         reason = (
-            f"{path}: image and label lie up to {off:.4g} voxels apart, more than "
+            f"{path}: image and label are up to {off:.4g} voxels apart, more than "
             f"{TOLERANCE_VOXELS}: {_told(image)} and {_told(grid)}"
         )
         raise SetAsideError(Finding("grid_mismatch", reason))

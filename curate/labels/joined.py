@@ -1,6 +1,6 @@
 """Joined labels: what two annotations of one image say together.
 
-Each annotation puts a voxel into a group of classes that it does not tell apart; together they put
+Each annotation puts a voxel into a group of classes that it does not distinguish; together they put
 it into what both groups have in common. Where that is nothing, they contradict each other.
 """
 

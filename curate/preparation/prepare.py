@@ -188,7 +188,7 @@ def _damage(manifest: Path) -> list[str]:
         read_manifest(manifest)
     except ManifestError as error:
         if manifest.exists():
-            return [f"{error}: it was written anew, and a split that you had chosen is lost"]
+            return [f"{error}: it was written again, and a split that you had chosen is lost"]
     return []
 
 

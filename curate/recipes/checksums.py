@@ -45,7 +45,7 @@ def read_checksums(source: GitSource) -> list[Checksum]:
             found = [Checksum(r["path"], int(r["bytes"]), r["md5"]) for r in rows]
     except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         msg = (
-            f"{source.checksums} is no table of checksums: expected the columns "
+            f"{source.checksums} is not a table of checksums: expected the columns "
             f"{', '.join(COLUMNS)}: {type(error).__name__}: {error}"
         )
         raise RecipeError(msg) from error

@@ -55,7 +55,7 @@ class _NamedLayout(_Layout):
         try:
             re.compile(f"(?P<case>{case})")
         except re.error as error:
-            msg = f"{case!r} is no regular expression: {error}"
+            msg = f"{case!r} is not a regular expression: {error}"
             raise ValueError(msg) from error
         return case
 

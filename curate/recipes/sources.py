@@ -29,7 +29,7 @@ class HttpSource(Facts):
     def _can_be_checked(self) -> Self:
         if self.md5 or self.sha256:
             return self
-        msg = "expected md5 or sha256, or both: nothing else tells a whole file from a damaged one"
+        msg = "expected md5 or sha256, or both: nothing else shows that a file is damaged"
         raise ValueError(msg)
 
 

@@ -108,7 +108,7 @@ def request_from_words(
             something is asked beside a given split.
     """
     if given and (preset or [*test, *validation]):
-        msg = "a given split stands alone: leave out --test, --validation and --preset"
+        msg = "a given split is complete: leave out --test, --validation and --preset"
         raise ManifestError(msg)
     base = _preset(preset, datasets).model_dump() if preset else {}
     asked = {**_from_words("test", test, base), **_from_words("validation", validation, base)}

@@ -86,7 +86,7 @@ def _problems(space: LabelSpace) -> list[str]:
         *([f"{BACKGROUND!r} is class 0 and is not listed"] if BACKGROUND in names else []),
         *(f"structure {s!r} is in two classes" for s in _repeated(used)),
         *unknown_structures(used, space.structures),
-        *(f"left_right_pairs names {n!r}, which is no class" for n in paired if n not in names),
+        *(f"left_right_pairs names {n!r}, which is not a class" for n in paired if n not in names),
         *(f"class {n!r} is in two left_right_pairs" for n in _repeated(paired)),
     ]
 

@@ -1,4 +1,4 @@
-"""Merged classes: which classes of a label space one annotation does not tell apart.
+"""Merged classes: which classes of a label space one annotation does not distinguish.
 
 An annotation partitions the structures into *blocks* (what one label value covers is one block,
 and whatever no value covers joins the background's block). A label space partitions them into
@@ -21,13 +21,13 @@ def as_blocks(groups: Iterable[Iterable[str]]) -> tuple[Block, ...]:
     """Return blocks in their canonical form: disjoint, not empty, sorted.
 
     Raises:
-        ValueError: A structure stands in two blocks.
+        ValueError: A structure is in two blocks.
     """
     blocks = sorted((frozenset(group) for group in groups), key=sorted)
     seen: set[str] = set()
     for block in blocks:
         if twice := seen & block:
-            msg = f"structure {min(twice)!r} stands in two blocks"
+            msg = f"structure {min(twice)!r} is in two blocks"
             raise ValueError(msg)
         seen |= block
     return tuple(block for block in blocks if block)

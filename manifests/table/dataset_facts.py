@@ -67,7 +67,7 @@ def facts_of(settings: Mapping[str, Any]) -> dict[str, DatasetFacts]:
     try:
         return _by_dataset.validate_python(settings.get(SETTINGS_KEY, {}))
     except ValidationError as error:
-        raise ManifestError(explain(error, "what the manifest tells of its datasets")) from error
+        raise ManifestError(explain(error, "the manifest's facts about its datasets")) from error
 
 
 def as_settings(facts: Mapping[str, DatasetFacts]) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def open_parquet(path: Path) -> Generator[pq.ParquetFile]:
         with pq.ParquetFile(path) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
-        msg = f"{path} is no manifest that can be read: {error}"
+        msg = f"{path} cannot be read as a manifest: {error}"
         raise ManifestError(msg) from error
 
 
@@ -240,7 +240,7 @@ def _as_manifest(
     if found != str(SCHEMA_VERSION):
         msg = (
             f"{path}: expected a manifest of schema version {SCHEMA_VERSION}, got "
-            f"{found or 'a Parquet file that is no manifest'}; prepare it again, or use the "
+            f"{found or 'a Parquet file that is not a manifest'}; prepare it again, or use the "
             f"marginalia that wrote it ({raw.get('marginalia.software_version', 'unknown')})"
         )
         raise ManifestError(msg)

@@ -71,7 +71,7 @@ def _licences_table(summary: Summary) -> Table:
 
 def _use(commercial: bool | None) -> Text:
     if commercial is None:
-        return Text("not told", "dim")
+        return Text("unknown", "dim")
     return Text("yes", "dim") if commercial else Text("NO", "bold red")
 
 

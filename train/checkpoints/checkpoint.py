@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         msg = (
-            f"{path} is no checkpoint that can be read: expected a whole {SUFFIX} file of "
+            f"{path} is not a readable checkpoint: expected a whole {SUFFIX} file of "
             f"`marginalia train`, got one that is cut off, damaged or of another kind; name a "
             f"run's folder, or use another checkpoint of the run"
         )

@@ -118,7 +118,7 @@ def _fill(
 def _refuse_other_truth(pair: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     if "classes" in one and "classes" in other and one["classes"] != other["classes"]:
         msg = (
-            f"{pair} tell apart other classes: {one['classes']} and {other['classes']}; evaluate "
+            f"{pair} have different classes: {one['classes']} and {other['classes']}; evaluate "
             f"both on a manifest of one label space"
         )
         raise TrainingError(msg)

@@ -22,7 +22,7 @@ SLURM_HEAD = """\
 cd {folder}
 commands=(
 """
-# exit code 75: a signal came, the run was saved, and the same command goes on with it
+# exit code 75: a signal came, the run was saved, and the same command resumes it
 SLURM_TAIL = """\
 )
 bash -c "exec ${commands[$SLURM_ARRAY_TASK_ID]}" &

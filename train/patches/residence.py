@@ -140,7 +140,7 @@ def _map_file(file: MappedFile) -> Tensor:
     except RuntimeError as error:
         msg = (
             f"{file.path} cannot be read any more: {str(error).splitlines()[0]}; bring the "
-            f"manifest's folder back, and repeat the command to go on"
+            f"manifest's folder back, and repeat the command to resume"
         )
         raise TrainingError(msg) from error
     voxels = everything[file.offset :]

@@ -197,7 +197,7 @@ def _remarks(
     empty = [c.case_id for c in chosen if c.split == "train" and not any(c.merged)]
     remarks = {
         f"no training case annotates {', '.join(never)}: the network will not learn it": never,
-        f"{len(empty)} training cases tell no class apart and are set aside: {empty[:3]}": empty,
+        f"{len(empty)} training cases distinguish no class and are set aside: {empty[:3]}": empty,
         "no validation cases: the best checkpoint is the last": not validation,
     }
     return tuple(words for words, holds in remarks.items() if holds)

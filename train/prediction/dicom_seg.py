@@ -40,8 +40,8 @@ def check_dicom_seg(scans: list[Path]) -> None:
     for scan in scans:
         if not scan.is_dir():
             msg = (
-                f"{scan} is no DICOM series, and a DICOM SEG refers to the slices of one: predict "
-                f"the folder of its slices, or leave out --dicom-seg"
+                f"{scan} is not a DICOM series, and a DICOM SEG refers to the slices of one: "
+                f"predict the folder of its slices, or leave out --dicom-seg"
             )
             raise TrainingError(msg)
 

@@ -138,8 +138,8 @@ def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case
     expected, got = model.label_space, manifest.label_space
     if (expected.names, expected.class_of) != (got.names, got.class_of):
         msg = (
-            f"the network tells apart {expected.name!r} {expected.names}, the manifest's cases "
-            f"hold {got.name!r} {got.names}; prepare the cases for the network's label space"
+            f"the network has the classes {expected.name!r} {expected.names}, the manifest's cases "
+            f"have {got.name!r} {got.names}; prepare the cases for the network's label space"
         )
         raise TrainingError(msg)
     cases = split_cases(manifest, split)

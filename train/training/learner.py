@@ -99,7 +99,7 @@ def learn(
         msg = (
             f"out of memory on {learner.fabric.device} with {settings.batch_size} patches of "
             f"{settings.patch_size_zyx} voxels (z, y, x): {str(error).splitlines()[0]} Set "
-            f"accumulation={2 * settings.accumulation} to go on in less memory with the same "
+            f"accumulation={2 * settings.accumulation} to resume with less memory and the same "
             f"result, or begin in another folder with a smaller patch_size_zyx"
         )
         raise TrainingError(msg) from error

@@ -93,5 +93,5 @@ def stopped_words(event: Stopped) -> str:
     """Where a training was stopped, and how it goes on."""
     return (
         f"stopped by a signal and saved after {event.epochs} whole epochs and {event.batches} "
-        f"batches; the same command goes on"
+        f"batches; the same command resumes"
     )

@@ -68,11 +68,11 @@ def _require_same(
         differences.append("the label space")
     elif found.manifest_sha256 != asked.manifest_sha256 and not force:
         differences.append(
-            "the manifest's cases, splits, labels or merged classes (--force goes on with them)"
+            "the manifest's cases, splits, labels or merged classes (--force resumes anyway)"
         )
     if differences:
         msg = (
-            f"{run} holds another training, which cannot be gone on with; it differs in "
+            f"{run} holds another training, which cannot be resumed; it differs in "
             f"{'; '.join(differences)}; repeat its command as it was, or choose another folder"
         )
         raise TrainingError(msg)

@@ -236,7 +236,7 @@ def test_a_subject_of_one_session_is_named_by_the_subject(tmp_path):
 
 
 def test_what_is_no_folder_or_no_list_is_named(tmp_path):
-    with pytest.raises(SourceError, match="is no folder"):
+    with pytest.raises(SourceError, match="is not a folder"):
         survey(tmp_path / "none")
     make(tmp_path, "dataset.json")
     with pytest.raises(SourceError, match=r"dataset\.json cannot be read"):

@@ -240,7 +240,7 @@ def test_a_damaged_dataset_does_not_keep_the_others(own_raw):
     report = run(own_raw)
     assert [p.partition(":")[0] for p in report.problems] == ["msd_spleen was not prepared"]
     assert report.path.read_bytes() == whole.path.read_bytes()  # what was made of it stays
-    with pytest.raises(SourceError, match="no list of cases"):
+    with pytest.raises(SourceError, match="not a list of cases"):
         run(replace(own_raw, recipes=own_raw.recipes[1:]))
     index.write_text(content)
     assert run(own_raw).problems == ()

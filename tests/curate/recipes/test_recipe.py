@@ -109,7 +109,7 @@ def test_users_recipe_is_taken_by_path(tmp_path):
         ('licence = "CC0-1.0"\n', "", "licence: is missing"),
         ('1 = ["spleen"]', '1 = "spleen"', "values.1: expected a list"),
         ('version = "1"', "version = 1", "version: expected text in quotes"),
-        ("case = '\\d+'", "case = '(\\d+'", "is no regular expression"),
+        ("case = '\\d+'", "case = '(\\d+'", "is not a regular expression"),
         ("[values]", "[value]", "value: no such key"),
     ],
 )

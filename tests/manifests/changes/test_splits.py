@@ -309,5 +309,5 @@ def test_a_given_split_of_cases_that_are_not_there(related):
 
 
 def test_a_given_split_stands_alone():
-    with pytest.raises(ManifestError, match="stands alone"):
+    with pytest.raises(ManifestError, match="is complete"):
         request_from_words("abc", test=["0.2"], given={"a/0": "train"})

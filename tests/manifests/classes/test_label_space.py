@@ -102,7 +102,7 @@ def test_unknown_name_tells_the_known_ones():
         ('["hepatic_cyst"]', '["left_kidney"]', "structure 'left_kidney' is in two classes"),
         ('["hepatic_cyst"]', '["spleeen"]', "unknown structure 'spleeen'; did you mean 'spleen'"),
         ('["hepatic_cyst"]', "[]", "classes.2.structures"),
-        ('pairs = [["left_kidney"', 'pairs = [["left_lung"', "'left_lung', which is no class"),
+        ('pairs = [["left_kidney"', 'pairs = [["left_lung"', "'left_lung', which is not a class"),
         ('pairs = [["left_kidney"', 'pairs = [["right_kidney"', "in two left_right_pairs"),
         ("#112233", "red", "classes.0.colour"),
         ('name = "mine"', 'name = "mine"\ncolor = 1', "color"),

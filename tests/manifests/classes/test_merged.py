@@ -269,7 +269,7 @@ def test_example(space, blocks, merged, words):
 
 def test_blocks_in_canonical_form():
     assert as_blocks([["b", "a"], [], ["a2"]]) == (frozenset({"a", "b"}), frozenset({"a2"}))
-    with pytest.raises(ValueError, match="'a' stands in two blocks"):
+    with pytest.raises(ValueError, match="'a' is in two blocks"):
         as_blocks([["a", "b"], ["a"]])
 
 

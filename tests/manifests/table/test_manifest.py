@@ -124,21 +124,21 @@ def test_missing_file(tmp_path):
 
 def test_file_that_is_no_parquet(path):
     path.write_text("case_id,dataset\n")
-    with pytest.raises(ManifestError, match="no manifest that can be read"):
+    with pytest.raises(ManifestError, match="cannot be read as a manifest"):
         read_manifest(path)
 
 
 @pytest.mark.usefixtures("written")
 def test_truncated_file(path):
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ManifestError, match="no manifest that can be read"):
+    with pytest.raises(ManifestError, match="cannot be read as a manifest"):
         read_manifest(path)
 
 
 @pytest.mark.parametrize("metadata", [None, {b"\xff": b"\xfe"}])
 def test_foreign_parquet(path, metadata):
     pq.write_table(pa.table({"case_id": ["x"]}).replace_schema_metadata(metadata), path)
-    with pytest.raises(ManifestError, match="a Parquet file that is no manifest"):
+    with pytest.raises(ManifestError, match="a Parquet file that is not a manifest"):
         read_manifest(path)
 
 

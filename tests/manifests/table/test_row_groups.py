@@ -169,5 +169,5 @@ def test_damaged_fingerprints_are_told(path):
     start = column.dictionary_page_offset
     content[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
     path.write_bytes(content)
-    with pytest.raises(ManifestError, match="no manifest that can be read"):
+    with pytest.raises(ManifestError, match="cannot be read as a manifest"):
         validate(path)

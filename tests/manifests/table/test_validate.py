@@ -105,7 +105,7 @@ def test_empty_manifest_is_sound(make_manifest, problems_of):
         (
             {"blocks": (("liver",), ("liver", "spleen"))},
             *("blocks", "sets of structures that do not overlap"),
-            "structure 'liver' stands in two blocks",
+            "structure 'liver' is in two blocks",
         ),
         (
             {"voxels": (1051, 10, 20, 30, 40, 49), "volume_ml": (7.09425, 0, 0, 0, 0, 0)},

@@ -114,10 +114,10 @@ def test_a_pickle_is_refused_and_not_executed(tmp_path):
     ):
         path = tmp_path / f"{name}.safetensors"
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match="is no checkpoint that can be read"):
+        with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
             load_model(path)
     torch.save({"network": Bomb(trace)}, tmp_path / "torch.pt")
-    with pytest.raises(CheckpointError, match="is no checkpoint that can be read"):
+    with pytest.raises(CheckpointError, match="is not a readable checkpoint"):
         load_model(tmp_path / "torch.pt")
     assert not trace.exists()
 

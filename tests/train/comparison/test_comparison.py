@@ -118,7 +118,7 @@ def evaluated(**changes):
 
 def test_runs_of_other_classes_are_refused():
     other = evaluated(classes=["background", "spleen", "liver"])
-    with pytest.raises(TrainingError, match=r"one and other tell apart other classes"):
+    with pytest.raises(TrainingError, match=r"one and other have different classes"):
         compare({"one": evaluated(), "other": other})
 
 

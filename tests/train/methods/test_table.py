@@ -136,10 +136,12 @@ def test_methods_of_single_classes_refuse_a_case_that_tells_none_apart(method, m
     ]
     other = Manifest.of(cases, manifest.label_space, folder=manifest.folder)
     chosen = settings.model_copy(update={"method": method})
-    with pytest.raises(TrainingError, match=r"3 training cases tell no class apart.* liver_only/3"):
+    with pytest.raises(
+        TrainingError, match=r"3 training cases distinguish no class.* liver_only/3"
+    ):
         plan_training(other, chosen)
     lone = chosen.model_copy(update={"datasets": ("liver_only",), "stage_epochs": (0, 1)})
-    with pytest.raises(TrainingError, match=r"no training case tells the classes \[2\] apart"):
+    with pytest.raises(TrainingError, match=r"no training case distinguishes the classes \[2\]"):
         plan_training(manifest, lone)
     plan_training(manifest, chosen)
 

@@ -63,7 +63,7 @@ def test_a_case_that_tells_no_class_apart_is_set_aside(manifest, settings):
     plan = plan_training(edited(manifest, forget), settings)
     assert len(plan.training) == 4
     assert plan.remarks == (
-        "1 training cases tell no class apart and are set aside: ['liver_only/4']",
+        "1 training cases distinguish no class and are set aside: ['liver_only/4']",
     )
 
 

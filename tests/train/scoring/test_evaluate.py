@@ -267,7 +267,10 @@ def test_a_label_that_is_no_class_is_that_cases_failure(tmp_path):
     ("changes", "message"),
     [
         ({"spacing_mm": (1.5, 1.5, 3.0)}, "spacing"),
-        ({"label_space": SPACE.model_copy(update={"classes": SPACE.classes[::-1]})}, "tells apart"),
+        (
+            {"label_space": SPACE.model_copy(update={"classes": SPACE.classes[::-1]})},
+            "has the classes",
+        ),
     ],
 )
 def test_a_network_that_does_not_fit_the_cases_is_refused(manifest, changes, message):

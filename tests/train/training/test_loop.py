@@ -145,7 +145,7 @@ def test_a_run_goes_on_with_another_manifest_only_if_forced(manifest, settings, 
         train(manifest, tmp_path, settings, on_event=stop_at(after_epoch(1)))
     cases = [replace(c, merged=(0, 1, 0)) if c.case_id == "both/0" else c for c in manifest.cases()]
     other = Manifest.of(cases, manifest.label_space, folder=manifest.folder)
-    with pytest.raises(TrainingError, match="--force goes on"):
+    with pytest.raises(TrainingError, match="--force resumes"):
         train(other, tmp_path, settings)
     assert train(other, tmp_path, settings, force=True).epochs == 4
 

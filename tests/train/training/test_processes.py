@@ -110,5 +110,5 @@ def test_a_signal_saves_the_run_and_the_command_says_so(manifest_path, tmp_path,
     run.send_signal(number)
     said, _ = run.communicate(timeout=120)
     assert run.returncode == code
-    assert "the same command goes on" in " ".join(said.split())
+    assert "the same command resumes" in " ".join(said.split())
     assert load_checkpoint(checkpoint_path(tmp_path, "last")).header.epochs < 500

@@ -95,7 +95,7 @@ def single_organ(
     if len(full) < 2:
         msg = (
             f"{len(full)} fully labelled training cases in {', '.join(sorted(datasets))}: expected "
-            f"two at least, so that one of them can be told of one organ only"
+            f"two at least, so that one of them can label one organ only"
         )
         raise TrainingError(msg)
     k, n = share

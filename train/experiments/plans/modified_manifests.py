@@ -44,7 +44,7 @@ def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) ->
     classes = {manifest.label_space.class_of.get(s, 0) for s in told}
     if 0 in classes or len(classes) < len(told):
         msg = (
-            f"the label space {manifest.label_space.name!r} does not tell apart "
+            f"the label space {manifest.label_space.name!r} does not distinguish "
             f"{', '.join(sorted(told))}; prepare {name} with --label-space pancreas_tumour"
         )
         raise TrainingError(msg)

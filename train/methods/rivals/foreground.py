@@ -122,7 +122,7 @@ def check_classes(settings: TrainSettings, cases: Sequence[Case]) -> None:
     if blank:
         msg = (
             f"method {settings.method} learns each class alone, and {len(blank)} training cases "
-            f"tell no class apart from all others, such as {blank[0]} (kidneys without sides are "
+            f"distinguish no class from all others, such as {blank[0]} (kidneys without sides are "
             f"one such label); split what is merged, leave their datasets out with the setting "
             f"datasets, or choose a method that knows merged classes, such as marginal"
         )
@@ -131,9 +131,9 @@ def check_classes(settings: TrainSettings, cases: Sequence[Case]) -> None:
     never = sorted({n for c in cases for n in range(1, len(c.merged))} - known)
     if never:
         msg = (
-            f"method {settings.method} learns each class alone, and no training case tells the "
-            f"classes {never} apart from all others: what the network says of them would be "
-            f"noise, and would win over the background; add a dataset that annotates them, or "
+            f"method {settings.method} learns each class alone, and no training case distinguishes "
+            f"the classes {never} from all others: their outputs would be noise, and would win "
+            f"over the background; add a dataset that annotates them, or "
             f"prepare with a label space without them"
         )
         raise TrainingError(msg)

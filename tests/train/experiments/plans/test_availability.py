@@ -74,7 +74,7 @@ def test_parts_divide_each_split_and_label_what_they_say(manifest, catalogue):
 
 def test_parts_that_the_label_space_cannot_tell_are_refused(manifest, catalogue):
     part = {"name": "one", "share": 1, "drop": ["pancreas"]}
-    with pytest.raises(TrainingError, match="'two' does not tell apart pancreas"):
+    with pytest.raises(TrainingError, match="'two' does not distinguish pancreas"):
         in_parts(
             manifest, DividedDataset.model_validate({"dataset": "F", "parts": [part]}), catalogue
         )
