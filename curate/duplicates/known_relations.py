@@ -8,21 +8,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from manifests.classes.label_space import Name
 from manifests.ground.errors import RecipeError
-from manifests.ground.toml_file import read_toml
+from manifests.ground.toml_file import StrictModel, read_toml
 from manifests.table.case import Case
 
 FILE = Path(__file__).with_name("relations.toml")
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Member(_Facts):
+class Member(StrictModel):
     """Cases of one dataset.
 
     Attributes:
@@ -59,7 +55,7 @@ class Member(_Facts):
         return place if place >= 0 and (length is None or place < length) else None
 
 
-class SamePatients(_Facts):
+class SamePatients(StrictModel):
     """Members of which those at the same place show the same patient."""
 
     text: str
@@ -67,7 +63,7 @@ class SamePatients(_Facts):
     members: Annotated[tuple[Member, ...], Field(min_length=2)]
 
 
-class Relations(_Facts):
+class Relations(StrictModel):
     """All that is known."""
 
     same_patients: tuple[SamePatients, ...] = ()

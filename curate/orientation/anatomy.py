@@ -6,7 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from manifests.ground.toml_file import StrictModel
 
 FILE = Path(__file__).with_name("anatomy.toml")
 
@@ -24,11 +26,7 @@ WAYS = MappingProxyType(
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Scale(_Facts):
+class Scale(StrictModel):
     """How strongly a measurement speaks for the header.
 
     Attributes:
@@ -45,7 +43,7 @@ class Scale(_Facts):
         return self.trust * share * abs(share)
 
 
-class Signs(_Facts):
+class Signs(StrictModel):
     """The scales of what the image alone shows."""
 
     spine_behind_middle: Scale
@@ -54,7 +52,7 @@ class Signs(_Facts):
     lungs_at_the_head: Scale
 
 
-class Sides(_Facts):
+class Sides(StrictModel):
     """How far (mm) a structure with a side lies on that side: of its counterpart, of the spine."""
 
     of_the_other: Scale
@@ -75,7 +73,7 @@ class Statement(NamedTuple):
         return Scale(decisive=self.decisive_mm, trust=self.trust)
 
 
-class Anatomy(_Facts):
+class Anatomy(StrictModel):
     """Where organs lie.
 
     Attributes:

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from curate.recipes.facts import Facts
+from manifests.ground.toml_file import StrictModel
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class _Layout(Facts):
+class _Layout(StrictModel):
     archives: tuple[str, ...] = ()
     roots: Names
 

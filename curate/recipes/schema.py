@@ -5,14 +5,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from curate.recipes.facts import Facts
 from curate.recipes.layouts import Layout, MasksLayout, Names
 from curate.recipes.sources import FOLDER, Source
 from manifests.classes.label_space import Name
 from manifests.classes.merged import Block, as_blocks
 from manifests.classes.structures import Structure, unknown_structures, vocabulary
 from manifests.ground.errors import RecipeError
-from manifests.ground.toml_file import read_toml
+from manifests.ground.toml_file import StrictModel, load_toml
 
 # The datasets of Shi et al. 2021, section 4.1, which a command means when it is told none.
 PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
@@ -20,14 +19,14 @@ PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
 FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
 
 
-class Remark(Facts):
+class Remark(StrictModel):
     """Something known of the dataset, or of some of its cases."""
 
     text: str
     cases: tuple[str, ...] = ()
 
 
-class Recipe(Facts):
+class Recipe(StrictModel):
     """One source dataset.
 
     Attributes:
@@ -127,16 +126,4 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     Raises:
         RecipeError: There is no such recipe, or the file is not well formed.
     """
-    return read_toml(_find(name_or_path), Recipe, what="recipe", error=RecipeError)
-
-
-def _find(name_or_path: str | Path) -> Path:
-    if str(name_or_path) in shipped_recipes():
-        return FOLDER / f"{name_or_path}.toml"
-    if Path(name_or_path).is_file():
-        return Path(name_or_path)
-    msg = (
-        f"no recipe {str(name_or_path)!r}: expected one of {', '.join(shipped_recipes())}, or "
-        f"the path of a TOML file"
-    )
-    raise RecipeError(msg)
+    return load_toml(name_or_path, Recipe, shipped=FOLDER, what="recipe", error=RecipeError)

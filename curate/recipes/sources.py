@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from curate.recipes.facts import Facts
+from manifests.ground.toml_file import StrictModel
 
 FOLDER = Path(__file__).parent
 
@@ -14,7 +14,7 @@ Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class HttpSource(Facts):
+class HttpSource(StrictModel):
     """One file behind a plain URL; at least one of its checksums is known."""
 
     kind: Literal["http"]
@@ -33,7 +33,7 @@ class HttpSource(Facts):
         raise ValueError(msg)
 
 
-class SynapseSource(Facts):
+class SynapseSource(StrictModel):
     """One file in a Synapse project whose terms the user has to accept."""
 
     kind: Literal["synapse"]
@@ -44,7 +44,7 @@ class SynapseSource(Facts):
     about_bytes: int | None = None
 
 
-class HuggingFaceSource(Facts):
+class HuggingFaceSource(StrictModel):
     """One file per case in a pinned revision of a Hugging Face data set.
 
     Attributes:
@@ -76,7 +76,7 @@ class HuggingFaceSource(Facts):
         return tuple(self.files.replace("{case}", self.case.format(n)) for n in numbers)
 
 
-class GitSource(Facts):
+class GitSource(StrictModel):
     """Files in a pinned commit of a git repository whose host serves single files.
 
     Attributes:

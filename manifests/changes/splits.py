@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from manifests.changes.given_split import check_given_split
 from manifests.ground.errors import ManifestError, explain
+from manifests.ground.toml_file import StrictModel
 from manifests.table.case import Split
 from manifests.table.manifest import Manifest
 from manifests.table.subjects import common_subjects
@@ -30,7 +31,7 @@ Number = TypeVar("Number", int, float)
 Subjects = dict[str, dict[str, int]]  # subject -> dataset -> number of cases
 
 
-class SplitRequest(BaseModel):
+class SplitRequest(StrictModel):
     """How many cases of each dataset are held out; the rest is for training.
 
     A number is a count of cases, or a fraction above 0 and below 1 of the dataset's cases.
@@ -44,8 +45,6 @@ class SplitRequest(BaseModel):
         given: Splits by case id, made by somebody else; then nothing else is asked, and cases
             that are not named stay unassigned.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     test: Amount = 0
     validation: Amount = 0

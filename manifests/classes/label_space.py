@@ -4,11 +4,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from manifests.classes.structures import Structure, unknown_structures
 from manifests.ground.errors import LabelSpaceError
-from manifests.ground.toml_file import read_toml
+from manifests.ground.toml_file import StrictModel, load_toml
 
 FOLDER = Path(__file__).with_name("label_spaces")
 BACKGROUND = "background"
@@ -17,7 +17,7 @@ MAX_CLASSES = 256  # label volumes are uint8
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class LabelClass(BaseModel):
+class LabelClass(StrictModel):
     """One foreground class.
 
     Attributes:
@@ -27,8 +27,6 @@ class LabelClass(BaseModel):
         colour: Display colour as `#rrggbb`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Name
     structures: Annotated[tuple[Name, ...], Field(min_length=1)]
     snomed: str = ""
@@ -37,7 +35,7 @@ class LabelClass(BaseModel):
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
-class LabelSpace(BaseModel):
+class LabelSpace(StrictModel):
     """An ordered list of N classes; class 0 is the background, which files do not list.
 
     Attributes:
@@ -46,8 +44,6 @@ class LabelSpace(BaseModel):
         structures: Structures that this file declares in addition to the vocabulary.
         classes: The foreground classes; `classes[0]` has class id 1.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     description: str = ""
@@ -106,13 +102,6 @@ def load_label_space(name_or_path: str | Path) -> LabelSpace:
     Raises:
         LabelSpaceError: There is no such label space, or the file is not well formed.
     """
-    shipped, path = shipped_label_spaces(), Path(name_or_path)
-    if str(name_or_path) in shipped:
-        path = FOLDER / f"{name_or_path}.toml"
-    elif not path.is_file():
-        msg = (
-            f"no label space {str(name_or_path)!r}: expected one of {', '.join(shipped)}, "
-            f"or the path of a TOML file"
-        )
-        raise LabelSpaceError(msg)
-    return read_toml(path, LabelSpace, what="label space", error=LabelSpaceError)
+    return load_toml(
+        name_or_path, LabelSpace, shipped=FOLDER, what="label space", error=LabelSpaceError
+    )

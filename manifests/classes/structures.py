@@ -7,12 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
+
+from manifests.ground.toml_file import StrictModel
 
 VOCABULARY_FILE = Path(__file__).with_name("structures.toml")
 
 
-class Structure(BaseModel):
+class Structure(StrictModel):
     """What is known about one structure.
 
     Attributes:
@@ -20,8 +22,6 @@ class Structure(BaseModel):
         region: For a neoplasm, the SNOMED CT concept of its organ.
         part_of: The structure whose outline holds this one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str = ""
     region: str = ""

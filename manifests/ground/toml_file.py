@@ -4,11 +4,49 @@ import tomllib
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.ground.errors import MarginaliaError, explain
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A model of facts that do not change; a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def load_toml(
+    name_or_path: str | Path,
+    model: type[Model],
+    *,
+    shipped: Path,
+    what: str,
+    error: type[MarginaliaError],
+) -> Model:
+    """Read a shipped TOML file by its name, or another by its path.
+
+    Args:
+        name_or_path: The name without its suffix, or the path.
+        model: What it must be.
+        shipped: The folder of the shipped files.
+        what: What it is called in an error, as in `"recipe"`.
+        error: The error to raise.
+
+    Raises:
+        MarginaliaError: An `error`: there is no such file, or it is not well formed.
+    """
+    names, path = sorted(p.stem for p in shipped.glob("*.toml")), Path(name_or_path)
+    if str(name_or_path) in names:
+        path = shipped / f"{name_or_path}.toml"
+    elif not path.is_file():
+        msg = (
+            f"no {what} {str(name_or_path)!r}: expected one of {', '.join(names)}, or the path of "
+            f"a TOML file"
+        )
+        raise error(msg)
+    return read_toml(path, model, what=what, error=error)
 
 
 def read_toml(path: Path, model: type[Model], *, what: str, error: type[MarginaliaError]) -> Model:

@@ -5,10 +5,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from manifests.ground.errors import TrainingError, explain
-from manifests.ground.toml_file import read_toml
+from manifests.ground.toml_file import StrictModel, read_toml
 
 SHIPPED = Path(__file__).with_name("experiments.toml")
 ALIASES = MappingProxyType({"table4": "table3"})  # other metrics of the same runs
@@ -17,11 +17,7 @@ Names = tuple[str, ...]
 Count = Annotated[int, Field(ge=1)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Edit(_Model):
+class Edit(StrictModel):
     """One call of `marginalia edit`.
 
     Attributes:
@@ -35,7 +31,7 @@ class Edit(_Model):
     where: str = ""
 
 
-class DatasetPart(_Model):
+class DatasetPart(StrictModel):
     """A part of a dataset, which is a dataset of its own.
 
     Attributes:
@@ -51,7 +47,7 @@ class DatasetPart(_Model):
     merge: tuple[Names, ...] = ()
 
 
-class DividedDataset(_Model):
+class DividedDataset(StrictModel):
     """A dataset in parts.
 
     Attributes:
@@ -63,7 +59,7 @@ class DividedDataset(_Model):
     parts: Annotated[tuple[DatasetPart, ...], Field(min_length=1)]
 
 
-class AnotherSplit(_Model):
+class AnotherSplit(StrictModel):
     """Another split of one dataset, with as many cases in each.
 
     Attributes:
@@ -75,7 +71,7 @@ class AnotherSplit(_Model):
     seed: int
 
 
-class Training(_Model):
+class Training(StrictModel):
     """One training, apart from its seed.
 
     Attributes:
@@ -97,7 +93,7 @@ class Training(_Model):
     set: dict[str, Any] = Field(default_factory=dict)
 
 
-class RowSpec(_Model):
+class RowSpec(StrictModel):
     """One row of a table.
 
     Attributes:
@@ -111,7 +107,7 @@ class RowSpec(_Model):
     paper: str = ""
 
 
-class TableSpec(_Model):
+class TableSpec(StrictModel):
     """One table.
 
     Attributes:
@@ -132,7 +128,7 @@ class TableSpec(_Model):
         return tuple(dict.fromkeys(name for row in self.rows for name in row.trainings))
 
 
-class Catalogue(_Model):
+class Catalogue(StrictModel):
     """All experiments.
 
     Attributes:
@@ -192,7 +188,7 @@ class Catalogue(_Model):
         return [words for words, holds in found.items() if holds]
 
 
-class AddedTable(_Model):
+class AddedTable(StrictModel):
     """A table of a user's file: a new one, or rows for one that there is.
 
     Attributes:
@@ -208,7 +204,7 @@ class AddedTable(_Model):
     tested_on: Names = ()
 
 
-class CatalogueAddition(_Model):
+class CatalogueAddition(StrictModel):
     """A user's file; checked as a whole once the two are put together."""
 
     datasets: dict[str, str] = Field(default_factory=dict)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import RootModel
 
 from manifests.ground.errors import TrainingError
-from manifests.ground.toml_file import read_toml
+from manifests.ground.toml_file import StrictModel, read_toml
 from train.scoring.metrics import Metric
 from train.scoring.scores import ALL
 
@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).with_name("paper.toml")
 MeanStd = tuple[float, float]
 
 
-class PaperRow(BaseModel):
+class PaperRow(StrictModel):
     """What the paper prints in one row.
 
     Attributes:
@@ -26,23 +26,19 @@ class PaperRow(BaseModel):
         hausdorff_mm_all: Likewise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     dice: tuple[MeanStd, ...]
     dice_all: float
     hausdorff_mm: tuple[MeanStd, ...]
     hausdorff_mm_all: float
 
 
-class PaperTable(BaseModel):
+class PaperTable(StrictModel):
     """One of the paper's tables.
 
     Attributes:
         columns: As in `liver in F`.
         rows: By title.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: tuple[str, ...]
     rows: dict[str, PaperRow]
