@@ -8,21 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from curate.cases import record
-from curate.cases.harmonise import (
-    MM3_PER_ML,
-    absences,
-    intensities,
-    write_volume,
-)
-from curate.cases.target import FUSED, Target
+from curate.cases.columns import absences, written_columns
+from curate.cases.target import FUSED, IMAGE, LABEL, Target
 from curate.duplicates.relations import Relation
 from curate.labels.joined import Annotation, Joined, join
-from manifests.classes.merged import annotated_classes, as_blocks
+from manifests.classes.merged import as_blocks
 from manifests.ground.atomic import whole_file
-from manifests.ground.content_hash import sha256_of
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
-from manifests.volumes.volume import Volume, read_volume
+from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume, read_volume, write_volume
 
 MOST_CONFLICTS = 0.25  # of a class, beyond which two annotations are not of one thing
 ROUNDING_HU = 1
@@ -141,32 +136,22 @@ def _forget_all_but(cases: Sequence[Case], target: Target) -> None:
 
 
 def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> Case:
-    first, space = group[0], target.label_space
+    first = group[0]
     joined = _join(group, target)
     assert joined is not None  # the group was formed by joining it
-    image_path, label_path = folder / "image.nii", folder / "label.nii"
-    with whole_file(image_path) as temporary:
+    with whole_file(folder / IMAGE) as temporary:
         shutil.copyfile(target.folder / first.image, temporary)
-    grid = read_volume(target.folder / first.label).grid
-    write_volume(Volume(joined.annotation.ids, grid), label_path)
-    voxels = np.bincount(joined.annotation.ids.ravel(), minlength=len(space))
-    hu = _voxels(first.image, target)
-    annotated = annotated_classes(joined.annotation.merged)
+    (x, y, z), (a, b, c), (i, j, k) = first.size, first.spacing_mm, first.origin_mm
+    grid = Grid((x, y, z), (a, b, c), (i, j, k))
+    write_volume(Volume(joined.annotation.ids, grid), folder / LABEL)
+    image = Volume(_voxels(first.image, target), grid)
+    columns = written_columns(image, joined.annotation, folder, target)
     return replace(
         first,
         case_id=case_id,
         subject_id=min(case.subject_id for case in group),
-        image=image_path.relative_to(target.folder).as_posix(),
-        label=label_path.relative_to(target.folder).as_posix(),
-        blocks=tuple(tuple(sorted(block)) for block in joined.annotation.blocks),
-        merged=joined.annotation.merged,
-        annotated=tuple(space.names[n] for n in annotated),
-        voxels=tuple(voxels.tolist()),
-        volume_ml=tuple((voxels * np.prod(first.spacing_mm) / MM3_PER_ML).tolist()),
-        image_sha256=sha256_of(image_path),
-        label_sha256=sha256_of(label_path),
-        **intensities(hu, hu[joined.annotation.ids > 0]),
-        findings=(*_findings(group, joined), *absences(space, annotated, voxels)),
+        **columns,
+        findings=(*_findings(group, joined), *absences(columns, target)),
         recipe="+".join(dict.fromkeys(case.recipe for case in group)),
         recipe_version="+".join(dict.fromkeys(case.recipe_version for case in group)),
         licence=" AND ".join(dict.fromkeys(case.licence for case in group)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.cases.overrides import Override
-from curate.cases.target import Target
+from curate.cases.target import IMAGE, LABEL, Target
 from curate.datasets.discover import SourceCase
 from curate.recipes.schema import Recipe
 from manifests.ground.atomic import write_text
@@ -16,7 +16,7 @@ from manifests.ground.content_hash import files_of, sha256_of
 from manifests.table.case import Case
 
 NAME = "case.json"
-VOLUMES = ("image.nii", "label.nii")
+VOLUMES = (IMAGE, LABEL)
 # Changes when the same input and settings give other voxels or another row.
 METHOD_VERSION = 3
 # What a recipe tells people, and where its files are: none of it changes a voxel.

@@ -7,6 +7,7 @@ from curate.datasets.discover import SourceCase
 from manifests.classes.label_space import LabelSpace
 from manifests.volumes.resampling.separable import Interpolation
 
+IMAGE, LABEL = "image.nii", "label.nii"
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
 
 

@@ -11,8 +11,6 @@ from curate.labels.label_files import whole_numbers
 from manifests.ground.findings import SetAsideError
 from manifests.volumes.volume import read_volume
 
-MM3_PER_ML = 1000.0
-
 
 @dataclass(frozen=True)
 class LabelValues:
@@ -87,5 +85,5 @@ def _of_map(case: SourceCase, name: str = "") -> dict[int, float]:
     volume = read_volume(path)
     whole, _ = whole_numbers(volume.voxels, path)
     counts = np.bincount(whole.ravel())
-    voxel_ml = float(np.prod(volume.grid.spacing_mm)) / MM3_PER_ML
+    voxel_ml = volume.grid.voxel_ml
     return {value: float(n) * voxel_ml for value, n in enumerate(counts.tolist()) if value and n}

@@ -8,10 +8,9 @@ from scipy.spatial import KDTree
 
 from curate.kidneys.run_length import Bool, Floats, RunLengthMask
 from manifests.ground.findings import Finding
+from manifests.volumes.slabs import slabs
 
 Sides = NDArray[np.uint8]
-
-SLAB_VOXELS = 2**22
 
 
 def join_fragments(
@@ -51,9 +50,9 @@ def join_fragments(
 def _surface(mask: RunLengthMask, side: Sides) -> Iterator[tuple[Floats, Sides]]:
     """Yield the positions and sides of the voxels that touch the outside by a face, by slabs."""
     low, high = mask.box_xyz
-    depth = max(1, SLAB_VOXELS // int(np.prod((high - low)[:2])))
-    for z in range(low[2], high[2], depth):
-        first, last = np.array([*low[:2], z]), np.array([*high[:2], min(z + depth, high[2])])
+    for at in slabs((high - low)[::-1].tolist()):
+        first = np.array([*low[:2], low[2] + at.start])
+        last = np.array([*high[:2], low[2] + at.stop])
         painted = mask.paint(side, first - 1, last + 1)
         shell = _shell(painted > 0)
         index = np.argwhere(shell)[:, ::-1] + first

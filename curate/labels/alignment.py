@@ -1,13 +1,12 @@
 """A label on its image's grid: the same voxels, stored in another order, or somewhere else."""
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid
+from manifests.volumes.grid import Grid, corner_distance
 from manifests.volumes.orientation import AxisPermutation, closest_permutation, reorient
 from manifests.volumes.volume import Volume
 
@@ -34,7 +33,7 @@ def align_to(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.generic
     if grid.size_xyz != image.size_xyz:
         reason = f"{path}: the image has size {image.size_xyz}, the label {grid.size_xyz}"
         raise SetAsideError(Finding("grid_mismatch", reason))
-    off = _corner_distance(image, grid)
+    off = corner_distance(image.affine_lps, grid.affine_lps, grid.size_xyz)
     if off > TOLERANCE_VOXELS:
         reason = (
             f"{path}: image and label are up to {off:.4g} voxels apart, more than "
@@ -49,13 +48,6 @@ def align_to(image: Grid, label: Volume, path: Path) -> tuple[NDArray[np.generic
     if off > EXACT_VOXELS:
         findings.append(Finding("grid_rounding", f"a corner lay {off:.2g} voxels off"))
     return aligned.voxels, findings
-
-
-def _corner_distance(a: Grid, b: Grid) -> float:
-    """How far apart two grids put a corner, at most, in voxels of the finest spacing."""
-    corners = list(product(*((0, n - 1) for n in a.size_xyz)))
-    apart_mm = np.linalg.norm(a.position_mm(corners) - b.position_mm(corners), axis=1).max()
-    return float(apart_mm) / min(*a.spacing_mm, *b.spacing_mm)
 
 
 def _told(grid: Grid) -> str:

@@ -1,6 +1,6 @@
 """The label of a case as values of its recipe: one map, or one mask file per structure."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from curate.labels.alignment import align_to
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
+from manifests.volumes.slabs import slabs
 from manifests.volumes.volume import read_volume
 
 GREATEST = np.iinfo(np.uint16).max
 NEAR_INTEGER = 1e-3
-SLAB_VOXELS = 1 << 22
 
 LabelArray = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -91,13 +91,13 @@ def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[LabelArray, list[Fi
     if voxels.dtype == np.uint8:
         return voxels, []
     values, furthest = np.empty(voxels.shape, np.uint16), 0.0
-    for start, stop in _slabs(voxels):
-        slab = voxels[start:stop]
+    for at in slabs(voxels.shape):
+        slab = voxels[at]
         whole = np.rint(slab) if slab.dtype.kind == "f" else slab
         if whole is not slab:
             furthest = max(furthest, _furthest(slab, whole, path))
         _check_range(whole, path)
-        values[start:stop] = whole
+        values[at] = whole
     if not furthest:
         return values, []
     return values, [Finding("label_rounded", f"{path.name}: by up to {furthest:.2g}")]
@@ -135,13 +135,8 @@ def _check_listed(voxels: LabelArray, values: Collection[int], path: Path) -> No
 
 def _present(voxels: LabelArray) -> NDArray[np.bool_]:
     present = np.zeros(GREATEST + 1, np.bool_)
-    for start, stop in _slabs(voxels):  # labels are the same over long runs
-        flat = voxels[start:stop].reshape(-1)
+    for at in slabs(voxels.shape):  # labels are the same over long runs
+        flat = voxels[at].reshape(-1)
         present[flat[0]] = True
         present[flat[1:][flat[1:] != flat[:-1]]] = True
     return present
-
-
-def _slabs(voxels: NDArray[Any]) -> Iterator[tuple[int, int]]:
-    depth = max(1, SLAB_VOXELS // max(1, voxels[:1].size))
-    return ((start, start + depth) for start in range(0, len(voxels), depth))

@@ -1,6 +1,4 @@
 """Coarser volumes: some voxels of many, or the means of bins of voxels, for a quick look."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 import math
 from collections.abc import Sequence

@@ -20,6 +20,7 @@ from manifests.ground.errors import GeometryError
 
 AIR_HU = -1024.0
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+MM3_PER_ML = 1000.0
 MAX_VOXELS = 2**31
 EDGE_TOLERANCE = 1e-3  # voxels: a header rounds this much, and it is no reason for one more voxel
 
@@ -82,9 +83,18 @@ class Grid:
         return np.asarray(self.direction_lps).reshape(3, 3) * np.asarray(self.spacing_mm)
 
     @property
+    def affine_lps(self) -> FloatArray:
+        """The 4 x 4 matrix from indices to positions (mm, LPS)."""
+        return np.block([[self.steps_mm, np.reshape(self.origin_mm, (3, 1))], [np.eye(4)[3]]])
+
+    @property
     def voxel_ml(self) -> float:
         """The volume of one voxel in mL."""
-        return math.prod(self.spacing_mm) / 1000
+        return math.prod(self.spacing_mm) / MM3_PER_ML
+
+    def volume_ml(self, voxels: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return the volumes of so many voxels in mL."""
+        return voxels * math.prod(self.spacing_mm) / MM3_PER_ML
 
     def position_mm(self, index_xyz: ArrayLike) -> FloatArray:
         """Send indices [..., 3], fractions allowed, to positions [..., 3] (mm, LPS)."""
@@ -159,6 +169,17 @@ def harmonised_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Gri
     )
     x, y, z = (int(n) for n in size)
     return Grid((x, y, z), _triple(spacing), _triple((low + high) / 2 - (size - 1) / 2 * spacing))
+
+
+def corner_distance(first: FloatArray, second: FloatArray, size_xyz: Sequence[int]) -> float:
+    """Return how far apart two 4 x 4 affines put a corner of a volume, at most.
+
+    The distance is in voxels of the finest spacing of the two.
+    """
+    corners = np.array([[*c, 1.0] for c in product(*((0, n - 1) for n in size_xyz))])
+    apart_mm = np.linalg.norm(corners @ (first - second)[:3].T, axis=1).max()
+    spacings_mm = np.linalg.norm([first[:3, :3], second[:3, :3]], axis=1)
+    return float(apart_mm / spacings_mm.min())
 
 
 def _orthonormal(direction_lps: Sequence[float]) -> bool:

@@ -1,7 +1,6 @@
 """Whether intensities are Hounsfield units, and what is done if not quite."""
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from scipy import ndimage
 
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import AIR_HU
+from manifests.volumes.slabs import slabs
 from manifests.volumes.volume import Volume
 
-SLAB_VOXELS = 1 << 22
 SAMPLES = 1 << 21  # as many voxels at least as judge a distribution
 ENOUGH = 4096  # voxels; fewer have no distribution worth judging
 FEW_NONFINITE = 1e-4  # share of all voxels
@@ -117,7 +116,7 @@ def _check_not_grey(seen: Distribution, expected: str) -> None:
 
 def _finite(voxels: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[Finding]]:
     """Set NaN and infinities to air, where they are few, or lie outside the body."""
-    if voxels.dtype.kind != "f" or all(np.isfinite(slab).all() for slab in _slabs(voxels)):
+    if voxels.dtype.kind != "f" or all(np.isfinite(voxels[at]).all() for at in slabs(voxels.shape)):
         return voxels, []
     bad = ~np.isfinite(voxels)
     count, nan = int(bad.sum()), int(np.isnan(voxels).sum())
@@ -174,10 +173,10 @@ def _clamped(voxels: NDArray[Any], seen: Distribution) -> tuple[NDArray[Any], li
     least, greatest = seen.least, seen.greatest
     findings: list[Finding] = []
     if least < LEAST:
-        count = sum(int((slab < LEAST).sum()) for slab in _slabs(voxels))
+        count = sum(int((voxels[at] < LEAST).sum()) for at in slabs(voxels.shape))
         findings.append(_beyond("padding_clamped", count, voxels.size, float(least)))
     if greatest > GREATEST:
-        count = sum(int((slab > GREATEST).sum()) for slab in _slabs(voxels))
+        count = sum(int((voxels[at] > GREATEST).sum()) for at in slabs(voxels.shape))
         findings.append(_beyond("intensity_clamped", count, voxels.size, float(greatest)))
     if findings:
         low = LEAST if least < LEAST else None  # an unsigned type does not know -1024
@@ -193,8 +192,3 @@ def _beyond(code: str, count: int, size: int, extreme: float) -> Finding:
 def _wide(voxels: NDArray[Any]) -> NDArray[Any]:
     """A copy that holds negative numbers."""
     return voxels.astype(voxels.dtype if voxels.dtype.kind == "f" else np.int32)
-
-
-def _slabs(voxels: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    depth = max(1, SLAB_VOXELS // max(1, voxels[:1].size))
-    return (voxels[start : start + depth] for start in range(0, len(voxels), depth))

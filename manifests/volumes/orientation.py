@@ -1,6 +1,4 @@
 """Orientation: which way the axes of an array point, and the same voxels with axes reordered."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -9,8 +9,9 @@ from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.ground.findings import Finding
 from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.readers.dicom import series_of
+from manifests.volumes.readers.itk import last_line
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
-from manifests.volumes.volume import last_line, read_volume
+from manifests.volumes.volume import read_volume
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".img.gz")
 EXPECTED = "a CT as NIfTI, NRRD or MetaImage, a folder of DICOM slices, or a folder of any of them"

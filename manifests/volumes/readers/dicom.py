@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import MAX_VOXELS, Grid
 from manifests.volumes.readers.dicom_series import Slice, plan_volume
+from manifests.volumes.readers.itk import last_line
 
 GDCM = "GDCMImageIO"
 
@@ -51,7 +52,7 @@ def _plan(folder: Path) -> tuple[list[Path], Grid, list[Finding]]:
     if not slices:
         reason = f"{folder}: expected a file, or a folder of DICOM slices; got no DICOM file in it"
         raise SetAsideError(Finding("unreadable", reason))
-    return plan_volume(slices, _same_pixels, folder)
+    return plan_volume(slices, lambda a, b: np.array_equal(_pixels(a), _pixels(b)), folder)
 
 
 def _stacked(paths: list[Path], grid: Grid) -> NDArray[Any]:
@@ -71,16 +72,11 @@ def _fits(pixels: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     return pixels.size > 0 and bool((pixels.astype(dtype) == pixels).all())
 
 
-def _same_pixels(a: Path, b: Path) -> bool:
-    return np.array_equal(_pixels(a), _pixels(b))
-
-
 def _pixels(path: Path) -> NDArray[Any]:
     try:
         image = sitk.ReadImage(str(path), imageIO=GDCM)
     except RuntimeError as error:
-        reason = f"{path}: {str(error).strip().splitlines()[-1]}"
-        raise SetAsideError(Finding("unreadable", reason)) from error
+        raise SetAsideError(Finding("unreadable", f"{path}: {last_line(error)}")) from error
     return sitk.GetArrayFromImage(image)[0]
 
 

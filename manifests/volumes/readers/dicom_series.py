@@ -1,6 +1,4 @@
 """Which DICOM slices make up a volume, and where it lies."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence

@@ -3,12 +3,9 @@
 ITK's own reader turns NaN and infinities of any NIfTI file into 0 before anyone sees them, takes
 the qform where nibabel takes the sform, and does not look at a compressed file's checksum.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false
 
 import math
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,14 +66,8 @@ def _pair(path: Path) -> tuple[Path, Path]:
     return stem.with_suffix(".hdr" + zipped), stem.with_suffix(".img" + zipped)
 
 
-@contextmanager
-def _opened(path: Path) -> Generator[IO[bytes]]:
-    with path.open("rb") as file:
-        if not _is_gzip(path):
-            yield file
-            return
-        with igzip.IGzipFile(fileobj=file) as stream:
-            yield stream  # type: ignore[misc]
+def _opened(path: Path) -> IO[bytes]:
+    return igzip.open(path) if _is_gzip(path) else path.open("rb")  # type: ignore[return-value]
 
 
 def _is_gzip(path: Path) -> bool:
@@ -113,7 +104,9 @@ def _read_voxels(stream: IO[bytes], header: NiftiHeader) -> NDArray[Any]:
         _fill(stream, voxels)
     else:
         _fill_converted(stream, voxels, header)
-    _check_end(stream)
+    if isinstance(stream, igzip.IGzipFile):
+        # on to the end of a compressed file, where its checksum is, unless it goes on far
+        stream.read(SLAB_BYTES)
     return voxels
 
 
@@ -124,7 +117,10 @@ def _fill_converted(stream: IO[bytes], voxels: NDArray[Any], header: NiftiHeader
         for start in range(0, len(voxels), depth):
             part = slab[: min(depth, len(voxels) - start)]
             _fill(stream, part)
-            voxels[start : start + depth] = _scaled(part, header.scaling)
+            if header.scaling is not None:
+                slope, intercept = header.scaling
+                part = part.astype(np.float64) * slope + intercept
+            voxels[start : start + depth] = part
 
 
 def _fill(stream: IO[bytes], part: NDArray[Any]) -> None:
@@ -136,16 +132,3 @@ def _fill(stream: IO[bytes], part: NDArray[Any]) -> None:
             msg = f"{len(raw) - done:,} bytes of a slab of {len(raw):,} are missing"
             raise EOFError(msg)
         done += count
-
-
-def _scaled(part: NDArray[Any], scaling: tuple[float, float] | None) -> NDArray[Any]:
-    if scaling is None:
-        return part
-    slope, intercept = scaling
-    return part.astype(np.float64) * slope + intercept
-
-
-def _check_end(stream: IO[bytes]) -> None:
-    """Read on to the end of a compressed file, where its checksum is, unless it goes on far."""
-    if isinstance(stream, igzip.IGzipFile):
-        stream.read(SLAB_BYTES)

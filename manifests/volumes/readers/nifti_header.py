@@ -3,9 +3,7 @@
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +14,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid
+from manifests.volumes.grid import Grid, corner_distance
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SKEW_TOLERANCE = 0.01  # cosine; at 20 cm from the centre, 2 mm
@@ -162,7 +160,7 @@ def _affine(
     if len(forms) == 1:
         return _single(header, forms[0])
     sform, qform = forms
-    off = _corner_distance(sform, qform, size_xyz)
+    off = corner_distance(sform, qform, size_xyz)
     if off <= AGREEMENT_VOXELS:
         return sform, []
     lost = np.allclose(_spacing(sform), 1) and not np.allclose(_spacing(qform), 1)
@@ -223,13 +221,6 @@ def _single(header: Nifti1Header, affine: FloatArray) -> tuple[FloatArray, list[
         f"{'pixdim' if lost else 'the sform'} was used"
     )
     return affine, [Finding("forms_disagree", reason)]
-
-
-def _corner_distance(a: FloatArray, b: FloatArray, size_xyz: Sequence[int]) -> float:
-    """How far apart two affines put a corner of a volume, at most, in voxels of the smaller."""
-    corners = np.array([[*c, 1.0] for c in product(*((0, n - 1) for n in size_xyz))])
-    apart_mm = np.linalg.norm(corners @ (a - b)[:3].T, axis=1).max()
-    return float(apart_mm / min(_spacing(a).min(), _spacing(b).min()))
 
 
 def _spacing(affine: FloatArray) -> FloatArray:

@@ -10,9 +10,9 @@ import SimpleITK as sitk
 
 from manifests.volumes.grid import EDGE_TOLERANCE, Grid
 from manifests.volumes.resampling.separable import Interpolation, Values
+from manifests.volumes.slabs import slabs
 from manifests.volumes.volume import Volume
 
-SLAB_VOXELS = 2**24
 INTERPOLATORS = {"linear": sitk.sitkLinear, "cubic": sitk.sitkBSpline}
 
 Box = tuple[slice, slice, slice]
@@ -64,11 +64,9 @@ def oblique_share(label: Volume, value: int, box: Box, grid: Grid) -> tuple[Box,
     near = source.part((x0, y0, z0), (x1, y1, z1), (1, 1, 1)).image(mask)
     padded = sitk.ZeroFluxNeumannPad(near, beyond, beyond)
     factors = [max(1, math.ceil(n - EDGE_TOLERANCE)) for n in crossed.max(axis=0)]
-    depth = max(1, SLAB_VOXELS // (share[0].size * math.prod(factors)))
-    for z in range(start[2], stop[2], depth):
-        first, last = (*start[:2], z), (*stop[:2], min(z + depth, stop[2]))
+    for at in slabs((len(share), share[0].size * math.prod(factors))):
+        first, last = (*start[:2], start[2] + at.start), (*stop[:2], start[2] + at.stop)
         fine = _sample(padded, grid.part(first, last, factors), 0.0, "linear")
         inside = source.covers(grid.part(first, last, (1, 1, 1)))
-        part = sitk.GetArrayFromImage(sitk.BinShrink(fine, factors)) * inside
-        share[z - start[2] : last[2] - start[2]] = part
+        share[at] = sitk.GetArrayFromImage(sitk.BinShrink(fine, factors)) * inside
     return where, share

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from curate.cases.harmonise import Target
+from curate.cases.target import Target
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
 from curate.datasets.unpack import unpack

@@ -372,7 +372,7 @@ def test_large_structures_are_measured_in_slabs(monkeypatch):
     labels = random_labels(oblique())
     grid = harmonised_grid(labels.grid, TARGET_MM)
     whole = resample_label(labels, grid).voxels
-    monkeypatch.setattr("manifests.volumes.resampling.oblique.SLAB_VOXELS", 1)
+    monkeypatch.setattr("manifests.volumes.slabs.SLAB_VOXELS", 1)
     assert np.array_equal(resample_label(labels, grid).voxels, whole)
 
 

@@ -1,0 +1,82 @@
+"""The columns of a case that follow from its annotation and from its two written volumes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.cases.target import IMAGE, LABEL, Target
+from curate.labels.joined import Annotation
+from manifests.classes.merged import annotated_classes
+from manifests.ground.content_hash import sha256_of
+from manifests.ground.findings import Finding
+from manifests.volumes.volume import Volume
+
+
+def written_columns(
+    image: Volume, annotation: Annotation, folder: Path, target: Target
+) -> dict[str, Any]:
+    """Return the columns of a case whose two volumes have been written.
+
+    Args:
+        image: The harmonised image (int16, HU).
+        annotation: What is known of it, on the same grid.
+        folder: The case's folder, which holds the volumes.
+        target: Names the classes; its folder is the manifest's.
+    """
+    ids, space = annotation.ids, target.label_space
+    inside = ids > 0
+    voxels = np.bincount(ids[inside], minlength=len(space))
+    voxels[0] = ids.size - np.count_nonzero(inside)
+    return {
+        "image": (folder / IMAGE).relative_to(target.folder).as_posix(),
+        "label": (folder / LABEL).relative_to(target.folder).as_posix(),
+        "blocks": tuple(tuple(sorted(block)) for block in annotation.blocks),
+        "merged": annotation.merged,
+        "annotated": tuple(space.names[n] for n in annotated_classes(annotation.merged)),
+        "voxels": tuple(voxels.tolist()),
+        "volume_ml": tuple(image.grid.volume_ml(voxels).tolist()),
+        "image_sha256": sha256_of(folder / IMAGE),
+        "label_sha256": sha256_of(folder / LABEL),
+        **_intensities(image.voxels, image.voxels[inside]),
+    }
+
+
+def absences(columns: dict[str, Any], target: Target) -> list[Finding]:
+    """Return a finding for each class that is annotated and has no voxel."""
+    space = target.label_space
+    if not columns["annotated"]:
+        return [Finding("nothing_annotated", f"no class of {space.name} is alone in its group")]
+    voxels = dict(zip(space.names, columns["voxels"], strict=True))
+    return [
+        Finding("class_absent", f"{name} is annotated and has no voxel")
+        for name in columns["annotated"]
+        if not voxels[name]
+    ]
+
+
+def _intensities(hu: np.ndarray, foreground: np.ndarray) -> dict[str, float]:
+    """Return the statistics of all Hounsfield units (int16) and of the foreground's."""
+    low, high = np.percentile(foreground, (0.5, 99.5)) if foreground.size else (np.nan, np.nan)
+    mean, std = _moments(hu)
+    foreground_mean, foreground_std = _moments(foreground[None])
+    return {
+        "hu_min": float(hu.min()),
+        "hu_max": float(hu.max()),
+        "hu_mean": mean,
+        "hu_std": std,
+        "foreground_hu_mean": foreground_mean,
+        "foreground_hu_std": foreground_std,
+        "foreground_hu_low": float(low),
+        "foreground_hu_high": float(high),
+    }
+
+
+def _moments(hu: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation from sums of integers: exact, without a copy."""
+    if not hu.size:
+        return np.nan, np.nan
+    layers = (layer.astype(np.float64).ravel() for layer in hu)
+    sums = np.array([(layer.sum(), layer @ layer) for layer in layers])
+    mean, square = sums.sum(axis=0) / hu.size
+    return float(mean), float(np.sqrt(max(square - mean**2, 0.0)))
