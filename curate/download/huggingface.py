@@ -121,9 +121,9 @@ def _refusal(
     status = error.response.status_code
     if isinstance(error, RepositoryNotFoundError) or status == 401:
         return SourceError(
-            f"there is no accessible data set {source.repository}: if a token is set, see "
-            f"that it is still valid (`hf auth whoami`); if the data set is private, run `hf auth "
-            f"login` or set HF_TOKEN; if HF_ENDPOINT is set, see whether it has the data set"
+            f"there is no data set {source.repository} that you can access: if a token is set, "
+            f"see that it is still valid (`hf auth whoami`); if the data set is private, run "
+            f"`hf auth login` or set HF_TOKEN; if HF_ENDPOINT is set, check that it has it"
         )
     said = f"{source.repository} cannot be listed: the server answered {status}: {error}"
     return transient_error(error.response) or SourceError(said)
