@@ -1,10 +1,10 @@
-"""One case, to read on a terminal."""
+"""One case, as a terminal or JSON shows it."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from manifests.classes.label_space import LabelSpace
@@ -14,21 +14,32 @@ from manifests.ground.findings import MEANINGS
 from manifests.ground.plain_json import plain_json
 from manifests.table.case import Case
 from manifests.table.summary import UNASSIGNED
-from manifests.views.table_style import NONE, new_table, plain, vector
+from manifests.views.table_style import NONE, add_row, new_table, plain, right, vector
 
 
 def case_view(case: Case, space: LabelSpace) -> Group:
-    """One case whole.
+    """Return all that is known of one case, as tables.
 
     Raises:
         ManifestError: The case's row is not well formed.
     """
     with _well_formed(case):
-        return _view(case, space)
+        return Group(
+            Text.assemble(
+                plain(case.case_id, "bold"), plain(f"  split {case.split or UNASSIGNED}")
+            ),
+            Text.assemble(("merged classes  ", "dim"), _merged_in_colour(case, space)),
+            "",
+            _classes_table(case, space),
+            "",
+            _geometry_table(case),
+            "",
+            _facts(case),
+        )
 
 
 def case_json(case: Case, space: LabelSpace) -> str:
-    """One case for machines: its row, and its merged classes in words.
+    """Return one case as JSON: its row, and its merged classes in words.
 
     Raises:
         ManifestError: The case's row is not well formed.
@@ -46,37 +57,21 @@ def _well_formed(case: Case) -> Generator[None]:
         raise ManifestError(msg) from error
 
 
-def _view(case: Case, space: LabelSpace) -> Group:
-    words = _in_colour(describe(case.merged, space), space)
-    return Group(
-        Text.assemble(plain(case.case_id, "bold"), plain(f"  split {case.split or UNASSIGNED}")),
-        Text.assemble(("merged classes  ", "dim"), words),
-        "",
-        _classes_table(case, space),
-        "",
-        _geometry_table(case),
-        "",
-        _facts(case),
-    )
+def _merged_in_colour(case: Case, space: LabelSpace) -> Text:
+    text = Text(describe(case.merged, space))
+    for c in space.classes:
+        text.highlight_regex(rf"\b{c.name}\b", c.colour)
+    return text
 
 
 def _classes_table(case: Case, space: LabelSpace) -> Table:
-    table = new_table("Classes")
-    table.add_column("id", justify="right")
-    table.add_column("class")
-    table.add_column("annotation")
-    table.add_column("voxels", justify="right")
-    table.add_column("mL", justify="right")
+    table = new_table("Classes", [*right("id"), "class", "annotation", *right("voxels", "mL")])
     for n, name in enumerate(space.names):
         title = Text("■ ", space.classes[n - 1].colour) if n else Text("  ")
-        own = case.merged[n] == n
-        table.add_row(
-            str(n),
-            title.append(name, "bold"),
-            _annotation(case, space, n),
-            Text(f"{case.voxels[n]:,}") if own else Text(NONE, "dim"),
-            Text(f"{case.volume_ml[n]:,.1f}") if own else Text(NONE, "dim"),
-        )
+        amounts: list[object] = [Text(NONE, "dim")] * 2
+        if case.merged[n] == n:
+            amounts = [f"{case.voxels[n]:,}", f"{case.volume_ml[n]:,.1f}"]
+        add_row(table, n, title.append(name, "bold"), _annotation(case, space, n), *amounts)
     return table
 
 
@@ -91,24 +86,18 @@ def _annotation(case: Case, space: LabelSpace, class_id: int) -> Text:
 
 
 def _geometry_table(case: Case) -> Table:
-    table = new_table("Geometry")
-    for name in ("", "before", "after"):
-        table.add_column(name)
     rows = (
-        ("spacing, mm", case.source_spacing_mm, case.spacing_mm),
-        ("size, voxels", case.source_size, case.size),
-        ("origin, mm, LPS", case.source_origin_mm, case.origin_mm),
+        ("spacing, mm", vector(case.source_spacing_mm), vector(case.spacing_mm)),
+        ("size, voxels", vector(case.source_size), vector(case.size)),
+        ("origin, mm, LPS", vector(case.source_origin_mm), vector(case.origin_mm)),
+        ("axes", case.source_orientation, "LPS"),
     )
-    for title, before, after in rows:
-        table.add_row(Text(title, "dim"), vector(before), vector(after))
-    table.add_row(Text("axes", "dim"), plain(case.source_orientation), "LPS")
-    return table
+    columns = [Column(style="dim"), "before", "after"]
+    return new_table("Geometry", columns, rows)
 
 
 def _facts(case: Case) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = Table.grid(Column(style="dim", no_wrap=True), Column(overflow="fold"), padding=(0, 2))
     blocks = " | ".join(" + ".join(block) for block in case.blocks)
     foreground = f"{case.foreground_hu_mean:.1f} ± {case.foreground_hu_std:.1f}, 0.5th to 99.5th "
     facts: list[tuple[str, object]] = [
@@ -135,12 +124,5 @@ def _facts(case: Case) -> Table:
         ("", f"made from {case.source_label_sha256}"),
     ]
     for name, value in facts:
-        table.add_row(name, plain(value))
+        add_row(table, name, value)
     return table
-
-
-def _in_colour(words: str, space: LabelSpace) -> Text:
-    text = Text(words)
-    for c in space.classes:
-        text.highlight_regex(rf"\b{c.name}\b", c.colour)
-    return text

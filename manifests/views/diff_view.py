@@ -1,4 +1,4 @@
-"""What became of the cases from one manifest to another, to read on a terminal."""
+"""The differences between two manifests, as a terminal shows them."""
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from manifests.changes.diff import Difference, ManifestDiff
-from manifests.views.table_style import new_table, number, plain, short
+from manifests.views.table_style import folded, new_table, number, plain, short, unbroken
 
-Row = tuple[Text, int, Text]  # what changed, in how many cases, an example
+Row = tuple[Text, Text, Text]  # what changed, in how many cases, an example
 
 MOST_ENTRIES = 20  # of the settings or the label space, that a person reads
 MOST_IDS = 3
@@ -20,15 +20,12 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 def diff_view(found: ManifestDiff) -> RenderableType:
-    """What changed, in how many cases, and one example of each."""
+    """Return what changed, in how many cases, with one example of each."""
     if not found:
         return Text("no difference")
-    table = new_table("Differences")
-    table.add_column("what", overflow="fold", min_width=10)
-    table.add_column("cases", justify="right", no_wrap=True)
-    table.add_column("example", overflow="fold", ratio=1)
-    for what, cases, example in _rows(found):
-        table.add_row(what, number(cases) if cases else "", example)
+    columns = [*folded("what"), *unbroken("cases", justify="right"), *folded("example")]
+    columns[0].min_width, columns[-1].ratio = 10, 1
+    table = new_table("Differences", columns, _rows(found))
     return Group(table, Text("every change, whole: --json", "dim"))
 
 
@@ -38,20 +35,21 @@ def _rows(found: ManifestDiff) -> Iterator[Row]:
         ("- removed", found.removed, "red"),
     ):
         if ids:
-            yield Text(sign, style), len(ids), _ids(ids)
+            yield Text(sign, style), number(len(ids)), _ids(ids)
     first = {change.column: change for change in reversed(found.changed)}
     for column, cases in found.changed_cases.items():
         change = first[column]
-        yield Text(column), cases, _change(change.old, change.new, change.case_id)
+        yield Text(column), number(cases), _change(change.old, change.new, change.case_id)
     for title, differences in (("label space", found.label_space), ("settings", found.settings)):
         yield from _entries(title, differences)
 
 
 def _entries(title: str, differences: Sequence[Difference]) -> Iterator[Row]:
     for d in differences[:MOST_ENTRIES]:
-        yield Text.assemble((f"{title} ", "dim"), plain(d.key)), 0, _change(d.old, d.new)
+        what = Text.assemble((f"{title} ", "dim"), plain(d.key))
+        yield what, Text(), _change(d.old, d.new)
     if (more := len(differences) - MOST_ENTRIES) > 0:
-        yield Text(f"{title} …", "dim"), 0, Text(f"and {more} more", "dim")
+        yield Text(f"{title} …", "dim"), Text(), Text(f"and {more} more", "dim")
 
 
 def _ids(ids: Sequence[str]) -> Text:
@@ -60,7 +58,7 @@ def _ids(ids: Sequence[str]) -> Text:
 
 
 def _change(old: object, new: object, case_id: str = "") -> Text:
-    """Both values, or of long ones what stands around the first difference."""
+    """Return both values, or of long ones the part around the first difference."""
     before, after = _words(old), _words(new)
     start = 0
     if max(len(before), len(after)) > LONGEST_VALUE:

@@ -5,7 +5,6 @@
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
@@ -21,24 +20,20 @@ MOST_SHOWN = 8  # values of one column
 MOST_COMPARED = 1000  # beyond, no value is proposed for one that is not there
 
 
-@dataclass(frozen=True)
-class _Values:
-    """What stands in a column, to read, and the texts that a literal may be meant for."""
-
-    column: str
-    words: Text
-    texts: tuple[str, ...] = ()
-
-
 def filter_hints(cases: SelectedCases, where: str) -> Text:
     """Say that no case matches, and list the values of the condition's columns and near ones."""
     text = Text.assemble("no case matches ", plain(where, "bold"))
-    found = [_values(cases.every, name) for name in _columns_of(where)]
-    for n, values in enumerate(found):
-        text.append_text(Text.assemble("; " if n else ": ", f"{values.column} has ", values.words))
-    for literal in LITERAL.findall(where):
-        if near := _near(literal.replace("''", "'"), found):
-            text.append_text(Text.assemble("; did you mean ", plain(repr(near), "bold"), "?"))
+    known: dict[str, str] = {}  # by their small letters
+    for n, column in enumerate(_columns_of(where)):
+        values, to_compare = _values(cases.every, column)
+        text.append_text(Text.assemble("; " if n else ": ", f"{column} has ", values))
+        known |= {value.lower(): value for value in to_compare}
+    for quoted in LITERAL.findall(where):
+        literal = quoted.replace("''", "'")
+        near = difflib.get_close_matches(literal.lower(), sorted(known), n=1)
+        if near and literal not in known.values():
+            hint = plain(repr(known[near[0]]), "bold")
+            text.append_text(Text.assemble("; did you mean ", hint, "?"))
     return text
 
 
@@ -47,20 +42,24 @@ def _columns_of(where: str) -> list[str]:
     return [name for name in SCHEMA.names if name in words]
 
 
-def _values(rows: duckdb.DuckDBPyRelation, column: str) -> _Values:
+def _values(rows: duckdb.DuckDBPyRelation, column: str) -> tuple[Text, Sequence[str]]:
+    """Return a column's values for people, and those to compare a literal with."""
     single = rows.project(f"{_single(column)} as value").filter("value is not null")
     if not pa.types.is_string(_innermost(column)):
         ((least, greatest),) = single.aggregate("min(value), max(value)").fetchall()
-        words = NONE_THERE if least is None else f"{short(least)} to {short(greatest)}"
-        return _Values(column, Text(words))
+        return Text(NONE_THERE if least is None else f"{short(least)} to {short(greatest)}"), ()
     distinct = single.distinct().order("value").limit(MOST_COMPARED + 1)
-    texts = tuple(str(value) for (value,) in distinct.fetchall())
-    compared = texts if len(texts) <= MOST_COMPARED else ()
-    return _Values(column, _words(texts), compared)
+    texts = [str(value) for (value,) in distinct.fetchall()]
+    shown = Text(", ").join(plain(text) for text in texts[:MOST_SHOWN] or [NONE_THERE])
+    if len(texts) > MOST_COMPARED:
+        return shown.append(" and many more"), ()
+    if len(texts) > MOST_SHOWN:
+        shown.append(f" and {len(texts) - MOST_SHOWN} more")
+    return shown, texts
 
 
 def _single(column: str) -> str:
-    """SQL for the values of a column one by one."""
+    """Return SQL for the values of a column one by one."""
     if column == "findings":
         return "unnest([f.code for f in findings])"
     listed = pa.types.is_list(SCHEMA.field(column).type)
@@ -72,18 +71,3 @@ def _innermost(column: str) -> pa.DataType:
     while pa.types.is_list(of):
         of = of.value_type
     return of.field("code").type if pa.types.is_struct(of) else of
-
-
-def _words(texts: Sequence[str]) -> Text:
-    words = Text(", ").join(plain(text) for text in texts[:MOST_SHOWN])
-    if len(texts) > MOST_COMPARED:
-        words.append(" and many more")
-    elif len(texts) > MOST_SHOWN:
-        words.append(f" and {len(texts) - MOST_SHOWN} more")
-    return words if texts else Text(NONE_THERE)
-
-
-def _near(literal: str, found: Sequence[_Values]) -> str | None:
-    known = {text.lower(): text for values in found for text in values.texts}
-    near = difflib.get_close_matches(literal.lower(), sorted(known), n=1)
-    return known[near[0]] if near and literal not in known.values() else None

@@ -1,4 +1,4 @@
-"""Tables to read on a terminal: what a summary tells, and what a validation found."""
+"""Tables for a terminal: the summary of a manifest, and the problems of one."""
 
 import math
 from collections.abc import Sequence
@@ -12,8 +12,20 @@ from rich.text import Text
 from manifests.changes.splits import HELD_OUT, SplitRequest
 from manifests.classes.label_space import LabelSpace
 from manifests.table.case import SPLITS
-from manifests.table.summary import UNASSIGNED, ClassCount, DatasetSummary, Range, Summary
-from manifests.views.table_style import DASH, NONE, TIMES, new_table, number, plain, short
+from manifests.table.summary import UNASSIGNED, DatasetSummary, Range, Summary
+from manifests.views.table_style import (
+    DASH,
+    NONE,
+    TIMES,
+    add_row,
+    folded,
+    new_table,
+    number,
+    plain,
+    right,
+    short,
+    unbroken,
+)
 
 if TYPE_CHECKING:
     from manifests.table.validate import Problem  # which reads volumes, and is slow to import
@@ -22,11 +34,11 @@ CLASSES_PER_TABLE = 7  # so that a table fits a terminal of 100 columns
 
 
 def summary_view(summary: Summary, space: LabelSpace) -> Group:
-    """Everything that a summary tells, for people."""
+    """Return a summary as tables."""
     parts: list[RenderableType] = [_heading(summary), "", splits_table(summary)]
     parts += ["", _licences_table(summary)]
-    for start, stop in _chunks(len(summary.classes)):
-        parts += ["", _classes_table(summary, space, start, stop)]
+    for part in _parts(len(summary.classes)):
+        parts += ["", _classes_table(summary, space, part)]
     parts += [_legend(), "", _geometry_table(summary)]
     if summary.findings:
         parts += ["", _findings_table(summary)]
@@ -34,55 +46,33 @@ def summary_view(summary: Summary, space: LabelSpace) -> Group:
 
 
 def splits_table(summary: Summary, request: SplitRequest | None = None) -> Table:
-    """How many cases of each dataset stand in which split.
+    """Return how many cases of each dataset are in which split.
 
     Args:
         summary: The summary.
-        request: What was asked; told where it could not be met, since patients are not parted.
+        request: Requested numbers, shown if they were not met, since patients stay together.
     """
     splits = [s for s in (*SPLITS, UNASSIGNED) if any(d.splits[s] for d in summary.datasets)]
-    table = new_table("Datasets")
-    table.add_column("dataset", no_wrap=True)
-    for name in ("cases", "patients", *splits):
-        table.add_column(name, justify="right")
-    table.add_column("recipe")
+    columns = [*unbroken("dataset"), *right("cases", "patients", *splits), "recipe"]
+    table = new_table("Datasets", columns)
     for d in summary.datasets:
-        held = (_split_cell(d, split, request) for split in splits)
-        recipes = plain(", ".join(d.recipes))
-        table.add_row(plain(d.name, "bold"), number(d.cases), number(d.subjects), *held, recipes)
+        cells = (_split_cell(d, split, request) for split in splits)
+        sizes = number(d.cases), number(d.subjects)
+        add_row(table, plain(d.name, "bold"), *sizes, *cells, ", ".join(d.recipes))
     if len(summary.datasets) > 1:
         sums = (number(sum(d.splits[s] for d in summary.datasets)) for s in splits)
-        patients = Text(NONE, "dim")  # one patient may stand in two datasets
+        patients = Text(NONE, "dim")  # one patient may be in two datasets
         table.add_section()
-        table.add_row(Text("all", "bold"), number(summary.cases), patients, *sums)
+        add_row(table, Text("all", "bold"), number(summary.cases), patients, *sums)
     return table
-
-
-def _licences_table(summary: Summary) -> Table:
-    table = new_table("Licences")
-    table.add_column("dataset", no_wrap=True)
-    for name in ("licence", "commercial use", "accepted"):
-        table.add_column(name, overflow="fold")
-    for d in summary.datasets:
-        cells = (plain(", ".join(d.licences)), _use(d.commercial_use), plain(d.accepted or NONE))
-        table.add_row(plain(d.name, "bold"), *cells)
-    return table
-
-
-def _use(commercial: bool | None) -> Text:
-    if commercial is None:
-        return Text("unknown", "dim")
-    return Text("yes", "dim") if commercial else Text("NO", "bold red")
 
 
 def problems_table(problems: "Sequence[Problem]") -> Table:
-    """What does not hold, row by row."""
-    table = new_table(f"Problems: {len(problems)}")
-    for name in ("case", "column", "expected", "got"):
-        table.add_column(name, overflow="fold")
-    for p in problems:
-        table.add_row(*map(plain, (p.case_id, p.column, p.expected, p.got)))
-    return table
+    """Return the problems of a manifest, one in each row."""
+    rows = ((p.case_id, p.column, p.expected, p.got) for p in problems)
+    return new_table(
+        f"Problems: {len(problems)}", folded("case", "column", "expected", "got"), rows
+    )
 
 
 # Parts of the summary.
@@ -107,42 +97,49 @@ def _split_cell(dataset: DatasetSummary, split: str, request: SplitRequest | Non
     return cell
 
 
-def _classes_table(summary: Summary, space: LabelSpace, start: int, stop: int) -> Table:
-    table = new_table("Classes: annotated cases")
-    table.add_column("dataset", no_wrap=True)
-    for c in space.classes[start:stop]:
-        title = Text.assemble(("■ ", c.colour), (c.name.replace("_", " "), f"bold {c.colour}"))
-        table.add_column(title, justify="right")
+def _licences_table(summary: Summary) -> Table:
+    uses = {
+        None: Text("unknown", "dim"),
+        True: Text("yes", "dim"),
+        False: Text("NO", "bold red"),
+    }
+    columns = [*unbroken("dataset"), *folded("licence", "commercial use", "accepted")]
+    rows = (
+        (plain(d.name, "bold"), ", ".join(d.licences), uses[d.commercial_use], d.accepted or NONE)
+        for d in summary.datasets
+    )
+    return new_table("Licences", columns, rows)
+
+
+def _classes_table(summary: Summary, space: LabelSpace, part: slice) -> Table:
+    titles = (
+        Text.assemble(("■ ", c.colour), (c.name.replace("_", " "), f"bold {c.colour}"))
+        for c in space.classes[part]
+    )
+    table = new_table("Classes: annotated cases", [*unbroken("dataset"), *right(*titles)])
     for d in summary.datasets:
-        cells = (_class_cell(count, d.cases) for count in d.classes[start:stop])
-        table.add_row(plain(d.name, "bold"), *cells)
+        cells = (_class_cell(c.annotated, c.absent, d.cases) for c in d.classes[part])
+        add_row(table, plain(d.name, "bold"), *cells)
     if len(summary.datasets) > 1:
         table.add_section()
-        columns = zip(*(d.classes[start:stop] for d in summary.datasets), strict=True)
-        cells = (_class_cell(_sum(counts), None) for counts in columns)
-        table.add_row(Text("all", "bold"), *cells)
+        columns = zip(*(d.classes[part] for d in summary.datasets), strict=True)
+        cells = (
+            _class_cell(sum(c.annotated for c in counts), sum(c.absent for c in counts))
+            for counts in columns
+        )
+        add_row(table, Text("all", "bold"), *cells)
     return table
 
 
-def _class_cell(count: ClassCount, cases: int | None) -> Text:
-    if not count.annotated:
+def _class_cell(annotated: int, absent: int, cases: int | None = None) -> Text:
+    if not annotated:
         return Text(NONE, "dim")
-    text = Text(str(count.annotated))
-    if count.not_annotated and cases is not None:
+    text = Text(str(annotated))
+    if cases not in (None, annotated):
         text.append(f" of {cases}", "dim")
-    if count.absent:
-        text.append(f" ({count.absent} absent)", "yellow")
+    if absent:
+        text.append(f" ({absent} absent)", "yellow")
     return text
-
-
-def _sum(counts: Sequence[ClassCount]) -> ClassCount:
-    return ClassCount(
-        counts[0].name,
-        annotated=sum(c.annotated for c in counts),
-        present=sum(c.present for c in counts),
-        absent=sum(c.absent for c in counts),
-        not_annotated=sum(c.not_annotated for c in counts),
-    )
 
 
 def _legend() -> Text:
@@ -157,22 +154,13 @@ def _legend() -> Text:
 
 
 def _geometry_table(summary: Summary) -> Table:
-    table = new_table(
-        "Geometry: from least to greatest along x, y, z; before: along the file's axes"
-    )
-    for name in ("dataset", "", "before", "after"):
-        table.add_column(name)
+    title = "Geometry: from least to greatest along x, y, z; before: along the file's axes"
+    table = new_table(title, ("dataset", "", "before", "after"))
     for d in summary.datasets:
-        table.add_row(plain(d.name, "bold"), *_range_cells(d, "spacing_mm"))
-        table.add_row("", *_range_cells(d, "size"))
+        spacings = _range(d.source_spacing_mm), _range(d.spacing_mm)
+        add_row(table, plain(d.name, "bold"), Text("spacing, mm", "dim"), *spacings)
+        add_row(table, "", Text("size, voxels", "dim"), _range(d.source_size), _range(d.size))
     return table
-
-
-def _range_cells(dataset: DatasetSummary, name: str) -> tuple[Text, Text, Text]:
-    before: Range = getattr(dataset, f"source_{name}")
-    after: Range = getattr(dataset, name)
-    unit = "spacing, mm" if name == "spacing_mm" else "size, voxels"
-    return Text(unit, "dim"), Text(_range(before)), Text(_range(after))
 
 
 def _range(vectors: Range) -> str:
@@ -184,20 +172,20 @@ def _range(vectors: Range) -> str:
 
 
 def _findings_table(summary: Summary) -> Table:
-    table = new_table("Findings")
-    table.add_column("code", no_wrap=True)
-    table.add_column("cases", justify="right")
-    table.add_column("datasets")
-    table.add_column("meaning")
-    for f in summary.findings:
-        datasets = ", ".join(f"{name} {n}" for name, n in f.cases.items())
-        cells = (plain(f.code), number(sum(f.cases.values())), plain(datasets))
-        table.add_row(*cells, Text(f.meaning, "dim"))
-    return table
+    rows = (
+        (
+            f.code,
+            number(sum(f.cases.values())),
+            ", ".join(f"{name} {n}" for name, n in f.cases.items()),
+            Text(f.meaning, "dim"),
+        )
+        for f in summary.findings
+    )
+    return new_table("Findings", [*unbroken("code"), *right("cases"), "datasets", "meaning"], rows)
 
 
-def _chunks(total: int) -> list[tuple[int, int]]:
-    """Even parts of `total` columns, none wider than a table may be."""
-    parts = math.ceil(total / CLASSES_PER_TABLE)
-    edges = [round(total * i / parts) for i in range(parts + 1)]
-    return list(pairwise(edges))
+def _parts(columns: int) -> list[slice]:
+    """Return even parts of so many columns, none wider than a table may be."""
+    count = math.ceil(columns / CLASSES_PER_TABLE)
+    edges = (round(columns * i / count) for i in range(count + 1))
+    return [slice(start, stop) for start, stop in pairwise(edges)]
