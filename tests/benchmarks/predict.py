@@ -32,7 +32,7 @@ from torch import nn
 from manifests.classes.label_space import load_label_space
 from train.model import Model, Normalisation
 from train.prediction.predict import predict_files
-from train.prediction.sliding_window import predict_classes
+from train.prediction.sliding_window import Predictor, predict_classes
 
 try:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -55,7 +55,7 @@ def build_model(seed: int = 0) -> Model:
 
 def by_marginalia(model: Model, hu: np.ndarray) -> np.ndarray:
     """Ours."""
-    return predict_classes(model, hu, device="cpu")
+    return predict_classes(Predictor(model, "cpu"), hu)
 
 
 def by_monai(model: Model, hu: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def measure_long(folder: Path) -> tuple[float, float, float]:
     """Wall seconds and the peak MiB of a file's prediction, and that before it."""
     before, start = _peak_mib(), time.perf_counter()
     (result,) = predict_files(
-        build_model(), [folder / "long.nii"], folder / "out", device="cpu", mirror_axes=()
+        Predictor(build_model(), "cpu"), [folder / "long.nii"], folder / "out"
     )
     if result.outcome != "written":
         raise RuntimeError(result.reason)

@@ -17,6 +17,7 @@ from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
 from train.checkpoints.restoration import load_model
 from train.prediction.predict import predict_image
+from train.prediction.sliding_window import Predictor
 from train.scoring.metrics import dice
 from train.settings import resolve
 from train.training.loop import train
@@ -174,7 +175,7 @@ def test_a_tiny_network_learns_both_and_predicts_on_the_scanners_grid(
         ("example_ct_dicom", ("liver",)),
     ):
         scan = sitk.ReadImage(str(source / patient / "image.nii.gz"))
-        predicted = predict_image(model, scan, device="cpu")
+        predicted = predict_image(Predictor(model, "cpu"), scan)
         for geometry in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
             assert getattr(predicted, geometry)() == getattr(scan, geometry)()
         truth = sitk.GetArrayFromImage(sitk.ReadImage(str(source / patient / "label.nii.gz")))

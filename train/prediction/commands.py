@@ -59,6 +59,7 @@ def predict_command(
     from train.device import pick_device
     from train.prediction.mirroring import mirror_axes
     from train.prediction.predict import plan_outputs, predict_files
+    from train.prediction.sliding_window import Predictor
 
     model = load_model(run, which=checkpoint)
     axes = mirror_axes(model, mirror)
@@ -68,12 +69,9 @@ def predict_command(
             say(f"{scan} -> {output}{', which is there' if output.exists() else ''}")
         return
     results = predict_files(
-        model,
+        Predictor(model, pick_device(device), overlap, axes),
         images,
         out,
-        device=pick_device(device),
-        overlap=overlap,
-        mirror_axes=axes,
         largest_component=largest_component,
         dicom_seg=dicom_seg,
         overwrite=overwrite,

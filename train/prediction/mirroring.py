@@ -12,7 +12,6 @@ from train.model import Model
 from train.shapes import Images, Logits
 
 Mirror = Literal["none", "trained", "in-plane"]
-Predictor = Callable[[Images], Logits]
 
 Y, X = 1, 2  # of the axes z, y, x
 _FIRST_SPACE = 2  # of the axes of a batch
@@ -37,13 +36,12 @@ def mirror_axes(model: Model, mirror: Mirror) -> tuple[int, ...]:
     return axes
 
 
-def mirrored_mean(model: Model, axes: Sequence[int]) -> Predictor:
-    """Make a function from windows to probabilities, the mean over all mirror images.
+def mirrored_mean(model: Model, axes: Sequence[int]) -> Callable[[Images], Logits]:
+    """Return a function from windows to probabilities, the mean over all mirror images.
 
-    What it returns may be overwritten by its next call.
-
-    In a mirror image along x, which is left and right, the left kidney looks like a right one: the
-    channels of left and right classes are swapped back.
+    What it returns may be overwritten by its next call. In a mirror image along x, which is left
+    and right, the left kidney looks like a right one: the channels of left and right classes are
+    swapped back.
 
     Args:
         model: The network, in evaluation mode.

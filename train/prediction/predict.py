@@ -16,13 +16,12 @@ from manifests.ground.findings import Finding
 from manifests.volumes.grid import Grid, harmonised_grid
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import Volume
-from train.model import Model
 from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import write_colour_tables
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.native_grid import most_probable
 from train.prediction.scan import find_scans, read_scan, reason_of, require_scan
-from train.prediction.sliding_window import OVERLAP, probabilities
+from train.prediction.sliding_window import Predictor, probabilities
 from train.prediction.stamp import Stamp
 
 _NOTES = "ITK_FileNotes"  # the description in a NIfTI header
@@ -33,12 +32,10 @@ class Prediction:
     """What became of one scan.
 
     Attributes:
-        scan: The file that was to be segmented.
-        output: The label map, there unless the scan failed.
+        output: The label map; it is there unless the scan failed.
         outcome: Written now, skipped since this network wrote it before, or failed.
         reason: Why it failed.
-        seconds: How long it took.
-        findings: What was noticed of the scan, if it was segmented now.
+        findings: What was noticed about the scan, if it was segmented now.
     """
 
     scan: Path
@@ -50,27 +47,17 @@ class Prediction:
 
 
 def predict_image(
-    model: Model,
-    image: sitk.Image,
-    *,
-    device: torch.device | str,
-    overlap: float = OVERLAP,
-    mirror_axes: Sequence[int] = (),
-    largest_component: bool = False,
+    predictor: Predictor, image: sitk.Image, *, largest_component: bool = False
 ) -> sitk.Image:
     """Segment a CT of any orientation and spacing.
 
     The network sees the image on a grid of its own spacing. Its probabilities, not its decisions,
-    are brought back to the image's grid, so that borders are as smooth as the image is fine. Each
-    voxel gets one class.
+    are brought back to the image's grid, so that borders are as smooth as the image is fine.
 
     Args:
-        model: The network and how it wants its input.
+        predictor: The network.
         image: A 3-D volume in Hounsfield units.
-        device: Where the network runs.
-        overlap: Share of a window that the next one covers again.
-        mirror_axes: Average over mirror images along these of z, y, x (0, 1, 2).
-        largest_component: Keep the largest piece of each organ only.
+        largest_component: Keep only the largest component of each organ.
 
     Returns:
         Class ids (uint8) with the size, spacing, origin and direction of `image`.
@@ -78,26 +65,23 @@ def predict_image(
     Raises:
         GeometryError: The image is not 3-D, or its header makes no sense.
     """
+    model = predictor.model
     native = Grid.of(image)
     grid = harmonised_grid(native, model.spacing_mm)
     hu = resample_image(Volume.of(image), grid).voxels
     # half precision: it rounds by less than a thousandth, and lets a long scan fit
-    how = {"device": device, "overlap": overlap, "mirror_axes": mirror_axes}
-    probs = probabilities(model, hu, dtype=torch.float16, **how)
-    classes = most_probable(probs, grid, native, device=device)
+    probs = probabilities(predictor, hu, dtype=torch.float16)
+    classes = most_probable(probs, grid, native, device=predictor.device)
     if largest_component:
         classes = keep_largest_components(classes, model.label_space)
     return native.image(classes)
 
 
 def predict_files(
-    model: Model,
+    predictor: Predictor,
     scans: Sequence[Path],
     folder: Path,
     *,
-    device: torch.device | str,
-    overlap: float = OVERLAP,
-    mirror_axes: Sequence[int] = (),
     largest_component: bool = False,
     dicom_seg: bool = False,
     overwrite: bool = False,
@@ -111,14 +95,11 @@ def predict_files(
     missing; anything else in its place is an error.
 
     Args:
-        model: The network and how it wants its input.
+        predictor: The network.
         scans: Image files, folders of DICOM slices, or folders of any of them.
         folder: Where the label maps go.
-        device: Where the network runs.
-        overlap: Share of a window that the next one covers again.
-        mirror_axes: Average over mirror images along these of z, y, x (0, 1, 2).
-        largest_component: Keep the largest piece of each organ only.
-        dicom_seg: Write each label map as a DICOM SEG, `folder/scan.seg.dcm`, too.
+        largest_component: Keep only the largest component of each organ.
+        dicom_seg: Also write each label map as a DICOM SEG, `folder/scan.seg.dcm`.
         overwrite: Segment again and replace what is there.
 
     Returns:
@@ -131,28 +112,29 @@ def predict_files(
     planned = plan_outputs(scans, folder)
     if dicom_seg:
         check_dicom_seg([scan for scan, _ in planned])
-    how = {
-        "overlap": overlap,
-        "mirror_axes": tuple(mirror_axes),
-        "largest_component": largest_component,
-    }
-    stamp = Stamp.of(model, **how)
+    model = predictor.model
+    stamp = Stamp.of(
+        model,
+        overlap=predictor.overlap,
+        mirror_axes=predictor.mirror_axes,
+        largest_component=largest_component,
+    )
     stamp.write(folder)
     write_colour_tables(model.label_space, folder, stamp.text)
 
     def step(scan: Path, output: Path) -> Prediction:
         start = time.perf_counter()
-        seg = _seg_file(output) if dicom_seg else None
+        seg = output.with_name(f"{output.name.removesuffix('.nii.gz')}.seg.dcm")
         try:
             require_scan(scan)
-            note = f"{stamp.text} {_digest(scan)}"
+            note = f"{stamp.text} {sha256_of(scan)[:16]}"
             if output.exists() and not overwrite:
                 there = _already_there(scan, output, note)
-                if there.outcome == "failed" or seg is None or seg.exists():
+                if there.outcome == "failed" or not dicom_seg or seg.exists():
                     return there
             image, findings = read_scan(scan)
-            labels = predict_image(model, image, device=device, **how)
-            if seg:  # before the label map, which tells that all is done
+            labels = predict_image(predictor, image, largest_component=largest_component)
+            if dicom_seg:  # before the label map, which tells that all is done
                 classes = sitk.GetArrayViewFromImage(labels)
                 write_dicom_seg(classes, model.label_space, scan, seg)
             labels.SetMetaData(_NOTES, note)
@@ -206,11 +188,3 @@ def _already_there(scan: Path, output: Path, note: str) -> Prediction:
         f"choose another folder"
     )
     return Prediction(scan, output, "failed", reason)
-
-
-def _seg_file(output: Path) -> Path:
-    return output.with_name(f"{output.name.removesuffix('.nii.gz')}.seg.dcm")
-
-
-def _digest(scan: Path) -> str:
-    return sha256_of(scan)[:16]

@@ -11,8 +11,9 @@ windows of about 2^21 voxels comes on top.
 """
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise, product
 
 import numpy as np
@@ -31,7 +32,6 @@ HuVolume = Int16[np.ndarray, "z y x"] | Float[np.ndarray, "z y x"]
 ClassVolume = UInt8[np.ndarray, "z y x"]
 ClassProbabilities = Float[Tensor, "classes z y x"]
 PaddedVolume = Int16[np.ndarray, "pad_z pad_y pad_x"] | Float[np.ndarray, "pad_z pad_y pad_x"]
-Receiver = Callable[[slice, ClassProbabilities], None]
 _Starts = tuple[int, ...]
 
 OVERLAP = 0.5
@@ -39,14 +39,24 @@ _SIGMA = 0.125  # of the Gaussian weights, as a share of the window; MONAI's and
 _VOXELS_AT_ONCE = 2**21  # of the windows that pass through the network together
 
 
+@dataclass(frozen=True)
+class Predictor:
+    """A network, and how it is applied to volumes larger than the patches it was trained on.
+
+    Attributes:
+        device: Where the network runs and the sums are held.
+        overlap: Share of a window, along each axis, that the next one covers again.
+        mirror_axes: Average over mirror images along these of z, y, x (0, 1, 2).
+    """
+
+    model: Model
+    device: torch.device | str
+    overlap: float = OVERLAP
+    mirror_axes: tuple[int, ...] = ()
+
+
 def probabilities(
-    model: Model,
-    hu: HuVolume,
-    *,
-    device: torch.device | str,
-    overlap: float = OVERLAP,
-    mirror_axes: Sequence[int] = (),
-    dtype: torch.dtype = torch.float32,
+    predictor: Predictor, hu: HuVolume, *, dtype: torch.dtype = torch.float32
 ) -> ClassProbabilities:
     """Return each class's probability in each voxel, on the CPU.
 
@@ -55,59 +65,38 @@ def probabilities(
     and comes back in its own size.
 
     Args:
-        model: The network and how it wants its input.
+        predictor: The network.
         hu: Hounsfield units [z, y, x] on a grid of the model's spacing, axes along LPS.
-        device: Where the network runs and the sums are held.
-        overlap: Share of a window, along each axis, that the next one covers again.
-        mirror_axes: Average over mirror images along these of z, y, x.
         dtype: Of the result; the sums are float32.
     """
-    result = torch.empty((len(model.label_space), *hu.shape), dtype=dtype)
-
-    def keep(planes: slice, probs: ClassProbabilities) -> None:
+    result = torch.empty((len(predictor.model.label_space), *hu.shape), dtype=dtype)
+    for planes, probs in _sweep(predictor, hu):
         result[:, planes] = probs.to(dtype)
-
-    _sweep(model, hu, keep, device=device, overlap=overlap, mirror_axes=mirror_axes)
     return result
 
 
-def predict_classes(
-    model: Model,
-    hu: HuVolume,
-    *,
-    device: torch.device | str,
-    overlap: float = OVERLAP,
-    mirror_axes: Sequence[int] = (),
-) -> ClassVolume:
-    """Return the most probable class id of each voxel, uint8 [z, y, x].
+def predict_classes(predictor: Predictor, hu: HuVolume) -> ClassVolume:
+    """Return the most probable class id of each voxel; of equally probable ones the first.
 
-    The arguments are those of `probabilities`, which are at no time all in memory. Of equally
-    probable classes the first wins.
+    The probabilities are those of `probabilities`, but never all in memory.
     """
     result = np.empty(hu.shape, np.uint8)
-
-    def decide(planes: slice, probs: ClassProbabilities) -> None:
+    for planes, probs in _sweep(predictor, hu):
         result[planes] = probs.argmax(0).to(torch.uint8).cpu().numpy()
-
-    _sweep(model, hu, decide, device=device, overlap=overlap, mirror_axes=mirror_axes)
     return result
 
 
-def _sweep(
-    model: Model,
-    hu: HuVolume,
-    receive: Receiver,
-    *,
-    device: torch.device | str,
-    overlap: float,
-    mirror_axes: Sequence[int],
-) -> None:
-    """Hand each voxel's probabilities to `receive` once, some slices at a time from the feet up."""
+def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, ClassProbabilities]]:
+    """Yield some slices and their probabilities at a time, from the feet up.
+
+    The probabilities hold until the next are asked for.
+    """
+    model, device = predictor.model, torch.device(predictor.device)
     window = model.patch_size_zyx
     padded, inner = _padded(hu, window)
-    starts = [_starts(n, w, overlap) for n, w in zip(padded.shape, window, strict=True)]
+    starts = [_starts(n, w, predictor.overlap) for n, w in zip(padded.shape, window, strict=True)]
     sums = _WeightedSums(model, (window[0], *padded.shape[1:]), device)
-    predict, device = mirrored_mean(model, mirror_axes), torch.device(device)
+    predict = mirrored_mean(model, predictor.mirror_axes)
     network = for_device(model.network, device)
     with _evaluating(network), torch.inference_mode(), autocast(model.precision, device):
         for z, following in pairwise((*starts[0], len(padded))):
@@ -118,7 +107,7 @@ def _sweep(
                 sums.add(predict(images), places)
             first, last = max(z, inner[0].start), min(following, inner[0].stop)
             finished = sums.finish(following - z)[:, first - z : last - z, *inner[1:]]
-            receive(slice(first - inner[0].start, last - inner[0].start), finished)
+            yield slice(first - inner[0].start, last - inner[0].start), finished
             sums.shift(following - z)
 
 
@@ -139,7 +128,7 @@ class _WeightedSums:
             self.weight[:, y, x] += self.gauss
 
     def finish(self, depth: int) -> ClassProbabilities:
-        """The mean in the lowest slices, to which no window will be added."""
+        """Return the mean in the lowest slices, to which no window will be added."""
         return self.probs[:, :depth].div_(self.weight[:depth])
 
     def shift(self, depth: int) -> None:
@@ -150,7 +139,7 @@ class _WeightedSums:
 
 
 def _padded(hu: HuVolume, window: Sequence[int]) -> tuple[PaddedVolume, tuple[slice, slice, slice]]:
-    """Put air around a volume smaller than a window; and say where the volume lies therein."""
+    """Put air around a volume smaller than a window, and return where the volume lies in it."""
     missing = [max(w - n, 0) for n, w in zip(hu.shape, window, strict=True)]
     z, y, x = (slice(m // 2, m // 2 + n) for m, n in zip(missing, hu.shape, strict=True))
     if any(missing):
@@ -159,7 +148,7 @@ def _padded(hu: HuVolume, window: Sequence[int]) -> tuple[PaddedVolume, tuple[sl
 
 
 def _starts(size: int, window: int, overlap: float) -> _Starts:
-    """Where windows start along an axis: at even steps, but the last ends with the volume."""
+    """Return where windows start along an axis: evenly, but the last ends with the volume."""
     step = max(1, int(window * (1 - overlap)))
     count = math.ceil((size - window) / step) + 1
     return tuple(min(n * step, size - window) for n in range(count))

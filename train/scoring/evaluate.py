@@ -16,7 +16,7 @@ from train.device import pick_device
 from train.model import Model
 from train.patches.mapped_case import open_case, read_target
 from train.prediction.scan import reason_of
-from train.prediction.sliding_window import OVERLAP, ClassVolume, predict_classes
+from train.prediction.sliding_window import OVERLAP, ClassVolume, Predictor, predict_classes
 from train.prediction.stamp import Stamp
 from train.scoring.case_scores import score_case
 from train.scoring.label_mapping import LabelMapping
@@ -85,14 +85,14 @@ def evaluate_cases(
     Source: Shi et al. 2021, section 4.5.
     """
     cases = scorable_cases(model, manifest, split=request.split)
-    how = {"device": pick_device(request.device), "overlap": request.overlap}
+    predictor = Predictor(model, pick_device(request.device), request.overlap)
     names = manifest.label_space.names
 
     def step(case: Case) -> CaseResult:
         try:
             volume = open_case(manifest, case)
             truth = read_target(volume)
-            prediction = predict_classes(model, volume.image, **how)
+            prediction = predict_classes(predictor, volume.image)
             scores = score_case(prediction, truth, case, names, tolerance_mm=request.tolerance_mm)
         except _CASE_ERRORS as error:
             return CaseResult(case, failure=reason_of(error))

@@ -13,7 +13,7 @@ from manifests.classes.merged import annotated_classes
 from train.model import Model
 from train.patches.mapped_case import MappedCase, read_target
 from train.pictures.overlays import overlay_figure
-from train.prediction.sliding_window import ClassVolume, predict_classes
+from train.prediction.sliding_window import ClassVolume, Predictor, predict_classes
 from train.scoring.metrics import dice
 from train.training.processes import all_gather, shard
 
@@ -56,7 +56,7 @@ def score_volume(
 
     The case's `merged` is applied to the prediction too, so that the two are of one partition.
     """
-    classes = predict_classes(model, volume.image, device=device, overlap=overlap)
+    classes = predict_classes(Predictor(model, device, overlap), volume.image)
     prediction = np.array(volume.merged, np.uint8)[classes]
     truth = read_target(volume)
     scores = {

@@ -15,7 +15,7 @@ from train.methods.table import METHODS, new_network
 from train.networks.network import NetworkSettings
 from train.planning.footprint import footprint
 from train.planning.plan import plan_training
-from train.prediction.sliding_window import predict_classes
+from train.prediction.sliding_window import Predictor, predict_classes
 from train.settings import MethodName
 from train.training.log import read_log
 from train.training.loop import train
@@ -94,7 +94,7 @@ def test_a_trained_network_is_loaded_and_predicts_every_class(method, runs, labe
     model = load_model(run)
     assert model.label_space == label_space
     hu = np.random.default_rng(0).normal(100, 100, (20, 24, 28)).astype(np.float32)
-    classes = predict_classes(model, hu, device="cpu")
+    classes = predict_classes(Predictor(model, "cpu"), hu)
     assert classes.shape == hu.shape
     assert classes.max() < 3
     logits = model.network(torch.zeros(1, 1, 16, 16, 16))

@@ -9,7 +9,7 @@ from manifests.classes.label_space import LabelClass, LabelSpace, load_label_spa
 from manifests.ground.errors import TrainingError
 from train.model import Model, Normalisation
 from train.prediction.mirroring import mirror_axes, mirrored_mean
-from train.prediction.sliding_window import predict_classes, probabilities
+from train.prediction.sliding_window import Predictor, predict_classes, probabilities
 
 SPACE = load_label_space("abdomen5")
 LEFT, RIGHT = SPACE.names.index("left_kidney"), SPACE.names.index("right_kidney")
@@ -62,14 +62,14 @@ def bright():
 
 def test_left_and_right_come_back_on_their_own_sides():
     for axes in ((), (2,), (0, 2), (0, 1, 2)):
-        classes = predict_classes(model(Sides()), bright(), device="cpu", mirror_axes=axes)
+        classes = predict_classes(Predictor(model(Sides()), "cpu", mirror_axes=axes), bright())
         assert (classes[..., :5] == RIGHT).all()
         assert (classes[..., 5:] == LEFT).all()
 
 
 def test_an_error_towards_one_side_falls_on_both_sides_alike():
     once, both = (
-        probabilities(model(Sides(wrong=1.0)), bright(), device="cpu", mirror_axes=axes)
+        probabilities(Predictor(model(Sides(wrong=1.0)), "cpu", mirror_axes=axes), bright())
         for axes in ((), (2,))
     )
     assert not torch.allclose(once[LEFT], once[RIGHT].flip(-1))

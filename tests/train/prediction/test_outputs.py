@@ -17,6 +17,7 @@ from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import itksnap_labels, rgb, slicer_table
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.predict import plan_outputs, predict_files, predict_image
+from train.prediction.sliding_window import Predictor
 
 SPACE = load_label_space("abdomen5")
 TUMOUR = load_label_space("pancreas_tumour")
@@ -46,8 +47,9 @@ def write(path, ball=True):
     return path
 
 
-def run(scans, folder, **options):
-    return list(predict_files(model(), scans, folder, device="cpu", **options))
+def run(scans, folder, *, mirror_axes=(), **options):
+    predictor = Predictor(model(), "cpu", mirror_axes=mirror_axes)
+    return list(predict_files(predictor, scans, folder, **options))
 
 
 # --- what is no scan ----------------------------------------------------------------------------
@@ -116,7 +118,9 @@ def test_a_part_whose_organ_is_no_class_keeps_its_pieces():
 def test_cleanup_is_done_only_if_asked_for(tmp_path):
     image = sitk.ReadImage(write(tmp_path / "scan.nii.gz"))
     one, other = (
-        sitk.GetArrayFromImage(predict_image(model(), image, device="cpu", largest_component=on))
+        sitk.GetArrayFromImage(
+            predict_image(Predictor(model(), "cpu"), image, largest_component=on)
+        )
         for on in (False, True)
     )
     assert (one[8, 17, 17], other[8, 17, 17]) == (1, 0)
@@ -316,7 +320,8 @@ def test_no_voxel_has_two_classes_and_none_has_none(tmp_path):
 
     image = sitk.ReadImage(write(tmp_path / "scan.nii.gz"))
     greedy = Model(Ambiguous(), TUMOUR, SCALE, (3.0, 3.0, 3.0), (8, 16, 16))
-    labels = sitk.GetArrayFromImage(predict_image(greedy, image, device="cpu", mirror_axes=(1,)))
+    predictor = Predictor(greedy, "cpu", mirror_axes=(1,))
+    labels = sitk.GetArrayFromImage(predict_image(predictor, image))
     assert labels.dtype == np.uint8  # one number each: no room for two
     assert sum((labels == n).sum() for n in range(len(TUMOUR))) == labels.size
     assert (labels == 2).all()

@@ -17,6 +17,7 @@ from train.model import Model, Normalisation
 from train.prediction import predict
 from train.prediction.predict import plan_outputs, predict_files, predict_image
 from train.prediction.scan import read_scan, scan_name
+from train.prediction.sliding_window import Predictor
 from train.scoring.metrics import dice
 
 # Nothing here is symmetric, so that no flip or swap of axes goes unnoticed.
@@ -62,10 +63,11 @@ class Unusable(nn.Module):
         raise AssertionError(images)
 
 
-def model(network=None):
+def predictor(network=None):
     identity = Normalisation(low_hu=-1024.0, high_hu=3000.0, mean_hu=0.0, std_hu=1.0)
     space = load_label_space("pancreas_tumour")
-    return Model(network or Threshold(), space, identity, (1.5, 1.5, 3.0), (16, 32, 40))
+    model = Model(network or Threshold(), space, identity, (1.5, 1.5, 3.0), (16, 32, 40))
+    return Predictor(model, "cpu")
 
 
 def grid_of(name):
@@ -102,7 +104,7 @@ def write(path, grid_name="RAS", shift_hu=0):
 
 
 def run(scans, folder, network=None, **options):
-    return list(predict_files(model(network), scans, folder, device="cpu", **options))
+    return list(predict_files(predictor(network), scans, folder, **options))
 
 
 # --- one image --------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ def test_the_label_map_lies_on_the_images_own_grid(name):
     grid = grid_of(name)
     hu, truth = draw(grid)
     image = grid.image(hu)
-    labels = predict_image(model(), image, device="cpu")
+    labels = predict_image(predictor(), image)
     assert Grid.of(labels) == Grid.of(image)
     assert labels.GetPixelID() == sitk.sitkUInt8
     found = sitk.GetArrayFromImage(labels)
@@ -127,7 +129,7 @@ def test_of_equal_probabilities_the_background_wins():
             return torch.zeros(len(images), 3, *images.shape[2:])
 
     image = grid_of("oblique").image(draw(grid_of("oblique"))[0])
-    labels = predict_image(model(Undecided()), image, device="cpu")
+    labels = predict_image(predictor(Undecided()), image)
     assert not sitk.GetArrayFromImage(labels).any()
 
 
@@ -138,13 +140,13 @@ def test_each_voxel_gets_a_class_up_to_the_edge():
             return logits.expand(len(images), -1, *images.shape[2:])
 
     grid = grid_of("doubly oblique")
-    labels = predict_image(model(Sure()), grid.image(draw(grid)[0]), device="cpu")
+    labels = predict_image(predictor(Sure()), grid.image(draw(grid)[0]))
     assert (sitk.GetArrayFromImage(labels) == 2).all()
 
 
 def test_an_image_of_two_dimensions_is_refused():
     with pytest.raises(GeometryError, match="3-D"):
-        predict_image(model(), sitk.Image(8, 8, sitk.sitkInt16), device="cpu")
+        predict_image(predictor(), sitk.Image(8, 8, sitk.sitkInt16))
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -247,7 +249,7 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path, scan, monkeypatch):
 def test_scans_of_one_name_are_refused_before_anything_is_done(tmp_path, scan):
     twin = write(scan.with_name("FIRST.nrrd"))
     with pytest.raises(TrainingError, match="both be written"):
-        predict_files(model(Unusable()), [scan, twin], tmp_path / "out", device="cpu")
+        predict_files(predictor(Unusable()), [scan, twin], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from manifests.classes.label_space import load_label_space
 from train.model import Model, Normalisation
 from train.prediction import sliding_window
-from train.prediction.sliding_window import predict_classes, probabilities
+from train.prediction.sliding_window import Predictor, predict_classes, probabilities
 
 WINDOW = (8, 10, 12)
 SPACE = load_label_space("pancreas_tumour")  # three classes
@@ -43,8 +43,9 @@ class Smoothing(nn.Module):
         return self.layers(images)
 
 
-def model(network, window=WINDOW):
-    return Model(network, SPACE, NORMALISATION, (1.5, 1.5, 3.0), window)
+def predictor(network, **options):
+    model = Model(network, SPACE, NORMALISATION, (1.5, 1.5, 3.0), WINDOW)
+    return Predictor(model, "cpu", **options)
 
 
 def volume(shape, seed=0):
@@ -61,13 +62,13 @@ def whole(network, hu):
 @pytest.mark.parametrize("shape", [(20, 23, 31), (8, 10, 12), (3, 30, 5), (1, 1, 1)])
 def test_a_voxelwise_network_gives_the_same_as_on_the_whole(shape):
     hu = volume(shape)
-    found = probabilities(model(Voxelwise()), hu, device="cpu")
+    found = probabilities(predictor(Voxelwise()), hu)
     torch.testing.assert_close(found, whole(Voxelwise(), hu), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.75])
 def test_probabilities_sum_to_one(overlap):
-    found = probabilities(model(Smoothing()), volume((17, 19, 23)), device="cpu", overlap=overlap)
+    found = probabilities(predictor(Smoothing(), overlap=overlap), volume((17, 19, 23)))
     torch.testing.assert_close(found.sum(0), torch.ones(17, 19, 23))
 
 
@@ -76,7 +77,7 @@ def test_a_constant_network_has_no_seams():
         def forward(self, images):
             return torch.tensor(BIASES).view(1, 3, 1, 1, 1).expand(len(images), 3, *WINDOW)
 
-    found = probabilities(model(Constant()), volume((20, 23, 31)), device="cpu")
+    found = probabilities(predictor(Constant()), volume((20, 23, 31)))
     expected = torch.tensor(BIASES).softmax(0).view(3, 1, 1, 1).expand_as(found)
     torch.testing.assert_close(found, expected)
 
@@ -85,7 +86,7 @@ def test_a_window_as_large_as_the_volume_is_the_network_itself():
     hu = volume(WINDOW)
     network = Smoothing().eval()
     torch.testing.assert_close(
-        probabilities(model(network), hu, device="cpu"), whole(network, hu), rtol=0, atol=1e-5
+        probabilities(predictor(network), hu), whole(network, hu), rtol=0, atol=1e-5
     )
 
 
@@ -99,13 +100,13 @@ def test_overlapping_windows_favour_their_centres():
             logits[:, :, 1:-1, 1:-1, 1:-1] = torch.tensor([0.0, 9.0, 0.0]).view(1, 3, 1, 1, 1)
             return logits
 
-    classes = predict_classes(model(Border()), volume((24, 30, 36)), device="cpu")
+    classes = predict_classes(predictor(Border()), volume((24, 30, 36)))
     assert (classes[1:-1, 1:-1, 1:-1] == 1).all()
 
 
 def test_a_small_volume_is_padded_with_air():
     network = Voxelwise()
-    probabilities(model(network), np.full((2, 2, 2), 100, np.int16), device="cpu")
+    probabilities(predictor(network), np.full((2, 2, 2), 100, np.int16))
     seen = network.seen[0]
     air = (NORMALISATION.low_hu - 50) / 100
     assert seen.shape == (1, 1, *WINDOW)
@@ -114,9 +115,7 @@ def test_a_small_volume_is_padded_with_air():
 
 def test_the_network_comes_back_as_it_was():
     network = Smoothing().train()
-    first, second = (
-        probabilities(model(network), volume((9, 9, 9)), device="cpu") for _ in range(2)
-    )
+    first, second = (probabilities(predictor(network), volume((9, 9, 9))) for _ in range(2))
     torch.testing.assert_close(first, second)  # no dropout
     assert network.training
     assert network.layers[1].training
@@ -124,7 +123,7 @@ def test_the_network_comes_back_as_it_was():
 
 def test_classes_are_the_most_probable():
     hu = volume((9, 11, 13))
-    classes = predict_classes(model(Voxelwise()), hu, device="cpu")
+    classes = predict_classes(predictor(Voxelwise()), hu)
     assert classes.dtype == np.uint8
     np.testing.assert_array_equal(classes, whole(Voxelwise(), hu).argmax(0).numpy())
     assert set(np.unique(classes)) == {1, 2}
@@ -133,10 +132,8 @@ def test_classes_are_the_most_probable():
 def test_a_read_only_memory_map_is_read(tmp_path):
     volume((9, 9, 9)).tofile(tmp_path / "image")
     mapped = np.memmap(tmp_path / "image", np.int16, "r", shape=(9, 9, 9))
-    found = predict_classes(model(Voxelwise()), mapped, device="cpu")
-    np.testing.assert_array_equal(
-        found, predict_classes(model(Voxelwise()), volume((9, 9, 9)), device="cpu")
-    )
+    found = predict_classes(predictor(Voxelwise()), mapped)
+    np.testing.assert_array_equal(found, predict_classes(predictor(Voxelwise()), volume((9, 9, 9))))
 
 
 @pytest.mark.parametrize("shape", [(29, 23, 31), (8, 10, 12), (40, 12, 12), (3, 30, 5)])
@@ -144,7 +141,7 @@ def test_a_read_only_memory_map_is_read(tmp_path):
 def test_the_sums_of_a_few_slices_are_monais_of_the_whole_volume(shape, overlap):
     hu = volume(shape)
     network = Smoothing().eval()
-    found = probabilities(model(network), hu, device="cpu", overlap=overlap)
+    found = probabilities(predictor(network, overlap=overlap), hu)
     scaled = NORMALISATION.apply(torch.from_numpy(hu))[None, None]
     expected = sliding_window_inference(
         scaled,
@@ -156,7 +153,7 @@ def test_the_sums_of_a_few_slices_are_monais_of_the_whole_volume(shape, overlap)
         cval=(NORMALISATION.low_hu - NORMALISATION.mean_hu) / NORMALISATION.std_hu,
     )
     torch.testing.assert_close(found, expected[0].detach(), rtol=0, atol=1e-5)
-    classes = predict_classes(model(network), hu, device="cpu", overlap=overlap)
+    classes = predict_classes(predictor(network, overlap=overlap), hu)
     np.testing.assert_array_equal(classes, found.argmax(0).numpy())
 
 
@@ -169,5 +166,5 @@ def test_sums_are_held_for_the_height_of_a_window_however_long_the_scan(monkeypa
         shift(sums, depth)
 
     monkeypatch.setattr(sliding_window._WeightedSums, "shift", watched)
-    predict_classes(model(Voxelwise()), volume((90, 20, 24)), device="cpu")
+    predict_classes(predictor(Voxelwise()), volume((90, 20, 24)))
     assert set(heights) == {((3, 8, 20, 24), (8, 20, 24))}
