@@ -65,7 +65,7 @@ class TrainSettings(BaseModel):
             background. The others are methods of other papers (docs/rivals.md).
         marginal_weight: Weight of the marginal losses, which are the regular losses on fully
             labelled cases. With 0, these cases keep their regular losses; the others have none.
-        exclusion_weight: Weight of the exclusion losses, which only partly labelled cases have.
+        exclusion_weight: Weight of the exclusion losses, for partially labelled cases only.
         terms: The losses to use: marginal and exclusion, each as cross-entropy and as Dice.
         class_reduction: Whether losses are summed over classes, as in the paper, or averaged.
         smooth: Voxels added to numerator and denominator of Dice.

@@ -11,7 +11,7 @@ class Evidence:
 
     Attributes:
         axis: The axis that it speaks of.
-        score: Above 0 for the header, below 0 against it; 5 decides.
+        score: Above 0 for the header, below 0 against it; 4 in sum decide.
         words: What was seen.
     """
 
