@@ -1,6 +1,8 @@
-"""What is known of where organs lie, and how strongly a distance speaks for it."""
+"""What is known of where organs lie, and how strongly an observation speaks for a header."""
 
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -23,22 +25,18 @@ WAYS = MappingProxyType(
     }
 )
 
+Positions = Mapping[str, tuple[float, ...]]  # LPS mm
 Positive = Annotated[float, Field(gt=0)]
 
 
 class Scale(StrictModel):
-    """How strongly a measurement speaks for the header.
-
-    Attributes:
-        decisive: From here on it speaks in full.
-        trust: The full score.
-    """
+    """How strongly a measurement speaks for the header: with `trust` from `decisive` on."""
 
     decisive: Positive
     trust: Positive
 
     def score(self, value: float) -> float:
-        """Score a measurement, below 0 if it contradicts the header."""
+        """Return the score of a measurement, below 0 if it contradicts the header."""
         share = max(-1.0, min(value / self.decisive, 1.0))
         return self.trust * share * abs(share)
 
@@ -79,9 +77,6 @@ class Anatomy(StrictModel):
     Attributes:
         enough_ml: Less of an organ than this says nothing of where it lies.
         groups: Organs that count as one along the axes that do not part them.
-        statements: Orders of organs along each axis.
-        signs: Of the image.
-        sides: Of structures that have one.
     """
 
     enough_ml: dict[str, Positive]
@@ -95,3 +90,36 @@ class Anatomy(StrictModel):
 def anatomy() -> Anatomy:
     """Read the anatomy that comes with marginalia."""
     return Anatomy.model_validate(tomllib.loads(FILE.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One observation.
+
+    Attributes:
+        axis: The axis that it speaks of.
+        score: Above 0 for the header, below 0 against it; a sum of 4 decides an axis.
+        description: What was seen.
+    """
+
+    axis: Axis
+    score: float
+    description: str
+
+
+def order_evidence(
+    axis: Axis, names: tuple[str, str], positions: Positions, scale: Scale
+) -> Evidence:
+    """Judge the order of two things along an axis.
+
+    Args:
+        axis: The axis.
+        names: What should lie farther to the left, the back or the head; and what it is held
+            against.
+        positions: Of both, and of any others.
+        scale: How strongly a distance (mm) speaks.
+    """
+    first, second = (positions[name][AXES.index(axis)] for name in names)
+    way = WAYS[axis][int(first < second)]
+    description = f"{names[0]} {abs(first - second):.0f} mm {way} {names[1]}"
+    return Evidence(axis, scale.score(first - second), description)

@@ -11,18 +11,22 @@ from types import MappingProxyType
 from typing import Literal
 
 from curate.labels.relabel import BlockMap
-from curate.orientation.anatomy import AXES, Axis
-from curate.orientation.evidence import Evidence
-from curate.orientation.organ_places import SPINE, known_structures, order_of_organs, organ_places
+from curate.orientation.anatomy import AXES, Axis, Evidence
+from curate.orientation.organ_positions import (
+    SPINE,
+    known_structures,
+    organ_order_evidence,
+    organ_positions,
+)
 from curate.orientation.torso import Torso, find_torso
-from curate.orientation.torso_signs import signs_of
+from curate.orientation.torso_evidence import torso_evidence
 from manifests.classes.structures import Structure
 from manifests.ground.findings import Finding
 from manifests.volumes.volume import Volume
 
-DECIDED = 4.0
+DECIDED = 4.0  # of the score of an axis, either way
 MOST = 6.0  # that the image or the labels may say: their evidence is not independent
-TOLD = 3  # pieces of evidence in a finding
+SHOWN = 3  # observations in a finding
 CODES: Mapping[Axis, str] = MappingProxyType(
     {
         "left_right": "laterality_suspect",
@@ -38,7 +42,7 @@ class Verdict:
 
     Attributes:
         axis: The axis.
-        score: What the image and the labels say, each at most `MOST`, together.
+        score: The sum of what the image and the labels say, each at most `MOST`.
         evidence: What was seen.
     """
 
@@ -48,7 +52,7 @@ class Verdict:
 
     @property
     def verdict(self) -> Literal["plausible", "suspect", "undecided"]:
-        """Whether the axis points where the header says; `DECIDED` is what it takes to say so."""
+        """Whether the axis points where the header says; a score of `DECIDED` decides."""
         if abs(self.score) < DECIDED:
             return "undecided"
         return "plausible" if self.score > 0 else "suspect"
@@ -76,13 +80,13 @@ def audit_orientation(
         The verdicts on left-right, back-front and head-foot, in the order of LPS.
     """
     torso = None if image is None else find_torso(image)
-    shown = [] if torso is None else signs_of(torso)
+    shown = [] if torso is None else torso_evidence(torso)
     labelled = [] if labels is None else _order(labels, torso, known_structures(declared))
     return tuple(_verdict(axis, shown, labelled) for axis in AXES)
 
 
 def orientation_findings(verdicts: tuple[Verdict, ...]) -> tuple[Finding, ...]:
-    """Make a finding of every axis that is suspect."""
+    """Return a finding for every axis that is suspect."""
     return tuple(
         Finding(CODES[v.axis], f"score {v.score:.1f}: {'; '.join(_strongest(v))}")
         for v in verdicts
@@ -93,10 +97,10 @@ def orientation_findings(verdicts: tuple[Verdict, ...]) -> tuple[Finding, ...]:
 def _order(
     labels: BlockMap, torso: Torso | None, structures: Mapping[str, Structure]
 ) -> list[Evidence]:
-    places = dict(organ_places(labels, structures))
+    positions = dict(organ_positions(labels, structures))
     if torso is not None and torso.spine is not None:
-        places[SPINE] = torso.spine.place_mm
-    return order_of_organs(places, structures)
+        positions[SPINE] = torso.spine.position_mm
+    return organ_order_evidence(positions, structures)
 
 
 def _verdict(axis: Axis, *sources: list[Evidence]) -> Verdict:
@@ -107,4 +111,4 @@ def _verdict(axis: Axis, *sources: list[Evidence]) -> Verdict:
 
 def _strongest(verdict: Verdict) -> list[str]:
     against = sorted((e for e in verdict.evidence if e.score < 0), key=lambda e: e.score)
-    return [e.words for e in against[:TOLD]]
+    return [e.description for e in against[:SHOWN]]

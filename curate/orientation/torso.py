@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label, regionprops
+from skimage.segmentation import clear_border
 
 from manifests.volumes.downsampling import bin_means, every_nth, steps_within
 from manifests.volumes.grid import IDENTITY, Grid
@@ -41,13 +44,13 @@ class Spine:
     """Where the spine is.
 
     Attributes:
-        place_mm: Its middle, LPS.
+        position_mm: Its middle, LPS.
         column: Where that is along the first axis of the torso's grid.
         behind_middle: How far it is behind the middle of the body, as a share of the body's depth;
             None where the image cuts the body's front or back.
     """
 
-    place_mm: tuple[float, float, float]
+    position_mm: tuple[float, float, float]
     column: float
     behind_middle: float | None
 
@@ -76,17 +79,18 @@ class Torso:
     @cached_property
     def lungs(self) -> Bool:
         """The lungs: what holds gas, but not air alone as gut does."""
+        lungs = np.zeros_like(self.body)
         if self.body.all():
-            return np.zeros_like(self.body)
-        gas = (self.hu < GAS_HU) & self.body
-        parts = _connected(gas)
-        core = np.where(ndimage.binary_erosion(gas, IN_PLANE), parts, 0)
-        large = np.bincount(parts.ravel()) * VOXEL_ML >= LUNG_ML
-        ids = [i for i in np.unique(core) if i > 0 and large[i]]
+            return lungs
         limit_hu = np.median(self.hu[~self.body]) + LUNG_ABOVE_AIR_HU
-        inside = core > 0  # the rest would be sorted, too
-        core_hu = np.atleast_1d(ndimage.median(self.hu[inside], core[inside], ids)) if ids else []
-        return np.isin(parts, [i for i, hu in zip(ids, core_hu, strict=True) if hu > limit_hu])
+        gas = (self.hu < GAS_HU) & self.body
+        for part in regionprops(label(gas, connectivity=1), self.hu):
+            if part.area * VOXEL_ML < LUNG_ML:
+                continue
+            core_hu = part.image_intensity[ndimage.binary_erosion(part.image, IN_PLANE)]
+            if core_hu.size and np.median(core_hu) > limit_hu:
+                lungs[part.slice] |= part.image
+        return lungs
 
     @cached_property
     def spine(self) -> Spine | None:
@@ -131,26 +135,11 @@ def _coarse_grid(fine: Grid) -> Grid:
 def _body(hu: NDArray[np.int16]) -> Bool:
     """Find the largest dense thing, without what is as thin as a table, and fill it in plane."""
     dense = hu > BODY_HU
-    parts = _connected(
-        np.asarray(ndimage.binary_erosion(dense, IN_PLANE, border_value=1), np.bool_)
-    )
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    largest = (parts == sizes.argmax()) & (parts > 0)
+    thick = ndimage.binary_erosion(dense, IN_PLANE, border_value=1)
+    largest = cc3d.largest_k(thick, k=1, connectivity=6) > 0
     body = np.asarray(ndimage.binary_dilation(largest, IN_PLANE, 2), np.bool_) & dense
-    outside = _connected(~body, IN_PLANE)
-    around = np.zeros(outside.max(initial=0) + 1, np.bool_)
-    for rim in (outside[:, 0], outside[:, -1], outside[:, :, 0], outside[:, :, -1]):
-        around[rim] = True
-    around[0] = False
-    return ~around[outside]
-
-
-def _connected(mask: Bool, structure: Bool | None = None) -> NDArray[np.int32]:
-    """Number the connected parts of a mask from 1."""
-    parts = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, structure, output=parts)
-    return parts
+    enclosed = [clear_border(label(~section, connectivity=1)) > 0 for section in body]
+    return body | np.stack(enclosed)
 
 
 def _spine_in(torso: Torso, window: slice) -> tuple[tuple[float, ...], float | None] | None:

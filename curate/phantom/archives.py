@@ -16,8 +16,8 @@ import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
 
-from curate.phantom.appearance import APPEARANCES, acquire, plan_scan
-from curate.phantom.layouts import (
+from curate.phantom.acquisition import APPEARANCES, acquire, plan_scan
+from curate.phantom.archive_plan import (
     CAPACITIES,
     REMARK,
     ArchivePlan,

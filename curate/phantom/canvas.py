@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.phantom.shapes import Field, Matrix, Part, Points, Vector, as_field
+from curate.phantom.shapes import Field, Matrix, Points, TissueRegion, Vector, as_field
 from curate.phantom.tissues import FIRST_INNER_ID, TISSUE_ID, TISSUES
 from manifests.volumes.grid import Grid
 
@@ -66,21 +66,21 @@ class Canvas:
         self._to_index = back @ np.linalg.inv(np.array(frame.to_anatomy))
         self._first = back @ (np.array(frame.shift_mm) - grid.origin_mm)
 
-    def paint(self, part: Part) -> None:
-        """Paint a part, each of its solids in the box that it can reach."""
+    def paint(self, region: TissueRegion) -> None:
+        """Paint a region, each of its solids in the box that it can reach."""
         may = np.arange(len(TISSUES)) >= FIRST_INNER_ID
-        if part.over:
-            may = np.isin(np.arange(len(TISSUES)), [TISSUE_ID[name] for name in part.over])
-        for solid in part.solids:
+        if region.over:
+            may = np.isin(np.arange(len(TISSUES)), [TISSUE_ID[name] for name in region.over])
+        for solid in region.solids:
             box = self._box(solid.box_mm())
             view = self.tissues[box]
             if view.size == 0:
                 continue
             local = (self.points[0][box], self.points[1][box], self.points[2][box])
             inside = may[view] & (solid.level(local) < 1.0)
-            for cut in part.cuts:
+            for cut in region.cuts:
                 inside &= cut.level(local) >= 1.0
-            view[inside] = TISSUE_ID[part.tissue]
+            view[inside] = TISSUE_ID[region.tissue]
 
     def _box(self, corners_mm: tuple[Vector, Vector]) -> tuple[slice, slice, slice]:
         """Return the voxels that may lie in an anatomical box, whatever the warp does."""

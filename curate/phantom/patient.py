@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from curate.phantom.body import Body, draw_body, paint_body
 from curate.phantom.canvas import Canvas, Frame, Wave, wave_sum
-from curate.phantom.organs import (
+from curate.phantom.hollow_organs import (
+    draw_colon,
+    draw_esophagus,
+    draw_small_bowel,
+    draw_stomach,
+    draw_vessels,
+)
+from curate.phantom.shapes import Field, TissueRegion, as_matrix, as_vector, rotation
+from curate.phantom.solid_organs import (
     TumourChance,
     draw_adrenal,
     draw_gallbladder,
@@ -21,15 +29,7 @@ from curate.phantom.organs import (
     draw_pancreas,
     draw_spleen,
 )
-from curate.phantom.shapes import Field, Part, as_matrix, as_vector, rotation
 from curate.phantom.tissues import STRUCTURES, TISSUES, structure_lookup
-from curate.phantom.tracts import (
-    draw_colon,
-    draw_esophagus,
-    draw_small_bowel,
-    draw_stomach,
-    draw_vessels,
-)
 from manifests.volumes.grid import Grid
 
 __all__ = ["STRUCTURES", "Patient", "TumourChance", "draw_patient", "render"]
@@ -44,14 +44,14 @@ class Patient:
     Attributes:
         frame: How the patient lies in the scanner, and how large and how bent.
         body: The trunk.
-        parts: Organs, tumours, gut and vessels, in the order of painting.
+        regions: Organs, tumours, gut and vessels, in the order of painting.
         texture: Unevenness within a tissue: the product of two sums of waves of unit variance.
         hu_shift: Of each tissue, against the average patient's Hounsfield units.
     """
 
     frame: Frame
     body: Body
-    parts: tuple[Part, ...]
+    regions: tuple[TissueRegion, ...]
     texture: tuple[tuple[Wave, ...], tuple[Wave, ...]]
     hu_shift: tuple[float, ...]
 
@@ -66,7 +66,7 @@ def draw_patient(rng: np.random.Generator, *, tumour_chance: TumourChance | None
     return Patient(
         frame=_draw_frame(rng),
         body=draw_body(rng),
-        parts=_draw_parts(rng, tumour_chance or TumourChance()),
+        regions=_draw_regions(rng, tumour_chance or TumourChance()),
         texture=(_draw_texture(rng), _draw_texture(rng)),
         hu_shift=tuple(float(rng.normal(0.0, tissue.spread_hu)) for tissue in TISSUES),
     )
@@ -88,8 +88,8 @@ def render(
     """
     canvas = Canvas(patient.frame, grid)
     paint_body(patient.body, canvas.points, canvas.tissues)
-    for part in patient.parts:
-        canvas.paint(part)
+    for region in patient.regions:
+        canvas.paint(region)
     base = np.array([np.dot(contrast, tissue.hu) for tissue in TISSUES]) + patient.hu_shift
     rough = np.array([tissue.texture_hu for tissue in TISSUES])
     texture = wave_sum(patient.texture[0], grid) * wave_sum(patient.texture[1], grid)
@@ -124,7 +124,7 @@ def _draw_wave(rng: np.random.Generator, lengths_mm: tuple[float, float], amplit
     return Wave(as_vector(ray), float(rng.uniform(0.0, 2.0 * np.pi)), amplitude)
 
 
-def _draw_parts(rng: np.random.Generator, chance: TumourChance) -> tuple[Part, ...]:
+def _draw_regions(rng: np.random.Generator, chance: TumourChance) -> tuple[TissueRegion, ...]:
     """Draw all organs in the order that settles who wins where two would overlap."""
     sick_side = rng.choice(["left", "right"]) if rng.random() < chance.kidney else "neither"
     left, left_tumour = draw_kidney(rng, "left", with_tumour=sick_side == "left")

@@ -137,7 +137,7 @@ class Capsule:
 
 
 @dataclass(frozen=True)
-class Blend:
+class SmoothUnion:
     """Ellipsoids joined by a smooth union: a fillet instead of a crease."""
 
     members: tuple[Ellipsoid, ...]
@@ -156,17 +156,17 @@ class Blend:
         total = sum(np.maximum(member.level(points), 0.05) ** power for member in self.members)
         return np.asarray(total, dtype=np.float32) ** (np.float32(1.0) / power)
 
-    def moved(self, pose: Pose) -> Blend:
+    def moved(self, pose: Pose) -> SmoothUnion:
         """Return the solid after a move."""
         return replace(self, members=tuple(member.moved(pose) for member in self.members))
 
 
-Solid: TypeAlias = Ellipsoid | Capsule | Blend
+Solid: TypeAlias = Ellipsoid | Capsule | SmoothUnion
 
 
 @dataclass(frozen=True)
-class Part:
-    """Solids of one tissue; a patient's parts are painted in order, later ones over earlier.
+class TissueRegion:
+    """The region of one tissue; regions are painted in order, later ones over earlier.
 
     Attributes:
         tissue: A name of `TISSUES`.
@@ -180,8 +180,8 @@ class Part:
     cuts: tuple[Solid, ...] = ()
     over: tuple[str, ...] = ()
 
-    def moved(self, pose: Pose) -> Part:
-        """Return the part after a move."""
+    def moved(self, pose: Pose) -> TissueRegion:
+        """Return the region after a move."""
         return replace(
             self,
             solids=tuple(solid.moved(pose) for solid in self.solids),

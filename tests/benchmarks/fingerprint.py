@@ -17,7 +17,7 @@ from scipy import ndimage
 from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.keypoints import find_keypoints
 from curate.duplicates.matching import LEAST_VOTES, find_matches
-from curate.phantom.appearance import acquire, plan_scan
+from curate.phantom.acquisition import acquire, plan_scan
 from curate.phantom.patient import draw_patient, render
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume, read_volume

@@ -42,7 +42,7 @@ def write_case(folder: Path, *, long: bool) -> None:
     """Draw the phantom's scan and write `image.nii.gz` and `label.nii.gz`, axes LAS as BTCV's."""
     import nibabel as nib
 
-    from curate.phantom.appearance import acquire, plan_scan
+    from curate.phantom.acquisition import acquire, plan_scan
     from curate.phantom.patient import STRUCTURES, draw_patient, render
     from curate.recipes.schema import load_recipe
     from manifests.volumes.grid import Grid

@@ -131,7 +131,7 @@ def test_an_organ_counts_with_its_tumour():
     volume = boxes(["liver", "spleen", "stomach"]).volume
     blocks = (frozenset({"liver"}), frozenset({"liver_tumour"}), frozenset({"spleen"}))
     (evidence, *_) = audit_orientation(labels=BlockMap(volume, blocks))[0].evidence
-    assert evidence.words.startswith("spleen")
+    assert evidence.description.startswith("spleen")
 
 
 def test_a_trace_of_an_organ_is_no_evidence():
@@ -201,7 +201,7 @@ def test_the_spine_is_believed_over_the_table(behind):
     for axes in ([], [1]):
         verdict = audit_orientation(turned(image, axes))[1]
         assert verdict.verdict == ("suspect" if axes else "plausible")
-        assert any("table" in e.words for e in verdict.evidence)
+        assert any("table" in e.description for e in verdict.evidence)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from curate.cases.reading import read_case
 from curate.datasets.discover import discover
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
-from curate.phantom.appearance import APPEARANCES, acquire, plan_scan
+from curate.phantom.acquisition import APPEARANCES, acquire, plan_scan
+from curate.phantom.archive_plan import CAPACITIES, plan_archive
 from curate.phantom.archives import DEFAULT_CASES, _nifti, write_phantom_archives
-from curate.phantom.layouts import CAPACITIES, plan_archive
 from curate.phantom.patient import STRUCTURES, draw_patient, render
 from curate.recipes.schema import load_recipe, shipped_recipes
 from manifests.ground.errors import SourceError

@@ -190,9 +190,9 @@ def test_sick_patients_have_tumours(seed):
 
 def test_a_liver_tumour_takes_only_liver():
     patient = draw_patient(np.random.default_rng(3), tumour_chance=SICK)
-    parts = tuple(part for part in patient.parts if part.tissue != "liver_tumour")
+    regions = tuple(region for region in patient.regions if region.tissue != "liver_tumour")
     with_tumour = render(patient, GRID)[1]
-    without = render(replace(patient, parts=parts), GRID)[1]
+    without = render(replace(patient, regions=regions), GRID)[1]
     changed = with_tumour != without
     assert changed.any()
     assert set(without[changed]) == {1 + STRUCTURES.index("liver")}

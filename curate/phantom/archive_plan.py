@@ -53,7 +53,7 @@ class ArchivePlan:
 
 
 @dataclass(frozen=True)
-class Task:
+class DecathlonTask:
     """What differs between the Decathlon's tasks.
 
     Attributes:
@@ -94,9 +94,9 @@ class Task:
 
 
 # Axes that end in I are stored from head to foot.
-TASKS = MappingProxyType(
+DECATHLON_TASKS = MappingProxyType(
     {
-        "msd_liver": Task(
+        "msd_liver": DecathlonTask(
             folder="Task03_Liver",
             stem="liver",
             digits=1,
@@ -107,7 +107,7 @@ TASKS = MappingProxyType(
             facts=(("description", "Liver and cancer segmentation"), ("release", "1.0 06/08/2018")),
             labels=("background", "liver", "cancer"),
         ),
-        "msd_pancreas": Task(
+        "msd_pancreas": DecathlonTask(
             folder="Task07_Pancreas",
             stem="pancreas",
             digits=3,
@@ -121,7 +121,7 @@ TASKS = MappingProxyType(
             ),
             labels=("background", "pancreas", "cancer"),
         ),
-        "msd_spleen": Task(
+        "msd_spleen": DecathlonTask(
             folder="Task09_Spleen",
             stem="spleen",
             digits=1,
@@ -150,7 +150,7 @@ def plan_archive(dataset: str, count: int) -> ArchivePlan:
         return ArchivePlan(dataset, "RawData.zip", _btcv_cases(count))
     if dataset == "kits19":
         return ArchivePlan(dataset, "kits19.zip", tuple(_kits_case(n) for n in range(count)))
-    task = TASKS[dataset]
+    task = DECATHLON_TASKS[dataset]
     labelled = [task.case(index, labelled=True) for index in range(count)]
     return ArchivePlan(dataset, f"{task.folder}.tar", (*labelled, task.case(-1, labelled=False)))
 
@@ -170,11 +170,11 @@ def lists(plan: ArchivePlan, grids: Sequence[Grid]) -> dict[str, bytes]:
         }
     if plan.dataset == "btcv":
         return {}
-    task = TASKS[plan.dataset]
+    task = DECATHLON_TASKS[plan.dataset]
     return {f"{task.folder}/dataset.json": json.dumps(_index(task, plan), indent=1).encode()}
 
 
-def _index(task: Task, plan: ArchivePlan) -> dict[str, object]:
+def _index(task: DecathlonTask, plan: ArchivePlan) -> dict[str, object]:
     """Return the Decathlon's `dataset.json`, misspelt key and all."""
 
     def near(path: str) -> str:

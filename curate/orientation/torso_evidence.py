@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from curate.orientation.anatomy import anatomy
-from curate.orientation.evidence import Evidence
+from curate.orientation.anatomy import Evidence, anatomy
 from curate.orientation.torso import STEP_MM, Spine, Torso
 
 SOLID_HU = (20.0, 250.0)
@@ -31,7 +30,7 @@ SAME_BULK = 0.7  # the neck is thinner than the chest, the abdomen is not
 CM2 = (STEP_MM / 10) ** 2
 
 
-def signs_of(torso: Torso) -> list[Evidence]:
+def torso_evidence(torso: Torso) -> list[Evidence]:
     """All that the image shows."""
     return [*_front_and_back(torso), *_left_and_right(torso), *_head_and_foot(torso)]
 
@@ -42,13 +41,13 @@ def _front_and_back(torso: Torso) -> Iterator[Evidence]:
     if torso.spine and torso.spine.behind_middle is not None:
         share = torso.spine.behind_middle
         way = "behind" if share > 0 else "in front of"
-        words = f"spine {abs(share):.0%} of the body's depth {way} its middle"
-        yield Evidence("back_front", scales.spine_behind_middle.score(share), words)
+        description = f"spine {abs(share):.0%} of the body's depth {way} its middle"
+        yield Evidence("back_front", scales.spine_behind_middle.score(share), description)
     share = _table_share(torso)
     if share:
         way = "behind" if share > 0 else "in front of"
-        words = f"table under {abs(share):.0%} of the body, {way} it"
-        yield Evidence("back_front", scales.table_behind_body.score(share), words)
+        description = f"table under {abs(share):.0%} of the body, {way} it"
+        yield Evidence("back_front", scales.table_behind_body.score(share), description)
 
 
 def _table_share(torso: Torso) -> float:
@@ -75,8 +74,8 @@ def _left_and_right(torso: Torso) -> Iterator[Evidence]:
         return
     scale = anatomy().signs.bulk_on_the_right
     side = "right" if more_cm2 > 0 else "left"
-    words = f"{abs(more_cm2):.0f} cm2 more of solid organs {side} of the spine"
-    yield Evidence("left_right", scale.score(more_cm2), words)
+    description = f"{abs(more_cm2):.0f} cm2 more of solid organs {side} of the spine"
+    yield Evidence("left_right", scale.score(more_cm2), description)
 
 
 def _more_on_the_right_cm2(torso: Torso, spine: Spine) -> float | None:
@@ -116,6 +115,8 @@ def _head_and_foot(torso: Torso) -> Iterator[Evidence]:
         return
     where = np.flatnonzero(lung_cm2 > 0)
     free_mm = STEP_MM * float(where[0] if head else len(holds) - 1 - where[-1])
-    words = f"lungs at the image's {'head' if head else 'foot'}, none in the other {free_mm:.0f} mm"
+    description = (
+        f"lungs at the image's {'head' if head else 'foot'}, none in the other {free_mm:.0f} mm"
+    )
     score = anatomy().signs.lungs_at_the_head.score(free_mm if head else -free_mm)
-    yield Evidence("head_foot", score, words)
+    yield Evidence("head_foot", score, description)

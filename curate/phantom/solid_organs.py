@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.phantom.shapes import (
-    Blend,
     Ellipsoid,
-    Part,
     Pose,
+    SmoothUnion,
     Solid,
+    TissueRegion,
     Vector,
     as_matrix,
     as_vector,
@@ -46,12 +46,12 @@ def draw_pose(
     return Pose(as_matrix(matrix), pivot_mm, as_vector(rng.normal(0.0, shift_mm, 3)))
 
 
-def posed(parts: Sequence[Part], pose: Pose) -> tuple[Part, ...]:
-    """Return parts that moved together."""
-    return tuple(part.moved(pose) for part in parts)
+def posed(regions: Sequence[TissueRegion], pose: Pose) -> tuple[TissueRegion, ...]:
+    """Return regions that moved together."""
+    return tuple(region.moved(pose) for region in regions)
 
 
-def draw_liver(rng: np.random.Generator, *, tumour_chance: float) -> tuple[Part, ...]:
+def draw_liver(rng: np.random.Generator, *, tumour_chance: float) -> tuple[TissueRegion, ...]:
     """Draw a liver with its vessels; the diaphragm and the wall will trim it."""
     right = ellipsoid((-72.0, -30.0, 38.0), (72.0, 88.0, 82.0), (0.0, 8.0, 0.0), power=2.5)
     left = ellipsoid(
@@ -63,18 +63,20 @@ def draw_liver(rng: np.random.Generator, *, tumour_chance: float) -> tuple[Part,
     hollow = ellipsoid((14.0, -54.0, -36.0), (96.0, 96.0, 76.0), (0.0, -8.0, 0.0))
     kidney_bed = ellipsoid((-44.0, 30.0, 0.0), (48.0, 42.0, 64.0), (-12.0, 8.0, 0.0))
     fissure = ellipsoid((-4.0, -118.0, 46.0), (3.0, 36.0, 26.0), (0.0, 0.0, -12.0))
-    parts = [
-        Part("liver", (Blend((right, left, caudate)),), (hollow, kidney_bed, fissure)),
-        Part("liver_vessel", _liver_vessels(), over=("liver",)),
+    regions = [
+        TissueRegion(
+            "liver", (SmoothUnion((right, left, caudate)),), (hollow, kidney_bed, fissure)
+        ),
+        TissueRegion("liver_vessel", _liver_vessels(), over=("liver",)),
     ]
     if rng.random() < tumour_chance:
         lobes = [(left if rng.random() < 0.2 else right) for _ in range(rng.integers(1, 5))]
         tumours = tuple(
             _lump(rng, lobe, depth=0.72, radius_mm=rng.uniform(7.0, 24.0)) for lobe in lobes
         )
-        parts.append(Part("liver_tumour", tumours, over=("liver", "liver_vessel")))
+        regions.append(TissueRegion("liver_tumour", tumours, over=("liver", "liver_vessel")))
     pose = draw_pose(rng, (-60.0, -40.0, 60.0), shift_mm=4.0, stretch=0.05, turn_deg=4.0)
-    return posed(parts, pose)
+    return posed(regions, pose)
 
 
 def _liver_vessels() -> tuple[Solid, ...]:
@@ -88,18 +90,18 @@ def _liver_vessels() -> tuple[Solid, ...]:
     )
 
 
-def draw_spleen(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_spleen(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a spleen: a cap against the wall, hollow towards the stomach and the kidney."""
     length = float(rng.uniform(46.0, 58.0))
     body = ellipsoid((102.0, 6.0, 58.0), (33.0, 50.0, length), (24.0, 10.0, -14.0), power=2.2)
     hollow = ellipsoid((56.0, -14.0, 62.0), (34.0, 46.0, 60.0), (16.0, 0.0, -8.0))
     pose = draw_pose(rng, (102.0, 6.0, 58.0), shift_mm=4.0, stretch=0.10, turn_deg=6.0)
-    return posed([Part("spleen", (body,), (hollow,))], pose)
+    return posed([TissueRegion("spleen", (body,), (hollow,))], pose)
 
 
 def draw_kidney(
     rng: np.random.Generator, side: str, *, with_tumour: bool
-) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+) -> tuple[tuple[TissueRegion, ...], tuple[TissueRegion, ...]]:
     """Draw a kidney: cortex, pyramids and a sinus of fat, and apart from it a tumour or none.
 
     Args:
@@ -123,22 +125,22 @@ def draw_kidney(
         for a in angles
     )
     capsule = bean.scaled(float(rng.uniform(1.05, 1.25)))
-    parts = [
-        Part("fat", (capsule,)),
-        Part(f"{side}_kidney", (bean,), (sinus,)),
-        Part(f"{side}_medulla", pyramids, over=(f"{side}_kidney",)),
+    regions = [
+        TissueRegion("fat", (capsule,)),
+        TissueRegion(f"{side}_kidney", (bean,), (sinus,)),
+        TissueRegion(f"{side}_medulla", pyramids, over=(f"{side}_kidney",)),
     ]
     lumps = []
     if with_tumour:
         radius = float(np.clip(rng.gamma(3.0, 7.0), 8.0, 38.0))
         lump = _lump(rng, bean, depth=1.15, radius_mm=radius, least=0.8)
         over = (f"{side}_kidney", f"{side}_medulla", "fat")
-        lumps = [Part(f"{side}_kidney_tumour", (lump,), over=over)]
+        lumps = [TissueRegion(f"{side}_kidney_tumour", (lump,), over=over)]
     pose = draw_pose(rng, as_vector(centre), shift_mm=4.0, stretch=0.07, turn_deg=5.0)
-    return posed(parts, pose), posed(lumps, pose)
+    return posed(regions, pose), posed(lumps, pose)
 
 
-def draw_adrenal(rng: np.random.Generator, side: str) -> tuple[Part, ...]:
+def draw_adrenal(rng: np.random.Generator, side: str) -> tuple[TissueRegion, ...]:
     """Draw an adrenal gland: an inverted Y of two thin limbs above the kidney."""
     sign = 1.0 if side == "left" else -1.0
     x, y, z = (40.0, -24.0, 52.0) if side == "left" else (-34.0, -20.0, 54.0)
@@ -150,24 +152,24 @@ def draw_adrenal(rng: np.random.Generator, side: str) -> tuple[Part, ...]:
         ),
     )
     pose = draw_pose(rng, (x, y, z), shift_mm=2.0, stretch=0.08, turn_deg=6.0)
-    return posed([Part(f"{side}_adrenal", limbs)], pose)
+    return posed([TissueRegion(f"{side}_adrenal", limbs)], pose)
 
 
-def draw_gallbladder(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_gallbladder(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a gallbladder, or none: it is missing in 2 of the 30 cases of BTCV."""
     if rng.random() < 2.0 / 30.0:
         return ()
-    pear = Blend(
+    pear = SmoothUnion(
         (
             ellipsoid((-60.0, -96.0, 4.0), (14.0, 18.0, 16.0), (30.0, 0.0, 0.0)),
             ellipsoid((-54.0, -78.0, 16.0), (8.0, 13.0, 9.0), (30.0, 0.0, 0.0)),
         )
     )
     pose = draw_pose(rng, (-58.0, -90.0, 8.0), shift_mm=4.0, stretch=0.15, turn_deg=8.0)
-    return posed([Part("gallbladder", (pear,))], pose)
+    return posed([TissueRegion("gallbladder", (pear,))], pose)
 
 
-def draw_pancreas(rng: np.random.Generator, *, tumour_chance: float) -> tuple[Part, ...]:
+def draw_pancreas(rng: np.random.Generator, *, tumour_chance: float) -> tuple[TissueRegion, ...]:
     """Draw a pancreas, the duodenum around its head and the veins behind its body."""
     line = np.array(
         [
@@ -181,33 +183,39 @@ def draw_pancreas(rng: np.random.Generator, *, tumour_chance: float) -> tuple[Pa
     )
     line[:, :3] += rng.normal(0.0, 3.5, (6, 3))
     line[:, 3] *= np.exp(rng.normal(0.0, 0.10) + rng.normal(0.0, 0.05, 6))
-    parts = [
+    regions = [
         *_duodenum(),
-        Part("pancreas", tube([as_vector(knot) for knot in line[:, :3]], list(line[:, 3]))),
+        TissueRegion("pancreas", tube([as_vector(knot) for knot in line[:, :3]], list(line[:, 3]))),
     ]
     if rng.random() < tumour_chance:
         place = line[rng.integers(1, 5)]
         radius = float(rng.uniform(8.0, 17.0))
         centre = as_vector(place[:3] + rng.normal(0.0, 3.0, 3))
         lump = ellipsoid(centre, as_vector(radius * rng.uniform(0.8, 1.2, 3)))
-        parts.append(Part("pancreas_tumour", (lump,), over=("pancreas", "fat")))
+        regions.append(TissueRegion("pancreas_tumour", (lump,), over=("pancreas", "fat")))
     behind = np.array([2.0, 11.0, 3.0])
     splenic = [as_vector(knot[:3] + behind) for knot in line[:1:-1]]
     radii = [4.2, 4.8, 5.2, 6.4]
     portal = [splenic[-1], (-24.0, -64.0, 30.0), (-40.0, -62.0, 50.0)]
-    parts.append(Part("portal_vein", (*tube(splenic, radii), *tube(portal, [6.8, 7.2, 6.5]))))
+    regions.append(
+        TissueRegion("portal_vein", (*tube(splenic, radii), *tube(portal, [6.8, 7.2, 6.5])))
+    )
     mesenteric = [splenic[-1], (-10.0, -72.0, -22.0), (-4.0, -84.0, -62.0)]
-    parts.append(Part("blood", tube(mesenteric, [6.0, 5.5, 4.5]), over=("fat", "bowel_wall")))
+    regions.append(
+        TissueRegion("blood", tube(mesenteric, [6.0, 5.5, 4.5]), over=("fat", "bowel_wall"))
+    )
     pose = draw_pose(rng, (0.0, -65.0, 22.0), shift_mm=4.0, stretch=0.05, turn_deg=4.0)
-    return posed(parts, pose)
+    return posed(regions, pose)
 
 
-def _duodenum() -> tuple[Part, ...]:
+def _duodenum() -> tuple[TissueRegion, ...]:
     knots = [(-38, -92, 20), (-56, -74, 6), (-54, -58, -24), (-14, -58, -36), (32, -62, -16)]
     wall = tube(knots, [12.0, 13.0, 12.5, 11.0, 11.0])
     return (
-        Part("bowel_wall", wall),
-        Part("bowel_fluid", tuple(piece.shrunk(5.0) for piece in wall), over=("bowel_wall",)),
+        TissueRegion("bowel_wall", wall),
+        TissueRegion(
+            "bowel_fluid", tuple(piece.shrunk(5.0) for piece in wall), over=("bowel_wall",)
+        ),
     )
 
 

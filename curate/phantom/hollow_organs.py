@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate.phantom.organs import draw_pose, posed
-from curate.phantom.shapes import Capsule, Part, Solid, Vector, as_vector, ellipsoid, tube
+from curate.phantom.shapes import Capsule, Solid, TissueRegion, Vector, as_vector, ellipsoid, tube
+from curate.phantom.solid_organs import draw_pose, posed
 
 JEJUNUM = (np.array([18.0, -108.0, -60.0]), np.array([92.0, -50.0, 32.0]))
 ILEUM = (np.array([-78.0, -112.0, -150.0]), np.array([84.0, -48.0, -22.0]))
 FAR_MM = 1500.0  # a ball this large is a plane
 
 
-def draw_stomach(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_stomach(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a stomach: wall, food, fluid or oral contrast, and gas that floats to the front."""
     fill = float(rng.uniform(0.75, 1.15))
     knots = [(62, -14, 86), (64, -52, 76), (56, -92, 48), (24, -108, 22), (-14, -100, 14)]
@@ -20,15 +20,15 @@ def draw_stomach(rng: np.random.Generator) -> tuple[Part, ...]:
     wall = tube(_jittered(rng, knots, 4.0), radii)
     inside = tuple(piece.shrunk(6.0) for piece in wall)
     content = "stomach_contrast" if rng.random() < 0.3 else "stomach_fluid"
-    parts = [Part("stomach", wall), Part(content, inside, over=("stomach",))]
+    regions = [TissueRegion("stomach", wall), TissueRegion(content, inside, over=("stomach",))]
     if rng.random() < 0.8:
         floor = _below(float(rng.uniform(-95.0, -60.0)))
-        parts.append(Part("stomach_gas", inside, cuts=(floor,), over=(content,)))
+        regions.append(TissueRegion("stomach_gas", inside, cuts=(floor,), over=(content,)))
     pose = draw_pose(rng, (45.0, -60.0, 50.0), shift_mm=4.0, stretch=0.06, turn_deg=4.0)
-    return posed(parts, pose)
+    return posed(regions, pose)
 
 
-def draw_colon(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_colon(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a colon: up the right side, across the front, down the left side."""
     sag = float(rng.uniform(-50.0, 5.0))
     knots = [
@@ -38,12 +38,12 @@ def draw_colon(rng: np.random.Generator) -> tuple[Part, ...]:
     ]  # fmt: skip
     radii = list(rng.uniform(16.0, 23.0, 3)) + list(rng.uniform(13.0, 21.0, 7))
     wall = tube(_jittered(rng, knots, 4.0), radii, pieces=5)
-    return (Part("bowel_wall", wall), *_fillings(rng, wall, floor_mm=6.0))
+    return (TissueRegion("bowel_wall", wall), *_fillings(rng, wall, floor_mm=6.0))
 
 
-def draw_small_bowel(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_small_bowel(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw loops of small bowel that wander about the lower abdomen."""
-    parts: list[Part] = []
+    regions: list[TissueRegion] = []
     for loop in range(rng.integers(9, 14)):
         # The first four are jejunum, which reaches up to the stomach on the left.
         low, high = JEJUNUM if loop < 4 else ILEUM
@@ -51,16 +51,16 @@ def draw_small_bowel(rng: np.random.Generator) -> tuple[Part, ...]:
         path = rng.uniform(low, high) + steps - steps.mean(axis=0)
         knots = [as_vector(knot) for knot in np.clip(path, low, high)]
         wall = tube(knots, list(rng.uniform(9.0, 14.0, 6)), pieces=3)
-        parts.append(Part("bowel_wall", wall))
+        regions.append(TissueRegion("bowel_wall", wall))
         inside = tuple(piece.shrunk(4.0) for piece in wall)
         content = str(
             rng.choice(["bowel_wall", "bowel_fluid", "bowel_contrast"], p=[0.5, 0.3, 0.2])
         )
-        parts.append(Part(content, inside, over=("bowel_wall",)))
-    return (*parts, *_mesentery(rng))
+        regions.append(TissueRegion(content, inside, over=("bowel_wall",)))
+    return (*regions, *_mesentery(rng))
 
 
-def draw_vessels(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_vessels(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw aorta and inferior vena cava in front of the spine, with the renal vessels."""
     wide = float(np.exp(rng.normal(0.0, 0.10)))
     aorta = [
@@ -77,31 +77,31 @@ def draw_vessels(rng: np.random.Generator) -> tuple[Part, ...]:
         *tube([(-20, -44, 0), (-38, -32, -4), (-54, -10, -8)], [5.0, 4.5, 4.0], pieces=2),
         *tube([(-16, -52, 4), (16, -56, 6), (40, -34, 6), (54, -10, 7)], [5.0, 4.5, 4.5, 4.0]),
     )
-    parts = (
-        Part("blood", renal, over=("fat",)),
-        Part(
+    regions = (
+        TissueRegion("blood", renal, over=("fat",)),
+        TissueRegion(
             "vena_cava",
             (
                 *tube(cava, [8.5, flat, flat, 10.5, 11.5]),
                 *tube([cava[-1], (-14, -56, 132)], [11.5, 11.5]),
             ),
         ),
-        Part(
+        TissueRegion(
             "aorta",
             tube(_jittered(rng, aorta, 1.5), [wide * r for r in (8, 9, 9.5, 10.5, 11.5, 12)]),
         ),
     )
     pose = draw_pose(rng, (0.0, -40.0, 0.0), shift_mm=1.5, stretch=0.03, turn_deg=1.5)
-    return posed(parts, pose)
+    return posed(regions, pose)
 
 
-def draw_esophagus(rng: np.random.Generator) -> tuple[Part, ...]:
+def draw_esophagus(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw the end of the esophagus, from behind the heart into the stomach."""
     knots = [(4, -10, 160), (9, -22, 122), (20, -34, 98), (42, -28, 86)]
-    return (Part("esophagus", tube(_jittered(rng, knots, 2.0), [8.0, 8.5, 8.5, 8.0])),)
+    return (TissueRegion("esophagus", tube(_jittered(rng, knots, 2.0), [8.0, 8.5, 8.5, 8.0])),)
 
 
-def _mesentery(rng: np.random.Generator) -> tuple[Part, ...]:
+def _mesentery(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw thin vessels that fan out from the root of the mesentery: dots in the fat."""
     root = np.array([0.0, -75.0, -10.0])
     twigs: list[Solid] = []
@@ -109,23 +109,23 @@ def _mesentery(rng: np.random.Generator) -> tuple[Part, ...]:
         end = rng.uniform((-85.0, -112.0, -130.0), (90.0, -60.0, 10.0))
         bend = (root + end) / 2.0 + rng.normal(0.0, 10.0, 3)
         twigs += tube([as_vector(root), as_vector(bend), as_vector(end)], [3.0, 2.4, 1.6], pieces=2)
-    return (Part("blood", tuple(twigs), over=("fat",)),)
+    return (TissueRegion("blood", tuple(twigs), over=("fat",)),)
 
 
 def _fillings(
     rng: np.random.Generator, wall: tuple[Capsule, ...], *, floor_mm: float
-) -> tuple[Part, ...]:
+) -> tuple[TissueRegion, ...]:
     """Fill a tube, a few pieces at a time, with stool, gas over stool, or fluid."""
-    parts: list[Part] = []
+    regions: list[TissueRegion] = []
     for start in range(0, len(wall), 5):
         inside = tuple(piece.shrunk(3.0) for piece in wall[start : start + 5])
         content = str(rng.choice(["stool", "bowel_fluid"], p=[0.75, 0.25]))
-        parts.append(Part(content, inside, over=("bowel_wall",)))
+        regions.append(TissueRegion(content, inside, over=("bowel_wall",)))
         if rng.random() < 0.55:
             middle = float(np.mean([piece.start_mm[1] for piece in inside]))
             floor = _below(middle + float(rng.uniform(-floor_mm, floor_mm)))
-            parts.append(Part("bowel_gas", inside, cuts=(floor,), over=(content,)))
-    return tuple(parts)
+            regions.append(TissueRegion("bowel_gas", inside, cuts=(floor,), over=(content,)))
+    return tuple(regions)
 
 
 def _below(y_mm: float) -> Solid:
