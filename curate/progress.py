@@ -1,10 +1,8 @@
 """A progress display for long work, as a function to call after each step."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import final
 
 from rich.console import Console
 from rich.progress import (
@@ -19,20 +17,21 @@ from rich.progress import (
 )
 
 from curate.download.remote_file import OnProgress, Transfer
+from curate.preparation.tally import Notify
 
 SECONDS_BETWEEN_LINES = 30.0
 
 
 @contextmanager
-def progress_bars(console: Console) -> Generator[Callable[[str, int, int], None]]:
-    """Show one bar per kind of work; the function takes the work's name, steps done, steps in all.
+def progress_bars(console: Console) -> Generator[Notify]:
+    """Show one bar per kind of work.
 
     Args:
         console: Where to draw; where it is no terminal, as in a log, a line is printed for each
             kind of work when it is done, and in between now and then.
     """
     if not console.is_terminal:
-        yield _Lines(console).notify
+        yield _line_printer(console)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -51,22 +50,19 @@ def progress_bars(console: Console) -> Generator[Callable[[str, int, int], None]
         yield notify
 
 
-@final
-@dataclass
-class _Lines:
-    """Prints how far works are, a line at a time."""
+def _line_printer(console: Console) -> Notify:
+    """Return a function that prints a line if work is done, or if there was none for a while."""
+    printed = monotonic()
 
-    console: Console
-    last: float = field(default_factory=monotonic)
-
-    def notify(self, work: str, done: int, total: int) -> None:
-        """Print a line if the work is done, or if there was none for a while."""
-        now = monotonic()
-        if done < total and now - self.last < SECONDS_BETWEEN_LINES:
+    def notify(work: str, done: int, total: int) -> None:
+        nonlocal printed
+        if done < total and monotonic() - printed < SECONDS_BETWEEN_LINES:
             return
-        self.last = now
+        printed = monotonic()
         words = "done" if done >= total else f"{100 * done // total} %"
-        self.console.print(f"{work}: {words}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{work}: {words}", markup=False, highlight=False, soft_wrap=True)
+
+    return notify
 
 
 @contextmanager

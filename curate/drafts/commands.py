@@ -101,7 +101,7 @@ def new(
     from curate.datasets.discover import SourceCase
     from curate.drafts.draft import Draft, check_new, write_draft
     from curate.drafts.folder_survey import survey
-    from curate.drafts.label_values import read_label_values, some_of
+    from curate.drafts.label_values import read_label_values, spread_sample
 
     asking, found = is_terminal(), survey(folder)
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
@@ -110,7 +110,7 @@ def new(
     path = out or Path(f"{chosen}.toml")
     check_new(path, force=force)  # before the labels are read
     cases = [SourceCase(chosen, c.name, c.image, c.label, found.masks) for c in found.cases]
-    values = read_label_values(some_of(cases, read))
+    values = read_label_values(spread_sample(cases, read))
     for problem in values.problems:
         _say(problem)
     meanings = _meanings(found, values, (value or [], declare or []), asking=asking)
@@ -130,12 +130,12 @@ def _say(text: str) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether a person is there to answer."""
+    """Return whether a person is there to answer."""
     return sys.stdin.isatty()
 
 
 def _proposed(folder: Path) -> str:
-    """A name made from the folder's, and not that of a shipped recipe."""
+    """Return a name made from the folder's, and not that of a shipped recipe."""
     from curate.recipes.schema import shipped_recipes
 
     plain = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")
@@ -146,27 +146,20 @@ def _proposed(folder: Path) -> str:
 def _meanings(
     found: "Survey", values: "LabelValues", told: tuple[list[str], list[str]], *, asking: bool
 ) -> "Meanings":
-    """What each value covers: as it was told, as its name says, or as the user answers."""
-    from curate.drafts.value_meanings import (
-        all_said,
-        called,
-        guessed_meanings,
-        parse_told,
-        values_there,
-    )
+    """Return what each value covers: as given, as its name says, or as the user answers."""
+    from curate.drafts import value_meanings as meanings
 
     given, declared = told
-    said = parse_told(given, found, declared)
-    guessed = guessed_meanings(found, values)
+    said, guessed = meanings.parse_values(given, found, declared), meanings.guess_meanings(found)
     if not asking or found.masks:
-        return all_said(found, values, {**guessed, **said})
-    for key in (v for v in values_there(found, values) if v not in said):
+        return meanings.require_meanings(found, values, {**guessed, **said})
+    for key in (v for v in meanings.values_found(found, values) if v not in said):
         said[key] = typer.prompt(
-            f"value {key}{called(found, key)}, {values.told(key)}: covers",
+            f"value {key}{meanings.name_in_index(found, key)}, {values.describe(key)}: covers",
             default=" + ".join(guessed.get(key, ())) or None,
             value_proc=lambda text: _answer(text, declared),
         )
-    return all_said(found, values, said)
+    return meanings.require_meanings(found, values, said)
 
 
 def _answer(text: str, declared: list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A recipe for somebody's own folder, as far as looking and asking can write it."""
+"""A recipe for a user's own folder, as far as looking and asking can write it."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curate.drafts.folder_survey import Survey
 from curate.drafts.label_values import LabelValues
-from curate.drafts.value_meanings import Meanings, called, with_parts
+from curate.drafts.value_meanings import Meanings, name_in_index, with_parts
 from curate.recipes.layouts import DecathlonLayout
 from curate.recipes.schema import Recipe, load_recipe
 from manifests.classes.structures import vocabulary
@@ -21,12 +21,8 @@ class Draft:
     """What is to be written.
 
     Attributes:
-        name: The data set's name.
-        survey: What its folder holds.
-        values: What its labels hold.
         meanings: The structures that each label value, or mask file, covers.
         licence: As the user says; empty if unknown.
-        commercial_use: Whether the licence allows it.
     """
 
     name: str
@@ -45,7 +41,7 @@ def write_draft(draft: Draft, path: Path, *, force: bool = False) -> Recipe:
     """
     check_new(path, force=force)
     with whole_file(path) as temporary:
-        temporary.write_text(draft_toml(draft), encoding="utf-8")
+        temporary.write_text(_toml(draft), encoding="utf-8")
         try:
             return load_recipe(temporary)
         except RecipeError as error:
@@ -66,33 +62,31 @@ def check_new(path: Path, *, force: bool) -> None:
         raise RecipeError(msg)
 
 
-def draft_toml(draft: Draft) -> str:
-    """The recipe's text, with comments on what was guessed and what is to be filled in."""
+def _toml(draft: Draft) -> str:
+    """Return the recipe's text, with comments on what was guessed and what is to be filled in."""
     meanings = with_parts(draft.meanings)
     head, values = _head(draft, meanings), _values(draft, meanings)
     return "\n".join(s for s in (head, _layout(draft), values, _declared(meanings)) if s)
 
 
 def _head(draft: Draft, meanings: Meanings) -> str:
-    told = draft.survey.told
-    licence = draft.licence or told.get("licence", "")
-    sides = {"left_kidney", "right_kidney"}
-    split = any(sides <= set(structures) for structures in meanings.values())
+    metadata = draft.survey.metadata
+    licence = draft.licence or metadata.get("licence", "")
     folder = _comment(str(draft.survey.folder))
     lines = [
         f"# Written by `marginalia recipe new {folder}`. Correct what is wrong, and check",
         "# the file after every change: `marginalia recipe check` with this file and --data.",
         "",
         f"name = {_quoted(draft.name)}",
-        f"title = {_quoted(told.get('title') or draft.name)}",
+        f"title = {_quoted(metadata.get('title') or draft.name)}",
         'version = "1" # if you change it, prepare makes all cases again',
         f"labelled_cases = {len(draft.survey.cases)}",
         f"licence = {_quoted(licence or 'unknown')}{'' if licence else ' # fill in'}",
         f"commercial_use = {json.dumps(draft.commercial_use)}",
-        f"citation = {_quoted(told.get('citation') or 'none')}",
+        f"citation = {_quoted(metadata.get('citation') or 'none')}",
         'homepage = "" # where the data can be found',
     ]
-    if split:
+    if any({"left_kidney", "right_kidney"} <= {*structures} for structures in meanings.values()):
         lines.append("split_kidneys = true # one value for both: prepare splits them by position")
     return "\n".join([*lines, ""])
 
@@ -127,20 +121,18 @@ def _values(draft: Draft, meanings: Meanings) -> str:
         "[masks]" if masks else "[values]",
     ]
     for key, structures in meanings.items():
-        lines.append(f"{_key(key)} = {_listed(structures)} # {_comment(_seen(draft, key))}")
+        seen = f"{draft.values.describe(key)}{name_in_index(draft.survey, key)}"
+        name = key if isinstance(key, int) else _quoted(key)
+        lines.append(f"{name} = {_listed(structures)} # {_comment(seen)}")
     rest = [key for key in draft.survey.masks if key not in meanings]
     if rest:
         lines.append("# Masks that are not read. To use one, declare it in [structures.NAME]:")
-        lines += [f"# {_key(key)} = [{_quoted(_plain(key))}]" for key in rest]
+        lines += [f"# {_quoted(key)} = [{_quoted(_plain(key))}]" for key in rest]
     return "\n".join([*lines, ""])
 
 
-def _seen(draft: Draft, key: int | str) -> str:
-    return f"{draft.values.told(key)}{called(draft.survey, key)}"
-
-
 def _comment(text: str) -> str:
-    """Text that cannot leave its comment."""
+    """Return text that cannot leave its comment."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -153,16 +145,12 @@ def _plain(file: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", file.lower().partition(".")[0]).strip("_") or "name"
 
 
-def _key(key: int | str) -> str:
-    return str(key) if isinstance(key, int) else _quoted(key)
-
-
 def _listed(items: Sequence[str]) -> str:
     return f"[{', '.join(map(_quoted, items))}]"
 
 
 def _quoted(text: str) -> str:
-    """A basic string of TOML, whose escapes are those of JSON."""
+    """Return a basic string of TOML, whose escapes are those of JSON."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -34,12 +34,11 @@ Role = Literal["image", "label"]
 
 
 @dataclass(frozen=True)
-class Patterned:
+class PatternedPath:
     """A file's path as a pattern, and the case in it.
 
     Attributes:
         path: Below the folder.
-        role: Whether it looks like an image or a label.
         pattern: The path with `{case}` for the case, as in a recipe's layout.
         case: What `{case}` stands for.
     """
@@ -50,7 +49,7 @@ class Patterned:
     case: str
 
 
-def patterned(paths: Iterable[str]) -> list[Patterned]:
+def patterned_paths(paths: Iterable[str]) -> list[PatternedPath]:
     """Read the volumes among paths; those that name no case are left out."""
     volumes = [PurePosixPath(p) for p in sorted(paths) if SUFFIX.search(p)]
     folders = defaultdict[str, set[str]](set)
@@ -60,8 +59,8 @@ def patterned(paths: Iterable[str]) -> list[Patterned]:
     return [f for f in found if f]
 
 
-def best(files: Sequence[Patterned], wanted: Iterable[str]) -> tuple[str, ...]:
-    """The fewest patterns that give as many of the wanted cases a file as there are files for.
+def best_patterns(files: Sequence[PatternedPath], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the fewest patterns that give a file to as many of the wanted cases as possible.
 
     Of patterns that give the same cases, the one that speaks of CT goes first.
     """
@@ -78,8 +77,8 @@ def best(files: Sequence[Patterned], wanted: Iterable[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def mask_folder(labels: Sequence[Patterned]) -> tuple[str, tuple[str, ...]] | None:
-    """The folder of masks, as a pattern, and the masks' names, if each case has several there."""
+def mask_folder(labels: Sequence[PatternedPath]) -> tuple[str, tuple[str, ...]] | None:
+    """Return the folder of masks, as a pattern, and the masks' names, if a case has several."""
     names = defaultdict[str, Counter[str]](Counter)
     for f in labels:
         path = PurePosixPath(f.pattern)
@@ -93,23 +92,23 @@ def mask_folder(labels: Sequence[Patterned]) -> tuple[str, tuple[str, ...]] | No
 
 
 def case_expression(cases: Iterable[str]) -> str:
-    """A regular expression of these names and of others like them."""
+    """Return a regular expression of these names and of others like them."""
     shapes = sorted({re.sub(r"\d+", r"\\d+", re.escape(case)) for case in cases})
     return "|".join(shapes) if len(shapes) <= SHAPES else "[^/]+?"
 
 
 def names_in(pattern: str) -> frozenset[str]:
-    """Words and numbers of a pattern that say neither which case it is, nor image or label."""
+    """Return words and numbers of a pattern that name neither the case, nor image or label."""
     pieces = PIECE.findall(SUFFIX.sub("", pattern.replace(CASE, "/")))
     return frozenset(p.lower() for p in pieces if p.isalnum()) - IMAGE_WORDS - LABEL_WORDS
 
 
-def says(path: str, words: frozenset[str]) -> bool:
-    """Whether a path has one of these words."""
+def has_word(path: str, words: frozenset[str]) -> bool:
+    """Return whether a path has one of these words."""
     return not words.isdisjoint(p.lower() for p in PIECE.findall(SUFFIX.sub("", path)))
 
 
-def _read(path: PurePosixPath, *, fixed_name: bool) -> Patterned | None:
+def _read(path: PurePosixPath, *, fixed_name: bool) -> PatternedPath | None:
     stem = SUFFIX.sub("", path.name)
     folder = _naming_folder(path)
     same_name = fixed_name and not BIDS_CASE.match(stem)  # BIDS names the subject in the file
@@ -121,16 +120,16 @@ def _read(path: PurePosixPath, *, fixed_name: bool) -> Patterned | None:
     if not case:
         return None
     folders = [_folder(part, case) for part in path.parts[:-1]]
-    return Patterned(str(path), _role(path), "/".join([*folders, name]), case)
+    return PatternedPath(str(path), _role(path), "/".join([*folders, name]), case)
 
 
 def _naming_folder(path: PurePosixPath) -> str:
-    """The innermost folder whose name is more than a word for images or labels."""
+    """Return the innermost folder whose name is more than a word for images or labels."""
     return next((part for part in reversed(path.parts[:-1]) if _around_case(part)[1]), "")
 
 
 def _around_case(name: str) -> tuple[str, str, str]:
-    """A name in three: the case, and around it the words that say image or label."""
+    """Split a name in three: the case, and around it the words that say image or label."""
     if found := BIDS_CASE.match(name):
         return "", found[0], name[found.end() :]
     pieces = PIECE.findall(CHANNEL.sub("", name))
@@ -144,7 +143,7 @@ def _around_case(name: str) -> tuple[str, str, str]:
 
 
 def _folder(part: str, case: str) -> str:
-    """A folder of the pattern: the case's, one of BIDS that any name may stand for, or as it is."""
+    """Return a folder of the pattern: the case's, `*` for one of BIDS, or the folder as it is."""
     before, found, after = _around_case(part)
     if found == case:
         return f"{before}{CASE}{after}"
@@ -152,12 +151,9 @@ def _folder(part: str, case: str) -> str:
 
 
 def _role(path: PurePosixPath) -> Role:
-    stem = SUFFIX.sub("", path.name)
-    if says(stem, LABEL_WORDS) or structures_named(stem):
-        return "label"
-    in_labels = any(says(part, LABEL_WORDS) for part in path.parts[:-1])
-    return "label" if in_labels else "image"
+    structures = structures_named(SUFFIX.sub("", path.name))
+    return "label" if structures or has_word(str(path), LABEL_WORDS) else "image"
 
 
 def _speaks_of_ct(pattern: str) -> bool:
-    return says(pattern, frozenset({"ct"})) or "_0000." in pattern
+    return has_word(pattern, frozenset({"ct"})) or "_0000." in pattern

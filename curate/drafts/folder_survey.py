@@ -12,20 +12,20 @@ from curate.datasets.discover import Published, published
 from curate.drafts.file_patterns import (
     CASE,
     LABEL_WORDS,
-    Patterned,
-    best,
+    PatternedPath,
+    best_patterns,
     case_expression,
+    has_word,
     mask_folder,
-    patterned,
-    says,
+    patterned_paths,
 )
 from curate.drafts.pairing import check_pairs
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
 from manifests.ground.errors import SourceError
 
 INDEX = "dataset.json"
-TOLD = {"name": "title", "description": "title", "licence": "licence", "license": "licence"}
-TOLD |= {"reference": "citation"}
+METADATA = {"name": "title", "description": "title", "licence": "licence", "license": "licence"}
+METADATA |= {"reference": "citation"}
 
 Kind = Literal["decathlon", "nnunet", "masks", "bids", "pairs"]
 
@@ -35,13 +35,11 @@ class Survey:
     """What a folder holds.
 
     Attributes:
-        folder: The folder.
         kind: How its files lie; `nnunet`, `bids` and `pairs` are all pairs of files.
         layout: The same as a recipe says it.
-        cases: The labelled cases.
         masks: Names of the mask files, if a label is a folder of them.
         names: What `dataset.json` calls each label value.
-        told: What it says of the data set: `title`, `licence`, `citation`.
+        metadata: What it says of the dataset: `title`, `licence`, `citation`.
     """
 
     folder: Path
@@ -50,7 +48,7 @@ class Survey:
     cases: tuple[Published, ...]
     masks: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(folder: Path) -> Survey:
@@ -61,21 +59,21 @@ def survey(folder: Path) -> Survey:
             `dataset.json` is damaged.
     """
     if not folder.is_dir():
-        msg = f"{folder} is not a folder: expected the folder of a data set, unpacked"
+        msg = f"{folder} is not a folder: expected the folder of a dataset, unpacked"
         raise SourceError(msg)
     index = _index(folder)
     layout = _listed(folder, index)
     masks: tuple[str, ...] = ()
     kind: Kind = "decathlon"
-    files: list[Patterned] = []
+    files: list[PatternedPath] = []
     if layout is None:
-        files = patterned(_volumes(folder))
+        files = patterned_paths(_volumes(folder))
         kind, layout, masks = _paired(folder, files)
     cases = tuple(published(layout, folder))
     check_pairs(cases, files, folder)
     if not cases:
         raise SourceError(_nothing(folder, ()))
-    return Survey(folder, kind, layout, cases, masks, _names(index), _told(index))
+    return Survey(folder, kind, layout, cases, masks, _names(index), _metadata(index))
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -91,7 +89,7 @@ def _index(folder: Path) -> dict[str, Any]:
 
 
 def _listed(folder: Path, index: Mapping[str, Any]) -> DecathlonLayout | None:
-    """The Decathlon's layout, if the list names files that are there."""
+    """Return the Decathlon's layout, if the list names files that are there."""
     layout = DecathlonLayout(kind="decathlon", roots=_roots(folder))
     try:
         first = next(published(layout, folder))
@@ -100,23 +98,25 @@ def _listed(folder: Path, index: Mapping[str, Any]) -> DecathlonLayout | None:
     return layout if index and first.image.is_file() and first.label.is_file() else None
 
 
-def _paired(folder: Path, found: list[Patterned]) -> tuple[Kind, Layout, tuple[str, ...]]:
-    images = [f for f in found if f.role == "image"]
-    labels = [f for f in found if f.role == "label"]
+def _paired(folder: Path, found: list[PatternedPath]) -> tuple[Kind, Layout, tuple[str, ...]]:
+    images, labels = _by_role(found)
     both = {f.case for f in images} & {f.case for f in labels}
     if not both:
         raise SourceError(_nothing(folder, found))
     expression, roots = case_expression(both), _roots(folder)
-    image_patterns = best(images, both)
+    image_patterns = best_patterns(images, both)
     labels = [f for f in labels if f.case in both]
-    patterns = best(labels, both)
+    patterns = best_patterns(labels, both)
+    places = {"roots": roots, "case": expression, "images": image_patterns}
     masks = None if any(_is_map(p) for p in patterns) else mask_folder(labels)
     if masks:
-        at, names = masks
-        places = {"case": expression, "images": image_patterns, "labels": (at,)}
-        return "masks", MasksLayout(kind="masks", roots=roots, **places), names
-    places = {"case": expression, "images": image_patterns, "labels": patterns}
-    return _kind(image_patterns, both), PairsLayout(kind="pairs", roots=roots, **places), ()
+        return "masks", MasksLayout(kind="masks", labels=(masks[0],), **places), masks[1]
+    layout = PairsLayout(kind="pairs", labels=patterns, **places)
+    return _kind(image_patterns, both), layout, ()
+
+
+def _by_role(files: Sequence[PatternedPath]) -> tuple[list[PatternedPath], list[PatternedPath]]:
+    return [f for f in files if f.role == "image"], [f for f in files if f.role == "label"]
 
 
 def _roots(folder: Path) -> tuple[str, ...]:
@@ -124,9 +124,9 @@ def _roots(folder: Path) -> tuple[str, ...]:
 
 
 def _is_map(pattern: str) -> bool:
-    """Whether a label file is named after its case, or as a label: not after a structure."""
+    """Return whether a label file is named after its case or as a label, not after a structure."""
     name = pattern.rpartition("/")[2]
-    return CASE in name or says(name, LABEL_WORDS)
+    return CASE in name or has_word(name, LABEL_WORDS)
 
 
 def _kind(images: tuple[str, ...], cases: set[str]) -> Kind:
@@ -136,16 +136,15 @@ def _kind(images: tuple[str, ...], cases: set[str]) -> Kind:
 
 
 def _volumes(folder: Path) -> Iterator[str]:
-    """All files below the folder, without junk, relative to it."""
+    """Yield all files below the folder, without junk, relative to it."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
         at = Path(where).relative_to(folder)
         yield from ((at / f).as_posix() for f in files if not f.startswith("."))
 
 
-def _nothing(folder: Path, found: Sequence[Patterned]) -> str:
-    images = [f for f in found if f.role == "image"]
-    labels = [f for f in found if f.role == "label"]
+def _nothing(folder: Path, found: Sequence[PatternedPath]) -> str:
+    images, labels = _by_role(found)
     some = "".join(f"\n  {f.role} of {f.case!r}: {f.path}" for f in [*images[:2], *labels[:2]])
     return (
         f"{folder}: no image was found that has a label: expected .nii, .nii.gz, .nrrd or .mha "
@@ -157,7 +156,7 @@ def _nothing(folder: Path, found: Sequence[Patterned]) -> str:
 
 
 def _names(index: Mapping[str, Any]) -> dict[int, str]:
-    """Names of label values, as the Decathlon and nnU-Net 1 (by value) or nnU-Net 2 have them."""
+    """Return names of label values, by value (Decathlon, nnU-Net 1) or by name (nnU-Net 2)."""
     labels = index.get("labels")
     found: dict[int, str] = {}
     for key, value in (labels if isinstance(labels, dict) else {}).items():
@@ -167,9 +166,9 @@ def _names(index: Mapping[str, Any]) -> dict[int, str]:
     return found
 
 
-def _told(index: Mapping[str, Any]) -> dict[str, str]:
+def _metadata(index: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for key, what in TOLD.items():
+    for key, what in METADATA.items():
         if isinstance(index.get(key), str) and index[key].strip():
             found.setdefault(what, " ".join(index[key].split()))
     return found

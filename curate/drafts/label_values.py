@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class LabelValues:
     """What labels hold.
 
     Attributes:
-        cases: Labels that were read.
+        cases: Number of labels that were read.
         volumes_ml: By value, or by the name of a mask file, the volume in each case that has it.
         problems: Why some could not be read.
     """
@@ -26,31 +27,25 @@ class LabelValues:
     volumes_ml: dict[int | str, tuple[float, ...]]
     problems: tuple[str, ...]
 
-    def told(self, value: int | str) -> str:
-        """In how many cases a value is, and how much of it, in words."""
-        size = f", {self.told_ml(value)} mL" if self.labels(value) else ""
+    def describe(self, value: int | str) -> str:
+        """Say in how many labels a value is, and how much of it."""
+        size = f", {self.median_ml(value)} mL" if self.labels(value) else ""
         return f"in {self.labels(value)} of {self.cases} labels{size}"
 
-    def told_ml(self, value: int | str) -> str:
-        """The median volume to three digits, as in 1,790 or 0.0123; empty if no label has it."""
-        median_ml = self.median_ml(value)
-        if median_ml is None:
+    def median_ml(self, value: int | str) -> str:
+        """Return the median volume to three digits, as in 1,790; empty if no label has it."""
+        if not self.labels(value):
             return ""
-        rounded = float(f"{median_ml:.3g}")
+        rounded = float(f"{np.median(self.volumes_ml[value]):.3g}")
         return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
     def labels(self, value: int | str) -> int:
-        """In how many labels a value is."""
+        """Return the number of labels that have a value."""
         return len(self.volumes_ml.get(value, ()))
 
-    def median_ml(self, value: int | str) -> float | None:
-        """The median volume in the labels that have it."""
-        volumes = self.volumes_ml.get(value)
-        return float(np.median(volumes)) if volumes else None
 
-
-def some_of(cases: Sequence[SourceCase], most: int) -> list[SourceCase]:
-    """At most so many cases, spread over all."""
+def spread_sample(cases: Sequence[SourceCase], most: int) -> list[SourceCase]:
+    """Return at most so many cases, spread over all."""
     places = np.unique(np.linspace(0, len(cases) - 1, min(most, len(cases))).astype(int))
     return [cases[place] for place in places]
 
@@ -75,13 +70,12 @@ def read_label_values(cases: Iterable[SourceCase]) -> LabelValues:
 
 def _volumes_ml(case: SourceCase) -> dict[int | str, float]:
     if not case.masks:
-        return {**_of_map(case)}
-    found = {name: _of_map(case, name) for name in case.masks}
+        return {**_of_map(case.label)}
+    found = {name: _of_map(case.label / name) for name in case.masks}
     return {name: sum(volumes.values()) for name, volumes in found.items() if volumes}
 
 
-def _of_map(case: SourceCase, name: str = "") -> dict[int, float]:
-    path = case.label / name if name else case.label
+def _of_map(path: Path) -> dict[int, float]:
     volume = read_volume(path)
     whole, _ = whole_numbers(volume.voxels, path)
     counts = np.bincount(whole.ravel())

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from curate.datasets.discover import Published
-from curate.drafts.file_patterns import CASE, Patterned, names_in
+from curate.drafts.file_patterns import CASE, PatternedPath, names_in
 from manifests.ground.errors import SourceError
 
 
-def check_pairs(cases: Sequence[Published], files: Sequence[Patterned], folder: Path) -> None:
+def check_pairs(cases: Sequence[Published], files: Sequence[PatternedPath], folder: Path) -> None:
     """Refuse cases that join the image of one patient, or visit, to the label of another.
 
     A label belongs to the image of its case that shares the most names with it. Where that is not
@@ -25,7 +25,7 @@ def check_pairs(cases: Sequence[Published], files: Sequence[Patterned], folder: 
     Raises:
         SourceError: There is such a case, or one that has several images or labels.
     """
-    of_case = defaultdict[str, list[Patterned]](list)
+    of_case = defaultdict[str, list[PatternedPath]](list)
     for f in files:
         of_case[f.case].append(f)
     for case in cases:
@@ -42,7 +42,7 @@ def check_pairs(cases: Sequence[Published], files: Sequence[Patterned], folder: 
             raise SourceError(msg)
 
 
-def _doubts(case: Published, files: Sequence[Patterned], folder: Path) -> Iterator[str]:
+def _doubts(case: Published, files: Sequence[PatternedPath], folder: Path) -> Iterator[str]:
     at, label_at = (PurePosixPath(p.relative_to(folder)) for p in (case.image, case.label))
     images = [f for f in files if f.role == "image"]
     labels = [f for f in files if f.role == "label"]
@@ -59,16 +59,16 @@ def _doubts(case: Published, files: Sequence[Patterned], folder: Path) -> Iterat
             yield f"{image.path} and {label_at} lie in folders of different numbers"
 
 
-def _shared_names(one: Patterned, other: Patterned) -> int:
+def _shared_names(one: PatternedPath, other: PatternedPath) -> int:
     return len(names_in(one.pattern) & names_in(other.pattern))
 
 
-def _numbered_apart(one: Patterned, other: Patterned) -> bool:
-    """Whether the folders above the case's are alike but for their numbers."""
+def _numbered_apart(one: PatternedPath, other: PatternedPath) -> bool:
+    """Return whether the folders above the case's are alike but for their numbers."""
     mine, theirs = (_folders_above(f) for f in (one, other))
     alike = {re.sub(r"\d+", "#", name) for name in mine - theirs}
     return any(re.sub(r"\d+", "#", name) in alike for name in theirs - mine)
 
 
-def _folders_above(file: Patterned) -> set[str]:
+def _folders_above(file: PatternedPath) -> set[str]:
     return set(file.pattern.partition(CASE)[0].split("/")[:-1])

@@ -1,4 +1,4 @@
-"""Which structures a name means that somebody gave to a label."""
+"""Which structures are meant by a name that somebody gave to a label."""
 
 import re
 import tomllib
@@ -28,7 +28,7 @@ class _Names:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _ParsedName:
     """What a name says: words of organs, and what it says beside them."""
 
     organ: tuple[str, ...]
@@ -37,7 +37,7 @@ class _Heard:
 
 
 def structures_named(name: str) -> Structures:
-    """The structures that a name means, as in `Kidney (left)`; none if that is not known.
+    """Return the structures that a name means, as in `Kidney (left)`; none if that is unknown.
 
     A name without a side means both sides; a name of several organs means all of them.
     """
@@ -45,41 +45,41 @@ def structures_named(name: str) -> Structures:
         return (name,)
     if short := _names().short.get(name.lower()):
         return (short,)
-    heard = _hear(name)
-    organs = _organs(heard.organ)
-    return tuple(s for organ in organs for s in _structures(organ, heard))
+    parsed = _parse(name)
+    organs = _organs(parsed.organ)
+    return tuple(s for organ in organs for s in _structures(organ, parsed))
 
 
 def meanings_of(names: Mapping[Key, str]) -> dict[Key, Structures]:
-    """The structures that the names of one data set mean, as far as they are known.
+    """Return the structures that the names of one dataset mean, as far as they are known.
 
-    A name that only says tumour means that of the data set's one organ that can have one. No
+    A name that only says tumour means that of the dataset's one organ that can have one. No
     structure is given to two names that mean different things.
     """
     found = {key: structures_named(name) for key, name in names.items()}
     grown = {f"{_bare(s)}_tumour" for structures in found.values() for s in structures}
     tumours = {t for t in grown if _structures_of(t)}
     for key, name in names.items():
-        heard = _hear(name)
-        if heard.tumour and not heard.organ and len(tumours) == 1:
+        parsed = _parse(name)
+        if parsed.tumour and not parsed.organ and len(tumours) == 1:
             found[key] = _structures_of(next(iter(tumours)))
     different = {frozenset(structures) for structures in found.values()}
     named = Counter(s for structures in different for s in structures)
     return {k: v for k, v in found.items() if v and all(named[s] == 1 for s in v)}
 
 
-def _hear(name: str) -> _Heard:
+def _parse(name: str) -> _ParsedName:
     names = _names()
     words = [w.lower() for w in WORD.findall(name)]
     kinds = names.words
     sides = frozenset(side for side in ("left", "right") if kinds[side] & set(words))
     told = kinds["left"] | kinds["right"] | kinds["tumour"] | kinds["cyst"] | kinds["silent"]
     organ = tuple(w for w in words if w not in told)
-    return _Heard(organ, sides, bool(kinds["tumour"] & set(words)))
+    return _ParsedName(organ, sides, bool(kinds["tumour"] & set(words)))
 
 
 def _organs(words: tuple[str, ...]) -> tuple[str, ...]:
-    """One organ of these words, or one for each of them."""
+    """Return one organ of these words, or one for each of them."""
     organs = _names().organs
     if words in organs:
         return (organs[words],)
@@ -87,14 +87,13 @@ def _organs(words: tuple[str, ...]) -> tuple[str, ...]:
     return each if all(each) else ()
 
 
-def _structures(organ: str, heard: _Heard) -> Structures:
-    wanted = f"{organ}_tumour" if heard.tumour else organ
-    sides = {s.laterality for n, s in vocabulary().items() if _bare(n) == wanted}
-    if heard.sides and None in sides:
-        return ()  # a side of what has none
-    return tuple(
-        n for n in _structures_of(wanted) if not heard.sides or n.partition("_")[0] in heard.sides
-    )
+def _structures(organ: str, parsed: _ParsedName) -> Structures:
+    found = _structures_of(f"{organ}_tumour" if parsed.tumour else organ)
+    if not parsed.sides:
+        return found
+    sides = {name: vocabulary()[name].laterality for name in found}
+    # A side of what has none is no structure.
+    return () if None in sides.values() else tuple(n for n in found if sides[n] in parsed.sides)
 
 
 def _structures_of(bare: str) -> Structures:
@@ -102,7 +101,7 @@ def _structures_of(bare: str) -> Structures:
 
 
 def _bare(name: str) -> str:
-    """A structure's name without its side."""
+    """Return a structure's name without its side."""
     laterality = vocabulary()[name].laterality if name in vocabulary() else None
     return name.removeprefix(f"{laterality}_") if laterality else name
 

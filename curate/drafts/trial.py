@@ -8,11 +8,11 @@ from rich.table import Table
 
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import locate
-from curate.drafts.label_values import LabelValues, read_label_values, some_of
+from curate.drafts.label_values import LabelValues, read_label_values, spread_sample
 from curate.recipes.layouts import DecathlonLayout, files_like
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
-from manifests.views.table_style import new_table, number, plain
+from manifests.views.table_style import folded, new_table, number, right
 
 NAMED = 3  # so many cases of a kind are named
 
@@ -22,9 +22,8 @@ class Trial:
     """What became of a recipe on a folder.
 
     Attributes:
-        recipe: The recipe.
-        root: Where the data set was found.
-        whole: Cases whose image and label are there.
+        root: Where the dataset was found.
+        whole: Number of cases whose image and label are there.
         no_image: Names of cases without an image.
         no_label: Names of images, or list entries, without a label.
         ambiguous: Why it cannot be told which files are some cases'.
@@ -48,11 +47,13 @@ class Trial:
     @property
     def problems(self) -> list[str]:
         """What is wrong, each with what to do; nothing if the recipe fits the folder."""
-        found = []
+        found, layout = [], self.recipe.layout
         if self.no_image:
+            by_index = isinstance(layout, DecathlonLayout)
+            places = layout.index if by_index else " or ".join(layout.images)
             found.append(
                 f"{len(self.no_image)} labels have no image ({_some(self.no_image)}): expected it "
-                f"at {_places(self.recipe)}; correct `images` in [layout]"
+                f"at {places}; correct `images` in [layout]"
             )
         if self.ambiguous:
             found.append(
@@ -62,7 +63,7 @@ class Trial:
         if self.unlisted:
             found.append(
                 f"the labels hold values that the recipe does not list: "
-                f"{', '.join(f'{v} ({self.values.told(v)})' for v in self.unlisted)}; expected "
+                f"{', '.join(f'{v} ({self.values.describe(v)})' for v in self.unlisted)}; expected "
                 f"{', '.join(map(str, self.recipe.values))}; add them to [values], or prepare "
                 f"sets these cases aside"
             )
@@ -78,8 +79,8 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
     """Try a recipe on a folder.
 
     Args:
-        recipe: The recipe.
-        folder: The data set's folder or the one above it, as `prepare --raw`.
+        recipe: What is tried.
+        folder: The dataset's folder or the one above it, as `prepare --raw`.
         most: So many labels are read, spread over all.
 
     Raises:
@@ -101,12 +102,12 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
             *_lone_images(recipe, found.path, cases),
         ),
         ambiguous=tuple(f"{c.name}: {c.finding.reason}" for c in cases if c.finding),
-        values=read_label_values(some_of(whole, most) if whole else []),
+        values=read_label_values(spread_sample(whole, most) if whole else []),
     )
 
 
 def _lone_images(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> list[str]:
-    """Images that the layout's patterns find and that no case has."""
+    """Return the images that the layout's patterns find and that no case has."""
     if isinstance(recipe.layout, DecathlonLayout):
         return []
     taken = {c.image for c in cases}
@@ -115,31 +116,27 @@ def _lone_images(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> lis
 
 
 def trial_table(trial: Trial) -> Table:
-    """One line per value: what it covers, in how many labels it is, and how large."""
-    table = new_table(f"Values in {trial.values.cases} labels")
-    table.add_column("value")
-    table.add_column("covers", overflow="fold")
-    table.add_column("labels", justify="right")
-    table.add_column("median mL", justify="right")
+    """Show one line per value: what it covers, in how many labels it is, and how large."""
     listed = trial.recipe.covered
-    for value in (*listed, *trial.unlisted):
-        covers = " + ".join(listed[value]) if value in listed else "not listed"
-        labels, median_ml = trial.values.labels(value), trial.values.told_ml(value)
-        table.add_row(plain(value), plain(covers), number(labels), median_ml)
-    return table
+    rows = [
+        (
+            value,
+            " + ".join(listed[value]) if value in listed else "not listed",
+            number(trial.values.labels(value)),
+            trial.values.median_ml(value),
+        )
+        for value in (*listed, *trial.unlisted)
+    ]
+    columns = ["value", *folded("covers"), *right("labels", "median mL")]
+    return new_table(f"Values in {trial.values.cases} labels", columns, rows)
 
 
 def trial_words(trial: Trial) -> list[str]:
-    """How many cases there are, and what else a user may want to know."""
+    """Say how many cases there are, and what else a user may want to know."""
     lines = [f"{trial.root}: {trial.whole} cases with image and label"]
     if trial.no_label:
         lines.append(f"{len(trial.no_label)} images have no label: {_some(trial.no_label)}")
     return lines
-
-
-def _places(recipe: Recipe) -> str:
-    layout = recipe.layout
-    return layout.index if isinstance(layout, DecathlonLayout) else " or ".join(layout.images)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the label values of a user's own data set cover: guessed by name, told, or still unknown."""
+"""What the label values of a user's own dataset cover: guessed by name, given, or unknown."""
 
 import difflib
 import re
@@ -20,10 +20,10 @@ Meant = dict[int | str, Structures]
 
 
 def parse_structures(text: str, declared: Collection[str]) -> Structures:
-    """The structures that a user names, as in `left_kidney + right_kidney` or `Left Kidney`.
+    """Return the structures that a user names, as in `left_kidney + right_kidney`.
 
     Args:
-        text: Names with `+` or `,` between them.
+        text: Names with `+` or `,` between them; other ways to write them, as `Left Kidney`, do.
         declared: New names that the user declares.
 
     Raises:
@@ -38,11 +38,11 @@ def parse_structures(text: str, declared: Collection[str]) -> Structures:
     return tuple(dict.fromkeys(found))
 
 
-def parse_told(given: Iterable[str], survey: Survey, declared: Collection[str]) -> Meant:
-    """What a user told of values, as in `1=liver` or `spleen.nii.gz=spleen`.
+def parse_values(given: Iterable[str], survey: Survey, declared: Collection[str]) -> Meant:
+    """Return what a user says of values, as in `1=liver` or `spleen.nii.gz=spleen`.
 
     Raises:
-        RecipeError: It does not say so, or a structure is neither known nor declared.
+        RecipeError: A text is not like these, or a structure is neither known nor declared.
     """
     if bad := [name for name in declared if not NAME.fullmatch(name)]:
         msg = f"--declare {bad[0]!r}: expected small letters, digits and _, a letter first"
@@ -59,16 +59,15 @@ def parse_told(given: Iterable[str], survey: Survey, declared: Collection[str]) 
     return found
 
 
-def guessed_meanings(survey: Survey, values: LabelValues) -> Meant:
-    """What values and masks seem to cover, by their names."""
-    names: dict[int | str, str] = {m: SUFFIX.sub("", m) for m in survey.masks}
-    names |= {v: n for v, n in survey.names.items() if not survey.masks}
-    seen = names if survey.masks else {*values.volumes_ml, *survey.names}
-    return {key: found for key, found in meanings_of(names).items() if key in seen}
+def guess_meanings(survey: Survey) -> Meant:
+    """Return what values and masks seem to cover, by their names."""
+    if survey.masks:
+        return {**meanings_of({mask: SUFFIX.sub("", mask) for mask in survey.masks})}
+    return {**meanings_of(survey.names)}
 
 
-def all_said(survey: Survey, values: LabelValues, said: Meant) -> Meant:
-    """What is known of every value that there is; masks of which nothing is known are not read.
+def require_meanings(survey: Survey, values: LabelValues, said: Meant) -> Meant:
+    """Return what every value covers; masks of which nothing is known are not read.
 
     Raises:
         RecipeError: Of a value, or of every mask, it is not known what it covers.
@@ -78,21 +77,21 @@ def all_said(survey: Survey, values: LabelValues, said: Meant) -> Meant:
             return said
         msg = f"{survey.folder}: no mask's name is known: say --value {survey.masks[0]}=STRUCTURE"
         raise RecipeError(msg)
-    if unknown := [v for v in values_there(survey, values) if v not in said]:
-        lines = [f"  value {v}{called(survey, v)}, {values.told(v)}" for v in unknown]
+    if unknown := [v for v in values_found(survey, values) if v not in said]:
+        lines = [f"  value {v}{name_in_index(survey, v)}, {values.describe(v)}" for v in unknown]
         flags = " ".join(f"--value {v}=STRUCTURE" for v in unknown)
         first = f"{survey.folder}: it is not known what these label values cover:"
         raise RecipeError("\n".join([first, *lines, f"say {flags}"]))
     return dict(sorted(said.items(), key=lambda item: int(item[0])))
 
 
-def values_there(survey: Survey, values: LabelValues) -> list[int]:
-    """The values that labels hold, or that `dataset.json` names, in their order."""
+def values_found(survey: Survey, values: LabelValues) -> list[int]:
+    """Return the values that labels hold, or that `dataset.json` names, in their order."""
     return sorted(v for v in {*values.volumes_ml, *survey.names} if isinstance(v, int))
 
 
-def called(survey: Survey, key: int | str) -> str:
-    """What `dataset.json` calls a value, in brackets; nothing if it does not."""
+def name_in_index(survey: Survey, key: int | str) -> str:
+    """Return what `dataset.json` calls a value, in brackets; nothing if it does not."""
     name = survey.names.get(key) if isinstance(key, int) else None
     return f" ({name!r} in {INDEX})" if name else ""
 
@@ -107,7 +106,7 @@ def _unknown(name: str, declared: Collection[str]) -> str:
 
 
 def with_parts(meanings: Meanings) -> dict[int | str, Structures]:
-    """Meanings with parts that nothing covers, as a liver's tumour, in what covers the whole."""
+    """Add parts that nothing covers, as a liver's tumour, to what covers the whole."""
     used = {s for structures in meanings.values() for s in structures}
     loose = {p: s.part_of for p, s in vocabulary().items() if s.part_of in used and p not in used}
     return {

@@ -16,7 +16,7 @@ DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 
 
 def cases_of_other_datasets(names: set[str], target: Target) -> list[Case]:
-    """Whole cases in the folder, made with the same settings, of datasets beside `names`."""
+    """Return whole cases in the folder, made with the same settings, of datasets beside `names`."""
     settings = record.settings_key(target)
     folders = sorted((target.folder / "cases").glob("*/*"))
     rows = (record.read_record(f, settings) for f in folders if f.parent.name not in names)
@@ -26,7 +26,7 @@ def cases_of_other_datasets(names: set[str], target: Target) -> list[Case]:
 def assemble(
     cases: Sequence[Case], target: Target, *, fuse: bool = False, verify: bool = False
 ) -> tuple[Manifest, str]:
-    """A manifest of `cases`, relations noted and split, and what a user should know of it.
+    """Return a manifest of `cases`, related and split, and what a user should know of it.
 
     The split is the one that the manifest in the folder was given last; where these cases do not
     allow it any more, or there is none, the default one.

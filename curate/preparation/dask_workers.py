@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-HANDED_OVER = (
-    1000  # jobs at a time: what waits keeps workers busy, and makes adaptive clusters grow
-)
-SAME_HERE_AND_THERE = ("marginalia", "numpy", "scipy", "SimpleITK")  # or the bytes may differ
+# So many jobs at a time: what waits keeps workers busy, and makes adaptive clusters grow.
+JOBS_HANDED_OVER = 1000
+SAME_VERSIONS = ("marginalia", "numpy", "scipy", "SimpleITK")  # or the bytes may differ
 
 
 class UnfitWorkerError(Exception):
@@ -46,7 +45,7 @@ def run_on_dask(
     begun, and ends a cluster that was started here.
 
     Args:
-        function: Importable by its name.
+        function: It can be imported by its name.
         jobs: Its arguments, which can be pickled.
         workers: Number of processes of a cluster that is started here.
         address: Of the scheduler, or `local`.
@@ -70,10 +69,10 @@ def run_on_dask(
 def run_on_worker(
     function: Callable[[Job], Result], token: Path, versions: dict[str, str], job: Job
 ) -> Result:
-    """What a worker does: look whether it is fit for the job, then do it, on one thread.
+    """Do a job on a worker, if the worker is fit for it, on one thread.
 
     Raises:
-        UnfitWorkerError: It is not.
+        UnfitWorkerError: The worker is not fit.
     """
     import SimpleITK as sitk
 
@@ -98,7 +97,7 @@ def _run(
     running: dict[Future, Job] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < HANDED_OVER:
+            while waiting and len(running) < JOBS_HANDED_OVER:
                 future = client.submit(function, waiting[0], pure=False)
                 running[future] = waiting.popleft()
                 done.add(future)
@@ -109,10 +108,10 @@ def _run(
 
 
 def _outcome(future: "Future") -> Any | Exception:  # noqa: ANN401
-    """The result, or the exception that is the job's own.
+    """Return the result, or the exception that is the job's own.
 
     Raises:
-        ClusterError: It is the cluster's.
+        ClusterError: The exception is the cluster's.
     """
     from distributed import KilledWorker  # pyright: ignore[reportMissingImports]
 
@@ -132,7 +131,7 @@ def _outcome(future: "Future") -> Any | Exception:  # noqa: ANN401
 
 @contextmanager
 def _token(shared: Path) -> Generator[Path]:
-    """A file that only those see who see this very folder, and none of the same name elsewhere."""
+    """Make a file that only workers see who see this very folder."""
     shared.mkdir(parents=True, exist_ok=True)
     token = shared / f"{uuid4().hex}.token"
     token.touch()
@@ -143,4 +142,4 @@ def _token(shared: Path) -> Generator[Path]:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in SAME_HERE_AND_THERE}
+    return {name: version(name) for name in SAME_VERSIONS}

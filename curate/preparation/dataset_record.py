@@ -13,12 +13,12 @@ NAME = "dataset.json"
 
 
 def facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetFacts:
-    """What a recipe tells today.
+    """Return what a recipe says today.
 
     Args:
         recipe: The dataset.
         raw: Where its download left the licence's acceptance.
-        known: What was told before; an acceptance of the same licence stays on record when the
+        known: What was said before; an acceptance of the same licence stays on record when the
             download is gone.
     """
     before = known.acceptance if known and known.licence == recipe.licence else None
@@ -37,7 +37,7 @@ def facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetF
 
 
 def read_facts(folder: Path) -> DatasetFacts | None:
-    """What was told of the dataset whose cases lie in a folder."""
+    """Read what was said of the dataset whose cases lie in a folder."""
     try:
         return DatasetFacts.model_validate_json((folder / NAME).read_bytes())
     except (OSError, ValidationError):
@@ -45,5 +45,5 @@ def read_facts(folder: Path) -> DatasetFacts | None:
 
 
 def write_facts(folder: Path, facts: DatasetFacts) -> None:
-    """Keep what is told of a dataset beside its cases."""
+    """Keep what is said of a dataset beside its cases."""
     write_text(folder / NAME, facts.model_dump_json(indent=1) + "\n")

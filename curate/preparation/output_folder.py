@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ class InUseError(MarginaliaError):
 
 @contextmanager
 def exclusive(folder: Path) -> Generator[None]:
-    """Keep other runs out of a folder; a run that dies, however, gives it free.
+    """Keep other runs out of a folder; a run that dies, however, releases it.
 
     Raises:
         InUseError: Another run is at work there.
@@ -53,26 +52,22 @@ def exclusive(folder: Path) -> Generator[None]:
 
 @contextmanager
 def staging_folder(folder: Path) -> Generator[Path]:
-    """A place of this run's own; what dead runs left behind is removed first.
+    """Provide a place of this run's own; what dead runs were writing is removed first.
 
     Workers whose parent was killed may live a moment longer: they write to the staging folder
     of their own run, never to this one.
     """
-    clear_leftovers(folder)
+    shutil.rmtree(folder / STAGING, ignore_errors=True)
+    for half in (folder / "unpacked").glob("*.partial"):
+        shutil.rmtree(half, ignore_errors=True)
+    for name in (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", f"{FUSED}/*/*/*"):
+        path = Path(name)
+        for half in folder.glob(str(path.with_name(f".*.partial.{path.name}"))):
+            half.unlink(missing_ok=True)
     try:
         yield folder / STAGING / uuid4().hex
     finally:
         shutil.rmtree(folder / STAGING, ignore_errors=True)
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove what killed runs were writing."""
-    shutil.rmtree(folder / STAGING, ignore_errors=True)
-    for half in (folder / "unpacked").glob("*.partial"):
-        shutil.rmtree(half, ignore_errors=True)
-    names = (FILE_NAME, REJECTED_NAME, f"cases/*/{DATASET_NAME}", f"{FUSED}/*/*/*")
-    for half in chain.from_iterable(folder.glob(_temporary(name)) for name in names):
-        half.unlink(missing_ok=True)
 
 
 def forget_all_but(known: Collection[str], dataset: Path) -> None:
@@ -88,12 +83,6 @@ def forget_all_but(known: Collection[str], dataset: Path) -> None:
 
 
 def cases_folders(folder: Path, but: Collection[str]) -> list[Path]:
-    """The folders of all cases, except those of some datasets."""
+    """Return the folders of all cases, except those of some datasets."""
     found = (folder / "cases").glob("*/*")
     return [f for f in found if f.parent.name not in but and is_ours(f)]
-
-
-def _temporary(path: str) -> str:
-    """Pattern of the names that a file has while it is written."""
-    *folders, name = path.split("/")
-    return "/".join([*folders, f".*.partial.{name}"])

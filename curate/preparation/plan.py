@@ -1,4 +1,4 @@
-"""What is to be done to prepare datasets: found by looking, nothing is written."""
+"""What is to be done to prepare datasets; this only looks, and writes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,6 @@ class PrepareRequest:
     Attributes:
         recipes: The datasets, each once.
         raw: The folder with their archives or unpacked folders.
-        target: What every case is made into, and where.
         limit: At most so many cases of each dataset; None for all.
         verify: Whether cases that are there are read whole, and made again if they are damaged.
         overrides: What a person decided on single cases, by their ids.
@@ -48,13 +47,11 @@ class PlannedDataset:
     """What is to be done for one dataset.
 
     Attributes:
-        recipe: The dataset.
-        location: Where it was found, if it was.
         sources: What of it is to be downloaded.
         problem: Why it cannot be prepared; empty if it can.
-        names: Names of all its cases; empty while it is not unpacked.
-        done: Cases that stand from an earlier run, likewise.
-        open: Cases to be made, or to be looked at more closely, likewise.
+        names: Names of all its cases; empty while it is not unpacked, as are `done` and `open`.
+        done: Cases that stand from an earlier run.
+        open: Cases to be made, or to be looked at more closely.
     """
 
     recipe: Recipe
@@ -67,13 +64,20 @@ class PlannedDataset:
 
 
 def plan(request: PrepareRequest) -> list[PlannedDataset]:
-    """What is there of every dataset, and what is still to be done.
+    """Return what is there of every dataset, and what is still to be done.
 
     Raises:
         OverrideError: An override is for a dataset or a case that is not there.
     """
     check_overrides(request)
-    return [_to_download(r, request) or plan_cases(r, request) for r in request.recipes]
+    planned = []
+    for recipe in request.recipes:
+        missing = plan_missing([recipe], request.raw, unpacked=request.unpacked)
+        sources = tuple(s for s in missing if s.to_fetch)
+        planned.append(
+            PlannedDataset(recipe, sources=sources) if sources else plan_cases(recipe, request)
+        )
+    return planned
 
 
 def check_overrides(request: PrepareRequest) -> None:
@@ -87,14 +91,8 @@ def check_overrides(request: PrepareRequest) -> None:
     check_datasets(request.overrides, {*shipped_recipes(), *asked, *made})
 
 
-def _to_download(recipe: Recipe, request: PrepareRequest) -> PlannedDataset | None:
-    missing = plan_missing([recipe], request.raw, unpacked=request.unpacked)
-    sources = tuple(s for s in missing if s.to_fetch)
-    return PlannedDataset(recipe, sources=sources) if sources else None
-
-
 def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
-    """The cases of a dataset that is there.
+    """Return the cases of a dataset that is there.
 
     Raises:
         OverrideError: An override is for a case that is not there.

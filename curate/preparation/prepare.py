@@ -23,7 +23,6 @@ from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
 from curate.preparation.workers import Executor, run_all
 from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
-from manifests.table.case import Case
 from manifests.table.dataset_facts import DatasetFacts, as_settings
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
@@ -37,7 +36,6 @@ class Report:
     """What a run of `prepare` came to.
 
     Attributes:
-        manifest: As it was written.
         made: Number of cases that this run made.
         rejected: Cases that were set aside.
         path: Where the manifest lies.
@@ -92,15 +90,19 @@ def prepare(
             forget_all_but(p.names, folder / "cases" / p.recipe.name)
         jobs = _jobs(ready, request, staging)
         tally = make_all(jobs, executor, workers=workers, notify=notify)
-        told = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
-        told += tally.disk_problem(folder)
+        messages = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
+        messages += tally.disk_problem(folder)
         try:
             report = _written(ready, tally, request)
         except NothingMadeError as error:
-            raise MarginaliaError("\n".join([str(error), *told])) from error
+            raise MarginaliaError("\n".join([str(error), *messages])) from error
         except OSError as error:
-            raise MarginaliaError(_unwritable(folder, error)) from error
-    return replace(report, problems=tuple(told))
+            msg = (
+                f"the manifest cannot be written to {folder}: {error}; the cases that were made "
+                f"are kept: make room there, and run the same command again"
+            )
+            raise MarginaliaError(msg) from error
+    return replace(report, problems=tuple(messages))
 
 
 def _unpacked(planned: PlannedDataset, request: PrepareRequest, notify: Notify) -> PlannedDataset:
@@ -143,25 +145,29 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     path = target.folder / FILE_NAME
     remarks = _damage(path)
     facts = _facts(ready, {c.dataset for c in cases}, request)
-    manifest, remark = assemble(
-        [_with_facts(c, facts) for c in cases],
-        target,
-        fuse=request.fuse_duplicates,
-        verify=request.verify,
-    )
+    # No voxel depends on the licence: it is the one that the recipe names today.
+    licensed = [
+        replace(c, licence=facts[c.dataset].licence) if c.dataset in facts else c for c in cases
+    ]
+    fuse, verify = request.fuse_duplicates, request.verify
+    manifest, remark = assemble(licensed, target, fuse=fuse, verify=verify)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(manifest, path)
-    left_out = len(cases_folders(target.folder, names)) - len(others)
-    remarks += [remark, _left_out(left_out)]
-    return Report(
-        manifest, tally.made, tuple(tally.rejected), path, "\n".join(filter(None, remarks))
-    )
+    remarks.append(remark)
+    if left_out := len(cases_folders(target.folder, names)) - len(others):
+        remarks.append(
+            f"{left_out} cases of other datasets in the folder were made with another label space, "
+            f"spacing, interpolation or marginalia, and are not in the manifest: prepare them "
+            f"again with these"
+        )
+    all_remarks = "\n".join(filter(None, remarks))
+    return Report(manifest, tally.made, tuple(tally.rejected), path, all_remarks)
 
 
 def _facts(
     ready: Sequence[PlannedDataset], datasets: set[str], request: PrepareRequest
 ) -> dict[str, DatasetFacts]:
-    """What is told of each dataset that has a case, and kept beside its cases."""
+    """Return the facts of each dataset that has a case, and keep them beside its cases."""
     recipes = {p.recipe.name: p.recipe for p in ready}
     facts: dict[str, DatasetFacts] = {}
     for name in sorted(datasets):
@@ -176,34 +182,11 @@ def _facts(
     return facts
 
 
-def _with_facts(case: Case, facts: Mapping[str, DatasetFacts]) -> Case:
-    """The case with the licence as it is told today: no voxel depends on it."""
-    known = facts.get(case.dataset)
-    return replace(case, licence=known.licence) if known else case
-
-
 def _damage(manifest: Path) -> list[str]:
-    """What is lost with a manifest that cannot be read."""
+    """Say what is lost with a manifest that cannot be read."""
     try:
         read_manifest(manifest)
     except ManifestError as error:
         if manifest.exists():
             return [f"{error}: it was written again, and a split that you had chosen is lost"]
     return []
-
-
-def _left_out(count: int) -> str:
-    if not count:
-        return ""
-    return (
-        f"{count} cases of other datasets in the folder were made with another label space, "
-        f"spacing, interpolation or marginalia, and are not in the manifest: prepare them again "
-        f"with these"
-    )
-
-
-def _unwritable(folder: Path, error: OSError) -> str:
-    return (
-        f"the manifest cannot be written to {folder}: {error}; the cases that were made are kept: "
-        f"make room there, and run the same command again"
-    )

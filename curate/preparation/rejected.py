@@ -32,18 +32,13 @@ def write_rejected(
         folder: Where the list goes.
         datasets: Those that were looked at now; the lines of others stay.
     """
-    lines = [_line(r) for r in rejected]
-    lines += [line for line in _read(folder / NAME) if line[0] not in datasets]
+    lines = [line for line in _read(folder / NAME) if line[0] not in datasets]
+    for case, finding in ((r.case, r.finding) for r in rejected):
+        names = (case.dataset, case.name, finding.code, finding.reason)
+        lines.append([*names, str(case.image), str(case.label)])
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerows([HEADING, *sorted(lines)])
+    csv.writer(text, lineterminator="\n").writerows([HEADING, *sorted(lines)])
     write_text(folder / NAME, text.getvalue())
-
-
-def _line(rejected: Rejected) -> list[str]:
-    case, finding = rejected.case, rejected.finding
-    names = (case.dataset, case.name, finding.code, finding.reason)
-    return [*names, str(case.image), str(case.label)]
 
 
 def _read(path: Path) -> list[list[str]]:

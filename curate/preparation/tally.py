@@ -18,7 +18,7 @@ Notify = Callable[[str, int, int], None]  # what is being done, steps done, step
 # After this many cases that could not be written, with none written in between, there is no room.
 MAX_UNWRITTEN_IN_A_ROW = 3
 # Findings that say nothing of the case itself: what an earlier run made of it stays.
-PASSING = (NOT_WRITTEN, "worker_died")
+TRANSIENT = (NOT_WRITTEN, "worker_died")
 
 
 @dataclass
@@ -26,10 +26,9 @@ class Tally:
     """What became of the cases so far.
 
     Attributes:
-        asked: So many were to be made.
-        rows: Those that were made or kept.
-        made: Number of those that were made.
-        rejected: Those that were set aside.
+        asked: Number of cases that were to be made.
+        rows: Cases that were made or kept.
+        made: Number of cases that were made.
     """
 
     asked: int
@@ -43,8 +42,8 @@ class Tally:
         """Whether there is no room for any more cases."""
         return self._unwritten_in_a_row >= MAX_UNWRITTEN_IN_A_ROW
 
-    def take(self, job: CaseJob, outcome: PreparedCase | Finding) -> None:
-        """Count one more."""
+    def add(self, job: CaseJob, outcome: PreparedCase | Finding) -> None:
+        """Count one more case."""
         if isinstance(outcome, PreparedCase):
             self.rows.append(outcome.row)
             self.made += outcome.anew
@@ -54,7 +53,7 @@ class Tally:
             self._unwritten_in_a_row += outcome.code == NOT_WRITTEN
 
     def disk_problem(self, folder: Path) -> list[str]:
-        """What to do about a disk that took no more; nothing if it took all."""
+        """Say what to do about a disk that took no more; nothing if it took all."""
         unwritten = [r.finding.reason for r in self.rejected if r.finding.code == NOT_WRITTEN]
         if not unwritten:
             return []
@@ -72,7 +71,7 @@ def make_all(jobs: Sequence[CaseJob], executor: Executor, *, workers: int, notif
     tally = Tally(len(jobs))
     with closing(executor(make, jobs, workers=workers)) as outcomes:
         for number, (job, outcome) in enumerate(outcomes, start=1):
-            tally.take(job, _settled(job, outcome))
+            tally.add(job, _settled(job, outcome))
             shutil.rmtree(job.staging, ignore_errors=True)
             notify("prepare cases", number, len(jobs))
             if tally.disk_is_full:
@@ -84,19 +83,15 @@ def make_all(jobs: Sequence[CaseJob], executor: Executor, *, workers: int, notif
 def _settled(job: CaseJob, outcome: PreparedCase | Finding | Exception) -> PreparedCase | Finding:
     """Move what was made to its place; what an earlier run made of a bad case goes."""
     if isinstance(outcome, PreparedCase):
-        return _adopted(job, outcome)
+        try:
+            move_case(job.made, job.folder)
+        except OSError as error:
+            return Finding(NOT_WRITTEN, error.strerror or str(error))
+        return outcome
     finding = outcome if isinstance(outcome, Finding) else _as_finding(outcome)
-    if finding.code not in PASSING:
+    if finding.code not in TRANSIENT:
         delete_case(job.folder)
     return finding
-
-
-def _adopted(job: CaseJob, outcome: PreparedCase) -> PreparedCase | Finding:
-    try:
-        move_case(job.made, job.folder)
-    except OSError as error:
-        return Finding(NOT_WRITTEN, error.strerror or str(error))
-    return outcome
 
 
 def _as_finding(error: Exception) -> Finding:

@@ -141,7 +141,7 @@ def test_the_shipped_table_fits_the_real_masks(shared_data):
     ("text", "words"),
     [
         ("path,bytes\na,1\n", "path, bytes, md5"),
-        ("path,bytes,md5\na,many,0\n", "is no table"),
+        ("path,bytes,md5\na,many,0\n", "is not a table"),
         ("path,bytes,md5\n../a,1,0\n", "leaves the repository"),
         ("path,bytes,md5\n/etc/a,1,0\n", "leaves the repository"),
     ],

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import curate.commands
-from curate.drafts.label_values import LabelValues, some_of
+from curate.drafts.label_values import LabelValues, spread_sample
 from curate.drafts.trial import Trial, trial_table
 from curate.recipes.schema import load_recipe
 from manifests.ground.errors import MarginaliaError
@@ -233,8 +233,8 @@ def test_check_wants_an_unpacked_folder(tmp_path):
 
 
 def test_labels_are_read_from_the_whole_dataset():
-    assert some_of(list(range(100)), 3) == [0, 49, 99]
-    assert some_of([1, 2], 5) == [1, 2]
+    assert spread_sample(list(range(100)), 3) == [0, 49, 99]
+    assert spread_sample([1, 2], 5) == [1, 2]
 
 
 def test_an_even_number_of_volumes_has_its_middle_as_median():
@@ -244,7 +244,7 @@ def test_an_even_number_of_volumes_has_its_middle_as_median():
     with console.capture() as shown:
         console.print(trial_table(trial))
     assert re.search(r"1 .*spleen.* 2 .* 20 ", shown.get())
-    assert values.told(1) == "in 2 of 3 labels, 20 mL"
+    assert values.describe(1) == "in 2 of 3 labels, 20 mL"
 
 
 def test_the_proposed_name_is_no_shipped_one(tmp_path):
@@ -259,5 +259,5 @@ def test_the_proposed_name_is_no_shipped_one(tmp_path):
 )
 def test_volumes_are_told_to_three_digits_without_exponents(volume_ml, told):
     values = LabelValues(1, {1: (volume_ml,)}, ())
-    assert values.told(1) == f"in 1 of 1 labels, {told} mL"
-    assert values.told(2) == "in 0 of 1 labels"
+    assert values.describe(1) == f"in 1 of 1 labels, {told} mL"
+    assert values.describe(2) == "in 0 of 1 labels"

@@ -154,7 +154,7 @@ def test_decathlon_is_read_from_its_list(tmp_path):
     found = survey(make(root, "imagesTr/liver_0.nii.gz", "labelsTr/liver_0.nii.gz"))
     assert found.kind == found.layout.kind == "decathlon"
     assert found.names == {1: "liver", 2: "cancer"}
-    assert found.told == {"title": "Liver", "licence": "CC-BY-SA 4.0", "citation": "Some paper"}
+    assert found.metadata == {"title": "Liver", "licence": "CC-BY-SA 4.0", "citation": "Some paper"}
     assert [case.name for case in found.cases] == ["liver_0"]
 
 
