@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from manifests.ground.errors import TrainingError
 from train.comparison.statistics import Values
 from train.scoring.metrics import METRICS, SCALES, Metric
-from train.scoring.scores import Score, Scores
+from train.scoring.scores import Scores
 
-ClassKey = tuple[int, str]  # class id, class name
+_CLASS = ["class_id", "class"]
 _SHOWN = 3  # cases named in a message
 
 
@@ -20,19 +21,21 @@ class AlignedScores:
     """One dataset's scores of all runs.
 
     Attributes:
-        dataset: The dataset.
-        classes: Id and name of each class, in their order.
-        case_ids: The cases that any class is compared on.
+        dataset: Its name.
+        classes: Id, name, and how many cases not all runs that score the class scored.
         values: Of each metric; NaN where a run does not score the class, where not all runs that
             do scored the case, and where the class is absent from truth and predictions.
-        left_out: For each class, how many cases not all of its runs scored.
     """
 
     dataset: str
-    classes: tuple[ClassKey, ...]
-    case_ids: tuple[str, ...]
+    classes: tuple[tuple[int, str, int], ...]
     values: Mapping[Metric, Values]
-    left_out: tuple[int, ...]
+
+
+def score_frame(runs: Sequence[Scores]) -> pd.DataFrame:
+    """Return one row for each run, case and class: the run's number and the columns of a score."""
+    frames = [scores.rows.assign(run=number) for number, scores in enumerate(runs)]
+    return pd.concat(frames, ignore_index=True)
 
 
 def align(runs: Sequence[Scores]) -> list[AlignedScores]:
@@ -41,8 +44,11 @@ def align(runs: Sequence[Scores]) -> list[AlignedScores]:
     A class that one run rightly finds absent counts as perfect beside a run that invents it there:
     if the case were left out, the invention would cost nothing.
     """
-    datasets = sorted({score.dataset for run in runs for score in run.scores})
-    return [_align(dataset, runs) for dataset in datasets]
+    frame = score_frame(runs)
+    frame["found"] = frame["outcome"] != "absent"  # by truth or prediction
+    for metric in METRICS:
+        frame[metric] = frame[metric].where(frame["found"], SCALES[metric].best)
+    return [_align(str(name), rows, len(runs)) for name, rows in frame.groupby("dataset")]
 
 
 def differences(named: Mapping[str, Scores]) -> tuple[list[str], set[Metric]]:
@@ -77,42 +83,20 @@ def differences(named: Mapping[str, Scores]) -> tuple[list[str], set[Metric]]:
     return warnings, incomparable
 
 
-def _align(dataset: str, runs: Sequence[Scores]) -> AlignedScores:
-    found: dict[ClassKey, list[dict[str, Score]]] = {}
-    for number, run in enumerate(runs):
-        for s in (s for s in run.scores if s.dataset == dataset):
-            by_run = found.setdefault((s.class_id, s.class_name), [{} for _ in runs])
-            by_run[number][s.case_id] = s
-    classes = tuple(sorted(found))
-    shared = {key: _shared(found[key]) for key in classes}
-    case_ids = tuple(sorted(set[str]().union(*shared.values())))
-    shape = len(runs), len(classes), len(case_ids)
-    values: dict[Metric, Values] = {metric: np.full(shape, np.nan) for metric in METRICS}
-    for i, key in enumerate(classes):
-        for j, case_id in enumerate(case_ids):
-            if case_id in shared[key]:
-                _fill(values, (i, j), [scores.get(case_id) for scores in found[key]])
-    left_out = tuple(len(set[str]().union(*found[key]) - shared[key]) for key in classes)
-    return AlignedScores(dataset, classes, case_ids, values, left_out)
-
-
-def _shared(by_run: Sequence[Mapping[str, Score]]) -> set[str]:
-    """The cases that all runs scored which score the class at all."""
-    return set[str].intersection(*(set(scores) for scores in by_run if scores))
-
-
-def _fill(
-    values: Mapping[Metric, Values], place: tuple[int, int], scores: Sequence[Score | None]
-) -> None:
-    if all(score is None or score.outcome == "absent" for score in scores):
-        return
-    for number, score in enumerate(scores):
-        if score is None:
-            continue
-        for metric in METRICS:
-            absent = score.outcome == "absent"
-            value = SCALES[metric].best if absent else getattr(score, metric)
-            values[metric][(number, *place)] = value
+def _align(dataset: str, rows: pd.DataFrame, runs: int) -> AlignedScores:
+    by_class, by_case = rows.groupby(_CLASS), rows.groupby([*_CLASS, "case_id"])
+    shared = by_case["run"].transform("nunique") == by_class["run"].transform("nunique")
+    known = by_case["found"].transform("any")
+    left_out = rows["case_id"].mask(shared).groupby([rows[c] for c in _CLASS]).nunique()
+    cases = rows.loc[shared, "case_id"].astype("category").cat
+    place = rows.loc[shared, "run"], by_class.ngroup()[shared], cases.codes
+    shape = runs, by_class.ngroups, len(cases.categories)
+    values: dict[Metric, Values] = {}
+    for metric in METRICS:
+        values[metric] = np.full(shape, np.nan)
+        values[metric][place] = rows[metric].where(known)[shared]
+    classes = tuple(left_out.reset_index().itertuples(index=False, name=None))
+    return AlignedScores(dataset, classes, values)
 
 
 def _refuse_other_truth(pair: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ def compare_command(
         if name in shown:
             console.print(comparison_view(comparison, name))
     cases = worst_cases(opened, worst)
-    if cases:
+    if len(cases):
         console.print(worst_view(cases, comparison.names))
     if out is not None:
         write_comparison(comparison, opened, cases, out)

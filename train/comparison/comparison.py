@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from manifests.ground.errors import TrainingError
 from train.comparison.alignment import AlignedScores, align, differences
 from train.comparison.statistics import (
     RESAMPLES,
-    Interval,
     bootstrap_means,
     holm,
     percentile_interval,
@@ -24,84 +24,8 @@ from train.scoring.scores import ALL, Scores
 BEST = "best"
 SEED = 0
 
-NOT_KNOWN = Interval(math.nan, math.nan)
-
 Vector = Float[np.ndarray, " n"]
-Draws = Float[np.ndarray, "draws runs"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One run in one line; NaN where there is nothing to say.
-
-    Attributes:
-        mean: Over the line's cases.
-        interval: Bootstrap interval of the mean.
-        std: Of a sample (n - 1).
-        difference: Mean difference to the reference, case by case.
-        difference_interval: Bootstrap interval of that.
-        p: Of the signed-rank test against the reference.
-        p_holm: The same, corrected for all tests of the metric.
-    """
-
-    mean: float
-    interval: Interval
-    std: float = math.nan
-    difference: float = math.nan
-    difference_interval: Interval = NOT_KNOWN
-    p: float = math.nan
-    p_holm: float = math.nan
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One class of one dataset, or the mean of all of them.
-
-    Attributes:
-        class_name: The class, or `all`.
-        dataset: The dataset; empty for `all`.
-        cases: Cases that are compared.
-        left_out: Cases beside them that some of the runs did not score.
-        entries: One for each run.
-    """
-
-    class_name: str
-    dataset: str
-    cases: int
-    left_out: int
-    entries: tuple[Entry, ...]
-
-
-@dataclass(frozen=True)
-class MetricComparison:
-    """All lines of one metric.
-
-    Attributes:
-        metric: The metric.
-        reference: Index of the run that the others are tested against.
-        lines: One for each class and dataset.
-        overall: The mean over the lines in which every run has a value.
-    """
-
-    metric: Metric
-    reference: int
-    lines: tuple[Line, ...]
-    overall: Line
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """Values [runs, cases] of one class of one dataset, and means of draws [draws, runs]."""
-
-    order: tuple[int, str, str]  # class id, class, dataset
-    left_out: int
-    values: Float[np.ndarray, "runs cases"]
-    draws: Draws
-
-    @cached_property
-    def means(self) -> Vector:
-        """Of each run; NaN without a case."""
-        return np.array([v.mean() if v.size else math.nan for v in map(_known, self.values)])
+Entry = dict[str, Any]  # a row of a comparison's table, by column
 
 
 @dataclass(frozen=True)
@@ -110,15 +34,41 @@ class Comparison:
 
     Attributes:
         names: Of the runs.
-        metrics: One comparison for each metric.
+        table: One row for each metric, class of a dataset, and run. The last rows of a metric are
+            of the class `all`: the mean over the classes in which every run has a value. Columns:
+            `cases` that all runs scored and how many were `left_out`; `mean`; `std`, that of a
+            sample (n - 1); the mean `difference` to the run `against`, case by case; `p` of the
+            signed-rank test against it, and `p_holm`, corrected for all tests of the metric. The
+            intervals are those of the bootstrap. NaN where there is nothing to say.
         warnings: What a reader must know before trusting them.
         seed: Of the bootstrap.
     """
 
     names: tuple[str, ...]
-    metrics: Mapping[Metric, MetricComparison]
+    table: pd.DataFrame
     warnings: tuple[str, ...]
     seed: int
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that are compared."""
+        return tuple(self.table["metric"].unique())
+
+    def lines(self, metric: Metric) -> list[list[Entry]]:
+        """Return the rows of a metric, those of one class and dataset together; `all` is last."""
+        rows = self.table.loc[self.table["metric"] == metric].to_dict("records")
+        return [rows[i : i + len(self.names)] for i in range(0, len(rows), len(self.names))]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One class of one dataset: values [runs, cases], and means of them and of draws of cases."""
+
+    order: tuple[int, str, str]  # class id, class, dataset
+    left_out: int
+    values: Float[np.ndarray, "runs cases"]
+    means: Float[np.ndarray, " runs"]
+    draws: Float[np.ndarray, "draws runs"]
 
 
 def compare(
@@ -151,13 +101,13 @@ def compare(
         raise TrainingError(msg)
     warnings, incomparable = differences(named)
     aligned = align(list(named.values()))
-    compared: dict[Metric, MetricComparison] = {}
+    tables: list[pd.DataFrame] = []
     for metric in metrics:
         if metric not in incomparable:
             generator = np.random.default_rng(seed)  # each metric draws the same cases
             cells = list(_cells(aligned, metric, generator, resamples))
-            compared[metric] = _compare(cells, metric, names, against)
-    return Comparison(names, compared, tuple(warnings), seed)
+            tables.append(_compare(cells, metric, names, against))
+    return Comparison(names, pd.concat(tables, ignore_index=True), tuple(warnings), seed)
 
 
 def _cells(
@@ -166,73 +116,63 @@ def _cells(
     for dataset in aligned:
         values = dataset.values[metric]
         draws = bootstrap_means(values, generator=generator, resamples=resamples)
-        for i, (class_id, class_name) in enumerate(dataset.classes):
+        for i, (class_id, class_name, left_out) in enumerate(dataset.classes):
             order = class_id, class_name, dataset.dataset
-            yield _Cell(order, dataset.left_out[i], values[:, i], draws[:, :, i])
+            means = [v.mean() if v.size else math.nan for v in map(_known, values[:, i])]
+            yield _Cell(order, left_out, values[:, i], np.array(means), draws[:, :, i])
 
 
 def _compare(
     cells: Sequence[_Cell], metric: Metric, names: Sequence[str], against: str
-) -> MetricComparison:
-    shared = [cell for cell in cells if not np.isnan(cell.means).any()]
-    overall = np.full(len(names), math.nan)
-    draws = np.full((1, len(names)), math.nan)
-    if shared:
-        overall = np.mean([cell.means for cell in shared], axis=0)
-        draws = np.mean([cell.draws for cell in shared], axis=0)
+) -> pd.DataFrame:
+    overall = _overall([cell for cell in cells if not np.isnan(cell.means).any()], len(names))
     if against == BEST:
-        reference = int(np.nan_to_num(SCALES[metric].sign * overall, nan=-math.inf).argmax())
+        reference = int(np.nan_to_num(SCALES[metric].sign * overall.means, nan=-math.inf).argmax())
     else:
         reference = names.index(against) if against else 0
-    lines = [_line(cell, reference) for cell in sorted(cells, key=lambda cell: cell.order)]
-    entries = _entries(overall, draws, reference)
-    last = Line(class_name=ALL, dataset="", cases=0, left_out=0, entries=tuple(entries))
-    return MetricComparison(metric, reference, tuple(_corrected(lines)), last)
-
-
-def _line(cell: _Cell, reference: int) -> Line:
-    differences = cell.values - cell.values[reference]
-    tested = [
-        replace(
-            entry,
-            std=_std(cell.values[run]),
-            p=math.nan if run == reference else signed_rank_p(_known(differences[run])),
-        )
-        for run, entry in enumerate(_entries(cell.means, cell.draws, reference))
+    rows = [
+        {
+            "metric": metric,
+            "class": cell.order[1],
+            "dataset": cell.order[2],
+            "run": name,
+            "against": names[reference],
+            "cases": max(_known(values).size for values in cell.values),
+            "left_out": cell.left_out,
+            **_entry(cell, run, reference),
+        }
+        for cell in (*sorted(cells, key=lambda cell: cell.order), overall)
+        for run, name in enumerate(names)
     ]
-    _, class_name, dataset = cell.order
-    return Line(
-        class_name=class_name,
-        dataset=dataset,
-        cases=max(_known(values).size for values in cell.values),
-        left_out=cell.left_out,
-        entries=tuple(tested),
-    )
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"].tolist()))
 
 
-def _entries(means: Vector, draws: Draws, reference: int) -> Iterator[Entry]:
-    for run, mean in enumerate(means):
-        apart = draws[:, run] - draws[:, reference]
-        yield Entry(
-            mean=float(mean),
-            interval=percentile_interval(draws[:, run]),
-            difference=math.nan if run == reference else float(mean - means[reference]),
-            difference_interval=percentile_interval(apart),
-        )
+def _overall(cells: Sequence[_Cell], runs: int) -> _Cell:
+    """Return the mean over cells that all runs have values in, each counted once."""
+    means, draws = np.full(runs, math.nan), np.full((1, runs), math.nan)
+    if cells:
+        means = np.mean([cell.means for cell in cells], axis=0)
+        draws = np.mean([cell.draws for cell in cells], axis=0)
+    return _Cell((0, ALL, ""), 0, np.empty((runs, 0)), means, draws)
 
 
-def _corrected(lines: Sequence[Line]) -> Iterator[Line]:
-    """The lines with the p-values of all of them corrected for their number."""
-    corrected = iter(holm([entry.p for line in lines for entry in line.entries]))
-    for line in lines:
-        entries = [replace(entry, p_holm=next(corrected)) for entry in line.entries]
-        yield replace(line, entries=tuple(entries))
+def _entry(cell: _Cell, run: int, reference: int) -> Entry:
+    values, draws, is_other = cell.values, cell.draws, run != reference
+    known = _known(values[run])
+    mean = percentile_interval(draws[:, run])
+    difference = percentile_interval(draws[:, run] - draws[:, reference])
+    return {
+        "mean": float(cell.means[run]),
+        "std": float(known.std(ddof=1)) if known.size > 1 else math.nan,
+        "mean_low": mean.low,
+        "mean_high": mean.high,
+        "difference": float(cell.means[run] - cell.means[reference]) if is_other else math.nan,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "p": signed_rank_p(_known(values[run] - values[reference])) if is_other else math.nan,
+    }
 
 
 def _known(values: Vector) -> Float[np.ndarray, " known"]:
     return values[~np.isnan(values)]
-
-
-def _std(values: Vector) -> float:
-    known = _known(values)
-    return float(known.std(ddof=1)) if known.size > 1 else math.nan

@@ -2,31 +2,27 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
-from rich.markup import escape
+import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from train.comparison.comparison import Comparison, Entry, Line, compare
+from manifests.views.table_style import RULED, add_row, folded, new_table, right, unbroken
+from train.comparison.comparison import Comparison, Entry, compare
 from train.comparison.statistics import CONFIDENCE
-from train.comparison.worst import WorstCase
 from train.console import FirstThatFits
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL, Scores
-from train.scoring.tables import (
-    NOTHING,
-    broken,
-    mean_above_std,
-    mean_std,
-    new_table,
-    number,
-)
+from train.scoring.tables import NOTHING, broken, mean_above_std, mean_std, number
 
 # from wide to narrow: all of a run in two lines; a line for each number; no intervals
 Layout = Literal["wide", "stacked", "means"]
 LAYOUTS: tuple[Layout, ...] = ("wide", "stacked", "means")
+RANK_STYLES = MappingProxyType({0: "bold", 1: "underline"})
+RANK_MARKDOWN = MappingProxyType({0: "**{}**", 1: "<u>{}</u>"})
 _NAME_WIDTHS = {"wide": 24, "stacked": 15, "means": 9}
 
 
@@ -62,132 +58,136 @@ def comparison_table(
 
     Source: Shi et al. 2021, Tables 3, 4 and 7.
     """
-    compared = comparison.metrics[metric]
-    table = new_table(title or f"{SCALES[metric].title} by class and dataset")
-    table.add_column("cases", justify="right")
-    for name in comparison.names:
-        table.add_column(_heading(name, layout), justify="right", overflow="fold")
+    columns = [
+        *unbroken("class"),
+        *folded("in"),
+        *right("cases"),
+        *folded(*(_heading(name, layout) for name in comparison.names), justify="right"),
+    ]
     if len(comparison.names) == 2:
-        table.add_column("gain", justify="right", no_wrap=True)
+        columns += unbroken("gain", justify="right")
+    notes = comparison_notes(comparison, metric)
+    if layout == "means":
+        notes.insert(0, "no intervals: the files of --out have them, as has a wider screen")
+    title = title or f"{SCALES[metric].title} by class and dataset"
+    table = new_table(title, columns, look=RULED, caption="\n".join(notes))
+    *lines, overall = comparison.lines(metric)
     last = ""
-    for line in compared.lines:
-        name = line.class_name if line.class_name != last else ""
-        name = name if layout == "wide" else broken(name)
-        table.add_row(name, line.dataset, str(line.cases), *_side_by_side(metric, line, layout))
-        last = line.class_name
+    for line in lines:
+        name, dataset, cases = (line[0][key] for key in ("class", "dataset", "cases"))
+        shown = name if name != last else ""
+        shown = Text(shown if layout == "wide" else broken(shown))
+        add_row(table, shown, dataset, cases, *_side_by_side(metric, line, layout))
+        last = name
     table.add_section()
-    table.add_row(ALL, "", "", *_side_by_side(metric, compared.overall, layout))
-    left_out = ["no intervals: the files of --out have them, as has a wider screen"]
-    notes = [*(left_out if layout == "means" else []), comparison_note(comparison, metric)]
-    table.caption = escape("\n".join(notes))
+    add_row(table, ALL, "", "", *_side_by_side(metric, overall, layout))
     return table
 
 
-def comparison_note(comparison: Comparison, metric: Metric) -> str:
-    """What is in brackets, what p is, and what a reader must know before trusting them."""
-    compared = comparison.metrics[metric]
-    reference = comparison.names[compared.reference]
+def comparison_notes(comparison: Comparison, metric: Metric) -> list[str]:
+    """Return what is in brackets, what p is, and what a reader must know before trusting them."""
+    *lines, _ = comparison.lines(metric)
     interval = f"[ ]: {CONFIDENCE:.0%} bootstrap interval of the mean over cases"
     test = (
-        f"p: Wilcoxon signed-rank test against {reference}, case by case, corrected for all lines "
-        f"(Holm)"
+        f"p: Wilcoxon signed-rank test against {lines[0][0]['against']}, case by case, corrected "
+        f"for all lines (Holm)"
     )
     left_out = ", ".join(
-        f"{line.left_out} {line.class_name} in {line.dataset}"
-        for line in compared.lines
-        if line.left_out
+        f"{first['left_out']} {first['class']} in {first['dataset']}"
+        for first, *_ in lines
+        if first["left_out"]
     )
-    return "\n".join(
-        [
-            "; ".join([interval, test] if len(comparison.names) > 1 else [interval]),
-            *([f"left out, not scored by every run: {left_out}"] if left_out else []),
-            *comparison.warnings,
-        ]
-    )
+    return [
+        "; ".join([interval, test] if len(comparison.names) > 1 else [interval]),
+        *([f"left out, not scored by every run: {left_out}"] if left_out else []),
+        *comparison.warnings,
+    ]
 
 
-def worst_view(worst: Sequence[WorstCase], names: Sequence[str]) -> FirstThatFits:
+def worst_view(worst: pd.DataFrame, names: Sequence[str]) -> FirstThatFits:
     """The table of `worst_table` as the screen has room for it."""
     return FirstThatFits((worst_table(worst, names), worst_table(worst, names, stacked=True)))
 
 
-def worst_table(
-    worst: Sequence[WorstCase], names: Sequence[str], *, stacked: bool = False
-) -> Table:
+def worst_table(worst: pd.DataFrame, names: Sequence[str], *, stacked: bool = False) -> Table:
     """The worst classes of cases, with each run's Dice and HD95, below it if stacked."""
-    table = new_table("worst cases: Dice, HD95 / mm", first="case", second="class")
-    for name in names:
-        heading = _heading(name, "means" if stacked else "wide")
-        table.add_column(heading, justify="right", overflow="fold")
-    for one in worst:
-        shown = []
-        for name in names:
-            score = one.scores.get(name)
-            if score is None or score.outcome == "absent":
-                shown.append(score.outcome if score else NOTHING)
-            else:
-                values = number("dice", score.dice), number("hd95_mm", score.hd95_mm)
-                shown.append(("\n" if stacked else "  ").join(values))
-        table.add_row(escape(one.first.case_id), one.first.class_name, *shown)
+    headings = [_heading(name, "means" if stacked else "wide") for name in names]
+    columns = [*unbroken("case"), *folded("class"), *folded(*headings, justify="right")]
+    table = new_table("worst cases: Dice, HD95 / mm", columns, look=RULED)
+    for _, rows in worst.groupby("rank"):
+        scores = {row["run"]: row for row in rows.to_dict("records")}
+        first = next(iter(scores.values()))
+        shown = (_dice_and_hd95(scores.get(name), "\n" if stacked else "  ") for name in names)
+        add_row(table, first["case_id"], first["class"], *shown)
     return table
 
 
-def ranks(metric: Metric, line: Line) -> list[int]:
-    """0 for the best runs of a line, 1 for the second best and so on; -1 without a value.
+def _dice_and_hd95(score: Entry | None, between: str) -> Text:
+    if score is None or score["outcome"] == "absent":
+        return Text(score["outcome"] if score else NOTHING)
+    values = number("dice", score["dice"]), number("hd95_mm", score["hd95_mm"])
+    return Text(between.join(values))
 
-    Equal to the last digit that is shown is equally good. One run alone has no rank.
+
+def ranks(metric: Metric, means: Sequence[float]) -> list[int]:
+    """Return 0 for the best means, 1 for the second best and so on; -1 without a value.
+
+    Equal to the last digit that is shown is equally good. One mean alone has no rank.
     """
-    shown = [number(metric, entry.mean) for entry in line.entries]
+    shown = [number(metric, mean) for mean in means]
     known = sorted({float(s) for s in shown if s != NOTHING}, reverse=SCALES[metric].sign > 0)
     if sum(s != NOTHING for s in shown) < 2:
         return [-1] * len(shown)
     return [known.index(float(s)) if s != NOTHING else -1 for s in shown]
 
 
+def line_ranks(metric: Metric, line: Sequence[Entry]) -> list[int]:
+    """Return the ranks of a line's means; of two runs, the second best has none."""
+    found = ranks(metric, [entry["mean"] for entry in line])
+    return found if len(line) > 2 else [rank if rank < 1 else -1 for rank in found]
+
+
 def _heading(name: str, layout: Layout) -> str:
     """A run's name, folded so that it takes no more room than the numbers below it."""
-    return escape("\n".join(textwrap.wrap(name, _NAME_WIDTHS[layout])))
+    return "\n".join(textwrap.wrap(name, _NAME_WIDTHS[layout]))
 
 
-def _side_by_side(metric: Metric, line: Line, layout: Layout) -> list[Text]:
+def _side_by_side(metric: Metric, line: Sequence[Entry], layout: Layout) -> list[Text]:
     """The runs of a line, the best bold and the second underlined, and the gain of two."""
-    styles = {0: "bold", 1: "underline"} if len(line.entries) > 2 else {0: "bold"}
     texts = []
-    for entry, rank in zip(line.entries, ranks(metric, line), strict=True):
+    for entry, rank in zip(line, line_ranks(metric, line), strict=True):
         mean, *below = _cell_lines(metric, entry, layout)
-        text = Text(mean, style=styles.get(rank, ""))
+        text = Text(mean, style=RANK_STYLES.get(rank, ""))
         texts.append(Text("\n").join([text, *(Text(line, style="dim") for line in below)]))
     if len(texts) == 2:
-        first, second = (SCALES[metric].sign * entry.mean for entry in line.entries)
+        first, second = (SCALES[metric].sign * entry["mean"] for entry in line)
         texts.append(_gain(metric, second - first))
     return texts
 
 
-def below_mean(metric: Metric, entry: Entry) -> str:
-    """The interval and the corrected p-value of a run in words; empty if there is neither."""
-    return " ".join([*_interval_words(metric, entry), *_p_words(entry)])
+def below_mean(metric: Metric, entry: Entry) -> list[str]:
+    """Return the interval and the corrected p-value of a run in words, those that there are."""
+    return [*interval_words(metric, entry), *p_words(entry)]
 
 
-def _cell_lines(metric: Metric, entry: Entry, layout: Layout) -> Iterator[str]:
+def _cell_lines(metric: Metric, entry: Entry, layout: Layout) -> list[str]:
+    mean, std = entry["mean"], entry["std"]
     if layout == "wide":
-        yield mean_std(metric, entry.mean, entry.std)
-        yield from filter(None, [below_mean(metric, entry)])
-        return
-    yield from mean_above_std(metric, entry.mean, entry.std)
-    if layout == "stacked":
-        yield from _interval_words(metric, entry)
-    yield from _p_words(entry)
+        return [mean_std(metric, mean, std), *filter(None, [" ".join(below_mean(metric, entry))])]
+    below = below_mean(metric, entry) if layout == "stacked" else p_words(entry)
+    return [*mean_above_std(metric, mean, std), *below]
 
 
-def _interval_words(metric: Metric, entry: Entry) -> list[str]:
-    if math.isnan(entry.interval.low):
+def interval_words(metric: Metric, entry: Entry) -> list[str]:
+    """Return the bootstrap interval in brackets, if there is one."""
+    if math.isnan(entry["mean_low"]):
         return []
-    low, high = (number(metric, value) for value in entry.interval)
-    return [f"[{low}, {high}]"]
+    return [f"[{number(metric, entry['mean_low'])}, {number(metric, entry['mean_high'])}]"]
 
 
-def _p_words(entry: Entry) -> list[str]:
-    return [] if math.isnan(entry.p_holm) else [f"p {entry.p_holm:.2g}"]
+def p_words(entry: Entry) -> list[str]:
+    """Return the corrected p-value, if there is one."""
+    return [] if math.isnan(entry["p_holm"]) else [f"p {entry['p_holm']:.2g}"]
 
 
 def _gain(metric: Metric, gain: float) -> Text:

@@ -1,59 +1,46 @@
 """The worst cases of a comparison, and pictures of what went wrong."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from manifests.table.manifest import read_manifest
+from train.comparison.alignment import score_frame
 from train.pictures.overlays import overlay_path
+from train.scoring.metrics import METRICS
 from train.scoring.runs import Run, draw_case
-from train.scoring.scores import Score
 
 
-@dataclass(frozen=True)
-class WorstCase:
-    """One class of one case, as each run scored it.
+def worst_cases(runs: Sequence[Run], count: int) -> pd.DataFrame:
+    """Return the classes of cases that any run scores worst, of the cases that all runs scored.
 
-    Attributes:
-        scores: By the run's name; runs that did not score it are left out.
+    The worst has the least Dice of any run, then the greatest HD95.
+
+    Returns:
+        One row for each class of a case and run that scored it, the worst first: its rank, and the
+        score.
     """
-
-    scores: dict[str, Score]
-
-    @property
-    def first(self) -> Score:
-        """The first run's score, for what all of them have in common."""
-        return next(iter(self.scores.values()))
-
-    @property
-    def order(self) -> tuple[float, float, str, int]:
-        """Smallest for the worst: the least Dice of any run, then the greatest HD95."""
-        scored = [s for s in self.scores.values() if s.outcome != "absent"]
-        return (
-            min(s.dice for s in scored),
-            -max(s.hd95_mm for s in scored),
-            self.first.case_id,
-            self.first.class_id,
-        )
-
-
-def worst_cases(runs: Sequence[Run], count: int) -> list[WorstCase]:
-    """The classes of cases that any run scores worst, the worst first; of cases that all scored."""
-    shared = set[str].intersection(*({s.case_id for s in run.scores.scores} for run in runs))
-    found: dict[tuple[str, str], dict[str, Score]] = {}
-    for run in runs:
-        for score in (s for s in run.scores.scores if s.case_id in shared):
-            found.setdefault((score.case_id, score.class_name), {})[run.name] = score
-    scored = [
-        WorstCase(scores)
-        for scores in found.values()
-        if any(s.outcome != "absent" for s in scores.values())
-    ]
-    return sorted(scored, key=lambda worst: worst.order)[:count]
+    frame = score_frame([run.scores for run in runs])
+    frame["run"] = [runs[number].name for number in frame["run"]]
+    shared = frame.groupby("case_id")["run"].transform("nunique") == len(runs)
+    ordered = (
+        frame.loc[shared]
+        .groupby(["case_id", "class"], sort=False, as_index=False)
+        .agg(dice=("dice", "min"), hd95_mm=("hd95_mm", "max"), class_id=("class_id", "first"))
+        .dropna(subset="dice")  # nobody finds it, nor should
+        .sort_values(
+            ["dice", "hd95_mm", "case_id", "class_id"], ascending=[True, False, True, True]
+        )[["case_id", "class"]]
+        .head(count)
+    )
+    ranked = ordered.assign(rank=range(1, len(ordered) + 1))
+    found = frame.merge(ranked).sort_values("rank", kind="stable")
+    return found.loc[:, ["rank", "case_id", "class_id", "class", "run", "outcome", *METRICS]]
 
 
 def draw_worst(
-    worst: Sequence[WorstCase], runs: Sequence[Run], manifest_path: Path | None, folder: Path
+    worst: pd.DataFrame, runs: Sequence[Run], manifest_path: Path | None, folder: Path
 ) -> Iterator[str]:
     """Draw each where its runs and the truth differ most.
 
@@ -73,8 +60,8 @@ def draw_worst(
         yield f"no pictures: no manifest at {known or 'a place that a run knows'}; give --manifest"
         return
     manifest = read_manifest(path)
-    for one in worst:
-        case_id, name, n = one.first.case_id, one.first.class_name, one.first.class_id
+    for row in worst.drop_duplicates("rank").to_dict("records"):
+        case_id, name, n = row["case_id"], row["class"], row["class_id"]
         picture = overlay_path(folder, f"{case_id}_{name}")
         problem = draw_case(case_id, runs, manifest, picture, title=f"{case_id}: {name}", focus=n)
         yield problem or str(picture)

@@ -162,7 +162,7 @@ def _make_table(results: "list[RunResult]", request: "RunRequest", name: str) ->
 
     done = {result.run: result.scores for result in results if result.scores}
     table = request.catalogue.table(name)
-    made = table_of(name, table, request, done)
+    made = table_of(name, request, done)
     if made is not None:
         _show(made)
         for line in write_all(made, table, request, done):

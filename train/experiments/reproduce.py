@@ -23,11 +23,11 @@ ON_TEST = (
 
 
 def table_of(
-    name: str, table: TableSpec, request: RunRequest, done: Mapping[PlannedRun, Scores]
+    name: str, request: RunRequest, done: Mapping[PlannedRun, Scores]
 ) -> ResultsTable | None:
     """The table of the runs that are done; none if no row is whole."""
     scores = {(run.training, run.seed): found for run, found in done.items()}
-    rows = row_scores(table, request.catalogue, scores)
+    rows = row_scores(request.catalogue.table(name), request.catalogue, scores)
     if not rows:
         return None
     labelled = {
@@ -37,7 +37,7 @@ def table_of(
         for cell in labelled_cells(run.prepared.tested_on.manifest)
     }
     notes = [ON_TEST] if request.select_on == "test" else []
-    return build_table(name, table, rows, request.catalogue, labelled, notes=notes)
+    return build_table(name, rows, request.catalogue, labelled, notes=notes)
 
 
 def write_all(

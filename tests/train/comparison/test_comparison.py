@@ -7,6 +7,7 @@ import pytest
 from manifests.ground.errors import TrainingError
 from tests.train.made_scores import score, scores
 from train.comparison.comparison import compare
+from train.scoring.metrics import METRICS
 from train.scoring.scores import Scores
 
 SETTINGS = {
@@ -18,8 +19,12 @@ SETTINGS = {
 
 
 def lines(named, metric="dice", **options):
-    compared = compare(named, **options).metrics[metric]
-    return {(line.class_name, line.dataset): line for line in compared.lines}, compared.overall
+    *found, overall = compare(named, **options).lines(metric)
+    return {(line[0]["class"], line[0]["dataset"]): line for line in found}, overall
+
+
+def interval(entry):
+    return entry["mean_low"], entry["mean_high"]
 
 
 def test_means_are_over_the_cases_that_all_runs_scored():
@@ -27,12 +32,12 @@ def test_means_are_over_the_cases_that_all_runs_scored():
     other = Scores(tuple(score(f"btcv/{n}", dice=0.6) for n in (1, 2, 3)))
     found, overall = lines({"one": one, "other": other})
     line = found["liver", "btcv"]
-    assert (line.cases, line.left_out) == (2, 2)
-    assert line.entries[0].mean == pytest.approx(0.8)
-    assert line.entries[0].std == pytest.approx(0.2 / math.sqrt(2))
-    assert line.entries[1].difference == pytest.approx(-0.2)
-    assert math.isnan(line.entries[0].difference)
-    assert overall.entries[0].mean == pytest.approx(0.8)
+    assert (line[0]["cases"], line[0]["left_out"]) == (2, 2)
+    assert line[0]["mean"] == pytest.approx(0.8)
+    assert line[0]["std"] == pytest.approx(0.2 / math.sqrt(2))
+    assert line[1]["difference"] == pytest.approx(-0.2)
+    assert math.isnan(line[0]["difference"])
+    assert overall[0]["mean"] == pytest.approx(0.8)
 
 
 def test_an_invention_is_held_against_the_run_that_made_it():
@@ -41,16 +46,16 @@ def test_an_invention_is_held_against_the_run_that_made_it():
     wrong = Scores((score("btcv/0", dice=0.8), score("btcv/1", dice=0.0, outcome="invented")))
     found, _ = lines({"right": right, "wrong": wrong})
     line = found["liver", "btcv"]
-    assert line.cases == 2
-    assert [e.mean for e in line.entries] == pytest.approx([0.9, 0.4])
+    assert line[0]["cases"] == 2
+    assert [e["mean"] for e in line] == pytest.approx([0.9, 0.4])
     found, _ = lines({"right": right, "wrong": wrong}, metric="hd95_mm")
-    assert [e.mean for e in found["liver", "btcv"].entries] == pytest.approx([0.5, 3.0])
+    assert [e["mean"] for e in found["liver", "btcv"]] == pytest.approx([0.5, 3.0])
 
 
 def test_what_all_runs_rightly_find_absent_is_not_scored():
     run = Scores((score("btcv/0", dice=0.8), score("btcv/1", dice=None)))
     found, _ = lines({"one": run, "other": run})
-    assert found["liver", "btcv"].cases == 1
+    assert found["liver", "btcv"][0]["cases"] == 1
 
 
 def test_p_values_are_paired_and_corrected_over_all_lines():
@@ -59,14 +64,14 @@ def test_p_values_are_paired_and_corrected_over_all_lines():
     better = [v + 0.01 * (n + 1) for n, v in enumerate(noise)]
     other = scores(liver_in_btcv=better, spleen_in_btcv=noise)
     found, overall = lines({"one": one, "other": other})
-    liver, spleen = (found[name, "btcv"].entries[1] for name in ("liver", "spleen"))
-    assert (liver.p, liver.p_holm) == pytest.approx((2 / 64, 4 / 64))
-    assert (spleen.p, spleen.p_holm) == (1.0, 1.0)
+    liver, spleen = (found[name, "btcv"][1] for name in ("liver", "spleen"))
+    assert (liver["p"], liver["p_holm"]) == pytest.approx((2 / 64, 4 / 64))
+    assert (spleen["p"], spleen["p_holm"]) == (1.0, 1.0)
     # the difference is sure though the runs' own intervals overlap
-    assert liver.difference_interval.low > 0
-    assert liver.interval.low < found["liver", "btcv"].entries[0].interval.high
-    assert math.isnan(overall.entries[1].p)
-    assert math.isnan(found["liver", "btcv"].entries[0].p)
+    assert liver["difference_low"] > 0
+    assert liver["mean_low"] < found["liver", "btcv"][0]["mean_high"]
+    assert math.isnan(overall[1]["p"])
+    assert math.isnan(found["liver", "btcv"][0]["p"])
 
 
 def test_the_reference_is_the_first_the_named_or_the_best_of_each_metric():
@@ -75,9 +80,10 @@ def test_the_reference_is_the_first_the_named_or_the_best_of_each_metric():
         "high": scores(liver_in_btcv=[0.8, 0.9]),
         "middle": scores(liver_in_btcv=[0.5, 0.6]),
     }
-    for against, reference in (("", 0), ("middle", 2), ("best", 1)):
-        metrics = compare(named, against=against).metrics
-        assert {metrics[m].reference for m in ("dice", "hausdorff_mm")} == {reference}
+    for against, reference in (("", "low"), ("middle", "middle"), ("best", "high")):
+        table = compare(named, against=against).table
+        assert set(table["metric"]) == set(METRICS)
+        assert set(table["against"]) == {reference}
     with pytest.raises(TrainingError, match=r"no run called 'other'.*low, high, middle"):
         compare(named, against="other")
 
@@ -86,7 +92,7 @@ def test_lines_stand_in_the_order_of_the_classes_and_all_counts_each_once():
     run = scores(spleen_in_btcv=[0.2], liver_in_msd=[0.4, 0.4, 0.4], liver_in_btcv=[0.6])
     found, overall = lines({"run": run})
     assert list(found) == [("liver", "btcv"), ("liver", "msd"), ("spleen", "btcv")]
-    assert overall.entries[0].mean == pytest.approx(0.4)
+    assert overall[0]["mean"] == pytest.approx(0.4)
 
 
 def test_the_interval_of_all_takes_cases_and_not_cells():
@@ -94,19 +100,19 @@ def test_the_interval_of_all_takes_cases_and_not_cells():
     values = [0.1, 0.9, 0.2, 0.8, 0.15, 0.85, 0.1, 0.9]
     together = scores(liver_in_btcv=values, spleen_in_btcv=values)
     found, overall = lines({"run": together})
-    assert overall.entries[0].interval == pytest.approx(found["liver", "btcv"].entries[0].interval)
+    assert interval(overall[0]) == pytest.approx(interval(found["liver", "btcv"][0]))
     apart = scores(liver_in_btcv=values, spleen_in_btcv=[1 - v for v in values])
     _, overall = lines({"run": apart})
-    assert math.isnan(overall.entries[0].interval.low)  # 0.5 whatever is drawn
+    assert math.isnan(overall[0]["mean_low"])  # 0.5 whatever is drawn
 
 
 def test_the_same_seed_gives_the_same_numbers():
     run = scores(liver_in_btcv=[0.1, 0.53, 0.6, 0.97])
     one, same, other = (
-        compare({"run": run}, seed=seed, resamples=40).metrics["dice"] for seed in (0, 0, 1)
+        compare({"run": run}, seed=seed, resamples=40).lines("dice") for seed in (0, 0, 1)
     )
-    assert str(one.lines) == str(same.lines)
-    assert one.lines[0].entries[0].interval != other.lines[0].entries[0].interval
+    assert str(one) == str(same)
+    assert interval(one[0][0]) != interval(other[0][0])
 
 
 # --- what is refused, and what is told --------------------------------------------------------

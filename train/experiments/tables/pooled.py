@@ -1,10 +1,10 @@
 """Pooled tests: each row of a table against one of them, over all test cases at once."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from train.comparison.alignment import align
 from train.comparison.statistics import holm, signed_rank_p
@@ -12,20 +12,7 @@ from train.experiments.tables.rows import RowScores, of_equal_cases
 from train.scoring.metrics import METRICS, Metric
 
 
-@dataclass(frozen=True)
-class Pooled:
-    """One row's test; NaN for the row that the others are tested against.
-
-    Attributes:
-        p: Of the signed-rank test, with one difference for each case.
-        p_holm: The same, corrected for the number of rows.
-    """
-
-    p: float
-    p_holm: float
-
-
-def pooled_tests(rows: Sequence[RowScores], against: str) -> Mapping[Metric, Mapping[str, Pooled]]:
+def pooled_tests(rows: Sequence[RowScores], against: str) -> pd.DataFrame:
     """Test rows against one, over the cases of all datasets together.
 
     A case's value is the mean over its classes, each the mean over the seeds: those that both rows
@@ -37,22 +24,20 @@ def pooled_tests(rows: Sequence[RowScores], against: str) -> Mapping[Metric, Map
         against: Title of the row to test against; of rows with other test cases, the first.
 
     Returns:
-        By metric and by the row's title.
+        By metric and row, the p-value of the signed-rank test, with one difference for each case,
+        and the same corrected for the number of rows; NaN for the row that is tested against.
     """
-    p_values: dict[Metric, dict[str, float]] = {metric: {} for metric in METRICS}
+    tests = []
     for group in of_equal_cases(rows):
         reference = group.get(against, next(iter(group.values())))
         for title, row in group.items():
             for metric, differences in _differences(row, reference).items():
                 p = math.nan if row is reference else signed_rank_p(differences)
-                p_values[metric][title] = p
-    return {
-        metric: {
-            title: Pooled(p, corrected)
-            for (title, p), corrected in zip(found.items(), holm(list(found.values())), strict=True)
-        }
-        for metric, found in p_values.items()
-    }
+                tests.append({"metric": metric, "row": title, "p_pooled": p})
+    frame = pd.DataFrame(tests)
+    of_metric = frame.groupby("metric")["p_pooled"]
+    frame["p_pooled_holm"] = of_metric.transform(lambda p: pd.Series(holm(p.tolist()), p.index))
+    return frame
 
 
 def _differences(row: RowScores, reference: RowScores) -> dict[Metric, np.ndarray]:

@@ -1,34 +1,24 @@
 """A results table on the screen: our mean, its deviation and its p-value above the paper's mean."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from train.experiments.tables.results_table import (
-    EVERYTHING,
-    MetricResults,
-    ResultsCell,
-    ResultsTable,
-)
+from manifests.views.table_style import RULED, add_row, folded, new_table
+from train.comparison.comparison import Entry
+from train.comparison.tables import RANK_STYLES, interval_words, p_words
+from train.experiments.tables.results_table import EVERYTHING, ResultsTable
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL
-from train.scoring.tables import NOTHING, number
+from train.scoring.tables import NOTHING, mean_above_std, mean_std, number
 
 POOLED = "p, pooled"
-_STYLES = {0: "bold", 1: "underline"}
-
-
-def shown_columns(results: MetricResults) -> tuple[str, ...]:
-    """The columns for people: what the training cases annotate, and the means."""
-    return tuple(column for column in results.columns if column not in results.unlabelled)
 
 
 def results_view(table: ResultsTable, metric: Metric, *, means_only: bool = False) -> Table:
-    """One metric of a table.
+    """Return one metric of a table.
 
     Args:
         table: The table.
@@ -37,33 +27,25 @@ def results_view(table: ResultsTable, metric: Metric, *, means_only: bool = Fals
 
     Source: Shi et al. 2021, Tables 3 to 8, 10 and 11.
     """
-    results = table.metrics[metric]
-    view = Table(
-        title=f"{table.title}: {SCALES[metric].title}",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_lines=False,
-    )
-    columns, notes = shown_columns(results), notes_of(table)
+    columns, notes = table.shown_columns, notes_of(table)
     if means_only:
-        columns = tuple(column for column in columns if column in (ALL, EVERYTHING))
+        columns = [column for column in columns if column in (ALL, EVERYTHING)]
         notes = ["means only: table.md has every column, as has a wider screen", *notes]
-    view.add_column("", overflow="fold")
-    for heading in headings(columns):
-        view.add_column(escape(heading.replace(" in ", "\nin ")), justify="right", overflow="fold")
-    view.add_column(POOLED.replace(" ", "\n"), justify="right", overflow="fold")
-    for title in table.rows:
-        cells = (_cell(metric, results.cells[title, c]) for c in columns)
-        view.add_row(escape(title), *cells, pooled_words(results, title))
-    view.caption = "\n".join(notes)
+    heads = [heading.replace(" in ", "\nin ") for heading in headings(columns)]
+    view = new_table(
+        f"{table.title}: {SCALES[metric].title}",
+        [*folded(""), *folded(*heads, POOLED.replace(" ", "\n"), justify="right")],
+        look=RULED,
+        caption="\n".join(notes),
+    )
+    for title, cells in table.rows(metric).items():
+        shown = (_cell(metric, cells[column]) for column in columns)
+        add_row(view, title, *shown, pooled_words(cells))
     return view
 
 
 def notes_of(table: ResultsTable) -> list[str]:
-    """What a reader must know, a line each."""
+    """Return what a reader must know, a line each."""
     counts = sorted({len(found) for found in table.seeds.values()})
     lines = [
         "± standard deviation over cases, each the mean over its seeds; paper: as printed there",
@@ -76,53 +58,33 @@ def notes_of(table: ResultsTable) -> list[str]:
     return lines
 
 
-def _cell(metric: Metric, cell: ResultsCell) -> Text:
-    entry = cell.entry
-    lines: list[tuple[str, str]] = [(number(metric, entry.mean), _STYLES.get(cell.rank, ""))]
-    if not math.isnan(entry.std):
-        lines.append((f"±{number(metric, entry.std)}", "dim"))
-    if not math.isnan(entry.p_holm):
-        lines.append((f"p {entry.p_holm:.2g}", "dim"))
-    if cell.paper:
-        lines.append((f"paper {number(metric, cell.paper[0])}", "dim cyan"))
-    return Text("\n").join(Text(text, style=style) for text, style in lines)
+def _cell(metric: Metric, cell: Entry) -> Text:
+    mean, *below = mean_above_std(metric, cell["mean"], cell["std_over_cases"])
+    lines = [Text(mean, RANK_STYLES.get(cell["rank"], ""))]
+    lines += [Text(words, "dim") for words in (*below, *p_words(cell))]
+    if not math.isnan(cell["paper_mean"]):
+        lines.append(Text(f"paper {number(metric, cell['paper_mean'])}", "dim cyan"))
+    return Text("\n").join(lines)
 
 
-def own_words(metric: Metric, cell: ResultsCell) -> str:
-    """Our mean and its standard deviation over cases."""
-    entry = cell.entry
-    shown = number(metric, entry.mean)
-    return shown if math.isnan(entry.std) else f"{shown} ± {number(metric, entry.std)}"
+def own_words(metric: Metric, cell: Entry) -> str:
+    """Return our mean and its standard deviation over cases."""
+    return mean_std(metric, cell["mean"], cell["std_over_cases"])
 
 
-def below_words(metric: Metric, cell: ResultsCell) -> list[str]:
-    """Interval, spread over seeds and p-value, those that there are."""
-    entry, words = cell.entry, list[str]()
-    if not math.isnan(entry.interval.low):
-        words.append(f"[{', '.join(number(metric, v) for v in entry.interval)}]")
-    if not math.isnan(cell.seed_std):
-        words.append(f"seeds ± {number(metric, cell.seed_std)}")
-    if not math.isnan(entry.p_holm):
-        words.append(f"p {entry.p_holm:.2g}")
-    return words
+def below_words(metric: Metric, cell: Entry) -> list[str]:
+    """Return interval, spread over seeds and p-value, those that there are."""
+    spread = cell["std_over_seeds"]
+    seeds = [] if math.isnan(spread) else [f"seeds ± {number(metric, spread)}"]
+    return [*interval_words(metric, cell), *seeds, *p_words(cell)]
 
 
-def pooled_words(results: MetricResults, title: str) -> str:
-    """The corrected p-value of a row's test over all cases, or the sign for none."""
-    p = results.pooled[title].p_holm
+def pooled_words(cells: Mapping[str, Entry]) -> str:
+    """Return the corrected p-value of a row's test over all cases, or the sign for none."""
+    p = next(iter(cells.values()))["p_pooled_holm"]
     return NOTHING if math.isnan(p) else f"{p:.2g}"
 
 
-def paper_words(metric: Metric, cell: ResultsCell) -> str:
-    """The paper's mean and standard deviation, or the sign for none."""
-    if cell.paper is None:
-        return NOTHING
-    mean, std = cell.paper
-    return (
-        number(metric, mean) if std is None else f"{number(metric, mean)} ± {number(metric, std)}"
-    )
-
-
 def headings(columns: Sequence[str]) -> list[str]:
-    """Columns as headings."""
+    """Return columns as headings."""
     return [column.replace("_", " ") for column in columns]

@@ -1,7 +1,7 @@
 """Rows: the scores of a table's row, from its runs with all seeds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -29,21 +29,26 @@ class RowScores:
         """Each case's and class's mean over the seeds."""
         return mean_of_seeds(self.by_seed)
 
-    def spread(self, metric: Metric) -> dict[CellName, float]:
-        """Standard deviation over seeds of each cell's mean; NaN with one seed."""
-        means = [scores.means(metric) for scores in self.by_seed]
-        cells = dict.fromkeys(name for found in means for name in found)
-        return {name: _std([m[name] for m in means if name in m]) for name in cells}
+    @property
+    def cells(self) -> set[CellName]:
+        """Class and dataset of all that is scored."""
+        return {(s.class_name, s.dataset) for scores in self.by_seed for s in scores.scores}
 
-    def spread_of_all(self, metric: Metric) -> float:
-        """Standard deviation over seeds of the mean of all cells; NaN with one seed."""
-        return _std([scores.mean(metric) for scores in self.by_seed])
+    def spread(self, metric: Metric, cells: Collection[CellName]) -> float:
+        """Return the standard deviation over seeds of the mean of cells; NaN with one seed."""
+        by_seed = ([m for c, m in s.means(metric).items() if c in cells] for s in self.by_seed)
+        means = [fmean(found) for found in by_seed if found]
+        return stdev(means) if len(means) > 1 else math.nan
 
-    def limited_to(self, cells: Iterable[CellName]) -> "RowScores":
-        """The same row with some of its cells only."""
-        kept = set(cells)
-        limited = tuple(_only(s, kept) for s in self.by_seed)
-        return replace(self, by_seed=limited)
+    def limited_to(self, cells: Collection[CellName]) -> "RowScores":
+        """Return the same row with some of its cells only."""
+        limited = (
+            replace(
+                scores, scores=tuple(s for s in scores.scores if (s.class_name, s.dataset) in cells)
+            )
+            for scores in self.by_seed
+        )
+        return replace(self, by_seed=tuple(limited))
 
 
 def row_scores(
@@ -128,12 +133,3 @@ def _of_classes(scores: Scores, classes: Sequence[str]) -> Scores:
     if not classes:
         return scores
     return replace(scores, scores=tuple(s for s in scores.scores if s.class_name in classes))
-
-
-def _only(scores: Scores, cells: set[CellName]) -> Scores:
-    kept = tuple(s for s in scores.scores if (s.class_name, s.dataset) in cells)
-    return replace(scores, scores=kept)
-
-
-def _std(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else math.nan

@@ -45,8 +45,14 @@ def full(liver, spleen, **others):
 
 def build(done, labelled=LABELLED, **changes):
     table = TABLE.model_copy(update=changes)
-    rows = row_scores(table, CATALOGUE, done)
-    return build_table("t", table, rows, CATALOGUE, labelled)
+    catalogue = CATALOGUE.model_copy(update={"tables": {"t": table}})
+    return build_table("t", row_scores(table, catalogue, done), catalogue, labelled)
+
+
+def dice(table):
+    """The cells by row and column."""
+    cells = table.rows("dice").items()
+    return {(title, column): cell for title, row in cells for column, cell in row.items()}
 
 
 def test_a_cell_is_the_mean_over_cases_of_the_mean_over_seeds():
@@ -54,21 +60,22 @@ def test_a_cell_is_the_mean_over_cases_of_the_mean_over_seeds():
         ("a", 0): full([0.2, 0.4], [0.5, 0.5]),
         ("a", 1): full([0.4, 0.8], [0.7, 0.7]),
     }
-    results = build(done).metrics["dice"]
-    cell = results.cells["first & 1", "liver in F"]
-    assert cell.entry.mean == pytest.approx(0.45)  # of 0.3 and 0.6
-    assert cell.entry.std == pytest.approx(0.15 * math.sqrt(2))
-    assert cell.seed_std == pytest.approx(0.15 * math.sqrt(2))  # of 0.3 and 0.6
-    every = results.cells["first & 1", "all"]
-    assert every.entry.mean == pytest.approx((0.45 + 0.6) / 2)
-    assert every.seed_std == pytest.approx((0.65 - 0.4) / math.sqrt(2))
-    assert cell.paper == (0.960, 0.004)
-    assert every.paper == (0.874, None)
+    results = dice(build(done))
+    cell = results["first & 1", "liver in F"]
+    assert cell["mean"] == pytest.approx(0.45)  # of 0.3 and 0.6
+    assert cell["std_over_cases"] == pytest.approx(0.15 * math.sqrt(2))
+    assert cell["std_over_seeds"] == pytest.approx(0.15 * math.sqrt(2))  # of 0.3 and 0.6
+    every = results["first & 1", "all"]
+    assert every["mean"] == pytest.approx((0.45 + 0.6) / 2)
+    assert every["std_over_seeds"] == pytest.approx((0.65 - 0.4) / math.sqrt(2))
+    assert (cell["paper_mean"], cell["paper_std"]) == (0.960, 0.004)
+    assert every["paper_mean"] == 0.874
+    assert math.isnan(every["paper_std"])
 
 
 def test_one_seed_has_no_spread():
-    results = build({("a", 0): full([0.2, 0.4], [0.5, 0.5])}).metrics["dice"]
-    assert math.isnan(results.cells["first & 1", "liver in F"].seed_std)
+    results = dice(build({("a", 0): full([0.2, 0.4], [0.5, 0.5])}))
+    assert math.isnan(results["first & 1", "liver in F"]["std_over_seeds"])
 
 
 def test_what_one_seed_invents_costs_it_and_what_none_finds_is_not_scored():
@@ -80,12 +87,12 @@ def test_what_one_seed_invents_costs_it_and_what_none_finds_is_not_scored():
 
 def test_the_networks_of_a_row_speak_for_what_they_keep():
     done = {("l", 0): full([0.9, 0.9], [0.1, 0.1]), ("s", 0): full([0.1, 0.1], [0.8, 0.8])}
-    results = build(done).metrics["dice"]
-    found = {c: cell.entry.mean for (_, c), cell in results.cells.items()}
+    results = dice(build(done))
+    found = {c: cell["mean"] for (_, c), cell in results.items()}
     assert found == pytest.approx({"liver in F": 0.9, "spleen in F": 0.8, "all": 0.85})
 
 
-def test_a_row_waits_for_all_of_its_networks_and_a_seed_likewise():
+def test_a_row_waits_for_all_of_its_networks_and_so_does_a_seed():
     done = {
         ("a", 0): full([0.5], [0.5]),
         ("l", 0): full([0.9], [0.1]),
@@ -105,25 +112,28 @@ def test_best_and_second_are_marked_for_either_direction_of_a_metric():
         ("s", 0): full([0.1, 0.1], [0.2, 0.2]),
     }
     for metric in ("dice", "hausdorff_mm"):
-        cells = build(done).metrics[metric].cells
-        found = [cells[title, "liver in F"].rank for title in ("first & 1", "second", "one by one")]
+        rows = build(done).rows(metric)
+        found = [
+            rows[title]["liver in F"]["rank"] for title in ("first & 1", "second", "one by one")
+        ]
         assert found == [2, 0, 1], metric
 
 
 def test_all_is_over_what_training_labels_and_everything_over_the_rest_too():
     done = {("a", 0): full([0.5], [0.5], liver_in_livers=[0.8], spleen_in_livers=[0.0])}
-    results = build(done).metrics["dice"]
-    assert results.unlabelled == {"spleen in P1"}
-    assert results.cells["first & 1", "all"].entry.mean == pytest.approx(0.6)
-    assert results.cells["first & 1", "everything"].entry.mean == pytest.approx(0.45)
+    table = build(done)
+    results = dice(table)
+    assert {column for _, column in results} - set(table.shown_columns) == {"spleen in P1"}
+    assert results["first & 1", "all"]["mean"] == pytest.approx(0.6)
+    assert results["first & 1", "everything"]["mean"] == pytest.approx(0.45)
 
 
 def test_a_mean_over_fewer_cells_does_not_stand_beside_the_others():
     done = {("a", 0): full([0.5], [0.5]), ("b", 0): scores(liver_in_full=[0.9])}
-    cells = build(done).metrics["dice"].cells
-    assert cells["first & 1", "all"].entry.mean == 0.5
-    assert math.isnan(cells["second", "all"].entry.mean)
-    assert cells["second", "liver in F"].rank == 0
+    cells = dice(build(done))
+    assert cells["first & 1", "all"]["mean"] == 0.5
+    assert math.isnan(cells["second", "all"]["mean"])
+    assert cells["second", "liver in F"]["rank"] == 0
 
 
 def test_rows_of_other_test_cases_stand_beside_each_other_untested():
@@ -131,16 +141,16 @@ def test_rows_of_other_test_cases_stand_beside_each_other_untested():
     truth = {f"full/{n}": {"label": "", "merged": []} for n in range(2)}
     other = scores(settings={"cases": truth}, liver_in_full=[0.7, 0.8], spleen_in_full=[0.1, 0.2])
     rows = [one, RowScores("second", (0,), (other,))]
-    results = build_table("t", TABLE, rows, CATALOGUE, LABELLED).metrics["dice"]
-    assert results.cells["second", "liver in F"].entry.mean == pytest.approx(0.75)
-    assert results.cells["second", "liver in F"].rank == 0
-    assert all(math.isnan(cell.entry.p) for cell in results.cells.values())
+    results = dice(build_table("t", rows, CATALOGUE, LABELLED))
+    assert results["second", "liver in F"]["mean"] == pytest.approx(0.75)
+    assert results["second", "liver in F"]["rank"] == 0
+    assert all(math.isnan(cell["p"]) for cell in results.values())
 
 
 def test_only_the_datasets_that_a_table_is_tested_on_count():
     done = {("a", 0): full([0.5], [0.5], liver_in_livers=[0.8])}
-    results = build(done, tested_on=("P1",)).metrics["dice"]
-    assert results.columns == ("liver in P1", "all")
+    results = dice(build(done, tested_on=("P1",)))
+    assert [column for _, column in results] == ["liver in P1", "all"]
 
 
 @pytest.fixture
@@ -209,14 +219,14 @@ def test_the_pooled_test_is_over_all_cases_and_corrected_for_the_rows_only():
     }
     done = {("a", 0): scores(**cells), ("b", 0): scores(**better)}
     done |= {("l", 0): scores(**cells), ("s", 0): scores(**cells)}
-    results = build(done, against="first & 1").metrics["dice"]
-    second = results.pooled["second"]
+    results = dice(build(done, against="first & 1"))
+    second = results["second", "all"]
     # all six cases gain: 2 / 2^6; and there are two rows, of which the other one is the first again
-    assert second.p == pytest.approx(2 / 2**6)
-    assert second.p_holm == pytest.approx(4 / 2**6)
-    assert results.pooled["one by one"].p == 1
-    assert math.isnan(results.pooled["first & 1"].p_holm)
-    assert results.cells["second", "liver in F"].entry.p_holm == 1
+    assert second["p_pooled"] == pytest.approx(2 / 2**6)
+    assert second["p_pooled_holm"] == pytest.approx(4 / 2**6)
+    assert results["one by one", "all"]["p_pooled"] == 1
+    assert math.isnan(results["first & 1", "all"]["p_pooled_holm"])
+    assert results["second", "liver in F"]["p_holm"] == 1
 
 
 def test_the_pooled_test_takes_means_over_seeds_and_classes_that_both_score():
@@ -226,21 +236,21 @@ def test_the_pooled_test_takes_means_over_seeds_and_classes_that_both_score():
         ("b", 1): scores(liver_in_full=[0.4, None]),
     }
     # the only class that both have is equal over the seeds, and absent in the second case
-    assert build(done).metrics["dice"].pooled["second"].p == 1
+    assert dice(build(done))["second", "liver in F"]["p_pooled"] == 1
 
 
 def test_the_pooled_column_is_in_all_files_and_on_the_screen(written, monkeypatch):
     table, folder = written
-    p = table.metrics["dice"].pooled["second"]
+    p = dice(table)["second", "all"]["p_pooled_holm"]
     markdown = (folder / "table.md").read_text(encoding="utf-8")
     heads, _, first, *rest = (x for x in markdown.splitlines() if x.startswith("|"))
     assert heads.endswith("| p, pooled |")
     assert first.endswith("| – |")  # noqa: RUF001
-    assert rest[1].endswith(f"| {p.p_holm:.2g} |")
+    assert rest[1].endswith(f"| {p:.2g} |")
     assert {line.count("|") for line in (heads, first, *rest[:2])} == {heads.count("|")}
     latex = (folder / "table.tex").read_text(encoding="utf-8").splitlines()
     assert len({line.replace(r"\&", "").count("&") for line in latex if line.endswith(r"\\")}) == 1
     rows = pd.read_csv(folder / "table.csv")
     chosen = rows[(rows.metric == "dice") & (rows.row == "second")]
-    assert chosen["p_pooled_holm"].tolist() == [pytest.approx(p.p_holm)] * len(chosen)
+    assert chosen["p_pooled_holm"].tolist() == [pytest.approx(p)] * len(chosen)
     assert "pooled" in printed(table, 160, monkeypatch)
