@@ -1,4 +1,4 @@
-"""One row of the manifest, and the Arrow schema that follows from it."""
+"""One row of the manifest, and the Arrow schema made from its fields."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self, cast, get_args
@@ -37,7 +37,7 @@ class Case:
     )
     split: Split | None = _column(_text, "train, validation, test, or unassigned", nullable=True)
     image: str = _column(_text, "path of the int16 volume in HU, relative to the manifest")
-    label: str = _column(_text, "path of the uint8 volume of representatives, likewise")
+    label: str = _column(_text, "path of the uint8 volume of representatives, relative too")
 
     blocks: tuple[tuple[str, ...], ...] = _column(
         pa.list_(_texts), "the structures that one label value covers, value by value"
@@ -47,7 +47,7 @@ class Case:
     )
     annotated: tuple[str, ...] = _column(_texts, "classes told apart from every other class")
     voxels: tuple[int, ...] = _column(_counts, "voxels of each class id in the label, after")
-    volume_ml: tuple[float, ...] = _column(_numbers, "the same in millilitres")
+    volume_ml: tuple[float, ...] = _column(_numbers, "volume of each class id in millilitres")
 
     source_image_sha256: str = _column(_text, "hash of the image file that was read")
     source_label_sha256: str = _column(_text, "hash of the label file that was read")
@@ -84,14 +84,14 @@ class Case:
     licence: str = _column(_text, "SPDX name, or words, of the dataset's licence")
 
     def to_row(self) -> dict[str, Any]:
-        """The row as plain Python values."""
+        """Return the row as plain Python values."""
         row: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         row["findings"] = [{"code": f.code, "reason": f.reason} for f in self.findings]
         return row
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
-        """The case of a row; columns that are not the schema's are left out."""
+        """Return the case of a row, without columns that are not in the schema."""
         values: dict[str, Any] = {f.name: _as_tuple(row[f.name]) for f in fields(cls)}
         values["findings"] = tuple(Finding(f["code"], f["reason"]) for f in row["findings"])
         return cls(**values)

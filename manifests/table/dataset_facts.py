@@ -1,4 +1,4 @@
-"""What a manifest tells of its datasets as a whole: on which terms, from whom, accepted when."""
+"""Facts that a manifest holds of each dataset as a whole: its source, terms and acceptance."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,14 +12,7 @@ SETTINGS_KEY = "datasets"
 
 
 class Acceptance(BaseModel):
-    """Who accepted what, and when.
-
-    Attributes:
-        dataset: The recipe's name.
-        licence: As the recipe named it then.
-        accepted_at: In UTC.
-        accepted_by: The option that said so, or that somebody was asked.
-    """
+    """How and when (in UTC) a user accepted a dataset's licence, as the recipe named it then."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,17 +23,14 @@ class Acceptance(BaseModel):
 
 
 class DatasetFacts(BaseModel):
-    """What a recipe tells of its dataset, beside what holds for each case.
+    """What a recipe says of its dataset as a whole.
 
     Attributes:
-        title: The dataset's full name.
-        version: The recipe's.
+        version: Version of the recipe.
         licence: SPDX name, or words.
         commercial_use: Whether the licence allows it.
-        citation: What to cite.
-        homepage: Where it is published.
-        remarks: What is known of it, or of some of its cases.
-        acceptance: Of the licence; None where nothing had to be downloaded.
+        remarks: Known peculiarities of the dataset or of some of its cases.
+        acceptance: Of the licence; None if nothing had to be downloaded.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,7 +49,7 @@ _by_dataset = TypeAdapter(dict[str, DatasetFacts])
 
 
 def facts_of(settings: Mapping[str, Any]) -> dict[str, DatasetFacts]:
-    """The facts in a manifest's settings, by dataset; an older manifest may have none.
+    """Return the facts in a manifest's settings, by dataset; an older manifest may have none.
 
     Raises:
         ManifestError: They are damaged.
@@ -71,5 +61,5 @@ def facts_of(settings: Mapping[str, Any]) -> dict[str, DatasetFacts]:
 
 
 def as_settings(facts: Mapping[str, DatasetFacts]) -> dict[str, Any]:
-    """The same as the entry of a manifest's settings."""
+    """Return facts as the entry of a manifest's settings."""
     return {SETTINGS_KEY: {name: f.model_dump(mode="json") for name, f in facts.items()}}

@@ -1,20 +1,17 @@
-"""Subjects: which cases of a manifest must stand in one split."""
+"""Subjects: which cases of a manifest must be in the same split."""
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 
 def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[str, str]:
-    """The subject of each case: the least subject id among the cases that are tied to it.
+    """Return the subject of each case: the least subject id among the cases that are tied to it.
 
-    Cases are tied if they have the same subject id, or if one is named as related to the other;
-    names of cases that are not there are left out.
+    Cases are tied if they have the same subject id, or if one names the other as related; related
+    cases that are not in the manifest do not count.
 
     Args:
         rows: Case id, subject id and the ids of related cases.
-
-    Returns:
-        Subject ids by case id.
     """
     told = {case_id: (subject, related) for case_id, subject, related in rows}
     above: dict[str, str] = {}
@@ -36,7 +33,7 @@ def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[st
 def parted_cases(
     splits: Mapping[str, str], subject_of: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Cases that stand in another split than the first case of their subject, and that case."""
+    """Yield cases in another split than the first case of their subject, and that first case."""
     first: dict[str, str] = {}
     for case_id, split in splits.items():
         other = first.setdefault(subject_of[case_id], case_id)

@@ -1,4 +1,4 @@
-"""Summary: what a manifest holds, counted by dataset and class."""
+"""Summary: the contents of a manifest, counted by dataset and class."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -13,7 +13,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.findings import MEANINGS
 from manifests.ground.plain_json import plain_json
 from manifests.table.case import SPLITS
-from manifests.table.dataset_facts import Acceptance, DatasetFacts, facts_of
+from manifests.table.dataset_facts import DatasetFacts, facts_of
 from manifests.table.sql import SelectedCases
 
 UNASSIGNED = "unassigned"
@@ -23,14 +23,13 @@ UNKNOWN_CODE = "not known to this version"
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How one class is annotated in one dataset.
+    """How one class is annotated in one dataset, in numbers of cases.
 
     Attributes:
-        name: The class.
-        annotated: Cases whose annotation tells it apart from every other class.
-        present: Those of them where it has voxels.
-        absent: Those of them where it has none: known not to be there.
-        not_annotated: Cases that say nothing of the class by itself.
+        annotated: Their annotation tells the class apart from every other class.
+        present: Annotated cases in which the class has voxels.
+        absent: Annotated cases in which it has none.
+        not_annotated: All other cases.
     """
 
     name: str
@@ -42,7 +41,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Range:
-    """The least and the greatest of some vectors, along each axis."""
+    """The least and the greatest values of vectors, along each axis."""
 
     least: tuple[float, ...]
     greatest: tuple[float, ...]
@@ -50,21 +49,15 @@ class Range:
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What a manifest holds of one dataset.
+    """The numbers of one dataset.
+
+    Spacings, and sizes in voxels, of the source are along the file's axes, others along x, y, z.
 
     Attributes:
-        name: The dataset.
-        cases: Number of cases.
-        subjects: Number of patients.
-        splits: Number of cases by split; `unassigned` is those of no split.
+        splits: Number of cases by split; those without one are `unassigned`.
         classes: In the order of the label space.
-        source_spacing_mm: Before, along the file's axes.
-        spacing_mm: After, along x, y, z.
-        source_size: Voxels before, along the file's axes.
-        size: Voxels after, along x, y, z.
-        licences: As the recipe tells them.
-        commercial_use: Whether they allow it; None if the manifest does not say.
-        accepted: When the licence was accepted, and how; None where nothing was downloaded.
+        commercial_use: Whether the licences allow it; None if the manifest does not say.
+        accepted: When the licence was accepted, and how; None if nothing was downloaded.
         recipes: Recipes and their versions.
     """
 
@@ -85,13 +78,7 @@ class DatasetSummary:
 
 @dataclass(frozen=True)
 class FindingCount:
-    """How often something was noticed.
-
-    Attributes:
-        code: The finding's code.
-        meaning: What the code means.
-        cases: Number of cases, by dataset.
-    """
+    """The number of cases with a finding, by dataset."""
 
     code: str
     meaning: str
@@ -100,16 +87,7 @@ class FindingCount:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a manifest holds.
-
-    Attributes:
-        label_space: Name of the label space.
-        classes: Names of the foreground classes.
-        cases: Number of cases.
-        datasets: By name.
-        findings: By code.
-        software_version: The marginalia that wrote the manifest.
-    """
+    """The numbers of a manifest, with the names of its label space and foreground classes."""
 
     label_space: str
     classes: tuple[str, ...]
@@ -119,30 +97,24 @@ class Summary:
     software_version: str
 
     def to_json(self) -> str:
-        """The same for machines."""
+        """Return the summary as JSON."""
         return plain_json(self)
 
 
 def summarise(cases: SelectedCases) -> Summary:
-    """Count what some cases hold, column by column."""
+    """Count the cases by dataset, class and finding."""
     space = cases.head.label_space
     facts = facts_of(cases.head.settings)
-    rows = _fetch(cases.connection, _datasets_query())
-    by_dataset = (SUBJECTS_QUERY, _classes_query(space))
-    subjects, counts = (
-        {row["dataset"]: row for row in _fetch(cases.connection, query)} for query in by_dataset
-    )
-    found = _fetch(cases.connection, FINDINGS_QUERY)
+    rows: dict[str, dict[str, Any]] = {}
+    for query in (_datasets_query(), SUBJECTS_QUERY, _classes_query(space)):
+        for row in _fetch(cases.connection, query):
+            rows.setdefault(row["dataset"], {}).update(row)
     return Summary(
         label_space=space.name,
         classes=space.names[1:],
-        cases=sum(row["cases"] for row in rows),
-        datasets=tuple(
-            _dataset(row | subjects[name] | counts[name], space, facts.get(name))
-            for row in rows
-            for name in [row["dataset"]]
-        ),
-        findings=tuple(_findings(found)),
+        cases=sum(row["cases"] for row in rows.values()),
+        datasets=tuple(_dataset(row, space, facts.get(name)) for name, row in rows.items()),
+        findings=tuple(_findings(_fetch(cases.connection, FINDINGS_QUERY))),
         software_version=cases.head.software_version,
     )
 
@@ -160,7 +132,7 @@ FINDINGS_QUERY = """
 
 
 def _datasets_query() -> str:
-    """One row for each dataset, of the few kinds of case that differ in their texts."""
+    """Return a query for one row per dataset, by way of the few kinds of case with equal texts."""
     ends = [(name, end, axis) for name in RANGES for end in ("min", "max") for axis in (1, 2, 3)]
     within = ", ".join(f"{end}({name}[{axis}]) as {end}_{name}_{axis}" for name, end, axis in ends)
     kinds = f"""
@@ -180,17 +152,15 @@ def _datasets_query() -> str:
 
 
 def _classes_query(space: LabelSpace) -> str:
-    """One row for each dataset."""
-    counts = ", ".join(
-        column for n in range(1, len(space)) for column in _class_columns(n, space.names[n])
-    )
-    return f"select dataset, {counts} from cases group by dataset"
-
-
-def _class_columns(class_id: int, name: str) -> Iterator[str]:
-    told_apart = f"list_contains(annotated, '{name}')"  # a class name is [a-z0-9_]
-    yield f"count(*) filter ({told_apart}) as annotated_{class_id}"
-    yield f"count(*) filter ({told_apart} and voxels[{class_id + 1}] > 0) as present_{class_id}"
+    """Return a query for one row per dataset."""
+    counts = ""
+    for class_id, name in enumerate(space.names[1:], start=1):
+        annotated = f"list_contains(annotated, '{name}')"  # a class name is [a-z0-9_]
+        counts += f"""
+            , count(*) filter ({annotated}) as annotated_{class_id}
+            , count(*) filter ({annotated} and voxels[{class_id + 1}] > 0) as present_{class_id}
+        """
+    return f"select dataset {counts} from cases group by dataset"
 
 
 def _cases_if(condition: str, name: str) -> str:
@@ -198,12 +168,11 @@ def _cases_if(condition: str, name: str) -> str:
 
 
 def _fetch(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    result = connection.execute(query)
-    names = [column[0] for column in result.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    return connection.sql(query).to_arrow_table().to_pylist()
 
 
 def _dataset(row: dict[str, Any], space: LabelSpace, facts: DatasetFacts | None) -> DatasetSummary:
+    acceptance = facts.acceptance if facts else None
     ranges = {
         name: Range(_along(row, f"min_{name}"), _along(row, f"max_{name}")) for name in RANGES
     }
@@ -215,18 +184,14 @@ def _dataset(row: dict[str, Any], space: LabelSpace, facts: DatasetFacts | None)
         classes=tuple(_class_count(row, n, space.names[n]) for n in range(1, len(space))),
         licences=tuple(row["licences"]),
         commercial_use=facts.commercial_use if facts else None,
-        accepted=_accepted(facts.acceptance) if facts and facts.acceptance else None,
+        accepted=acceptance and f"{acceptance.accepted_at:%Y-%m-%d}, {acceptance.accepted_by}",
         recipes=tuple(row["recipes"]),
         **ranges,
     )
 
 
-def _accepted(acceptance: Acceptance) -> str:
-    return f"{acceptance.accepted_at:%Y-%m-%d}, {acceptance.accepted_by}"
-
-
 def _along(row: dict[str, Any], column: str) -> tuple[float, ...]:
-    """The values of three columns, one for each axis; NaN where there is none."""
+    """Return the values of three columns, one for each axis; NaN if there is none."""
     values = (row[f"{column}_{axis}"] for axis in (1, 2, 3))
     return tuple(math.nan if value is None else value for value in values)
 

@@ -1,4 +1,4 @@
-"""Validation: what of a manifest does not hold, told row by row."""
+"""Validation: the errors in a manifest, row by row."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
@@ -14,10 +14,10 @@ from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, as_blocks, is_merged, merged_classes
 from manifests.ground.findings import MEANINGS
 from manifests.table.case import SCHEMA, SPLITS
-from manifests.table.manifest import Manifest, read_manifest
+from manifests.table.manifest import read_manifest
 from manifests.table.row_groups import read_row_groups
 from manifests.table.subjects import common_subjects, parted_cases
-from manifests.table.volume_files import file_faults, hash_faults
+from manifests.table.volume_files import Mismatch, file_mismatches, hash_mismatches
 
 Row = dict[str, Any]
 MM3_PER_ML = 1000.0
@@ -33,14 +33,7 @@ COLUMNS_OF_ONE = [name for name in SCHEMA.names if name != "fingerprint"]  # any
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that does not hold.
-
-    Attributes:
-        case_id: The case.
-        column: The column of the manifest.
-        expected: What should be there.
-        got: What is there.
-    """
+    """One cell that is wrong, or the file that it names."""
 
     case_id: str
     column: str
@@ -48,9 +41,7 @@ class Problem:
     got: str
 
 
-Fault = tuple[str, str, str]  # column, expected, got
-RowCheck = Callable[[Row, LabelSpace], Iterable[Fault]]
-TableCheck = Callable[[list[Row]], Iterable[Problem]]
+RowCheck = Callable[[Row, LabelSpace], Iterable[Mismatch]]
 
 
 def validate(path: Path, *, files: bool = True, hashes: bool = False) -> list[Problem]:
@@ -66,39 +57,30 @@ def validate(path: Path, *, files: bool = True, hashes: bool = False) -> list[Pr
     """
     problems = _table_problems(read_manifest(path, COLUMNS_OF_ALL).table.to_pylist())
     for part in read_row_groups(path):
-        problems += _row_problems(part, files=files or hashes, hashes=hashes)
+        rows: list[Row] = part.table.select(COLUMNS_OF_ONE).to_pylist()
+        for row in rows:
+            mismatches = _row_mismatches(row, part.label_space)
+            if files or hashes:
+                mismatches += file_mismatches(part, row)
+            if hashes:
+                mismatches += hash_mismatches(part, row)
+            problems += (Problem(row["case_id"], *mismatch) for mismatch in mismatches)
     return problems
 
 
-def _table_problems(rows: list[Row]) -> list[Problem]:
-    return [problem for check in TABLE_CHECKS for problem in check(rows)]
-
-
-def _row_problems(manifest: Manifest, *, files: bool, hashes: bool) -> Iterator[Problem]:
-    rows: list[Row] = manifest.table.select(COLUMNS_OF_ONE).to_pylist()
-    for row in rows:
-        yield from (Problem(row["case_id"], *f) for f in _row_faults(row, manifest.label_space))
-        if files:
-            yield from (
-                Problem(row["case_id"], *f) for f in _volume_faults(manifest, row, hashes=hashes)
-            )
-
-
-def _row_faults(row: Row, space: LabelSpace) -> list[Fault]:
-    # the content is looked at only where the form holds
+def _row_mismatches(row: Row, space: LabelSpace) -> list[Mismatch]:
+    # the content is checked only if the form is right
     for checks in (FORM_CHECKS, CONTENT_CHECKS):
-        if faults := [fault for check in checks for fault in check(row, space)]:
-            return faults
+        if found := [mismatch for check in checks for mismatch in check(row, space)]:
+            return found
     return []
 
 
-def _volume_faults(manifest: Manifest, row: Row, *, hashes: bool) -> Iterator[Fault]:
-    yield from file_faults(manifest, row)
-    if hashes:
-        yield from hash_faults(manifest, row)
-
-
 # Checks of the table.
+
+
+def _table_problems(rows: list[Row]) -> list[Problem]:
+    return [*_unique_ids(rows), *_subjects(rows), *_distinct_files(rows)]
 
 
 def _unique_ids(rows: list[Row]) -> Iterator[Problem]:
@@ -107,8 +89,10 @@ def _unique_ids(rows: list[Row]) -> Iterator[Problem]:
             yield Problem(case_id, "case_id", "one row", f"{n} rows")
 
 
-def _whole_subjects(rows: list[Row]) -> Iterator[Problem]:
-    subject_of = _common_subjects(rows)
+def _subjects(rows: list[Row]) -> Iterator[Problem]:
+    subject_of = common_subjects(
+        (row["case_id"], row["subject_id"], [r for r in row["related"] if r]) for row in rows
+    )
     by_id = {row["case_id"]: row for row in rows}
     splits = {case_id: row["split"] for case_id, row in by_id.items() if row["split"] is not None}
     for case_id, other in parted_cases(splits, subject_of):
@@ -116,21 +100,11 @@ def _whole_subjects(rows: list[Row]) -> Iterator[Problem]:
         tie = "of the same subject" if same else "of the same image or patient"
         got = f"{splits[case_id]}, with {other} {tie} in {splits[other]}"
         yield Problem(case_id, "split", "one split for each subject", got)
-
-
-def _one_subject(rows: list[Row]) -> Iterator[Problem]:
-    subject_of = _common_subjects(rows)
     for row in rows:
         expected = subject_of[row["case_id"]]
         if row["subject_id"] != expected:
             got = f"{row['subject_id']}, with the related cases {_words(row['related'])}"
             yield Problem(row["case_id"], "subject_id", f"{expected}, as of related cases", got)
-
-
-def _common_subjects(rows: list[Row]) -> dict[str, str]:
-    return common_subjects(
-        (row["case_id"], row["subject_id"], [r for r in row["related"] if r]) for row in rows
-    )
 
 
 def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
@@ -146,22 +120,22 @@ def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
 # Checks of a row's form.
 
 
-def _no_nulls(row: Row, _: LabelSpace) -> Iterator[Fault]:
+def _no_nulls(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     for column, value in row.items():
         if isinstance(value, list) and _holds_null(value):
             yield column, "no empty cells", f"{value}"
 
 
-def _lengths(row: Row, space: LabelSpace) -> Iterator[Fault]:
+def _lengths(row: Row, space: LabelSpace) -> Iterator[Mismatch]:
     wanted = {**dict.fromkeys(VECTORS_IN_SPACE, 3), **dict.fromkeys(VECTORS_OF_CLASSES, len(space))}
     for column, length in wanted.items():
         if len(row[column]) != length:
             yield column, f"{length} numbers", f"{len(row[column])}: {row[column]}"
 
 
-def _disjoint_blocks(row: Row, _: LabelSpace) -> Iterator[Fault]:
+def _disjoint_blocks(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     if _holds_null(row["blocks"]):
-        return  # told already
+        return  # another check reports it
     try:
         as_blocks(row["blocks"])
     except ValueError as error:
@@ -171,39 +145,35 @@ def _disjoint_blocks(row: Row, _: LabelSpace) -> Iterator[Fault]:
 # Checks of a row's content.
 
 
-def _known_split(row: Row, _: LabelSpace) -> Iterator[Fault]:
+def _known_split(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     if row["split"] is not None and row["split"] not in SPLITS:
         yield "split", f"one of {', '.join(SPLITS)}, or none", repr(row["split"])
 
 
-def _known_findings(row: Row, _: LabelSpace) -> Iterator[Fault]:
+def _known_findings(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     for finding in row["findings"]:
         if finding["code"] not in MEANINGS:
             yield "findings", "a code that this version knows", repr(finding["code"])
 
 
-def _merged(row: Row, space: LabelSpace) -> Iterator[Fault]:
+def _merged_and_annotated(row: Row, space: LabelSpace) -> Iterator[Mismatch]:
     merged, join = row["merged"], list(merged_classes(as_blocks(row["blocks"]), space))
     if not is_merged(merged):
         yield "merged", "each class sent to the smallest of its group", f"{merged}"
     elif merged != join:
         yield "merged", f"{join}, the join of blocks and label space", f"{merged}"
-
-
-def _annotated(row: Row, space: LabelSpace) -> Iterator[Fault]:
-    join = merged_classes(as_blocks(row["blocks"]), space)
     expected = [space.names[n] for n in annotated_classes(join)]
     if row["annotated"] != expected:
         yield "annotated", _words(expected), _words(row["annotated"])
 
 
-def _positive(row: Row, _: LabelSpace) -> Iterator[Fault]:
+def _positive(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     for column in ("source_spacing_mm", "spacing_mm", "source_size", "size"):
         if not all(math.isfinite(n) and n > 0 for n in row[column]):
             yield column, "three finite numbers above 0", f"{row[column]}"
 
 
-def _voxels(row: Row, space: LabelSpace) -> Iterator[Fault]:
+def _voxels(row: Row, space: LabelSpace) -> Iterator[Mismatch]:
     voxels = row["voxels"]
     join = merged_classes(as_blocks(row["blocks"]), space)
     stray = [n for n, count in enumerate(voxels) if count and join[n] != n]
@@ -216,7 +186,7 @@ def _voxels(row: Row, space: LabelSpace) -> Iterator[Fault]:
         yield "voxels", f"{math.prod(row['size'])} in all, by size", f"{sum(voxels)}: {voxels}"
 
 
-def _volumes(row: Row, _: LabelSpace) -> Iterator[Fault]:
+def _volumes(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     voxel_ml = math.prod(row["spacing_mm"]) / MM3_PER_ML
     expected = [count * voxel_ml for count in row["voxels"]]
     if not all(map(partial(math.isclose, rel_tol=ROUNDING), row["volume_ml"], expected)):
@@ -234,12 +204,8 @@ def _words(names: list[str]) -> str:
     return ", ".join(names) or "none"
 
 
-TABLE_CHECKS: tuple[TableCheck, ...] = (
-    *(_unique_ids, _whole_subjects, _one_subject),
-    _distinct_files,
-)
 FORM_CHECKS: tuple[RowCheck, ...] = (_no_nulls, _lengths, _disjoint_blocks)
 CONTENT_CHECKS: tuple[RowCheck, ...] = (
-    *(_known_split, _known_findings, _merged, _annotated),
+    *(_known_split, _known_findings, _merged_and_annotated),
     *(_positive, _voxels, _volumes),
 )

@@ -1,11 +1,10 @@
-"""The volumes that a manifest names: whether the files are there, whole and what the rows say."""
+"""The files of volumes: whether they exist, are whole, and agree with the manifest's rows."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
-from numpy.typing import NDArray
 
 from manifests.ground.errors import ManifestError
 from manifests.table.manifest import Manifest
@@ -22,31 +20,11 @@ DTYPES = {"image": np.dtype("<i2"), "label": np.dtype("u1")}
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 AFFINE_TOLERANCE_MM = 1e-2  # a header holds single precision
 
-Said = tuple[str, str]  # expected, got
-Fault = tuple[str, str, str]  # column, expected, got
+Mismatch = tuple[str, str, str]  # column, expected, got
 
 
-@dataclass(frozen=True)
-class VolumeHeader:
-    """What a NIfTI-1 header says.
-
-    Attributes:
-        shape: Voxels along each axis.
-        dtype: Of the stored values.
-        offset: Bytes before the first voxel.
-        scaling: Slope and intercept of the stored values; None where there is none.
-        affine_ras: The 4 x 4 matrix from indices to RAS millimetres.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    offset: int
-    scaling: tuple[float | None, float | None]
-    affine_ras: NDArray[np.float64]
-
-
-def file_faults(manifest: Manifest, row: dict[str, Any]) -> Iterator[Fault]:
-    """What is wrong with the files of one row, as far as headers and sizes tell."""
+def file_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatch]:
+    """Yield what is wrong with the files of one row, by their headers and sizes."""
     for column, dtype in DTYPES.items():
         try:
             path = manifest.path(row[column])
@@ -56,16 +34,15 @@ def file_faults(manifest: Manifest, row: dict[str, Any]) -> Iterator[Fault]:
         if not path.is_file():
             yield column, "a file", f"nothing at {path}"
             continue
-        for expected, got in _header_faults(path, dtype, row):
+        for expected, got in _header_mismatches(path, dtype, row):
             yield column, expected, got
 
 
-def hash_faults(manifest: Manifest, row: dict[str, Any]) -> Iterator[Fault]:
-    """Which files of one row are not those that were written; missing ones are left out."""
+def hash_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatch]:
+    """Yield the files of one row that are not those that were written, without missing ones."""
     for column in DTYPES:
         try:
-            path = manifest.path(row[column])
-            with path.open("rb") as file:
+            with manifest.path(row[column]).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except (ManifestError, OSError):
             continue
@@ -73,42 +50,33 @@ def hash_faults(manifest: Manifest, row: dict[str, Any]) -> Iterator[Fault]:
             yield f"{column}_sha256", row[f"{column}_sha256"], found
 
 
-def _header_faults(path: Path, dtype: np.dtype[Any], row: dict[str, Any]) -> Iterator[Said]:
+def _header_mismatches(
+    path: Path, dtype: np.dtype[Any], row: dict[str, Any]
+) -> Iterator[tuple[str, str]]:
     try:
-        header = _read_header(path)
+        with path.open("rb") as file:
+            header = Nifti1Header.from_fileobj(file)
+        shape = tuple(int(n) for n in header.get_data_shape())
+        stored, offset = header.get_data_dtype(), int(header.get_data_offset())
+        scaling = header.get_slope_inter()
+        affine_ras = np.array(header.get_best_affine(), dtype=np.float64)
     except (OSError, ValueError, HeaderDataError, WrapStructError) as error:
         yield "an uncompressed NIfTI-1 volume", f"{path}: {error}"
         return
-    if header.shape != tuple(row["size"]):
-        yield f"a volume of {row['size']} voxels", f"{list(header.shape)}"
-    if header.dtype != dtype:
-        yield f"voxels of {dtype.name}, little-endian", f"{header.dtype.name} ({header.dtype.str})"
-    stop = header.offset + math.prod(header.shape) * header.dtype.itemsize
+    if shape != tuple(row["size"]):
+        yield f"a volume of {row['size']} voxels", f"{list(shape)}"
+    if stored != dtype:
+        yield f"voxels of {dtype.name}, little-endian", f"{stored.name} ({stored.str})"
+    stop = offset + math.prod(shape) * stored.itemsize
     if path.stat().st_size != stop:
         yield f"{stop} bytes, by the header", f"{path.stat().st_size} bytes"
-    if header.scaling not in ((None, None), (1.0, 0.0)):
-        yield "stored values that are the values", f"slope and intercept {header.scaling}"
-    yield from _affine_faults(header.affine_ras, row)
-
-
-def _affine_faults(affine_ras: NDArray[np.float64], row: dict[str, Any]) -> Iterator[Said]:
+    if scaling not in ((None, None), (1.0, 0.0)):
+        yield "stored values that are the values", f"slope and intercept {scaling}"
     if not len(row["spacing_mm"]) == len(row["origin_mm"]) == 3:
-        return  # told by another check
+        return  # another check reports it
     expected = np.eye(4)
     expected[:3, :3] = RAS_FROM_LPS * row["spacing_mm"]
     expected[:3, 3] = RAS_FROM_LPS @ row["origin_mm"]
     if not np.allclose(affine_ras, expected, rtol=0, atol=AFFINE_TOLERANCE_MM):
         words = "axes in LPS order with the row's spacing_mm and origin_mm: affine"
         yield f"{words} {expected.tolist()}", f"{affine_ras.tolist()}"
-
-
-def _read_header(path: Path) -> VolumeHeader:
-    with path.open("rb") as file:
-        header = Nifti1Header.from_fileobj(file)
-    return VolumeHeader(
-        shape=tuple(int(n) for n in header.get_data_shape()),
-        dtype=header.get_data_dtype(),
-        offset=int(header.get_data_offset()),
-        scaling=header.get_slope_inter(),
-        affine_ras=np.array(header.get_best_affine(), dtype=np.float64),
-    )

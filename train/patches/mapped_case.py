@@ -10,7 +10,7 @@ from manifests.classes.merged import is_merged
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
-from manifests.table.volume_files import file_faults
+from manifests.table.volume_files import file_mismatches
 from train.boxes import Triple
 
 ImageVoxels = Int16[np.ndarray, "z y x"]
@@ -90,7 +90,7 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
             f"`marginalia validate` says more"
         )
         raise TrainingError(msg)
-    if faults := list(file_faults(manifest, case.to_row())):
+    if faults := list(file_mismatches(manifest, case.to_row())):
         column, expected, got = faults[0]
         msg = (
             f"case {case.case_id}: {column}: expected {expected}, got {got}; prepare the case "
