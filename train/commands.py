@@ -1,4 +1,4 @@
-"""Commands: those of the rooms, in the order of the work."""
+"""Commands of the rooms, in the order of use."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""Console: what the commands say, how far they are, and the codes that they end with."""
+"""Console: output, progress and exit codes of the commands."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 
 SOME_FAILED_EXIT_CODE = 3
-PREEMPTED_EXIT_CODE = 75  # as sysexits.h calls a temporary failure: run it again
+PREEMPTED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: run the command again
 
-_ANY_WIDTH = 10_000  # of a table that is measured: else it says that what there is will do
+_ANY_WIDTH = 10_000  # columns; a narrower console would limit what a table measures
 
 T = TypeVar("T")
 console = Console()
@@ -19,16 +19,12 @@ console = Console()
 @final
 @dataclass(frozen=True)
 class FirstThatFits:
-    """One table in several layouts; the first that the screen is wide enough for is shown.
-
-    Attributes:
-        layouts: From wide to narrow; the last one is shown if none fits.
-    """
+    """One table in layouts from wide to narrow: the first that fits is shown, or else the last."""
 
     layouts: tuple[Table, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        """Choose as Rich asks for it."""
+        """Yield the chosen layout."""
         *wider, last = self.layouts
         any_width = options.update(width=_ANY_WIDTH)
         for table in wider:
@@ -39,12 +35,12 @@ class FirstThatFits:
 
 
 def say(text: str) -> None:
-    """Print words of others, which may look like markup, as they are."""
+    """Print text as it is, also if it looks like Rich's markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def track_progress(results: Iterable[T], total: int, work: str) -> Iterator[T]:
-    """Hand on results, and show how many of them there were."""
+    """Yield the results, and show how many there were so far."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -1,4 +1,4 @@
-"""Device: where the network runs, and in which arithmetic."""
+"""Device: where the network runs, and in which precision."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is a CUDA GPU where there is one, and the CPU elsewhere.
+    """Return the device of that name; `auto` is a CUDA GPU if there is one, or else the CPU.
 
     Raises:
         TrainingError: PyTorch knows no such device, or this machine has none.
@@ -30,9 +30,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def uses_bfloat16(precision: Precision, device: torch.device) -> bool:
-    """Whether a network of that precision computes in bfloat16 there.
+    """Return whether a network of that precision computes in bfloat16 on the device.
 
-    A CUDA GPU does, and a CPU with instructions for it; elsewhere it would be slow.
+    It does on a CUDA GPU and on a CPU with instructions for bfloat16; others would be slow.
     """
     if precision == "float32":
         return False
@@ -42,5 +42,5 @@ def uses_bfloat16(precision: Precision, device: torch.device) -> bool:
 
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """A context in which a network computes in that precision there, where it can."""
+    """Return a context in which a network computes in that precision if the device can."""
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(precision, device))

@@ -1,4 +1,4 @@
-"""Laterality: what becomes of classes in a mirror that swaps left and right."""
+"""Laterality: the classes of a mirror image that swaps left and right."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +11,10 @@ _OPPOSITE = {"left": "right", "right": "left"}
 
 
 def mirrored_classes(space: LabelSpace) -> tuple[int, ...]:
-    """The class that each class becomes: `mirrored[mirrored[n]] == n`, and 0 stays 0.
+    """Return the class that each class becomes: `mirrored[mirrored[n]] == n`, and 0 stays 0.
 
-    A class is swapped with the one that the label space pairs it with, or else with the one that
-    covers the structures of the other side.
+    A class is swapped with its pair in the label space, or else with the class that covers the
+    structures of the other side.
 
     Raises:
         TrainingError: A class has no counterpart, such as a left kidney where the right one is
@@ -22,7 +22,7 @@ def mirrored_classes(space: LabelSpace) -> tuple[int, ...]:
     """
     known = {**vocabulary(), **space.structures}
     covers = {frozenset(c.structures): n for n, c in enumerate(space.classes, start=1)}
-    paired = {a: b for left, right in space.left_right_pairs for a, b in _both(left, right)}
+    paired = {a: b for pair in space.left_right_pairs for a, b in (pair, pair[::-1])}
     mirrored = [0]
     for entry in space.classes:
         sided = frozenset(_mirrored(name, known) for name in entry.structures)
@@ -40,7 +40,7 @@ def mirrored_classes(space: LabelSpace) -> tuple[int, ...]:
 
 
 def mirror_merged(merged: Sequence[int], mirrored: Sequence[int]) -> tuple[int, ...]:
-    """The merged classes of a mirrored case: a group becomes the group of its mirrored classes."""
+    """Return the merged classes of a mirrored case: each group of the mirrored classes."""
     result = [0] * len(merged)
     for group in groups_of(merged).values():
         swapped = [mirrored[n] for n in group]
@@ -49,26 +49,19 @@ def mirror_merged(merged: Sequence[int], mirrored: Sequence[int]) -> tuple[int, 
     return tuple(result)
 
 
-def _both(left: str, right: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    return (left, right), (right, left)
-
-
 def _mirrored(name: str, known: Mapping[str, Structure]) -> str:
-    """The structure of the other side; itself for one that has no side, nothing if there is none.
+    """Return the structure of the other side; itself if it has no side, "" if there is none.
 
-    It is the one of the same code, or else the one whose name says the other side.
+    It is the one of the same code, or else the one whose name has the other side.
     """
     structure = known[name]
     if structure.laterality is None:
         return name
     other = _OPPOSITE[structure.laterality]
     sided = {n: s for n, s in known.items() if s.laterality == other}
-    same = [n for n, s in sided.items() if s.code and _codes(s) == _codes(structure)]
+    codes = structure.code, structure.region
+    same = [n for n, s in sided.items() if s.code and (s.code, s.region) == codes]
     if len(same) == 1:
         return same[0]
     renamed = name.replace(structure.laterality, other)
     return renamed if renamed in sided else ""
-
-
-def _codes(structure: Structure) -> tuple[str, str]:
-    return structure.code, structure.region

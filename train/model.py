@@ -1,4 +1,4 @@
-"""A network with all that is needed to use it: classes, grid and intensity scale."""
+"""Model: a network with all that prediction needs: classes, grid and intensity scale."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,7 @@ from train.device import Precision
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How Hounsfield units become the network's input: clipped, then centred and scaled.
-
-    Attributes:
-        low_hu: Intensities below are raised to this.
-        high_hu: Intensities above are lowered to this.
-        mean_hu: Becomes 0.
-        std_hu: Becomes a distance of 1.
-    """
+    """How Hounsfield units become the network's input: clipped, then centred and scaled."""
 
     low_hu: float
     high_hu: float
@@ -25,22 +18,20 @@ class Normalisation:
     std_hu: float
 
     def apply(self, hu: Tensor) -> Tensor:
-        """Normalise Hounsfield units of any shape to float32."""
+        """Return normalised Hounsfield units of any shape as float32."""
         return (hu.float().clamp(self.low_hu, self.high_hu) - self.mean_hu) / self.std_hu
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network and its surroundings.
+    """A network and what prediction needs beside it.
 
     Attributes:
         network: Maps images [B, 1, z, y, x] to logits [B, N, z, y, x].
-        label_space: The N classes.
-        normalisation: From Hounsfield units to the network's input.
         spacing_mm: Spacing along x, y, z of the grid that it was trained on.
-        patch_size_zyx: Voxels that it was trained on; the window of a sliding window.
+        patch_size_zyx: Voxels of a training patch, and of the sliding window.
         mirrored_axes: Axes (0 is z, 2 is x) along which it was trained on mirror images, too.
-        precision: Of the network's arithmetic, where the device can.
+        precision: Of the network's computation, where the device can.
     """
 
     network: nn.Module

@@ -1,7 +1,7 @@
-"""Shapes of the tensors in training, by name, and the checks that a step's tensors fit together.
+"""Shapes of the tensors in training, by name, and a check that the tensors of a loss fit together.
 
-The tests check the names at run time. `*space` is one to three spatial axes, `voxels` the same axes
-flattened into one, and `classes` the N classes of the label space, background first.
+The tests check the shapes at run time. `*space` is one to three spatial axes, `voxels` the same
+axes flattened into one, and `classes` the N classes of the label space, background first.
 """
 
 import torch
@@ -46,10 +46,10 @@ GroupTable = Float[Tensor, "groups classes"]
 
 
 def check_fit(logits: Tensor, target: Tensor, merged: Tensor) -> None:
-    """Refuse tensors whose types, shapes or devices do not fit together; costs nothing.
+    """Refuse tensors whose types, shapes or devices do not fit; no value is read.
 
     Raises:
-        TrainingError: If `logits` are not floating [batch, classes, *space], `target` not integers
+        TrainingError: `logits` are not floating [batch, classes, *space], `target` not integers
             [batch, *space], or `merged` not integers [batch, classes].
     """
     if logits.ndim < 3 or not logits.is_floating_point() or not logits.numel():
@@ -73,5 +73,5 @@ def check_fit(logits: Tensor, target: Tensor, merged: Tensor) -> None:
 
 
 def _is_integer(tensor: Tensor) -> bool:
-    """Return whether a tensor holds whole numbers; booleans are not."""
+    """Return whether a tensor holds integers; booleans are none."""
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -36,7 +36,7 @@ from train.patches.sampler import Batch, Candidate, plan_epoch
 from train.planning.plan import TrainingPlan
 from train.settings import TrainSettings, resolve
 from train.training.batches import BatchSource, batch_source, read_batches
-from train.training.optimiser import build_optimiser
+from train.training.learner import build_optimiser
 
 SPACE = load_label_space("abdomen5")
 SPACING_MM = (1.5, 1.5, 3.0)

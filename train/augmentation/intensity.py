@@ -4,7 +4,7 @@ Source: nnU-Net's default trainer, in its order.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.augmentation.draws import draw, draw_factor
-from train.augmentation.settings import AugmentationSettings
+from train.augmentation.settings import AugmentationSettings, draw, draw_factor
 from train.boxes import PatchGrid, Triple
 from train.shapes import ImagePatch
 
 _BLUR_RADIUS = 3  # standard deviations
-_LEAST_RANGE = 1e-7
+_LEAST_RANGE = 1e-7  # keeps a constant image from 0 / 0
+_GOLDEN_RATIO = 0x9E3779B9  # 2**32 over the golden ratio: a seed far from the first one
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise: its standard deviation, and the seed that says it voxel by voxel."""
+    """Gaussian noise: its standard deviation, and the seed of its values."""
 
     std: float
     seed: int
@@ -33,14 +33,13 @@ class Noise:
 
 @dataclass(frozen=True)
 class IntensityChange:
-    """What is done to one image, in this order; none leaves it.
+    """Changes of one image, in the order in which they are applied; None leaves the image.
 
     Attributes:
-        noise: Is added.
         blur: Standard deviation of a Gaussian along z, y, x, in voxels.
         brightness: Factor on the normalised intensity.
         contrast: Factor on the distance from the image's mean, within the image's range.
-        low_resolution: Voxels along z, y, x that the image is reduced to, and brought back from.
+        low_resolution: Voxels along z, y, x that the image is reduced to, and resampled from.
         inverted_gamma: Exponent on the negative of the image, whose mean and deviation stay.
         gamma: Exponent on the image, whose mean and deviation stay.
     """
@@ -72,7 +71,7 @@ def draw_intensity(
 
 
 def apply_intensity(image: ImagePatch, change: IntensityChange) -> ImagePatch:
-    """Change a normalised image, on the device where it is; what came in is left as it was."""
+    """Return a changed copy of a normalised image, on the same device."""
     for name, step in _STEPS.items():
         value = getattr(change, name)
         if value is not None:
@@ -80,18 +79,18 @@ def apply_intensity(image: ImagePatch, change: IntensityChange) -> ImagePatch:
     return image
 
 
-def gaussian_field(size_zyx: Triple, seed: int, device: torch.device) -> ImagePatch:
-    """Standard normal noise that is the same on every device, voxel by voxel.
+def gaussian_field(size_zyx: Sequence[int], seed: int, device: torch.device) -> ImagePatch:
+    """Return standard normal noise, the same on every device.
 
-    A device's own generator would give other numbers on a GPU, and carrying numbers over from the
-    CPU would cost more than the rest of the augmentation.
+    A GPU's own generator would give other numbers, and copying numbers from the CPU would cost more
+    than the rest of the augmentation.
 
     Source: Box and Muller 1958, on a hash of seed and voxel (Ellis's integer hash prospector).
     """
     voxels = math.prod(size_zyx)
     pairs = torch.arange((voxels + 1) // 2, device=device)
     first = _hash(_hash(pairs) ^ seed)
-    second = _hash(first ^ 0x9E3779B9)
+    second = _hash(first ^ _GOLDEN_RATIO)
     radius = torch.sqrt(-2 * torch.log((first.float() + 1) / 2**32))
     angle = second.float() * (2 * math.pi / 2**32)
     both = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)])
@@ -99,7 +98,7 @@ def gaussian_field(size_zyx: Triple, seed: int, device: torch.device) -> ImagePa
 
 
 def _hash(numbers: Tensor) -> Tensor:
-    """Scramble whole numbers of 32 bits, which lie in 64 so that no product overflows."""
+    """Scramble integers of 32 bits, stored in 64 so that no product overflows."""
     mixed = numbers ^ (numbers >> 16)
     mixed = (mixed * 0x21F0AAAD) & 0xFFFFFFFF
     mixed = mixed ^ (mixed >> 15)
@@ -108,8 +107,7 @@ def _hash(numbers: Tensor) -> Tensor:
 
 
 def _add_noise(image: ImagePatch, noise: Noise) -> ImagePatch:
-    z, y, x = image.shape
-    return image + gaussian_field((z, y, x), noise.seed, image.device) * noise.std
+    return image + gaussian_field(image.shape, noise.seed, image.device) * noise.std
 
 
 def _blur(image: ImagePatch, std: tuple[float, float, float]) -> ImagePatch:
@@ -132,30 +130,22 @@ def _blur_along(image: ImagePatch, axis: int, std_voxels: float) -> ImagePatch:
     return blurred
 
 
-def _brighten(image: ImagePatch, factor: float) -> ImagePatch:
-    return image * factor
-
-
-def _stretch(image: ImagePatch, factor: float) -> ImagePatch:
+def _change_contrast(image: ImagePatch, factor: float) -> ImagePatch:
     least, most = torch.aminmax(image)
     mean = image.mean()
     return ((image - mean) * factor + mean).clamp(least, most)
 
 
-def _reduce(image: ImagePatch, size_zyx: Triple) -> ImagePatch:
+def _lower_resolution(image: ImagePatch, size_zyx: Triple) -> ImagePatch:
     reduced = functional.interpolate(image[None, None], size_zyx, mode="nearest-exact")
     return functional.interpolate(reduced, list(image.shape), mode="trilinear")[0, 0]
 
 
-def _bend_negative(image: ImagePatch, exponent: float) -> ImagePatch:
-    return -_bend(-image, exponent)
-
-
-def _bend(image: ImagePatch, exponent: float) -> ImagePatch:
+def _apply_gamma(image: ImagePatch, exponent: float) -> ImagePatch:
     least, most = torch.aminmax(image)
     extent = most - least
-    bent = ((image - least) / extent.clamp(min=_LEAST_RANGE)) ** exponent * extent + least
-    rescaled = (bent - bent.mean()) / bent.std().clamp(min=_LEAST_RANGE)
+    changed = ((image - least) / extent.clamp(min=_LEAST_RANGE)) ** exponent * extent + least
+    rescaled = (changed - changed.mean()) / changed.std().clamp(min=_LEAST_RANGE)
     return rescaled * image.std() + image.mean()
 
 
@@ -163,11 +153,11 @@ _STEPS: MappingProxyType[str, Callable[[ImagePatch, Any], ImagePatch]] = Mapping
     {
         "noise": _add_noise,
         "blur": _blur,
-        "brightness": _brighten,
-        "contrast": _stretch,
-        "low_resolution": _reduce,
-        "inverted_gamma": _bend_negative,
-        "gamma": _bend,
+        "brightness": lambda image, factor: image * factor,
+        "contrast": _change_contrast,
+        "low_resolution": _lower_resolution,
+        "inverted_gamma": lambda image, exponent: -_apply_gamma(-image, exponent),
+        "gamma": _apply_gamma,
     }
 )
 
@@ -183,7 +173,7 @@ def _draw_blur(
 def _draw_low_resolution(
     settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
 ) -> Triple | None:
-    """A size; few slices are left as they are."""
+    """Draw the size to reduce to; a patch of few slices keeps them all."""
     scale = draw(settings.low_resolution, generator)
     if scale is None:
         return None

@@ -1,4 +1,4 @@
-"""Augmentation of a patch: drawn from its own seed before it is cut, applied where it then is."""
+"""Augmentation of a patch: drawn from its seed before it is cut, applied on its device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,11 @@ _X = 2
 
 @dataclass(frozen=True)
 class PatchChange:
-    """What is done to one patch.
+    """What is done to one patch, in this order.
 
     Attributes:
-        warp: How it is taken from the volume; none: as a box of voxels.
-        mirrored_axes: Of z, y, x those along which it is then mirrored.
-        intensity: How its intensities are changed.
+        warp: Where it is sampled from the volume; None: from a box of voxels.
+        mirrored_axes: 0 is z, 2 is x.
     """
 
     warp: Warp | None
@@ -34,12 +33,12 @@ class PatchChange:
     intensity: IntensityChange
 
     def source_box(self, patch: Box, centre_zyx: Triple) -> Box:
-        """The box of the volume that a patch is made from."""
+        """Return the box of the volume that a patch is made from."""
         return patch if self.warp is None else self.warp.source_box(patch, centre_zyx)
 
 
 def draw_change(settings: AugmentationSettings, grid: PatchGrid, seed: int) -> PatchChange:
-    """Draw what is done to the patch of that seed."""
+    """Draw the change of the patch that has this seed."""
     generator = np.random.default_rng(seed)
     warp = draw_warp(settings, grid, generator)
     chances = generator.random(3).tolist()
@@ -50,16 +49,12 @@ def draw_change(settings: AugmentationSettings, grid: PatchGrid, seed: int) -> P
 def change_classes(
     merged: Sequence[int], change: PatchChange, mirrored_classes: Sequence[int]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What becomes of a case's classes.
+    """Return each class id's representative in the patch, and the patch's merged classes.
 
     Args:
-        merged: The case's.
-        change: Of the patch.
-        mirrored_classes: The class that each becomes in a mirror along x.
-
-    Returns:
-        The representative that each class id in the label volume becomes, and the merged classes
-        of the patch.
+        merged: The case's merged classes.
+        change: A mirror along x swaps left and right classes.
+        mirrored_classes: The class that each class becomes in such a mirror.
     """
     if _X not in change.mirrored_axes:
         return tuple(merged), tuple(merged)
@@ -75,21 +70,18 @@ def apply_to_voxels(
     normalisation: Normalisation,
     placement: Placement,
 ) -> tuple[ImagePatch, LabelPatch]:
-    """Make a patch from the part of its source box that lies within the volume.
+    """Return a patch's network input, and its class ids before `merged` is applied.
 
-    Beyond the volume, the image is air, the least that a scanner reports, and the label is the
-    background: what lies outside the scan holds no labelled organ, and where background stands for
-    organs that the annotator left out, it claims nothing of them either.
+    Beyond the volume, the image is air, the lowest value that a scanner reports, and the label is
+    the background. That is true of labelled organs, and where the background may be an organ that
+    was not annotated, it says nothing about that organ.
 
     Args:
-        hu: The part's Hounsfield units.
-        label: The part's class ids, as they were written.
-        change: What is done to it.
+        hu: Of the part of the source box that lies within the volume.
+        label: Class ids of the same part, before `merged` is applied.
+        change: What is done to the patch.
         normalisation: From Hounsfield units to the network's input.
-        placement: Where the part comes from.
-
-    Returns:
-        The network's input, and class ids as they were written.
+        placement: Where the part lies.
     """
     air = normalisation.apply(torch.tensor(AIR_HU)).item()
     image = normalisation.apply(hu)

@@ -1,16 +1,17 @@
-"""Settings of the augmentation, and the named ones: one aligned table, one column a name."""
+"""Settings of the augmentation, the named ones in one aligned table, and draws from a setting."""
 
 from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Draw = tuple[Probability, float, float]
+Draw = tuple[Probability, float, float]  # probability, least, most
 
 CONTROL_SPACING_MM = 48.0  # of the elastic deformation
-# Control points that move further can fold the space (Choi and Lee 2000, three dimensions).
+# control points that move further can fold the space (Choi and Lee 2000, in three dimensions)
 _MOST_ELASTIC_MM = 0.4 * CONTROL_SPACING_MM
 
 _NEVER: Draw = (0.0, 1.0, 1.0)
@@ -34,10 +35,11 @@ class AugmentationSettings(BaseModel):
     """How patches are changed at random; each is a probability, then the least and the most.
 
     Attributes:
-        mirror_zyx: Probabilities of a mirror image along z, y and x. In one along x, left and
-            right classes are swapped.
+        mirror_zyx: Probabilities of a mirror image along z, y and x. A mirror along x swaps left
+            and right classes.
         rotation: Degrees about each axis.
-        scaling: Factor on what the patch takes in: above 1, things become smaller.
+        scaling: Factor on the size of the region that the patch shows: above 1, things become
+            smaller.
         elastic: Millimetres that the control points of a smooth deformation move.
         noise: Standard deviation, where that of labelled voxels is about 1.
         blur: Standard deviation along each axis, in voxels.
@@ -93,8 +95,8 @@ _TABLE: tuple[tuple[str, Any, Any], ...] = (
 )
 # fmt: on
 
-# light: intensity only. nnunet: what nnU-Net 2's default trainer does; where patches have few
-# slices it turns them by up to 180 degrees, which would make right of left and is not done here.
+# light: intensity only. nnunet: as nnU-Net 2's default trainer, which also rotates patches of few
+# slices by up to 180 degrees; that would turn left into right and is not done here.
 AUGMENTATIONS = MappingProxyType(
     {"none": AugmentationSettings()}
     | {
@@ -112,3 +114,26 @@ def _named(value: Any) -> Any:  # noqa: ANN401
 
 
 Augmentation = Annotated[AugmentationSettings, BeforeValidator(_named)]
+
+
+def draw(row: Draw, generator: np.random.Generator) -> float | None:
+    """Draw a number evenly between least and most, or None with the rest of the probability.
+
+    The generator always gives two numbers, so that one change does not decide the next.
+    """
+    probability, least, most = row
+    chance, position = generator.random(2).tolist()
+    return least + position * (most - least) if chance < probability else None
+
+
+def draw_factor(row: Draw, generator: np.random.Generator) -> float | None:
+    """Draw a factor between a least below 1 and a most above 1, on either side of 1 as often.
+
+    Source: nnU-Net's `BGContrast`.
+    """
+    probability, least, most = row
+    # from -1 at the least over 0 at a factor of 1 to 1 at the most
+    side = draw((probability, -1.0, 1.0), generator)
+    if side is None:
+        return None
+    return 1 + side * (most - 1 if side > 0 else 1 - least)

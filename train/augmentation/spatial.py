@@ -1,7 +1,7 @@
 """Spatial augmentation: rotation, scaling and elastic deformation as one resampling.
 
-It is drawn first, as a map from a patch's voxels to those of the volume. The box that the map needs
-is then cut, so that nothing that the volume holds is made up.
+It is drawn first, as a map from a patch's voxels to those of the volume. Then the box that the map
+needs is cut, so that padding is needed beyond the volume only.
 """
 
 import math
@@ -13,8 +13,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from train.augmentation.draws import draw
-from train.augmentation.settings import CONTROL_SPACING_MM, AugmentationSettings
+from train.augmentation.settings import CONTROL_SPACING_MM, AugmentationSettings, draw
 from train.boxes import Box, PatchGrid, Placement, SpacingZYX, Triple
 from train.shapes import ImagePatch, ImageVoxels, LabelPatch, LabelVoxels
 
@@ -25,13 +24,13 @@ _SPLINE_DEGREE = 3
 class Warp:
     """A map from a patch to the volume.
 
-    What comes to lie at p, counted from the voxel that the patch was to be centred on, is taken
-    from `matrix @ p + bend(p) - bend(0)`, counted from the same voxel.
+    Position p of the patch is sampled from `matrix @ p + shift(p) - shift(0)` of the volume. Both
+    are relative to the voxel that the patch was to be centred on.
 
     Attributes:
         matrix: Voxels to voxels, both in the order z, y, x [3, 3].
-        controls: Control points of the cubic B-spline `bend`, in voxels along z, y, x
-            [3, z, y, x]; none without elastic deformation.
+        controls: Control points of the cubic B-spline `shift`, in voxels along z, y, x
+            [3, z, y, x]; None without elastic deformation.
         spacing_zyx: In mm; the control points are `CONTROL_SPACING_MM` apart.
     """
 
@@ -40,15 +39,15 @@ class Warp:
     spacing_zyx: SpacingZYX
 
     def source_box(self, patch: Box, centre_zyx: Triple) -> Box:
-        """The box of the volume that holds all that a patch is made from."""
+        """Return the box of the volume that holds all that a patch is made from."""
         first = np.array(patch.start_zyx) - centre_zyx
         last = first + patch.size_zyx - 1
         ends = np.stack([self.matrix * first, self.matrix * last])
         # a B-spline never goes beyond its control points
-        bend = 0 if self.controls is None else 2 * np.abs(self.controls).max(axis=(1, 2, 3))
+        shift = 0 if self.controls is None else 2 * np.abs(self.controls).max(axis=(1, 2, 3))
         # one voxel more on either side, for rounding
-        start = np.floor(centre_zyx + ends.min(0).sum(1) - bend).astype(int) - 1
-        stop = np.ceil(centre_zyx + ends.max(0).sum(1) + bend).astype(int) + 2
+        start = np.floor(centre_zyx + ends.min(0).sum(1) - shift).astype(int) - 1
+        stop = np.ceil(centre_zyx + ends.max(0).sum(1) + shift).astype(int) + 2
         z, y, x = start.tolist()
         depth, height, width = (stop - start).tolist()
         return Box((z, y, x), (depth, height, width))
@@ -57,23 +56,23 @@ class Warp:
 def draw_warp(
     settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
 ) -> Warp | None:
-    """Draw the map of one patch; none if it stays as it is.
+    """Draw the map of one patch, or None if it stays as it is.
 
-    Angles are those of the patient, whatever the spacing. A patch of few slices is turned, scaled
-    and deformed within them only.
+    Angles are those in mm, whatever the spacing. A patch of few slices is rotated, scaled and
+    deformed within its slices only.
 
     Source: nnU-Net, whose angles are those of the voxels.
     """
-    turn = _draw_rotation(settings, grid, generator)
+    rotation = _draw_rotation(settings, grid, generator)
     scale = draw(settings.scaling, generator)
     controls_mm = _draw_controls(settings, grid, generator)
-    if turn is None and scale is None and controls_mm is None:
+    if rotation is None and scale is None and controls_mm is None:
         return None
     zoom = np.full(3, scale or 1.0)
     if grid.is_flat:
         zoom[0] = 1.0
     spacing = np.array(grid.spacing_zyx)
-    matrix_mm = (np.eye(3) if turn is None else turn) * zoom
+    matrix_mm = (np.eye(3) if rotation is None else rotation) * zoom
     return Warp(
         matrix=matrix_mm * spacing / spacing[:, None],
         controls=None if controls_mm is None else controls_mm / spacing[:, None, None, None],
@@ -84,20 +83,17 @@ def draw_warp(
 def resample(
     image: ImageVoxels, label: LabelVoxels, warp: Warp, *, placement: Placement, outside: float
 ) -> tuple[ImagePatch, LabelPatch]:
-    """Make a patch from the part of its source box that lies within the volume.
+    """Return a patch's intensities by linear, and its class ids by nearest-neighbour interpolation.
 
     Args:
-        image: The part's intensities.
-        label: The part's class ids.
+        image: Of the part of the source box that lies within the volume.
+        label: Class ids of the same part.
         warp: From the patch to the volume.
-        placement: Where both come from.
+        placement: Where the part lies.
         outside: Intensity beyond the part; the class id there is 0.
-
-    Returns:
-        Intensities, and the class ids of the nearest voxels, since they are names and no numbers.
     """
     grid = _grid(warp, placement, image.device)
-    # what lies outside is 0 to PyTorch
+    # PyTorch pads with 0
     resampled = _sample(image - outside, grid, "bilinear") + outside
     return resampled, _sample(label.float(), grid, "nearest").to(label.dtype)
 
@@ -111,7 +107,7 @@ def _sample(voxels: Tensor, grid: Tensor, mode: str) -> Tensor:
 def _draw_rotation(
     settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
 ) -> np.ndarray | None:
-    """A rotation matrix in the order z, y, x, or none."""
+    """Draw a rotation matrix in the order z, y, x, or None."""
     probability, least, most = settings.rotation
     degrees = generator.uniform(least, most, 3)  # about z, y, x
     if generator.random() >= probability:
@@ -125,9 +121,10 @@ def _draw_rotation(
 def _draw_controls(
     settings: AugmentationSettings, grid: PatchGrid, generator: np.random.Generator
 ) -> np.ndarray | None:
-    """Displacements of the control points in mm along z, y, x, or none."""
+    """Draw displacements of the control points in mm along z, y, x, or None."""
     most_mm = draw(settings.elastic, generator)
-    own = np.random.default_rng(generator.integers(2**63))  # what follows is drawn as without it
+    # its own generator, so that later draws are the same with and without it
+    own = np.random.default_rng(generator.integers(2**63))
     if most_mm is None:
         return None
     points = [
@@ -145,7 +142,7 @@ def _cells(voxels: int, spacing_mm: float) -> int:
 
 
 def _grid(warp: Warp, placement: Placement, device: torch.device) -> Tensor:
-    """Where to sample, as `grid_sample` wants it [1, z, y, x, 3]: -1 to 1 from edge to edge."""
+    """Return where to sample, for `grid_sample` [1, z, y, x, 3]: -1 to 1 from edge to edge."""
     patch, inside = placement.patch, placement.inside
     size, there = np.array(patch.size_zyx), np.array(inside.size_zyx)
     z, y, x = pivot = np.array(placement.centre_zyx) - patch.start_zyx
@@ -159,25 +156,25 @@ def _grid(warp: Warp, placement: Placement, device: torch.device) -> Tensor:
     affine = torch.from_numpy(theta.astype(np.float32)).to(device, non_blocking=True)
     grid = functional.affine_grid(affine[None], [1, 1, *patch.size_zyx], align_corners=False)
     if warp.controls is not None:
-        bend = _bend(warp, patch.size_zyx, device)  # 3 z y x
-        bend = bend - bend[:, z, y, x][:, None, None, None]
+        shift = _shift(warp, patch.size_zyx, device)  # 3 z y x
+        shift = shift - shift[:, z, y, x][:, None, None, None]
         scale = torch.from_numpy((2 / there).astype(np.float32)).to(device, non_blocking=True)
-        grid = grid + (bend.permute(1, 2, 3, 0) * scale).flip(-1)
+        grid = grid + (shift.permute(1, 2, 3, 0) * scale).flip(-1)
     return grid
 
 
-def _bend(warp: Warp, size_zyx: Triple, device: torch.device) -> Tensor:
-    """The displacement of each voxel of a patch, in voxels along z, y, x [3, z, y, x]."""
-    bend = torch.from_numpy(warp.controls).float().to(device, non_blocking=True)
+def _shift(warp: Warp, size_zyx: Triple, device: torch.device) -> Tensor:
+    """Return the displacement of each voxel of a patch, in voxels along z, y, x [3, z, y, x]."""
+    shift = torch.from_numpy(warp.controls).float().to(device, non_blocking=True)
     equations = ("czyx,nz->cnyx", "czyx,ny->cznx", "czyx,nx->czyn")
     for equation, n, mm in zip(equations, size_zyx, warp.spacing_zyx, strict=True):
         weights = torch.from_numpy(_spline_weights(n, mm)).float().to(device, non_blocking=True)
-        bend = torch.einsum(equation, bend, weights)
-    return bend
+        shift = torch.einsum(equation, shift, weights)
+    return shift
 
 
 def _spline_weights(voxels: int, spacing_mm: float) -> np.ndarray:
-    """Each control point's weight at each voxel of an axis [voxels, points].
+    """Return each control point's weight at each voxel of an axis [voxels, points].
 
     Source: the uniform cubic B-spline.
     """

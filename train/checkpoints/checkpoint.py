@@ -1,9 +1,8 @@
 """Checkpoints: one safetensors file each, which can hold numbers and text but no code.
 
 Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one),
-`optimiser/<parameter>/<what>` and `objective/...` (what the method remembers beside the weights, if
-it does); all else is one JSON text in the file's metadata. A digest over both tells damage from
-what was written.
+`optimiser/<parameter>/<what>` and `objective/...` (the method's own parameters, if it has any).
+Everything else is one JSON text in the file's metadata. A digest over both detects damage.
 """
 
 import hashlib
@@ -30,13 +29,7 @@ Which = Literal["best", "last"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
-
-    Attributes:
-        path: The file.
-        header: All that is not a tensor.
-        tensors: By name.
-    """
+    """What a checkpoint file holds."""
 
     path: Path
     header: CheckpointHeader
@@ -44,7 +37,7 @@ class Checkpoint:
 
 
 def checkpoint_path(run: Path, which: Which) -> Path:
-    """Where a run keeps its best or its last checkpoint."""
+    """Return where a run keeps its best or its last checkpoint."""
     return run / FOLDER / f"{which}{SUFFIX}"
 
 
@@ -57,9 +50,9 @@ def save_checkpoint(
     average: nn.Module | None = None,
     objective: nn.Module | None = None,
 ) -> None:
-    """Write a checkpoint as a whole file; without the optimiser, it can predict but not go on."""
-    tensors: dict[str, Tensor] = {NETWORK + n: p for n, p in parameters_of(network).items()}
-    for prefix, module in ((AVERAGE, average), (OBJECTIVE, objective)):
+    """Write a checkpoint as a whole file; without the optimiser, training cannot resume from it."""
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in ((NETWORK, network), (AVERAGE, average), (OBJECTIVE, objective)):
         if module:
             tensors |= {prefix + n: p for n, p in parameters_of(module).items()}
     for name, parameter in parameters_of(network).items():
@@ -86,7 +79,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            # before any tensor is read: a file of another kind may be large
+            # checked before any tensor is read: another file may be large
             _check_format(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
@@ -110,7 +103,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
-    """A network's parameters by name, each once: DynUNet holds its blocks under two names."""
+    """Return a network's parameters by name, each once: DynUNet has two names for its blocks."""
     return dict(network.named_parameters())
 
 

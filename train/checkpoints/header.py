@@ -1,4 +1,4 @@
-"""CheckpointHeader: all of a checkpoint that is not a tensor."""
+"""Header: everything in a checkpoint that is not a tensor."""
 
 import math
 from dataclasses import astuple
@@ -16,19 +16,16 @@ _Millimetres = Annotated[float, Field(gt=0)]
 
 
 class CheckpointHeader(BaseModel):
-    """All of a checkpoint that is not a tensor.
+    """Everything in a checkpoint that is not a tensor.
 
     Attributes:
-        label_space: The N classes.
-        settings: The training's.
-        normalisation: From Hounsfield units to the network's input.
         spacing_mm: Spacing along x, y, z.
         manifest_sha256: Digest of what the training used of its manifest.
         losses: Mean loss of each whole epoch so far.
         step: Batches of those epochs.
-        added_epochs: By which the first stage was prolonged.
-        batch_losses: Loss and terms of each batch of an epoch that a signal cut short.
         best_score: Best mean validation Dice so far, if there was a validation.
+        added_epochs: Epochs by which the first stage was extended.
+        batch_losses: Loss and terms of each batch of an epoch that a signal ended early.
         versions: Version of each package that decides the numbers.
     """
 
@@ -58,10 +55,10 @@ class CheckpointHeader(BaseModel):
 
     @property
     def epochs(self) -> int:
-        """Epochs so far."""
+        """Return the number of whole epochs so far."""
         return len(self.losses)
 
     @property
     def network(self) -> NetworkSettings:
-        """The network's form."""
+        """Return the settings of the network."""
         return NetworkSettings.of(self.settings, self.spacing_mm)

@@ -1,4 +1,4 @@
-"""Restoration: networks, optimisers and what a method remembers, as a checkpoint has them."""
+"""Restoration of networks, optimisers and objectives from a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,7 @@ from torch import Tensor, nn, optim
 
 from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import (
-    AVERAGE,
     NETWORK,
-    OBJECTIVE,
     OPTIMISER,
     Checkpoint,
     Which,
@@ -25,7 +23,7 @@ _STEP = "step"  # Adam counts its steps in a scalar
 
 
 def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
-    """The trained network of a run's folder or of a checkpoint file, ready to predict on the CPU.
+    """Return the network of a run's folder or a checkpoint file, ready to predict on the CPU.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be used.
@@ -33,7 +31,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     path = checkpoint_path(run_or_file, which) if run_or_file.is_dir() else run_or_file
     checkpoint = load_checkpoint(path)
     header = checkpoint.header
-    # without memory at first: the file may claim any size, and is believed when its tensors agree
+    # without memory at first: the header may name any size, and its tensors have to agree with it
     with torch.device("meta"):
         network = new_network(header.network, len(header.label_space))
     check_network(checkpoint, network)
@@ -51,7 +49,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
 
 
 def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = NETWORK) -> None:
-    """Compare names, shapes and types of a checkpoint's weights with a network's.
+    """Refuse a checkpoint whose weights have other names, shapes or types than a network's.
 
     Raises:
         CheckpointError: They differ.
@@ -62,10 +60,10 @@ def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = N
 
 
 def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = NETWORK) -> None:
-    """Give a network the weights of a checkpoint.
+    """Copy a checkpoint's parameters of some prefix into a network or an objective.
 
     Raises:
-        CheckpointError: They do not fit.
+        CheckpointError: They do not fit, or there are none.
     """
     check_network(checkpoint, network, prefix=prefix)
     with torch.no_grad():
@@ -73,28 +71,10 @@ def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str =
             parameter.copy_(checkpoint.tensors[prefix + name])
 
 
-def restore_average(checkpoint: Checkpoint, average: nn.Module) -> None:
-    """Give the weights' moving average that of a checkpoint.
-
-    Raises:
-        CheckpointError: They do not fit, or the checkpoint has none.
-    """
-    restore_network(checkpoint, average, prefix=AVERAGE)
-
-
-def restore_objective(checkpoint: Checkpoint, objective: nn.Module) -> None:
-    """Give a method what it remembered when a checkpoint was written.
-
-    Raises:
-        CheckpointError: It does not fit.
-    """
-    restore_network(checkpoint, objective, prefix=OBJECTIVE)
-
-
 def restore_optimiser(
     checkpoint: Checkpoint, optimiser: optim.Optimizer, network: nn.Module
 ) -> None:
-    """Give an optimiser of `network` the momenta of a checkpoint.
+    """Copy a checkpoint's momenta into an optimiser of `network`.
 
     Raises:
         CheckpointError: They do not fit.
@@ -121,14 +101,14 @@ def _form(tensor: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
 
 
 def _laid_out(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-    # as the parameter lies in memory: on another path through it, sums may round differently
+    # in the memory layout of the parameter: in another layout, sums may round differently
     return torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
 
 
 def _optimiser_forms(
     parameters: dict[str, nn.Parameter], states: dict[str, dict[str, Tensor]]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The forms that an optimiser's tensors should have, and those that they have."""
+    """Return the forms that an optimiser's tensors should have, and those that they have."""
     got = {f"{name}/{w}": _form(t) for name, state in states.items() for w, t in state.items()}
     expected = {
         f"{name}/{what}": ((), torch.float32) if what == _STEP else _form(parameter)

@@ -1,7 +1,7 @@
 """Network: nnU-Net's U-Net from MONAI, sized by the patch and the spacing."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -11,29 +11,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from manifests.ground.errors import TrainingError
+from train.boxes import Triple, triple
 from train.settings import MethodName, TrainSettings
 from train.shapes import Images, LevelLogits, Logits
 
 _AXES = range(3)
 _SMALLEST = 4  # voxels of the deepest feature map along any axis that was strided
-_CHANNELS_WORTH_CONTIGUITY = 16
+_CHANNELS_LAST_BELOW = 16  # channels at full resolution, by the timings in `for_device`
 _FEWEST_LEVELS = 3  # MONAI's U-Net has no fewer
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What decides the network's form.
+    """What decides the architecture of the network.
 
     Attributes:
-        patch_size_zyx: Voxels that it is trained on.
         spacing_mm: Spacing along x, y, z.
         filters: Channels by level, full resolution first; the patch may allow fewer levels.
-        residual: Whether its blocks are residual ones.
-        method: That it is trained by; some have networks of their own.
-        deep_supervision: Whether coarser levels answer, too, while it is trained.
+        method: Some methods have networks of their own.
+        deep_supervision: Whether training mode returns logits of coarser levels, too.
     """
 
-    patch_size_zyx: tuple[int, int, int]
+    patch_size_zyx: Triple
     spacing_mm: tuple[float, float, float]
     filters: tuple[int, ...]
     residual: bool = False
@@ -44,7 +43,7 @@ class NetworkSettings:
     def of(
         cls, settings: TrainSettings, spacing_mm: tuple[float, float, float]
     ) -> "NetworkSettings":
-        """The form of the network of a training at a spacing along x, y, z."""
+        """Return what a training's settings and its spacing along x, y, z decide."""
         return cls(
             settings.patch_size_zyx,
             spacing_mm,
@@ -57,19 +56,14 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Level:
-    """One level of the U-Net.
+    """One level of the U-Net: the size of its kernels, and the stride from the level above."""
 
-    Attributes:
-        kernel_zyx: Size of its convolutions.
-        stride_zyx: Stride from the level above.
-    """
-
-    kernel_zyx: tuple[int, ...]
-    stride_zyx: tuple[int, ...]
+    kernel_zyx: Triple
+    stride_zyx: Triple
 
 
 def plan_levels(settings: NetworkSettings) -> tuple[Level, ...]:
-    """Kernels and strides by level, full resolution first.
+    """Return kernels and strides by level, full resolution first.
 
     An axis is halved unless its feature map would become smaller than 4 or its spacing is twice
     the finest among the axes that can still be halved; its kernel is 1 as long as its spacing is
@@ -84,12 +78,12 @@ def plan_levels(settings: NetworkSettings) -> tuple[Level, ...]:
     kernel, stride, levels = (1, 1, 1), (1, 1, 1), list[Level]()
     while True:
         near = _near(spacing_mm, list(_AXES))
-        kernel = tuple(3 if k == 3 or axis in near else 1 for axis, k in enumerate(kernel))
+        kernel = triple(3 if k == 3 or axis in near else 1 for axis, k in enumerate(kernel))
         halved = _halved(size, spacing_mm)
         if not halved or len(levels) + 1 == len(settings.filters):
             break
         levels.append(Level(kernel, stride))
-        stride = tuple(2 if axis in halved else 1 for axis in _AXES)
+        stride = triple(2 if axis in halved else 1 for axis in _AXES)
         size = [math.ceil(n / s) for n, s in zip(size, stride, strict=True)]
         spacing_mm = [mm * s for mm, s in zip(spacing_mm, stride, strict=True)]
     levels.append(Level((3, 3, 3), stride))
@@ -103,16 +97,11 @@ def plan_levels(settings: NetworkSettings) -> tuple[Level, ...]:
 
 
 def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
-    """A network from images [B, 1, z, y, x] of any size to logits [B, N, z, y, x].
-
-    Args:
-        settings: Its form.
-        num_classes: N, with the background.
-        seed: Of the initial weights; PyTorch's own generator is left as it was.
+    """Return a network from images [B, 1, z, y, x] of any size to logits [B, N, z, y, x].
 
     Raises:
-        TrainingError: The patch is too small, or deep supervision would have to pad it: the levels
-            would not lie on its voxels.
+        TrainingError: The patch is too small, or it would be padded with deep supervision: the
+            voxels of the levels would not align with those of the patch.
     """
     from train.networks.unet import UNet  # slow to import
 
@@ -138,7 +127,7 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
             filters=settings.filters[: len(levels)],
             res_block=settings.residual,
             deep_supervision=settings.deep_supervision,
-            # as nnU-Net, which gives its coarsest decoder level no weight
+            # as in nnU-Net, whose coarsest decoder level has no weight
             deep_supr_num=max(1, len(levels) - _FEWEST_LEVELS),
         )
     return PaddedUNet(unet, multiple)
@@ -146,33 +135,31 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
 
 @contextmanager
 def drawn_weights(seed: int) -> Generator[None]:
-    """Draw new weights from a seed, and leave PyTorch's own generator as it was."""
+    """Draw new weights from a seed within the block; PyTorch's own generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
-def total_strides(levels: tuple[Level, ...]) -> tuple[int, ...]:
-    """Product of the strides along z, y, x."""
-    return tuple(math.prod(level.stride_zyx[axis] for level in levels) for axis in _AXES)
+def total_strides(levels: Sequence[Level]) -> Triple:
+    """Return the product of the strides along z, y, x."""
+    return triple(math.prod(level.stride_zyx[axis] for level in levels) for axis in _AXES)
 
 
 @final
 class PaddedUNet(nn.Module):
-    """A U-Net that takes images whose size is no multiple of its strides."""
+    """A U-Net for images of any size, also if it is no multiple of the strides."""
 
-    def __init__(self, unet: nn.Module, multiple_zyx: tuple[int, ...]) -> None:
+    def __init__(self, unet: nn.Module, multiple_zyx: Triple) -> None:
         """Keep the network and the product of its strides along each axis."""
         super().__init__()
         self.unet = unet
         self.multiple_zyx = multiple_zyx
 
     def forward(self, images: Images, *others: Tensor) -> Logits | tuple[LevelLogits, ...]:
-        """Pad at the end of each axis by repeating the border, and crop the logits back.
+        """Pad at the end of each axis by repeating the border, and crop the logits.
 
-        Args:
-            images: Of any size.
-            others: What the network takes beside them.
+        The network takes the `others` beside the images.
         """
         size = images.shape[2:]
         missing = [-n % multiple for n, multiple in zip(size, self.multiple_zyx, strict=True)]
@@ -185,26 +172,26 @@ class PaddedUNet(nn.Module):
 
 
 def for_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """Bring a network to a device, in the memory layout that is fast there."""
+    """Move a network to a device, in the memory layout that is fast there."""
     # with 8 channels at full resolution oneDNN took 0.7 times as long with channels last, with 16
     # or 24 about as long, with 32 a tenth to a fifth longer
     widths = [len(weights) for weights in network.parameters() if weights.ndim]
-    narrow = not widths or widths[0] < _CHANNELS_WORTH_CONTIGUITY
+    narrow = not widths or widths[0] < _CHANNELS_LAST_BELOW
     last = device.type == "cpu" and narrow
     layout = torch.channels_last_3d if last else torch.contiguous_format
     return network.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 def _halved(size: list[int], spacing_mm: list[float]) -> list[int]:
-    """The axes that the next level halves."""
+    """Return the axes that the next level halves."""
     halved = _near(spacing_mm, [axis for axis in _AXES if size[axis] >= 2 * _SMALLEST])
-    # a lone axis must leave more than the least, or the level would not be worth it
+    # a level that halves one axis only must leave more voxels, as in nnU-Net
     if len(halved) == 1 and size[halved[0]] < 3 * _SMALLEST:
         return []
     return halved
 
 
 def _near(spacing_mm: list[float], axes: list[int]) -> list[int]:
-    """Those of `axes` whose spacing is less than twice the finest among them."""
+    """Return those of `axes` whose spacing is less than twice the finest among them."""
     finest = min((spacing_mm[axis] for axis in axes), default=0.0)
     return [axis for axis in axes if spacing_mm[axis] < 2 * finest]

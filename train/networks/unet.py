@@ -11,24 +11,24 @@ from train.shapes import Images, LevelLogits, Logits
 
 @final
 class UNet(DynUNet):
-    """A U-Net whose decoder has at each level the kernel that the encoder has there.
+    """A U-Net whose decoder has at each level the kernel of the encoder at that level.
 
     MONAI's decoder has the kernel of the level below: on anisotropic grids the full resolution gets
     3 x 3 x 3 where nnU-Net has 1 x 3 x 3, three times the work in its most expensive stage.
 
-    With deep supervision, logits of the coarser levels come in training at their own resolution,
-    where MONAI's are brought to the full one.
+    With deep supervision, training mode returns logits of the coarser levels at their own
+    resolution, where MONAI resamples them to the full one.
 
     Source: nnU-Net's `UNetDecoder`.
     """
 
     def forward(self, x: Images) -> Logits | tuple[LevelLogits, ...]:
-        """Logits; while it is trained with deep supervision, those of each level, finest first."""
+        """Return logits; with deep supervision in training mode, of each level, finest first."""
         logits = self.output_block(self.skip_layers(x))
         return (logits, *self.heads) if self.training and self.deep_supervision else logits
 
     def get_upsamples(self) -> nn.ModuleList:
-        """Make the decoder, deepest level first."""
+        """Return the decoder, deepest level first."""
         return self.get_module_list(
             list(self.filters[:0:-1]),
             list(self.filters[-2::-1]),

@@ -1,7 +1,7 @@
-"""Foreground index: where a label volume holds each class, found once and kept beside the manifest.
+"""Foreground index: where a label volume holds each class, stored beside the manifest.
 
-The file is named by the digest of the label file, so that it cannot be of another one; it holds
-classes as they were written, so that a manifest edit needs no new one.
+The file is named by the digest of the label file, so that it cannot belong to another one. It holds
+class ids before `merged` is applied, so that a manifest edit needs no new one.
 """
 
 import re
@@ -28,59 +28,53 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ClassVoxels:
-    """Where a volume holds one class.
-
-    Attributes:
-        count: How many voxels it has.
-        flat: Flat indices of some of them, ascending and evenly spread; of all where there are few.
-    """
+    """The number of voxels of one class, and flat indices of some: ascending, evenly spread."""
 
     count: int
     flat: np.ndarray
 
 
-ForegroundIndex = Mapping[int, ClassVoxels]  # by class id as written, without the background
+ForegroundIndex = Mapping[int, ClassVoxels]  # by class id before `merged`, no background
 
 
 def find_candidates(
-    volumes: Sequence[MappedCase], folder: Path, *, workers: int
+    cases: Sequence[MappedCase], folder: Path, *, workers: int
 ) -> tuple[Candidate, ...]:
-    """What the sampler must know of each volume.
+    """Return what the sampler must know of each case.
 
     Args:
-        volumes: The cases.
-        folder: The manifest's. One that cannot be written to costs a search at every start, and
-            nothing else.
+        cases: The cases.
+        folder: The manifest's folder. If it is read-only, every start searches the volumes again.
         workers: Threads that search.
 
     Raises:
         TrainingError: A label volume holds a value that is no class.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="foreground") as pool:
-        return tuple(pool.map(lambda volume: _candidate(volume, folder), volumes))
+        return tuple(pool.map(lambda case: _candidate(case, folder), cases))
 
 
-def index_volume(volume: MappedCase, folder: Path) -> ForegroundIndex:
-    """The index of one volume.
+def index_case(case: MappedCase, folder: Path) -> ForegroundIndex:
+    """Return the index of one case.
 
     Raises:
         TrainingError: The label volume holds a value that is no class.
     """
-    if not _DIGEST.fullmatch(volume.label_sha256):  # it becomes part of a path
-        return _search(volume)
-    path = folder / FOLDER / f"{volume.label_sha256}{SUFFIX}"
-    index = _read(path, volume)
+    if not _DIGEST.fullmatch(case.label_sha256):  # it becomes part of a path
+        return _search(case)
+    path = folder / FOLDER / f"{case.label_sha256}{SUFFIX}"
+    index = _read(path, case)
     if index is None:
-        index = _search(volume)
+        index = _search(case)
         with suppress(OSError):
             _write(path, index)
     return index
 
 
 def foreground_of(index: ForegroundIndex, merged: Sequence[int]) -> dict[int, np.ndarray]:
-    """Flat indices of labelled voxels by representative above 0, with `merged` applied.
+    """Return flat indices of labelled voxels by representative above 0, with `merged` applied.
 
-    Of a group of several classes, each has the share that it has of the group's voxels.
+    In a group of several classes, each has the same share of the indices as of the voxels.
     """
     groups: dict[int, list[ClassVoxels]] = {}
     for class_id, voxels in sorted(index.items()):
@@ -89,9 +83,9 @@ def foreground_of(index: ForegroundIndex, merged: Sequence[int]) -> dict[int, np
     return {representative: _joined(group) for representative, group in sorted(groups.items())}
 
 
-def _candidate(volume: MappedCase, folder: Path) -> Candidate:
-    foreground = foreground_of(index_volume(volume, folder), volume.merged)
-    return Candidate(volume.case_id, volume.dataset, volume.merged, volume.shape_zyx, foreground)
+def _candidate(case: MappedCase, folder: Path) -> Candidate:
+    foreground = foreground_of(index_case(case, folder), case.merged)
+    return Candidate(case.case_id, case.dataset, case.merged, case.shape_zyx, foreground)
 
 
 def _joined(group: Sequence[ClassVoxels]) -> np.ndarray:
@@ -100,17 +94,17 @@ def _joined(group: Sequence[ClassVoxels]) -> np.ndarray:
     return np.concatenate([_spread(v.flat, max(1, round(v.count * share))) for v in group])
 
 
-def _search(volume: MappedCase) -> ForegroundIndex:
-    label = volume.label.reshape(-1)
+def _search(case: MappedCase) -> ForegroundIndex:
+    label = case.label.reshape(-1)
     flat = np.flatnonzero(label)
     values = label[flat]
-    check_label(volume, int(values.max(initial=0)))
+    check_label(case, int(values.max(initial=0)))
     found = {int(n): flat[values == n] for n in np.unique(values)}
     return {n: ClassVoxels(f.size, _spread(f, _VOXELS_PER_CLASS)) for n, f in found.items()}
 
 
 def _spread(flat: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of them, evenly spread."""
+    """Return at most so many of them, evenly spread."""
     if flat.size <= most:
         return flat
     return flat[np.linspace(0, flat.size - 1, most).astype(np.int64)]
@@ -123,15 +117,15 @@ def _write(path: Path, index: ForegroundIndex) -> None:
         save_file(arrays | counts, temporary)
 
 
-def _read(path: Path, volume: MappedCase) -> ForegroundIndex | None:
-    """The index in a file; none where there is no file, or not one that fits the volume."""
+def _read(path: Path, case: MappedCase) -> ForegroundIndex | None:
+    """Return the index in a file, or None if there is no file or it does not fit the case."""
     try:
         arrays = load_file(path)
         classes = sorted({int(name.split("/")[0]) for name in arrays})
         index = {n: _class_voxels(arrays[f"{n}/count"], arrays[f"{n}/flat"]) for n in classes}
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    return index if _fits(index, volume) else None
+    return index if _fits(index, case) else None
 
 
 def _class_voxels(count: np.ndarray, flat: np.ndarray) -> ClassVoxels:
@@ -141,10 +135,10 @@ def _class_voxels(count: np.ndarray, flat: np.ndarray) -> ClassVoxels:
     return ClassVoxels(int(count.item()), flat)
 
 
-def _fits(index: ForegroundIndex, volume: MappedCase) -> bool:
-    voxels = int(np.prod(volume.shape_zyx))
+def _fits(index: ForegroundIndex, case: MappedCase) -> bool:
+    voxels = int(np.prod(case.shape_zyx))
     return all(
-        0 < n < len(volume.merged)
+        0 < n < len(case.merged)
         and v.flat.size <= v.count <= voxels
         and 0 <= v.flat.min() <= v.flat.max() < voxels
         for n, v in index.items()

@@ -1,10 +1,13 @@
-"""Volumes: the harmonised cases on disk, read through memory maps."""
+"""Harmonised cases on disk, read through memory maps."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Int16, UInt8
+from torch import Tensor
 
 from manifests.classes.merged import is_merged
 from manifests.ground.errors import TrainingError
@@ -13,8 +16,8 @@ from manifests.table.manifest import Manifest
 from manifests.table.volume_files import file_mismatches
 from train.boxes import Triple
 
-ImageVoxels = Int16[np.ndarray, "z y x"]
-LabelVoxels = UInt8[np.ndarray, "z y x"]
+HuArray = Int16[np.ndarray, "z y x"]
+LabelArray = UInt8[np.ndarray, "z y x"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,6 @@ class MappedFile:
     """Where the voxels of an uncompressed NIfTI file lie.
 
     Attributes:
-        path: The file.
-        dtype: Type of the voxels.
-        shape_zyx: Voxels along z, y, x.
         offset: Bytes before the first voxel.
     """
 
@@ -33,10 +33,35 @@ class MappedFile:
     shape_zyx: Triple
     offset: int
 
-    def map(self) -> np.ndarray:
-        """The voxels [z, y, x], which are read when they are looked at."""
+    @property
+    def voxel_bytes(self) -> int:
+        """Return the size of the voxels."""
+        return math.prod(self.shape_zyx) * self.dtype.itemsize
+
+    def map(self) -> Tensor:
+        """Return the voxels [z, y, x], which are read from the file when they are accessed.
+
+        What is written to them does not reach the file.
+
+        Raises:
+            TrainingError: The file is gone.
+        """
+        # PyTorch closes a file once it is mapped, so that thousands of cases can be open
+        dtype = torch.from_numpy(np.empty(0, self.dtype)).dtype
+        size = self.offset + self.voxel_bytes
+        try:
+            content = torch.from_file(str(self.path), shared=False, size=size, dtype=torch.uint8)
+        except RuntimeError as error:
+            msg = (
+                f"{self.path} cannot be read any more: {str(error).splitlines()[0]}; bring the "
+                f"manifest's folder back, and repeat the command to resume"
+            )
+            raise TrainingError(msg) from error
+        voxels = content[self.offset :]
+        if self.offset % self.dtype.itemsize:  # allowed by NIfTI, and written by nobody
+            voxels = voxels.clone()
         # x varies fastest in NIfTI: its [x, y, z] in Fortran order is our [z, y, x] in C order
-        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape_zyx)
+        return voxels.view(dtype).view(self.shape_zyx)
 
 
 @dataclass(frozen=True)
@@ -44,12 +69,9 @@ class MappedCase:
     """One harmonised case.
 
     Attributes:
-        case_id: The manifest's.
-        dataset: The manifest's.
         merged: Representative of each class [N].
         image_file: Hounsfield units, int16.
-        label_file: Representatives as they were written, uint8: `merged` is yet to be applied.
-        label_sha256: The manifest's digest of the label file.
+        label_file: Class ids before `merged` is applied, uint8.
     """
 
     case_id: str
@@ -61,19 +83,18 @@ class MappedCase:
 
     @property
     def shape_zyx(self) -> Triple:
-        """Voxels along z, y, x."""
+        """Return the number of voxels along z, y, x."""
         return self.image_file.shape_zyx
 
     @property
-    def image(self) -> ImageVoxels:
-        """Hounsfield units [z, y, x]."""
-        # mapped anew at each access: a map keeps a file open, and there may be thousands of cases
-        return self.image_file.map()
+    def image(self) -> HuArray:
+        """Return Hounsfield units [z, y, x]."""
+        return self.image_file.map().numpy()
 
     @property
-    def label(self) -> LabelVoxels:
-        """Class ids [z, y, x] as they were written, before `merged`."""
-        return self.label_file.map()
+    def label(self) -> LabelArray:
+        """Return class ids [z, y, x] before `merged` is applied."""
+        return self.label_file.map().numpy()
 
 
 def open_case(manifest: Manifest, case: Case) -> MappedCase:
@@ -107,28 +128,28 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
     )
 
 
-def read_target(volume: MappedCase) -> LabelVoxels:
-    """The whole label volume with the case's `merged` applied.
+def read_target(case: MappedCase) -> LabelArray:
+    """Return the whole label volume with the case's `merged` applied.
 
     Raises:
         TrainingError: It holds a value that is no class.
     """
-    label = volume.label
-    check_label(volume, int(label.max()))
-    # applied here and not when the file was written: a manifest edit needs no volume rewritten
-    return np.array(volume.merged, np.uint8)[label]
+    label = case.label
+    check_label(case, int(label.max()))
+    # applied here and not when the file is written: a manifest edit rewrites no volume
+    return np.array(case.merged, np.uint8)[label]
 
 
-def check_label(volume: MappedCase, largest: int) -> None:
+def check_label(case: MappedCase, largest: int) -> None:
     """Refuse a label file whose largest value is no class.
 
     Raises:
         TrainingError: It is not below the number of classes.
     """
-    if largest >= len(volume.merged):
+    if largest >= len(case.merged):
         msg = (
-            f"case {volume.case_id}: {volume.label_file.path} holds the value {largest}, "
-            f"expected class ids below {len(volume.merged)}; prepare the case again"
+            f"case {case.case_id}: {case.label_file.path} holds the value {largest}, "
+            f"expected class ids below {len(case.merged)}; prepare the case again"
         )
         raise TrainingError(msg)
 

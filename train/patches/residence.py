@@ -1,39 +1,33 @@
 """Residence: where the voxels of the training cases are while a training runs.
 
-The same patches come from each: `device` holds them in the memory where the network runs; `host`
-in the page cache, which all processes of a machine share, mapped once and read ahead of time;
-`disk` maps a file for each patch anew.
+The patches are the same from each place. `device` is the memory where the network runs. `host` is
+the page cache, which all processes of a machine share: files are mapped once and read in advance.
+`disk` maps the file again for each patch.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from manifests.ground.errors import TrainingError
-from train.patches.mapped_case import MappedCase, MappedFile, check_label
+from train.patches.mapped_case import MappedCase, check_label
 from train.shapes import HuVoxels, LabelVoxels
 
 Kind = Literal["device", "host", "disk"]
 
-_DEVICE_SHARE = 0.5  # of the memory that is free; the network needs the rest
+# Of the memory that is free when a training starts. The rest is for the network's activations on
+# the device, which are not yet allocated, and for other programs on the host. Chosen, not measured.
+_DEVICE_SHARE = 0.5
 _HOST_SHARE = 0.5
-_READ_BYTES = 2**24
+_READ_BYTES = 2**24  # of one read in advance: 16 MiB
 _MEMORY = Path("/proc/meminfo")
 
 
-class Voxels(NamedTuple):
-    """A whole case.
-
-    Attributes:
-        hu: Hounsfield units.
-        label: Class ids as they were written, before `merged`.
-    """
+class CaseVoxels(NamedTuple):
+    """Hounsfield units of a case, or of a part of it, and class ids before `merged` is applied."""
 
     hu: HuVoxels
     label: LabelVoxels
@@ -45,39 +39,39 @@ class Residence:
 
     Attributes:
         kind: Where they are.
-        volumes: The cases, by their ids.
-        held: Those whose voxels are at hand; on disk, none.
+        cases: By their ids.
+        held: The voxels by case id; empty on disk.
     """
 
     kind: Kind
-    volumes: Mapping[str, MappedCase]
-    held: Mapping[str, Voxels]
+    cases: Mapping[str, MappedCase]
+    held: Mapping[str, CaseVoxels]
 
-    def voxels(self, case_id: str) -> Voxels:
-        """A case's voxels, which are read when they are looked at.
+    def voxels(self, case_id: str) -> CaseVoxels:
+        """Return a case's voxels, which on disk are read when they are accessed.
 
         Raises:
-            TrainingError: Its files are gone.
+            TrainingError: The case's files are gone.
         """
-        return self.held[case_id] if case_id in self.held else _map(self.volumes[case_id])
+        return self.held[case_id] if case_id in self.held else _map(self.cases[case_id])
 
 
 def open_residence(
-    volumes: Sequence[MappedCase], asked: Kind | Literal["auto"], device: torch.device
+    cases: Sequence[MappedCase], asked: Kind | Literal["auto"], device: torch.device
 ) -> Residence:
-    """Bring cases to where they will be read from.
+    """Bring cases to the place that they will be read from.
 
     Raises:
         TrainingError: They do not fit into the device's memory, a file is gone, or a label volume
             holds a value that is no class.
     """
-    needed = sum(_bytes_of(volume) for volume in volumes)
+    needed = sum(case.image_file.voxel_bytes + case.label_file.voxel_bytes for case in cases)
     kind = choose_kind(asked, needed, device_free=_device_free(device), host_free=_host_free())
-    by_id = {volume.case_id: volume for volume in volumes}
+    by_id = {case.case_id: case for case in cases}
     if kind == "disk":
         return Residence(kind, by_id, {})
-    load = _map_and_read if kind == "host" else lambda volume: _copy(volume, device)
-    return Residence(kind, by_id, {name: load(volume) for name, volume in by_id.items()})
+    load = _map_and_read if kind == "host" else lambda case: _copy(case, device)
+    return Residence(kind, by_id, {name: load(case) for name, case in by_id.items()})
 
 
 def choose_kind(
@@ -87,13 +81,13 @@ def choose_kind(
     device_free: int | None,
     host_free: int | None,
 ) -> Kind:
-    """Where volumes shall be: on the device if half of its free memory holds them, and so on.
+    """Return where to hold cases: for `auto`, the first place whose share of free memory suffices.
 
     Args:
-        asked: A kind, which is taken as it is if it can be; or `auto`.
-        needed_bytes: Of all volumes.
-        device_free: Free memory of a device of its own; none where the device is the CPU.
-        host_free: Memory that this machine can give to files; none where it is not known.
+        asked: A kind, or `auto`.
+        needed_bytes: Of all cases.
+        device_free: Free bytes of the device's own memory; None where the device is the CPU.
+        host_free: Free bytes for the page cache; None where it is not known.
 
     Raises:
         TrainingError: The device was asked for and is too small.
@@ -113,53 +107,28 @@ def choose_kind(
     return "disk"
 
 
-def _copy(volume: MappedCase, device: torch.device) -> Voxels:
-    hu, label = _map(volume)
-    check_label(volume, int(label.max()))
-    return Voxels(hu.to(device, copy=True), label.to(device, copy=True))
+def _copy(case: MappedCase, device: torch.device) -> CaseVoxels:
+    hu, label = _map(case)
+    check_label(case, int(label.max()))
+    return CaseVoxels(hu.to(device, copy=True), label.to(device, copy=True))
 
 
-def _map_and_read(volume: MappedCase) -> Voxels:
-    for file in (volume.image_file, volume.label_file):
+def _map_and_read(case: MappedCase) -> CaseVoxels:
+    for file in (case.image_file, case.label_file):
         _read_through(file.path)
-    return _map(volume)
+    return _map(case)
 
 
-def _map(volume: MappedCase) -> Voxels:
-    return Voxels(_map_file(volume.image_file), _map_file(volume.label_file))
-
-
-def _map_file(file: MappedFile) -> Tensor:
-    # PyTorch closes a file once it is mapped, so that thousands of cases can be held
-    dtype = torch.from_numpy(np.empty(0, file.dtype)).dtype
-    count = math.prod(file.shape_zyx) * file.dtype.itemsize
-    try:
-        everything = torch.from_file(
-            str(file.path), shared=False, size=file.offset + count, dtype=torch.uint8
-        )
-    except RuntimeError as error:
-        msg = (
-            f"{file.path} cannot be read any more: {str(error).splitlines()[0]}; bring the "
-            f"manifest's folder back, and repeat the command to resume"
-        )
-        raise TrainingError(msg) from error
-    voxels = everything[file.offset :]
-    if file.offset % file.dtype.itemsize:  # allowed by NIfTI, and written by nobody
-        voxels = voxels.clone()
-    return voxels.view(dtype).view(file.shape_zyx)
+def _map(case: MappedCase) -> CaseVoxels:
+    return CaseVoxels(case.image_file.map(), case.label_file.map())
 
 
 def _read_through(path: Path) -> None:
-    """Have the operating system keep a file's pages."""
+    """Read a file once, so that the operating system keeps its pages."""
     buffer = bytearray(_READ_BYTES)
     with path.open("rb", buffering=0) as file:
         while file.readinto(buffer):
             pass
-
-
-def _bytes_of(volume: MappedCase) -> int:
-    files: Iterable[MappedFile] = (volume.image_file, volume.label_file)
-    return sum(math.prod(file.shape_zyx) * file.dtype.itemsize for file in files)
 
 
 def _device_free(device: torch.device) -> int | None:
@@ -167,7 +136,7 @@ def _device_free(device: torch.device) -> int | None:
 
 
 def _host_free() -> int | None:
-    """Memory that is free or can be freed, as Linux tells it."""
+    """Return the bytes that are free or can be freed, as Linux reports them."""
     try:
         lines = _MEMORY.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Sampler: which patches make an epoch, drawn as values before any voxel is read; and a batch."""
+"""Sampler: the patches of an epoch, drawn before any voxel is read; and a batch of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,7 @@ class Candidate:
     """What the sampler must know of a case.
 
     Attributes:
-        case_id: The manifest's.
-        dataset: The manifest's.
         merged: Representative of each class [N].
-        shape_zyx: Voxels along z, y, x.
         foreground: Flat indices of labelled voxels by representative above 0.
     """
 
@@ -35,11 +32,10 @@ class PatchPlan:
     """One patch to cut.
 
     Attributes:
-        case_id: The case to cut it from.
         centre_zyx: Voxel that the patch is centred on, as far as the volume's border allows.
-        representative: The foreground group that the centre is labelled with; none: any voxel.
-        seed: Of its augmentation and of what a method draws for it, which are the same whatever
-            else is in its batch.
+        representative: The foreground group of the centre; None if the centre is any voxel.
+        seed: Of the augmentation and of a method's draws, which do not depend on the rest of the
+            batch.
     """
 
     case_id: str
@@ -53,11 +49,10 @@ class Batch:
     """Patches that go through the network together.
 
     Attributes:
-        case_ids: Where each patch is from.
         images: The network's input, float32 [B, 1, z, y, x].
         target: Representatives, int64 [B, z, y, x], where the images are.
         merged: Representative of each class, int64 [B, N], on the CPU.
-        seeds: Of what is drawn for each patch.
+        seeds: Of a method's draws for each patch.
     """
 
     case_ids: tuple[str, ...]
@@ -67,14 +62,14 @@ class Batch:
     seeds: tuple[int, ...] = ()
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Some of its patches."""
+        """Return some of its patches."""
         images, target, merged = (t[start:stop] for t in (self.images, self.target, self.merged))
         return Batch(self.case_ids[start:stop], images, target, merged, self.seeds[start:stop])
 
 
 @dataclass
 class _Draw:
-    """A case that was drawn, and what for; the rest of the plan is drawn for it."""
+    """A case that was drawn, with its class if it was drawn for one."""
 
     row: int
     class_id: int | None
@@ -86,9 +81,9 @@ def plan_epoch(
 ) -> list[tuple[PatchPlan, ...]]:
     """Draw an epoch, with a foreground patch in each batch; the last batch may be smaller.
 
-    With `balance = "dataset"`, as many patches come from each dataset; every case of a dataset is
-    equally likely, and within a case every foreground group that it holds. With "class", every
-    class that some case annotates is equally likely, and then every case that annotates it.
+    With `balance = "dataset"`, each dataset has the same number of patches; every case of a dataset
+    is equally probable, and within a case every foreground group that it holds. With "class", every
+    class that some case annotates is equally probable, and then every case that annotates it.
 
     Raises:
         TrainingError: No case of a dataset holds a labelled voxel.
@@ -109,12 +104,12 @@ def plan_epoch(
         stop = start + settings.batch_size
         batch = drawn[start:stop]
         _ensure_foreground(batch, candidates, generator)
-        batches.append(
-            tuple(
-                _plan_patch(candidates[one.row], one, settings, generator, seed=seed)
-                for one, seed in zip(batch, seeds[start:stop], strict=True)
-            )
-        )
+        patches: list[PatchPlan] = []
+        for one, seed in zip(batch, seeds[start:stop], strict=True):
+            candidate = candidates[one.row]
+            centre = _draw_centre(candidate, one, settings.patch_size_zyx, generator)
+            patches.append(PatchPlan(candidate.case_id, *centre, seed))
+        batches.append(tuple(patches))
     return batches
 
 
@@ -162,34 +157,30 @@ def _ensure_foreground(
     chosen = (holders or batch)[int(generator.integers(len(holders or batch)))]
     chosen.foreground = True
     if not holders:
-        # a sibling takes the place of a case without foreground: the datasets stay in balance
+        # replaced by a case of the same dataset, so that the datasets stay in balance
         dataset = candidates[chosen.row].dataset
         siblings = [i for i, c in enumerate(candidates) if c.dataset == dataset and c.foreground]
         chosen.row = int(generator.choice(siblings))
 
 
-def _plan_patch(
-    candidate: Candidate,
-    drawn: _Draw,
-    settings: TrainSettings,
-    generator: np.random.Generator,
-    *,
-    seed: int,
-) -> PatchPlan:
+def _draw_centre(
+    candidate: Candidate, drawn: _Draw, patch_size_zyx: Triple, generator: np.random.Generator
+) -> tuple[Triple, int | None]:
+    """Draw the centre of a patch, and the foreground group that it belongs to, if any."""
     representative = _representative(candidate, drawn, generator)
     if representative is None:
-        centre = _anywhere(candidate, settings.patch_size_zyx, generator)
+        centre = _anywhere(candidate, patch_size_zyx, generator)
     else:
         flat = int(generator.choice(candidate.foreground[representative]))
         centre = np.array(np.unravel_index(flat, candidate.shape_zyx))
     z, y, x = centre.tolist()
-    return PatchPlan(candidate.case_id, (z, y, x), representative, seed)
+    return (z, y, x), representative
 
 
 def _representative(
     candidate: Candidate, drawn: _Draw, generator: np.random.Generator
 ) -> int | None:
-    """The foreground group to centre a patch on: that of the class, or any that the case holds."""
+    """Draw the foreground group to centre on: that of the class, or any that the case holds."""
     if not (drawn.foreground and candidate.foreground):
         return None
     if drawn.class_id is not None and candidate.merged[drawn.class_id] in candidate.foreground:
@@ -200,7 +191,7 @@ def _representative(
 def _anywhere(
     candidate: Candidate, patch_size_zyx: Triple, generator: np.random.Generator
 ) -> np.ndarray:
-    # every position within the volume is equally likely, not every centre: half of all centres
+    # every position within the volume is equally probable, not every centre: half of all centres
     # would be moved to the same few positions along the border
     size = np.array(patch_size_zyx)
     room = np.maximum(np.array(candidate.shape_zyx) - size, 0)

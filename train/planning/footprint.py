@@ -1,4 +1,4 @@
-"""Footprint: how much memory and time a step of training takes, before it is taken."""
+"""Footprint: the memory and time of a training step, estimated before the training."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from functools import cache
 from time import perf_counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,7 +17,7 @@ from train.networks.network import NetworkSettings, for_device, plan_levels, tot
 
 _FLOAT_BYTES = 4
 _STATES = {"adam": 2, "sgd": 1}  # tensors that the optimiser keeps for each weight
-_PROBE_VOXELS = 32**3  # in a patch that is only there to be timed
+_PROBE_VOXELS = 32**3  # of a patch that is only timed: on a CPU, a step with it takes seconds
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,9 @@ class Footprint:
     """What one step of training needs.
 
     Attributes:
-        parameters: Weights of the network.
         flops: Floating-point operations, forward and backward.
         weight_bytes: Weights, gradients and the optimiser's state.
-        activation_bytes: What the forward pass keeps for the backward one, and the loss's share.
+        activation_bytes: Tensors that the forward pass saves for the backward pass, and the loss's.
     """
 
     parameters: int
@@ -38,7 +37,7 @@ class Footprint:
 
     @property
     def total_bytes(self) -> int:
-        """Memory at the peak of a step, without the libraries' own."""
+        """Return the peak memory of a step, without that of the libraries."""
         return self.weight_bytes + self.activation_bytes
 
 
@@ -49,7 +48,7 @@ def footprint(
     """Trace a step without computing it: tensors on the meta device have shapes and no memory.
 
     Args:
-        network: The form, with the patch.
+        network: With the size of the patch.
         num_classes: N, with the background.
         batch_size: Patches that go through the network at once.
         optimiser: `adam` or `sgd`.
@@ -65,8 +64,7 @@ def footprint(
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
-        logits, *coarser = _levels(net(images))
-        torch.stack([level.sum() for level in (logits, *coarser)]).sum().backward()
+        logits = _step(net, images)
     weights = {id(p) for p in net.parameters()}
     activations = sum(t.numel() for t in kept.values() if id(t) not in weights)
     parameters = sum(p.numel() for p in net.parameters())
@@ -82,22 +80,25 @@ def footprint(
 def seconds_per_flop(
     network: NetworkSettings, num_classes: int, device: torch.device, precision: Precision
 ) -> float:
-    """Time the network on a small patch, forward and backward."""
+    """Return the seconds per floating-point operation on a small patch, forward and backward."""
     net = for_device(new_network(network, num_classes), device)
     images = torch.zeros(1, 1, *_probe_size(network), device=device)
 
     def step() -> None:
         with autocast(precision, device):
-            levels = _levels(net(images))
-        torch.stack([level.sum() for level in levels]).sum().backward()
+            _step(net, images)
 
     with FlopCounterMode(display=False) as counter:
         step()  # also warms the caches
     return _seconds(step, device) / counter.get_total_flops()
 
 
-def _levels(answer: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else answer
+def _step(network: nn.Module, images: Tensor) -> Tensor:
+    """Run forward and backward; return the logits at full resolution."""
+    logits: Tensor | Sequence[Tensor] = network(images)
+    levels = [logits] if isinstance(logits, Tensor) else logits
+    torch.stack([level.sum() for level in levels]).sum().backward()
+    return levels[0]
 
 
 def _probe_size(network: NetworkSettings) -> tuple[int, ...]:

@@ -1,49 +1,48 @@
-"""Patch: the size that suits the cases' geometry and a device's memory."""
+"""Patch: the size that fits the cases' geometry and a device's memory."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
+from train.boxes import Triple, triple
 from train.networks.network import Level, NetworkSettings, plan_levels, total_strides
 from train.planning.footprint import footprint
 from train.settings import TrainSettings
 
-Triple = tuple[int, int, int]
-
 _GIB = 2**30
-_LEAST = 16
+_LEAST = 16  # voxels along an axis: three levels need them
 
 
 def fit_patch(
-    form: NetworkSettings, *, sizes_xyz: Sequence[Sequence[int]], fits: Callable[[Triple], bool]
+    network: NetworkSettings, *, sizes_xyz: Sequence[Sequence[int]], fits: Callable[[Triple], bool]
 ) -> Triple:
-    """The largest patch, as near to a cube as the cases allow, that fits into memory.
+    """Return the largest patch that fits into memory, as near to a cube as the cases allow.
 
-    It begins as the cases' median size and loses voxels along the axis that is longest in mm. It
-    is a multiple of the network's strides along each axis: nothing is padded.
+    It starts as the cases' median size and shrinks along the axis that is longest in mm. It is a
+    multiple of the network's strides along each axis, so that nothing is padded.
 
     Args:
-        form: The network; its patch is left out of account.
+        network: Its own patch size is ignored.
         sizes_xyz: Voxels of each case along x, y, z.
-        fits: Whether a patch [z, y, x] can be trained on.
+        fits: Returns whether a patch [z, y, x] can be trained on.
 
     Raises:
         TrainingError: Not even the smallest patch fits.
 
-    Source: nnU-Net's planning, which begins with the median size too.
+    Source: nnU-Net's planning, which also starts with the median size.
     """
     median = np.median(np.asarray(sizes_xyz), axis=0)[::-1].tolist()
-    size = _triple(max(_LEAST, round(n)) for n in median)
+    size = triple(max(_LEAST, round(n)) for n in median)
     while True:
-        multiple = _strides(replace(form, patch_size_zyx=size))
-        whole = _triple(max(m, n // m * m) for n, m in zip(size, multiple, strict=True))
+        multiple = total_strides(plan_levels(replace(network, patch_size_zyx=size)))
+        whole = triple(max(m, n // m * m) for n, m in zip(size, multiple, strict=True))
         if fits(whole):
             return whole
-        lengths_mm = np.multiply(whole, form.spacing_mm[::-1])
+        lengths_mm = np.multiply(whole, network.spacing_mm[::-1])
         lengths_mm[np.less_equal(whole, _LEAST)] = 0
         longest = int(np.argmax(lengths_mm))
         if not lengths_mm[longest]:
@@ -52,7 +51,7 @@ def fit_patch(
                 f"set a lower batch_size or fewer filters"
             )
             raise TrainingError(msg)
-        size = _triple(
+        size = triple(
             n - m * (a == longest) for a, (n, m) in enumerate(zip(whole, multiple, strict=True))
         )
 
@@ -63,14 +62,14 @@ def with_fitted_patch(
     spacing_mm: tuple[float, float, float],
     num_classes: int,
 ) -> TrainSettings:
-    """The settings with the patch fitted, if they ask for it."""
+    """Return the settings with the patch fitted, if they ask for it."""
     if not settings.fit_patch:
         return settings
-    form = NetworkSettings.of(settings, spacing_mm)
+    network = NetworkSettings.of(settings, spacing_mm)
     traced: dict[tuple[Level, ...], tuple[int, float]] = {}  # weights, activations of a voxel
 
     def fits(patch_size_zyx: Triple) -> bool:
-        patched = replace(form, patch_size_zyx=patch_size_zyx)
+        patched = replace(network, patch_size_zyx=patch_size_zyx)
         levels, voxels = plan_levels(patched), math.prod(patch_size_zyx)
         if levels not in traced:
             needs = footprint(
@@ -84,15 +83,5 @@ def with_fitted_patch(
         weights, per_voxel = traced[levels]
         return weights + per_voxel * voxels <= settings.memory_gib * _GIB
 
-    fitted = fit_patch(form, sizes_xyz=[c.size for c in cases], fits=fits)
+    fitted = fit_patch(network, sizes_xyz=[c.size for c in cases], fits=fits)
     return settings.model_copy(update={"patch_size_zyx": fitted})
-
-
-def _strides(form: NetworkSettings) -> Triple:
-    """Product of the network's strides along z, y, x."""
-    return _triple(total_strides(plan_levels(form)))
-
-
-def _triple(numbers: Iterable[int]) -> Triple:
-    z, y, x = numbers
-    return z, y, x

@@ -1,4 +1,4 @@
-"""Plan: what a training will use of a manifest, decided before anything is read or written."""
+"""Plan: what a training uses of a manifest, decided before any voxel is read."""
 
 import hashlib
 import json
@@ -20,21 +20,17 @@ from train.planning.patch import with_fitted_patch
 from train.planning.schedule import Stage
 from train.settings import TrainSettings
 
-_LEAST_STD_HU = 1.0  # voxels are whole Hounsfield units
+_LEAST_STD_HU = 1.0  # voxels are integer Hounsfield units
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training will use.
+    """What a training uses.
 
     Attributes:
-        settings: The training's.
-        label_space: The N classes.
-        training: Cases that it learns from.
         validation: Cases that choose the best checkpoint.
-        spacing_mm: Spacing along x, y, z of all of them.
-        normalisation: From Hounsfield units to the network's input.
-        remarks: What the user should know, in words.
+        spacing_mm: Spacing along x, y, z of all cases.
+        remarks: Notes for the user.
     """
 
     settings: TrainSettings
@@ -47,12 +43,12 @@ class TrainingPlan:
 
     @property
     def network(self) -> NetworkSettings:
-        """The network's form."""
+        """Return the settings of the network."""
         return NetworkSettings.of(self.settings, self.spacing_mm)
 
     @property
     def manifest_sha256(self) -> str:
-        """Digest of what decides the numbers: equal for equal cases, wherever they lie."""
+        """Return a digest of what decides the result: equal for equal cases at any path."""
         rows = [
             (c.case_id, c.dataset, c.split, c.merged, c.image_sha256, c.label_sha256)
             for c in (*self.training, *self.validation)
@@ -61,14 +57,11 @@ class TrainingPlan:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def cases(self, stage: Stage) -> tuple[Case, ...]:
-        """The cases that a stage learns from: the fully labelled ones, then all.
-
-        Source: section 4.4.
-        """
+        """Return the cases of a stage: the fully labelled ones, then all (section 4.4)."""
         return self.training if stage == 2 else tuple(c for c in self.training if is_full(c.merged))
 
     def steps(self, stage: Stage) -> int:
-        """Batches in an epoch of a stage: the same number of patches from each dataset."""
+        """Return the batches in an epoch of a stage, with as many patches from each dataset."""
         datasets = {c.dataset for c in self.cases(stage)}
         return math.ceil(
             len(datasets) * self.settings.patches_per_dataset / self.settings.batch_size
@@ -76,12 +69,12 @@ class TrainingPlan:
 
 
 def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
-    """Choose the cases, and derive what the network needs to know of them.
+    """Choose the cases, and compute what the network needs to know of them.
 
     Raises:
-        TrainingError: There is nothing to train on, no fully labelled case for the first stage, a
-            dataset that the manifest lacks, cases of several spacings, or cases that the method
-            cannot learn from.
+        TrainingError: There is no case to train on or none that is fully labelled for the first
+            stage, the manifest lacks a dataset, or the cases have several spacings or do not suit
+            the method.
     """
     chosen = _of_datasets(manifest, settings.datasets)
     training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
@@ -102,9 +95,9 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
 
 
 def normalisation_of(cases: Sequence[Case]) -> Normalisation:
-    """The intensity scale of labelled voxels, each case counting alike.
+    """Return the intensity scale of labelled voxels, with the same weight for each case.
 
-    Clipped at the mean 0.5th and 99.5th percentile; the deviation is that of all cases pooled.
+    It clips at the mean 0.5th and 99.5th percentile; the deviation is that of all cases pooled.
 
     Raises:
         TrainingError: No case has a labelled voxel.
@@ -130,7 +123,7 @@ def normalisation_of(cases: Sequence[Case]) -> Normalisation:
 
 
 def annotated_counts(cases: Sequence[Case], space: LabelSpace) -> dict[str, int]:
-    """How many cases tell each foreground class apart, by its name."""
+    """Return the number of cases that annotate each foreground class, by its name."""
     found = [n for c in cases for n in annotated_classes(c.merged)]
     return {name: found.count(n) for n, name in enumerate(space.names) if n > 0}
 

@@ -1,4 +1,4 @@
-"""What each epoch does: its stage and learning rate, as pure functions of what was so far."""
+"""Schedule: the stage and the learning rate of each epoch, from the epochs before it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,8 @@ from train.settings import TrainSettings
 
 Stage = Literal[1, 2]
 
-_POLY_POWER = 0.9
+_POLY_POWER = 0.9  # nnU-Net's PolyLRScheduler
+# section 4.4: the rate falls by 20 % where the loss does not fall by 1e-3 in 10 epochs
 _PLATEAU_FACTOR = 0.8
 _PLATEAU_EPOCHS = 10
 _PLATEAU_REDUCTION = 1e-3
@@ -17,13 +18,7 @@ _PLATEAU_REDUCTION = 1e-3
 
 @dataclass(frozen=True)
 class Stages:
-    """The epochs of both stages.
-
-    Attributes:
-        first: Of the first stage, as the settings have them.
-        second: Of the second stage.
-        added: To the first stage, which had not learnt every class.
-    """
+    """The epochs of both stages, and those added to the first, which had not learnt every class."""
 
     first: int
     second: int
@@ -31,65 +26,63 @@ class Stages:
 
     @classmethod
     def of(cls, settings: TrainSettings, added: int = 0) -> "Stages":
-        """The stages of a training."""
+        """Return the stages of a training."""
         return cls(*settings.stage_epochs, added)
 
     @property
     def epochs(self) -> int:
-        """Epochs of both."""
+        """Return the epochs of both."""
         return self.first + self.added + self.second
 
     def of_epoch(self, epoch: int) -> Stage:
-        """The stage that an epoch belongs to, counted from 0.
-
-        Source: section 4.4.
-        """
+        """Return the stage of an epoch, counted from 0 (section 4.4)."""
         return 1 if epoch < self.first + self.added else 2
 
     def first_ends(self, epochs: int) -> bool:
-        """Whether the first stage has no epoch left, and another one follows."""
+        """Return whether the first stage ends after so many epochs, and the second follows."""
         return bool(self.first and self.second) and epochs == self.first + self.added
 
 
 def extend_first_stage(
     stages: Stages, settings: TrainSettings, epochs: int, cells: Mapping[tuple[str, str], float]
 ) -> Stages:
-    """The stages, the first of them longer if it ends here and a class has not been learnt.
+    """Return the stages, with one more epoch in the first if it ends with a class not learnt.
 
-    A class that the first stage leaves unlearnt hears in the second, from most cases, only where it
-    is not, and may stay unlearnt. So the stage goes on, epoch by epoch, to the next validation.
+    In the second stage, most cases teach a class only where it is not, so that it may never be
+    learnt. So the first stage continues, epoch by epoch, to the next validation.
 
     Args:
         stages: So far.
-        settings: The training's.
-        epochs: That are done.
+        settings: The training's settings.
+        epochs: Epochs that are done.
         cells: Validation Dice by dataset and class; empty if there was no validation.
     """
     if not stages.first_ends(epochs) or stages.added == stages.first:
         return stages
-    learnt = _least_dice(cells) >= settings.first_stage_dice if cells else not stages.added
+    least = min(class_means(cells).values(), default=None)
+    learnt = not stages.added if least is None else least >= settings.first_stage_dice
     return stages if learnt else replace(stages, added=stages.added + 1)
 
 
-def _least_dice(cells: Mapping[tuple[str, str], float]) -> float:
-    """That of the class whose mean over datasets is the least."""
-    dice: dict[str, list[float]] = {}
+def class_means(cells: Mapping[tuple[str, str], float]) -> dict[str, float]:
+    """Return each class's mean over datasets of scores by dataset and class."""
+    scores: dict[str, list[float]] = {}
     for (_, name), score in cells.items():
-        dice.setdefault(name, []).append(score)
-    return min(map(fmean, dice.values()))
+        scores.setdefault(name, []).append(score)
+    return {name: fmean(found) for name, found in scores.items()}
 
 
 def learning_rate(
     settings: TrainSettings, stages: Stages, losses: Sequence[float], steps: tuple[int, int]
 ) -> float:
-    """The rate of the epoch that comes after the epochs whose mean losses are `losses`.
+    """Return the learning rate of the next epoch.
 
     Args:
         settings: The schedule.
-        stages: Of the training; `poly` stands still in epochs that were added.
+        stages: `poly` does not decrease in epochs that were added.
         losses: Mean loss of each epoch so far.
-        steps: Batches in an epoch of the first and of the second stage. An epoch of the union is
-            several times as long as one of the fully labelled dataset, and `poly` counts by it.
+        steps: Batches in an epoch of the first and of the second stage. `poly` counts batches: an
+            epoch of the union is several times as long as one of the fully labelled dataset.
 
     Source: section 4.4 (`plateau`); nnU-Net (`poly`).
     """
@@ -99,14 +92,14 @@ def learning_rate(
         done = first * steps[0] + second * steps[1]
         total = stages.first * steps[0] + stages.second * steps[1]
         return settings.learning_rate * (1 - done / total) ** _POLY_POWER
-    # the second stage has other losses: what it falls from starts anew, the rate goes on
+    # losses of the second stage are not compared with those of the first; the rate continues
     first = stages.first + stages.added
     stalls = _stalls(losses[:first]) + _stalls(losses[first:])
     return settings.learning_rate * _PLATEAU_FACTOR**stalls
 
 
 def _stalls(losses: Sequence[float]) -> int:
-    """How often ten epochs went by without the loss falling by 1e-3."""
+    """Return how often ten epochs passed without the loss falling by 1e-3."""
     stalls, waited, best = 0, 0, float("inf")
     for loss in losses:
         fell = loss <= best - _PLATEAU_REDUCTION

@@ -1,4 +1,4 @@
-"""A plan as a person reads it: cases, classes, network, and what a step will cost."""
+"""View of a plan: tables and lines on cases, classes, network, memory and time."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ _GIB = 2**30
 
 
 def plan_tables(plan: TrainingPlan) -> Iterable[Table]:
-    """Cases by dataset, and cases that annotate each class."""
+    """Yield the tables of cases by dataset, and of cases that annotate each class."""
     datasets = sorted({c.dataset for c in (*plan.training, *plan.validation)})
     full = {c.case_id for c in plan.cases(1)}
     table = Table("dataset", "train", "of them fully labelled", "validation", title="cases")
@@ -33,7 +33,7 @@ def plan_tables(plan: TrainingPlan) -> Iterable[Table]:
 
 
 def plan_facts(plan: TrainingPlan) -> list[str]:
-    """The network, the patches and the epochs, a line each, and what is to be noted."""
+    """Return lines on network, patch, intensity, epochs and memory, and the plan's remarks."""
     settings, scale, traced = plan.settings, plan.normalisation, _footprint(plan)
     z, y, x = settings.patch_size_zyx
     spacing = " x ".join(f"{mm:g}" for mm in plan.spacing_mm)
@@ -57,9 +57,9 @@ def _epochs(settings: TrainSettings) -> str:
 
 
 def expected_time(plan: TrainingPlan, device: torch.device) -> str:
-    """How long epochs will take on a device, as far as timing the network on a small patch tells.
+    """Return the expected time of epochs on a device, from timing the network on a small patch.
 
-    Reading, augmentation, losses and validation come on top.
+    Reading, augmentation, losses and validation take more time.
     """
     settings = plan.settings
     rate = seconds_per_flop(plan.network, len(plan.label_space), device, settings.precision)
@@ -73,7 +73,7 @@ def expected_time(plan: TrainingPlan, device: torch.device) -> str:
 
 
 def seconds_of_batch(plan: TrainingPlan, rate: float) -> float:
-    """How long the network takes for a batch, at so many seconds per floating-point operation."""
+    """Return the network's seconds for a batch, from its seconds per floating-point operation."""
     return _footprint(plan).flops * rate * plan.settings.accumulation
 
 
@@ -89,7 +89,7 @@ def _footprint(plan: TrainingPlan) -> Footprint:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit in which it is a small number."""
+    """Return a time in the largest unit of which there are at least two."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -46,7 +46,7 @@ def train_command(
     from train.settings import resolve
     from train.training.loop import train
     from train.training.processes import Processes, is_rank_zero
-    from train.training.progress import drawn
+    from train.training.progress import show_progress
 
     settings = resolve(preset, override or [])
     cases = read_manifest(manifest)
@@ -59,8 +59,8 @@ def train_command(
         say(expected_time(plan, pick_device(settings.device)))
         return
     processes = Processes(devices, nodes)
-    with drawn(Console(quiet=not is_rank_zero()), settings) as drawing:
-        result = train(cases, out, settings, processes=processes, force=force, on_event=drawing)
+    with show_progress(Console(quiet=not is_rank_zero()), settings) as on_event:
+        result = train(cases, out, settings, processes=processes, force=force, on_event=on_event)
     if result.preempted:
         raise typer.Exit(PREEMPTED_EXIT_CODE)
     if not is_rank_zero():

@@ -1,4 +1,4 @@
-"""Curves: a training at a glance, as a PNG file."""
+"""Curves of a training, as a PNG file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CURVES = "curves.png"
 
 
 def write_curves(run: Path) -> Path:
-    """Draw the loss and the validation Dice of a run's log; returns where they lie."""
+    """Draw the loss and the validation Dice of a run's log; return the path of the picture."""
     log = read_log(run)
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -48,7 +48,7 @@ def _draw_dice(axes: Axes, log: pd.DataFrame) -> None:
 
 
 def _mark_second_stage(axes: Axes, log: pd.DataFrame) -> None:
-    """A line where the partially labelled cases come in."""
+    """Draw a line where the second stage starts."""
     second = log.loc[log["stage"] == 2, "epoch"]
     if 0 < len(second) < len(log):
         axes.axvline(second.iloc[0] - 0.5, color="grey", linestyle="--", linewidth=1)

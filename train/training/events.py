@@ -1,4 +1,4 @@
-"""Events: what a training tells while it runs, for whoever draws its progress."""
+"""Events: what a training reports while it runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,7 @@ from train.training.log import EpochRecord
 
 @dataclass(frozen=True)
 class Started:
-    """The loop begins, or goes on.
-
-    Attributes:
-        plan: What it will use.
-        epochs_done: Epochs that an earlier call of the same command finished.
-        device: Where it runs.
-    """
+    """A training starts, or resumes after `epochs_done` epochs."""
 
     plan: TrainingPlan
     epochs_done: int
@@ -31,10 +25,9 @@ class StepDone:
     Attributes:
         epoch: Counted from 1.
         step: In this epoch, counted from 1.
-        steps: In this epoch.
-        epochs: Of the training, as far as is known.
-        loss: Of this batch.
-        terms: Its terms by name, not weighted.
+        steps: Steps of this epoch.
+        epochs: Epochs of the training, as far as is known.
+        terms: Terms of the loss by name, not weighted.
     """
 
     epoch: int
@@ -50,7 +43,6 @@ class EpochDone:
     """One epoch was trained, logged and saved.
 
     Attributes:
-        record: Its line of the log.
         cells: Validation Dice by dataset and class; empty without a validation.
         improved: Whether its checkpoint is the best so far.
     """
@@ -62,12 +54,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A signal ended the training early, and it was saved.
-
-    Attributes:
-        epochs: Whole epochs so far.
-        batches: Batches of the epoch beside them.
-    """
+    """A signal ended the training, which was saved after so many whole epochs and more batches."""
 
     epochs: int
     batches: int

@@ -1,4 +1,4 @@
-"""Learner: a network, what makes it learn, and the processes that share the work."""
+"""Learner: a network, its optimiser and objective, and one training step."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from train.networks.network import for_device
 from train.patches.sampler import Batch
 from train.planning.plan import TrainingPlan
 from train.settings import TrainSettings
-from train.training.optimiser import build_optimiser
 from train.training.processes import all_reduce_mean, average_gradients, part_bounds
 
 
@@ -26,10 +25,8 @@ class Learner:
     """What changes while a training runs.
 
     Attributes:
-        network: The weights that learn; without any wrapping, so that names and memory stay plain.
-        wrapped: The same network as its processes and precision want it called.
-        optimiser: Of those weights.
-        objective: What they learn from, and what it remembers.
+        network: Without wrappers, so that its parameters have their own names.
+        wrapped: The same network as Fabric and torch.compile wrap it; this one is called.
         average: The moving average of the weights, if there is one.
         fabric: The processes.
     """
@@ -43,12 +40,12 @@ class Learner:
 
     @property
     def predicting(self) -> nn.Module:
-        """The weights to predict with: the average where there is one."""
+        """Return the network to predict with: the average if there is one."""
         return self.average.module if self.average else self.network
 
 
 def build_learner(plan: TrainingPlan, fabric: Fabric) -> Learner:
-    """A learner with new weights, the same in every process."""
+    """Return a learner with new weights, the same in every process."""
     settings = plan.settings
     network = new_network(plan.network, len(plan.label_space), seed=settings.seed)
     network = for_device(network, fabric.device)
@@ -63,14 +60,30 @@ def build_learner(plan: TrainingPlan, fabric: Fabric) -> Learner:
     return Learner(network, wrapped, optimiser, objective, average, fabric)
 
 
+def build_optimiser(network: nn.Module, settings: TrainSettings) -> optim.Optimizer:
+    """Return Adam, or stochastic gradient descent with Nesterov momentum."""
+    if settings.optimiser == "adam":
+        return optim.Adam(
+            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    return optim.SGD(
+        network.parameters(),
+        settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.momentum > 0,
+    )
+
+
+def set_learning_rate(optimiser: optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of an optimiser."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
 @dataclass(frozen=True)
 class BatchLosses:
-    """What a batch cost.
-
-    Attributes:
-        total: The weighted sum, which was learnt from.
-        terms: Each of the objective's terms, not weighted; 0 where it was left out.
-    """
+    """The loss of a batch, and the objective's terms, not weighted; 0 for those left out."""
 
     total: float
     terms: tuple[float, ...]
@@ -79,16 +92,15 @@ class BatchLosses:
 def learn(
     learner: Learner, batch: Batch, settings: TrainSettings, *, share_of_batch: float
 ) -> BatchLosses:
-    """Learn from one batch, of which each process has some patches.
+    """Learn from one batch, shared among processes; return the losses of the whole batch.
+
+    The weights do not change if the loss is not finite.
 
     Args:
-        learner: Its weights change, unless the loss is not finite.
+        learner: Whose weights change.
         batch: This process's patches.
-        settings: The training's.
-        share_of_batch: How many of the batch's patches these are; 1 if there is one process.
-
-    Returns:
-        The losses of the whole batch.
+        settings: The training's settings.
+        share_of_batch: Fraction of the whole batch that this process has.
 
     Raises:
         TrainingError: The device's memory is too small.
@@ -116,7 +128,7 @@ def learn(
 def _backward(
     learner: Learner, batch: Batch, settings: TrainSettings, share_of_batch: float
 ) -> BatchLosses:
-    """Gradients of the whole batch's loss, and its losses, in every process."""
+    """Compute the gradients and return the losses of the whole batch, in every process."""
     fabric, objective, count = learner.fabric, learner.objective, len(batch.case_ids)
     learner.optimiser.zero_grad()
     objective.zero_grad()
@@ -124,16 +136,16 @@ def _backward(
     for part in range(settings.accumulation):
         start, stop = part_bounds(count, part, settings.accumulation)
         if start == stop:
-            continue  # never the last one
+            continue  # the last part is never empty
         is_last = part == settings.accumulation - 1
         patches = batch.part(start, stop)
         with fabric.no_backward_sync(learner.wrapped, enabled=not is_last):
             loss, terms = objective.loss(learner.wrapped, patches)
-            # gradients are averaged over processes: one with more patches counts for more
+            # Fabric averages gradients over processes, whatever their number of patches
             weight = (stop - start) / count * share_of_batch * fabric.world_size
             fabric.backward(loss * weight)
-        told = [loss, *(terms.get(name, loss.new_zeros(())) for name in objective.terms)]
-        sums += torch.stack(told).detach() * weight
+        values = [loss, *(terms.get(name, loss.new_zeros(())) for name in objective.terms)]
+        sums += torch.stack(values).detach() * weight
     average_gradients(fabric, objective)
     total, *rest = all_reduce_mean(fabric, sums)
     return BatchLosses(total, tuple(rest))

@@ -1,4 +1,4 @@
-"""Log: what happened in each epoch, as a Parquet file and for TensorBoard."""
+"""Log: each epoch, as a row of a Parquet file and for TensorBoard."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from train.training.validation import Validation
 
 LOG = "log.parquet"
 TENSORBOARD = "tensorboard"
-DICE = "dice/"  # before dataset and class, in the name of a column
+DICE = "dice/"  # precedes dataset and class in the name of a column
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,12 @@ class EpochRecord:
     Attributes:
         epoch: Counted from 1.
         stage: 1 or 2.
-        step: Batches since the beginning.
-        learning_rate: During the epoch.
+        step: Batches since the start of the training.
         loss: Mean over the epoch's batches.
-        terms: Its terms by name, not weighted; each is a column of that name.
-        validation_dice: Mean over dataset x class cells; none without a validation.
-        seconds: That the epoch took, since it was last gone on with.
-        patches_per_second: While it trained.
+        terms: Terms of the loss by name, not weighted; each is a column of that name.
+        validation_dice: Mean over cells of dataset and class; None without a validation.
+        seconds: Duration of the epoch, since the run was last resumed.
+        patches_per_second: Without validation.
     """
 
     epoch: int
@@ -47,7 +46,7 @@ Write = Callable[[EpochRecord, Validation], None]  # of an epoch
 
 
 def read_log(run: Path) -> pd.DataFrame:
-    """A run's epochs, a row each: what `EpochRecord` holds, and `dice/DATASET/CLASS`."""
+    """Return a run's epochs as rows: the fields of `EpochRecord`, and `dice/DATASET/CLASS`."""
     path = run / LOG
     return (
         pd.read_parquet(path) if path.is_file() else pd.DataFrame({"epoch": pd.Series(dtype=int)})
@@ -56,7 +55,7 @@ def read_log(run: Path) -> pd.DataFrame:
 
 @contextmanager
 def open_log(run: Path, epochs: int) -> Generator[Write]:
-    """Open a run's log after its first `epochs` epochs; what later ones wrote is taken out.
+    """Open a run's log after its first `epochs` epochs; rows of later epochs are removed.
 
     A run that was stopped between its log and its checkpoint trains that epoch again.
     """

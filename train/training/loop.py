@@ -26,9 +26,8 @@ from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.curves import write_curves
 from train.training.events import EpochDone, Event, Started, StepDone, Stopped
-from train.training.learner import Learner, build_learner, learn
+from train.training.learner import Learner, build_learner, learn, set_learning_rate
 from train.training.log import EpochRecord, Write, open_log
-from train.training.optimiser import set_learning_rate
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
 from train.training.resume import resume
@@ -42,11 +41,10 @@ class TrainingResult:
     """What a call of `train` did.
 
     Attributes:
-        run: The run's folder.
-        epochs: Epochs of the run by now.
-        epochs_before: Epochs that it had already; equal to `epochs` if there was nothing to do.
+        epochs: Whole epochs of the run.
+        epochs_before: Whole epochs before this call; equal to `epochs` if there was nothing to do.
         best_score: Best mean validation Dice, if there was a validation.
-        preempted: A cluster's signal ended it early; the same call goes on from the very batch.
+        preempted: Whether a signal ended it early; the same call resumes at the next batch.
     """
 
     run: Path
@@ -58,7 +56,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class _Session:
-    """What stays the same from epoch to epoch, or changes in place."""
+    """What is the same in every epoch, or changes in place."""
 
     plan: TrainingPlan
     run: Path
@@ -79,21 +77,21 @@ def train(
     force: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train a network on a manifest; the same call again goes on where it was stopped.
+    """Train a network on a manifest; the same call again resumes where it was stopped.
 
     Args:
-        manifest: Says who labelled what.
+        manifest: The cases.
         run: Folder for checkpoints, logs and settings.
-        settings: All else that decides the training.
+        settings: Everything else that decides the training.
         processes: How many train together; each of them makes this call.
-        force: Go on with a run although the manifest is another.
-        on_event: Called with what happens, as it happens, in the first process.
+        force: Resume a run although the manifest is another.
+        on_event: Called with each event, in the first process.
 
     Raises:
-        TrainingError: The manifest cannot be trained on as asked, `run` holds another training, or
-            the loss is not finite.
-        CheckpointError: The checkpoint to go on from is damaged.
-        KeyboardInterrupt: Ctrl-C came; the run was saved first, unless it came twice.
+        TrainingError: The settings do not fit the manifest, `run` holds another training, or the
+            loss is not finite.
+        CheckpointError: The checkpoint to resume from is damaged.
+        KeyboardInterrupt: Ctrl-C was pressed; the run was saved first, unless it was pressed twice.
 
     Source: section 4.4.
     """
@@ -143,7 +141,7 @@ def _epochs(session: _Session, header: CheckpointHeader) -> CheckpointHeader:
 def _epoch(
     session: _Session, header: CheckpointHeader, write: Write
 ) -> tuple[CheckpointHeader, bool]:
-    """Train, validate, log and save one epoch; whether it was a whole one."""
+    """Train, validate, log and save one epoch; return whether it was completed, too."""
     started = perf_counter()
     settings, learner, run = session.plan.settings, session.learner, session.run
     stages, steps = _stages(header), (session.plan.steps(1), session.plan.steps(2))
@@ -182,7 +180,7 @@ def _epoch(
     )
     if learner.fabric.is_global_zero:
         write(record, validation)
-        # the last one last: stopped in between, the run does this epoch again, and alike
+        # the last checkpoint last: a run that is stopped before it repeats this epoch
         if improved:
             save_checkpoint(checkpoint_path(run, "best"), header, learner.predicting, None)
         _save_last(session, header)
@@ -192,18 +190,18 @@ def _epoch(
 
 
 def _plan_epoch(session: _Session, header: CheckpointHeader) -> list[tuple[PatchPlan, ...]]:
-    """All batches of the next epoch: the same in every process, and however often it is begun."""
+    """Return all batches of the next epoch, the same in every process and in every attempt."""
     settings = session.plan.settings
     chosen = {c.case_id for c in session.plan.cases(_stages(header).of_epoch(header.epochs))}
     candidates = [c for c in session.candidates if c.case_id in chosen]
-    # all chance of an epoch follows from the seed and its number: there is no state to be saved
+    # the seed and the epoch's number decide all draws, so that no generator has to be saved
     return plan_epoch(candidates, settings, np.random.default_rng([settings.seed, header.epochs]))
 
 
 def _train_batches(
     session: _Session, header: CheckpointHeader, plan: Sequence[Sequence[PatchPlan]], rate: float
 ) -> list[tuple[float, ...]]:
-    """Learn from the batches of an epoch that were not learnt from yet, or until a signal comes.
+    """Learn from the remaining batches of an epoch, or until a signal comes.
 
     Returns:
         Loss and terms of each batch of the epoch so far.
@@ -233,7 +231,7 @@ def _train_batches(
 
 
 def _validate(session: _Session, header: CheckpointHeader) -> Validation:
-    """Validate after every so many epochs, after the last one, and where a stage may be over."""
+    """Validate every few epochs, after the last one, and where the first stage may end."""
     settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
     stages = _stages(header)
     asked = settings.first_stage_dice > 0 and header.epochs == stages.first
@@ -256,7 +254,7 @@ def _stages(header: CheckpointHeader) -> Stages:
 
 
 def _judge(header: CheckpointHeader, score: float | None) -> tuple[CheckpointHeader, bool]:
-    """Whether this epoch is the best so far; while there is no score, the latest is the best."""
+    """Return whether this epoch is the best so far; without scores, the latest is the best."""
     if score is None:
         return header, header.best_score is None
     if header.best_score is not None and score <= header.best_score:
@@ -265,7 +263,7 @@ def _judge(header: CheckpointHeader, score: float | None) -> tuple[CheckpointHea
 
 
 def _log(session: _Session, header: CheckpointHeader) -> AbstractContextManager[Write]:
-    """The run's log, which the first process alone writes."""
+    """Open the run's log, which only the first process writes."""
     if session.learner.fabric.is_global_zero:
         return open_log(session.run, header.epochs)
     return nullcontext(lambda _record, _validation: None)

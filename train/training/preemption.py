@@ -1,4 +1,4 @@
-"""Preemption: a cluster that takes its machine back says so first, by a signal; so does a user."""
+"""Preemption: signals by which a cluster or a user asks a run to stop."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ _STDERR = 2
 
 @contextmanager
 def preemption(*, quiet: bool = False) -> Generator[Callable[[], bool]]:
-    """Catch the signals within the block; yields a function that tells whether one has come.
+    """Catch the signals within the block; yield a function that returns whether one has come.
 
-    A Ctrl-C is raised when the block ends; one that comes after another signal, at once. Where
-    Ctrl-C is ignored, as in a script's background, it stays so. Outside the main thread, where
-    Python lets nobody catch signals, the function tells that none has come.
+    A Ctrl-C raises KeyboardInterrupt when the block ends, or at once if another signal came before.
+    Where Ctrl-C is ignored, as in a script's background, it stays ignored. Outside the main thread,
+    where Python cannot catch signals, the function returns False.
 
     Args:
-        quiet: Do not say on a Ctrl-C that the run will stop.
+        quiet: Print nothing on a Ctrl-C.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came, and the block was left as usual.

@@ -1,4 +1,4 @@
-"""Processes: one training on several devices and machines, as lightning-fabric starts it."""
+"""Processes: one training on several devices and machines, started by lightning-fabric."""
 
 import logging
 from collections.abc import Sequence
@@ -19,30 +19,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """How many processes train together.
-
-    Attributes:
-        devices: On each machine; each process has one.
-        nodes: Machines. torchrun and SLURM say themselves which one this is.
-    """
+    """How many processes train together: the devices of each machine, and the machines."""
 
     devices: int = 1
     nodes: int = 1
 
     @property
     def count(self) -> int:
-        """Processes in all."""
+        """Return the number of processes."""
         return self.devices * self.nodes
 
 
 def start_processes(settings: TrainSettings, processes: Processes) -> Fabric:
     """Start the processes of a training, or join those that torchrun or SLURM has started.
 
-    Every process runs the same command from here on.
+    Every process runs the same code from here on.
 
     Raises:
-        TrainingError: The device is not there, there are fewer devices than asked for, or fewer
-            patches in a batch than processes.
+        TrainingError: The device does not exist, or there are fewer devices than asked for, or
+            fewer patches in a batch than processes.
     """
     if processes.count > settings.batch_size:
         msg = (
@@ -54,10 +49,9 @@ def start_processes(settings: TrainSettings, processes: Processes) -> Fabric:
     if device.type == "cuda" and processes.devices > torch.cuda.device_count():
         msg = f"asked for {processes.devices} GPUs, this machine has {torch.cuda.device_count()}"
         raise TrainingError(msg)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan says it all
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the plan is printed instead
     fabric = Fabric(
         accelerator=device.type,
-        # a device that was named, or so many
         devices=[device.index] if device.index is not None else processes.devices,
         num_nodes=processes.nodes,
         strategy="ddp" if processes.count > 1 else "auto",
@@ -68,41 +62,41 @@ def start_processes(settings: TrainSettings, processes: Processes) -> Fabric:
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the process that writes and talks; known before the others are started."""
+    """Return whether this process writes files and prints; also before the others are started."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def part_bounds(count: int, part: int, parts: int) -> tuple[int, int]:
-    """Where one part of `count` things begins and ends; parts differ by one at most."""
+    """Return where one part of `count` items begins and ends; parts differ by one at most."""
     return count * part // parts, count * (part + 1) // parts
 
 
 def shard(items: Sequence[T], fabric: Fabric) -> Sequence[T]:
-    """This process's part of what all have to do."""
+    """Return this process's part of the items."""
     start, stop = part_bounds(len(items), fabric.global_rank, fabric.world_size)
     return items[start:stop]
 
 
 def shard_batch(batch: Sequence[T], fabric: Fabric) -> tuple[Sequence[T], float]:
-    """What this process learns from of a batch, and how much of the batch that is.
+    """Return this process's part of a batch, and its fraction of the batch.
 
-    All processes must take part in each step: one that has nothing to do gets what does not count.
+    All processes must take part in each step: one without a part gets an item with fraction 0.
     """
     mine = shard(batch, fabric)
     return (mine, len(mine) / len(batch)) if mine else (batch[:1], 0.0)
 
 
 def all_gather(fabric: Fabric, mine: list[T]) -> list[T]:
-    """What every process has, in the order of the processes; all must call it."""
+    """Return the items of every process, in the order of the processes; all must call it."""
     if fabric.world_size == 1:
         return mine
-    everyones: list[list[T]] = [[] for _ in range(fabric.world_size)]
-    distributed.all_gather_object(everyones, mine)
-    return [item for theirs in everyones for item in theirs]
+    lists: list[list[T]] = [[] for _ in range(fabric.world_size)]
+    distributed.all_gather_object(lists, mine)
+    return [item for one in lists for item in one]
 
 
 def all_reduce_mean(fabric: Fabric, values: Tensor) -> list[float]:
-    """The means of numbers over the processes; all must call it."""
+    """Return the means of numbers over the processes; all must call it."""
     total = values.clone()
     if fabric.world_size > 1:
         distributed.all_reduce(total)
@@ -110,7 +104,7 @@ def all_reduce_mean(fabric: Fabric, values: Tensor) -> list[float]:
 
 
 def average_gradients(fabric: Fabric, module: nn.Module) -> None:
-    """Give each process the mean of all processes' gradients; all must call it."""
+    """Replace each process's gradients by the mean over processes; all must call it."""
     for parameter in module.parameters():
         if fabric.world_size > 1 and parameter.grad is not None:
             distributed.all_reduce(parameter.grad)
@@ -118,7 +112,7 @@ def average_gradients(fabric: Fabric, module: nn.Module) -> None:
 
 
 def any_process(fabric: Fabric, flag: bool) -> bool:
-    """Whether a flag is up in any process; all must call it."""
+    """Return whether a flag is set in any process; all must call it."""
     if fabric.world_size == 1:
-        return flag  # at every step: nothing goes to the device and back
+        return flag  # called at every step: avoids a copy to the device and back
     return all_reduce_mean(fabric, torch.tensor([float(flag)], device=fabric.device))[0] > 0

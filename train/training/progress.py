@@ -1,15 +1,15 @@
-"""Progress: a training's events, drawn as they happen."""
+"""Progress: the events of a training, shown as they happen."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from statistics import fmean
 from time import perf_counter
 from typing import final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from train.planning.schedule import class_means
 from train.settings import TrainSettings
 from train.training.events import EpochDone, Event, Started, StepDone, Stopped
 
@@ -25,18 +25,23 @@ _SHORT = {
 }
 
 
+_SMOOTHING = 0.1  # share of the latest batch in the mean speed
+
+
 @contextmanager
-def drawn(console: Console, settings: TrainSettings) -> Generator["Drawing"]:
-    """Draw the events that the yielded function is called with."""
+def show_progress(console: Console, settings: TrainSettings) -> Generator["TrainingProgress"]:
+    """Show the events that the yielded function is called with."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        yield Drawing(progress, progress.add_task("reading", total=settings.epochs), settings)
+        yield TrainingProgress(
+            progress, progress.add_task("reading", total=settings.epochs), settings
+        )
 
 
 @final
 @dataclass
-class Drawing:
-    """Draws one training's events: a line for each epoch, and a bar below them."""
+class TrainingProgress:
+    """Shows one training's events: a line for each epoch, and a bar below them."""
 
     progress: Progress
     task: TaskID
@@ -45,7 +50,7 @@ class Drawing:
     _patches_per_second: float = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Draw one event."""
+        """Show one event."""
         if isinstance(event, Started):
             self._start(event)
         elif isinstance(event, EpochDone):
@@ -64,10 +69,7 @@ class Drawing:
         r = event.record
         score = "" if r.validation_dice is None else f"  validation Dice {r.validation_dice:.3f}"
         best = "  best so far" if event.improved and score else ""
-        classes: dict[str, list[float]] = {}
-        for (_, name), dice in event.cells.items():
-            classes.setdefault(name, []).append(dice)
-        each = "".join(f"  {name} {fmean(found):.2f}" for name, found in classes.items())
+        each = "".join(f"  {n} {dice:.2f}" for n, dice in class_means(event.cells).items())
         self.progress.console.print(
             f"epoch {r.epoch:4d}  stage {r.stage}  loss {r.loss:.4f}  "
             f"{r.seconds:.0f} s{score}{best}{each}",
@@ -77,8 +79,8 @@ class Drawing:
     def _bar(self, event: StepDone) -> None:
         now = perf_counter()
         rate = self.settings.batch_size / max(now - self._last, 1e-9)
-        # a moving mean, so that the eye can follow
-        self._patches_per_second += 0.1 * (rate - self._patches_per_second)
+        # a moving mean, which is easier to read
+        self._patches_per_second += _SMOOTHING * (rate - self._patches_per_second)
         self._last = now
         done = event.epoch - 1 + event.step / event.steps
         terms = "  ".join(f"{_SHORT.get(n, n)} {value:.2f}" for n, value in event.terms.items())
@@ -90,7 +92,7 @@ class Drawing:
 
 
 def stopped_words(event: Stopped) -> str:
-    """Where a training was stopped, and how it goes on."""
+    """Return where a training was stopped, and how to resume it."""
     return (
         f"stopped by a signal and saved after {event.epochs} whole epochs and {event.batches} "
         f"batches; the same command resumes"

@@ -1,32 +1,21 @@
-"""Resuming: where a run's last checkpoint goes on, if it is the same training."""
+"""Resuming from a run's last checkpoint, if it is the same training."""
 
 from pathlib import Path
 
 from manifests.ground.errors import TrainingError
-from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
+from train.checkpoints.checkpoint import AVERAGE, OBJECTIVE, checkpoint_path, load_checkpoint
 from train.checkpoints.header import CheckpointHeader
-from train.checkpoints.restoration import (
-    restore_average,
-    restore_network,
-    restore_objective,
-    restore_optimiser,
-)
+from train.checkpoints.restoration import restore_network, restore_optimiser
 from train.planning.plan import TrainingPlan
 from train.settings import EXECUTION_SETTINGS
 from train.training.learner import Learner
 
 
 def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> CheckpointHeader:
-    """Give a learner the state of a run's last checkpoint, if there is one.
+    """Copy a run's last checkpoint, if there is one, into a learner; return the header to resume.
 
-    Args:
-        plan: What is asked for now.
-        run: The run's folder.
-        learner: As it was built anew.
-        force: Whether the manifest may be another.
-
-    Returns:
-        The header to go on from: that of the checkpoint, or that of a new run.
+    That is the header of the checkpoint, or of a new run. With `force`, the manifest may be
+    another than that of the checkpoint.
 
     Raises:
         TrainingError: The run is another training.
@@ -49,10 +38,10 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> C
     _require_same(checkpoint.header, header, run, force=force)
     restore_network(checkpoint, learner.network)
     restore_optimiser(checkpoint, learner.optimiser, learner.network)
-    restore_objective(checkpoint, learner.objective)
+    restore_network(checkpoint, learner.objective, prefix=OBJECTIVE)
     if learner.average:
-        restore_average(checkpoint, learner.average.module)
-        learner.average.n_averaged.fill_(1)  # not to begin anew with the next weights
+        restore_network(checkpoint, learner.average.module, prefix=AVERAGE)
+        learner.average.n_averaged.fill_(1)  # else the next update would start a new average
     now = ("settings", "label_space", "manifest_sha256")
     return checkpoint.header.model_copy(update={key: getattr(header, key) for key in now})
 
@@ -60,7 +49,7 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> C
 def _require_same(
     found: CheckpointHeader, asked: CheckpointHeader, run: Path, *, force: bool
 ) -> None:
-    """Refuse to go on with another training than the one that was begun."""
+    """Refuse to resume another training than the one that was started."""
     old, new = found.settings.model_dump(), asked.settings.model_dump()
     keys = [k for k in new if old[k] != new[k] and k not in EXECUTION_SETTINGS]
     differences = [f"{k}: was {old[k]}, is {new[k]}" for k in keys]

@@ -1,4 +1,4 @@
-"""Validation: how well a network does on the cases that choose the best checkpoint."""
+"""Validation: Dice of a network on the cases that choose the best checkpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,63 +23,59 @@ CaseScores = dict[Cell, float]
 
 @dataclass(frozen=True)
 class Validation:
-    """What was found.
-
-    Attributes:
-        cells: Mean Dice by dataset and class.
-        pictures: By case id, the first case of each dataset: prediction and truth.
-    """
+    """Mean Dice by dataset and class, and a picture of the first case of each dataset by its id."""
 
     cells: dict[Cell, float]
     pictures: dict[str, Figure]
 
 
 def validate(
-    model: Model, volumes: Sequence[MappedCase], fabric: Fabric, *, overlap: float
+    model: Model, cases: Sequence[MappedCase], fabric: Fabric, *, overlap: float
 ) -> Validation:
-    """Score and draw volumes, of which each process has its share; all must call it."""
+    """Score cases, of which each process has its share, and draw some; all must call it."""
     scores: list[CaseScores] = []
     pictures: list[tuple[str, Figure]] = []
-    first = {v.dataset: v.case_id for v in reversed(volumes)}
-    for volume in shard(volumes, fabric):
-        found, prediction = score_volume(model, volume, device=fabric.device, overlap=overlap)
+    first = {c.dataset: c.case_id for c in reversed(cases)}
+    for case in shard(cases, fabric):
+        found, prediction = score_case(model, case, device=fabric.device, overlap=overlap)
         scores.append(found)
-        if volume.case_id == first[volume.dataset]:
-            pictures.append((volume.case_id, _draw(model, volume, prediction)))
+        if case.case_id == first[case.dataset]:
+            pictures.append((case.case_id, _draw(model, case, prediction)))
     return Validation(mean_cells(all_gather(fabric, scores)), dict(all_gather(fabric, pictures)))
 
 
-def score_volume(
-    model: Model, volume: MappedCase, *, device: torch.device, overlap: float
+def score_case(
+    model: Model, case: MappedCase, *, device: torch.device, overlap: float
 ) -> tuple[CaseScores, ClassVolume]:
-    """Dice of each class that a case annotates, and the prediction; not what neither side holds.
+    """Return Dice of each class that a case annotates, and the prediction.
 
-    The case's `merged` is applied to the prediction too, so that the two are of one partition.
+    A class that neither truth nor prediction holds is left out. The case's `merged` is applied to
+    the prediction too, so that both have the same groups.
     """
-    classes = predict_classes(Predictor(model, device, overlap), volume.image)
-    prediction = np.array(volume.merged, np.uint8)[classes]
-    truth = read_target(volume)
+    classes = predict_classes(Predictor(model, device, overlap), case.image)
+    prediction = np.array(case.merged, np.uint8)[classes]
+    truth = read_target(case)
     scores = {
-        (volume.dataset, model.label_space.names[n]): dice(prediction == n, truth == n)
-        for n in annotated_classes(volume.merged)
+        (case.dataset, model.label_space.names[n]): dice(prediction == n, truth == n)
+        for n in annotated_classes(case.merged)
     }
     return {cell: score for cell, score in scores.items() if not np.isnan(score)}, classes
 
 
-def _draw(model: Model, volume: MappedCase, prediction: ClassVolume) -> Figure:
+def _draw(model: Model, case: MappedCase, prediction: ClassVolume) -> Figure:
     return overlay_figure(
-        volume.image,
-        read_target(volume),
+        case.image,
+        read_target(case),
         {"prediction": prediction},
         label_space=model.label_space,
         spacing_mm=model.spacing_mm,
-        annotated=annotated_classes(volume.merged),
-        title=volume.case_id,
+        annotated=annotated_classes(case.merged),
+        title=case.case_id,
     )
 
 
 def mean_cells(scores: Iterable[CaseScores]) -> dict[Cell, float]:
-    """The mean of each cell over the cases that have it."""
+    """Return the mean of each cell over the cases that have it."""
     cells: dict[Cell, list[float]] = {}
     for case in scores:
         for cell, score in case.items():
@@ -88,5 +84,5 @@ def mean_cells(scores: Iterable[CaseScores]) -> dict[Cell, float]:
 
 
 def mean_score(cells: Mapping[Cell, float]) -> float | None:
-    """The mean over cells, which a dataset of many cases does not outweigh; none without cells."""
+    """Return the mean over cells, not over cases; None without cells."""
     return fmean(cells.values()) if cells else None

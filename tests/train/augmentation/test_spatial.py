@@ -10,7 +10,7 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import map_coordinates
 
 from train.augmentation.settings import AUGMENTATIONS
-from train.augmentation.spatial import _bend, _spline_weights, draw_warp, resample
+from train.augmentation.spatial import _shift, _spline_weights, draw_warp, resample
 from train.boxes import PatchGrid, Placement, patch_box
 
 SHAPE = (40, 50, 60)
@@ -47,9 +47,9 @@ def positions(warp, placement):
     from_centre = voxels + np.array(start) - placement.centre_zyx
     moved = from_centre @ warp.matrix.T + placement.centre_zyx
     if warp.controls is not None:
-        bend = _bend(warp, size, torch.device("cpu")).double().numpy()
+        shift = _shift(warp, size, torch.device("cpu")).double().numpy()
         z, y, x = np.array(placement.centre_zyx) - start
-        moved += np.moveaxis(bend - bend[:, z, y, x][:, None, None, None], 0, -1)
+        moved += np.moveaxis(shift - shift[:, z, y, x][:, None, None, None], 0, -1)
     return np.moveaxis(moved, -1, 0)
 
 
@@ -161,7 +161,7 @@ def test_a_ball_stays_a_ball_when_it_is_turned():
     assert dice > 0.93
 
 
-def test_the_bend_is_a_cubic_b_spline():
+def test_the_shift_is_a_cubic_b_spline():
     # against scipy's, on knots one control spacing apart
     weights = _spline_weights(70, 1.5)
     cells = weights.shape[1] - 3
@@ -198,8 +198,8 @@ def test_the_elastic_deformation_does_not_fold_space(most):
     for seed in range(5):
         size = (32, 64, 64)
         warp = warp_of(seed, size=size, elastic=(1.0, most, most))
-        bend = _bend(warp, size, torch.device("cpu")).double().numpy()
-        gradients = np.stack([np.stack(np.gradient(b)) for b in bend])  # of what, along what
+        shift = _shift(warp, size, torch.device("cpu")).double().numpy()
+        gradients = np.stack([np.stack(np.gradient(b)) for b in shift])  # of what, along what
         jacobian = np.linalg.det(np.moveaxis(gradients, (0, 1), (-2, -1)) + np.eye(3))
         assert jacobian.min() > 0
 

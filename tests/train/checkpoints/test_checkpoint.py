@@ -14,7 +14,7 @@ from train.checkpoints.restoration import load_model, restore_network, restore_o
 from train.model import Normalisation
 from train.networks.network import build_network, for_device
 from train.settings import resolve
-from train.training.optimiser import build_optimiser
+from train.training.learner import build_optimiser
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.patches import foreground_index
-from train.patches.foreground_index import find_candidates, foreground_of, index_volume
+from train.patches.foreground_index import find_candidates, foreground_of, index_case
 from train.patches.mapped_case import open_case, read_target
 
 
@@ -44,7 +44,7 @@ def kept_file(folder, volume):
 
 
 def test_it_holds_every_voxel_of_a_small_class(volume, manifest, tmp_path):
-    index = index_volume(volume, tmp_path)
+    index = index_case(volume, tmp_path)
     assert set(index) == {1, 2}
     for n, voxels in index.items():
         np.testing.assert_array_equal(voxels.flat, np.flatnonzero(volume.label == n))
@@ -54,15 +54,15 @@ def test_it_holds_every_voxel_of_a_small_class(volume, manifest, tmp_path):
 def test_a_large_class_is_indexed_in_part_but_throughout(volume, tmp_path, monkeypatch):
     monkeypatch.setattr("train.patches.foreground_index._VOXELS_PER_CLASS", 50)
     everything = np.flatnonzero(volume.label == 1)
-    voxels = index_volume(volume, tmp_path)[1]
+    voxels = index_case(volume, tmp_path)[1]
     assert (voxels.count, voxels.flat.size) == (everything.size, 50)
     assert (voxels.flat[0], voxels.flat[-1]) == (everything[0], everything[-1])
     assert np.isin(voxels.flat, everything).all()
 
 
 def test_it_is_searched_once_and_kept_beside_the_manifest(volume, tmp_path, searches):
-    first = index_volume(volume, tmp_path)
-    assert_same(index_volume(volume, tmp_path), first)
+    first = index_case(volume, tmp_path)
+    assert_same(index_case(volume, tmp_path), first)
     assert searches == ["both/0"]
     assert [p.name for p in (tmp_path / "foreground").iterdir()] == [
         f"{volume.label_sha256}.safetensors"
@@ -70,8 +70,8 @@ def test_it_is_searched_once_and_kept_beside_the_manifest(volume, tmp_path, sear
 
 
 def test_another_label_file_is_searched_anew(volume, tmp_path, searches):
-    index_volume(volume, tmp_path)
-    index_volume(replace(volume, label_sha256="0" * 64), tmp_path)
+    index_case(volume, tmp_path)
+    index_case(replace(volume, label_sha256="0" * 64), tmp_path)
     assert len(searches) == 2
 
 
@@ -81,21 +81,21 @@ def test_a_case_without_foreground_has_an_empty_index_that_is_kept(volume, tmp_p
     z, y, x = volume.shape_zyx
     path.write_bytes(path.read_bytes()[: volume.label_file.offset] + bytes(z * y * x))
     empty = replace(volume, label_file=replace(volume.label_file, path=path))
-    assert index_volume(empty, tmp_path) == {}
-    assert index_volume(empty, tmp_path) == {}
+    assert index_case(empty, tmp_path) == {}
+    assert index_case(empty, tmp_path) == {}
     assert len(searches) == 1
 
 
 def test_a_folder_that_cannot_be_written_to_changes_nothing(volume, tmp_path, searches):
     (tmp_path / "foreground").write_text("a file where the folder would be")
-    first = index_volume(volume, tmp_path)
-    assert_same(index_volume(volume, tmp_path), first)
+    first = index_case(volume, tmp_path)
+    assert_same(index_case(volume, tmp_path), first)
     assert len(searches) == 2
 
 
 def test_a_digest_that_is_none_names_no_file(volume, tmp_path):
     strange = replace(volume, label_sha256="../../elsewhere")
-    assert set(index_volume(strange, tmp_path)) == {1, 2}
+    assert set(index_case(strange, tmp_path)) == {1, 2}
     assert not list(tmp_path.iterdir())
 
 
@@ -117,21 +117,21 @@ def flat(*values, dtype=np.int64):
     ],
 )
 def test_a_damaged_index_is_made_anew(volume, tmp_path, searches, arrays):
-    first = index_volume(volume, tmp_path)
+    first = index_case(volume, tmp_path)
     path = kept_file(tmp_path, volume)
     if arrays is None:
         path.write_bytes(path.read_bytes()[:-9])
     else:
         save_file(arrays, path)
-    assert_same(index_volume(volume, tmp_path), first)
-    index_volume(volume, tmp_path)
+    assert_same(index_case(volume, tmp_path), first)
+    index_case(volume, tmp_path)
     assert len(searches) == 2
 
 
 @pytest.mark.parametrize("merged", [(0, 1, 2), (0, 1, 0), (0, 0, 2), (0, 1, 1)])
 def test_merged_classes_are_applied_to_what_was_indexed(volume, tmp_path, merged):
     target = read_target(replace(volume, merged=merged)).ravel()
-    foreground = foreground_of(index_volume(volume, tmp_path), merged)
+    foreground = foreground_of(index_case(volume, tmp_path), merged)
     assert set(foreground) == set(np.unique(target[target > 0]))
     for n, indices in foreground.items():
         assert sorted(indices) == np.flatnonzero(target == n).tolist()
@@ -139,7 +139,7 @@ def test_merged_classes_are_applied_to_what_was_indexed(volume, tmp_path, merged
 
 def test_in_a_large_group_each_class_has_its_share(volume, tmp_path, monkeypatch):
     monkeypatch.setattr("train.patches.foreground_index._VOXELS_PER_CLASS", 100)
-    index = index_volume(volume, tmp_path)
+    index = index_case(volume, tmp_path)
     indices = foreground_of(index, (0, 1, 1))[1]
     held = volume.label.reshape(-1)[indices]
     share = index[1].count / (index[1].count + index[2].count)
@@ -172,4 +172,4 @@ def test_a_label_that_is_no_class_is_refused(manifest, tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"\x07")
     copy = Manifest.of([case], manifest.label_space, folder=tmp_path)
     with pytest.raises(TrainingError, match=r"both/0.*holds the value 7, expected.*below 3"):
-        index_volume(open_case(copy, case), tmp_path)
+        index_case(open_case(copy, case), tmp_path)

@@ -100,7 +100,7 @@ def test_voxels_may_begin_at_an_odd_byte(copied):
     moved = copied.image_file.__class__(
         path, copied.image_file.dtype, copied.shape_zyx, copied.image_file.offset + 1
     )
-    np.testing.assert_array_equal(residence._map_file(moved).numpy(), expected)
+    np.testing.assert_array_equal(moved.map().numpy(), expected)
 
 
 def test_a_label_that_is_no_class_does_not_get_onto_the_device(copied):

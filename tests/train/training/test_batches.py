@@ -79,7 +79,7 @@ def test_a_patch_is_the_same_in_whatever_batch_it_is(opened):
 
 def test_without_augmentation_a_patch_is_a_box_of_the_volume(opened):
     source, _ = opened("augmentation=none")
-    volume = source.residence.volumes["both/0"]
+    volume = source.residence.cases["both/0"]
     box = np.s_[1:17, 8:24, 12:28]  # moved inside, along x
     (batch,) = read_batches(source, [[PatchPlan("both/0", (9, 16, 25), None, 0)]])
     hu = torch.from_numpy(np.array(volume.image[box]))
@@ -90,7 +90,7 @@ def test_without_augmentation_a_patch_is_a_box_of_the_volume(opened):
 def test_beyond_the_volume_there_is_air_and_background(opened):
     source, _ = opened("augmentation=none", "patch_size_zyx=24,28,30")
     (batch,) = read_batches(source, [[PatchPlan("both/0", (3, 3, 3), None, 0)]])
-    volume = source.residence.volumes["both/0"]
+    volume = source.residence.cases["both/0"]
     inside = np.s_[2:22, 2:26, 1:29]
     outside = torch.ones(24, 28, 30, dtype=torch.bool)
     outside[inside] = False
@@ -117,8 +117,8 @@ def test_a_patch_with_foreground_keeps_it_whatever_is_done_to_it(opened):
 
 def test_a_failure_in_a_thread_reaches_the_caller(opened):
     source, plan = opened("residence=disk")
-    broken = {name: replace(v, merged=(0, 1)) for name, v in source.residence.volumes.items()}
-    source = replace(source, residence=replace(source.residence, volumes=broken))
+    broken = {name: replace(v, merged=(0, 1)) for name, v in source.residence.cases.items()}
+    source = replace(source, residence=replace(source.residence, cases=broken))
     with pytest.raises(TrainingError, match="expected class ids below 2"):
         list(read_batches(source, plan))
 
@@ -149,6 +149,6 @@ def test_on_a_gpu_batches_are_those_of_the_cpu(opened, kind):
 def test_a_residence_holds_what_it_was_given(opened, manifest):
     source, _ = opened()
     assert open_residence([], "auto", CPU).held == {}
-    assert set(source.residence.volumes) == {
+    assert set(source.residence.cases) == {
         c.case_id for c in manifest.cases() if c.split == "train"
     }

@@ -54,9 +54,7 @@ def build_2d(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> n
     _, y, x = settings.patch_size_zyx
     spacing_x, spacing_y, _ = settings.spacing_mm
     plane = replace(settings, patch_size_zyx=(1, y, x), spacing_mm=(spacing_x, spacing_y, _FAR_MM))
-    levels = tuple(
-        Level((1, *level.kernel_zyx[1:]), level.stride_zyx) for level in plan_levels(plane)
-    )
+    levels = [Level((1, *level.kernel_zyx[1:]), level.stride_zyx) for level in plan_levels(plane)]
     with drawn_weights(seed):
         network = PyramidNet(settings.filters[: len(levels)], levels, _SLICES, num_classes)
     return PaddedUNet(SliceWise(network), total_strides(levels))

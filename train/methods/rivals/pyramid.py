@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from train.boxes import Triple
 from train.networks.network import Level
 from train.shapes import Images, Logits
-
-Kernel = tuple[int, int, int]
 
 
 @final
@@ -40,7 +39,7 @@ class PyramidNet(nn.Module):
         """
         super().__init__()
         self.strides = [level.stride_zyx for level in levels]
-        kernels = [_kernel(level) for level in levels]
+        kernels = [level.kernel_zyx for level in levels]
         indices = range(len(levels))
         self.stem = _stem(in_channels, filters[0], kernels[0])
         self.inputs = nn.ModuleList(_chain(filters[:n], kernels[n]) for n in indices[1:])
@@ -98,7 +97,7 @@ class ScaleAttention(nn.Module):
     maximum, and the weights are the softmax of the scores.
     """
 
-    def __init__(self, num_classes: int, kernel_zyx: Kernel) -> None:
+    def __init__(self, num_classes: int, kernel_zyx: Triple) -> None:
         """Draw new weights."""
         super().__init__()
         self.score = nn.Sequential(
@@ -124,7 +123,7 @@ class ScaleAttention(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions, each after norm and activation, and a skip connection of size 1."""
 
-    def __init__(self, channels: int, out_channels: int, kernel_zyx: Kernel) -> None:
+    def __init__(self, channels: int, out_channels: int, kernel_zyx: Triple) -> None:
         """Draw new weights."""
         super().__init__()
         self.body = nn.Sequential(
@@ -141,7 +140,7 @@ class ResidualBlock(nn.Module):
         return self.body(features) + self.bridge(features)
 
 
-def _stem(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Sequential:
+def _stem(channels: int, out_channels: int, kernel_zyx: Triple) -> nn.Sequential:
     return nn.Sequential(
         _conv(channels, out_channels, kernel_zyx),
         *_normed(out_channels),
@@ -149,7 +148,7 @@ def _stem(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Sequential
     )
 
 
-def _chain(channels: Sequence[int], kernel_zyx: Kernel) -> nn.Sequential:
+def _chain(channels: Sequence[int], kernel_zyx: Triple) -> nn.Sequential:
     """Return a residual block from each number of channels to the next."""
     return nn.Sequential(*(ResidualBlock(a, b, kernel_zyx) for a, b in pairwise(channels)))
 
@@ -158,12 +157,7 @@ def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
     return nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01)
 
 
-def _conv(channels: int, out_channels: int, kernel_zyx: Kernel) -> nn.Module:
+def _conv(channels: int, out_channels: int, kernel_zyx: Triple) -> nn.Module:
     """Return a convolution that keeps the size."""
     z, y, x = kernel_zyx
     return nn.Conv3d(channels, out_channels, kernel_zyx, padding=(z // 2, y // 2, x // 2))
-
-
-def _kernel(level: Level) -> Kernel:
-    z, y, x = level.kernel_zyx
-    return z, y, x
