@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 Triple = tuple[int, int, int]
 SpacingZYX = tuple[float, float, float]
@@ -10,7 +10,10 @@ SpacingZYX = tuple[float, float, float]
 _FLAT = 3  # times as long as thick: nnU-Net's ANISO_THRESHOLD
 
 
-def triple(numbers: Iterable[int]) -> Triple:
+T = TypeVar("T")
+
+
+def triple(numbers: Iterable[T]) -> tuple[T, T, T]:
     """Return three numbers as a tuple of known length."""
     z, y, x = numbers
     return z, y, x
@@ -41,22 +44,19 @@ class Box(NamedTuple):
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Return the box as an index into a volume that holds it."""
-        z, y, x = (slice(s, s + n) for s, n in zip(self.start_zyx, self.size_zyx, strict=True))
-        return z, y, x
+        return triple(slice(s, s + n) for s, n in zip(self.start_zyx, self.size_zyx, strict=True))
 
     def within(self, shape_zyx: Triple) -> "Box":
         """Return the part of the box that lies within a volume."""
-        spans = [
-            (max(s, 0), min(s + n, limit))
-            for s, n, limit in zip(self.start_zyx, self.size_zyx, shape_zyx, strict=True)
-        ]
-        (z0, z1), (y0, y1), (x0, x1) = spans
-        return Box((z0, y0, x0), (z1 - z0, y1 - y0, x1 - x0))
+        ends = zip(self.start_zyx, self.size_zyx, shape_zyx, strict=True)
+        stop = [min(start + size, limit) for start, size, limit in ends]
+        start = triple(max(s, 0) for s in self.start_zyx)
+        return Box(start, triple(b - a for a, b in zip(start, stop, strict=True)))
 
     def seen_from(self, other: "Box") -> "Box":
         """Return the same box, relative to the first voxel of another."""
-        z, y, x = (s - o for s, o in zip(self.start_zyx, other.start_zyx, strict=True))
-        return Box((z, y, x), self.size_zyx)
+        start = triple(s - o for s, o in zip(self.start_zyx, other.start_zyx, strict=True))
+        return Box(start, self.size_zyx)
 
 
 class Placement(NamedTuple):
@@ -76,10 +76,8 @@ class Placement(NamedTuple):
 
 def patch_box(centre_zyx: Triple, size_zyx: Triple, shape_zyx: Triple) -> Box:
     """Return the box around a voxel, moved into the volume along each axis that is long enough."""
-    z, y, x = (
-        _start(c, n, limit) for c, n, limit in zip(centre_zyx, size_zyx, shape_zyx, strict=True)
-    )
-    return Box((z, y, x), size_zyx)
+    axes = zip(centre_zyx, size_zyx, shape_zyx, strict=True)
+    return Box(triple(_start(*axis) for axis in axes), size_zyx)
 
 
 def _start(centre: int, size: int, limit: int) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from train.augmentation.settings import AugmentationSettings, draw, draw_factor
-from train.boxes import PatchGrid, Triple
+from train.boxes import PatchGrid, Triple, triple
 from train.shapes import ImagePatch
 
 _BLUR_RADIUS = 3  # standard deviations
@@ -166,8 +166,8 @@ def _draw_blur(
     settings: AugmentationSettings, generator: np.random.Generator
 ) -> tuple[float, float, float] | None:
     _, least, most = settings.blur
-    z, y, x = generator.uniform(least, most, 3).tolist()
-    return None if draw(settings.blur, generator) is None else (z, y, x)
+    std = triple(generator.uniform(least, most, 3).tolist())
+    return None if draw(settings.blur, generator) is None else std
 
 
 def _draw_low_resolution(

@@ -51,10 +51,7 @@ def change_classes(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return each class id's representative in the patch, and the patch's merged classes.
 
-    Args:
-        merged: The case's merged classes.
-        change: A mirror along x swaps left and right classes.
-        mirrored_classes: The class that each class becomes in such a mirror.
+    `merged` is the case's; in a mirror along x, each class becomes that in `mirrored_classes`.
     """
     if _X not in change.mirrored_axes:
         return tuple(merged), tuple(merged)

@@ -1,11 +1,11 @@
 """Settings of the augmentation, the named ones in one aligned table, and draws from a setting."""
 
-from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Draw = tuple[Probability, float, float]  # probability, least, most
@@ -15,20 +15,26 @@ CONTROL_SPACING_MM = 48.0  # of the elastic deformation
 _MOST_ELASTIC_MM = 0.4 * CONTROL_SPACING_MM
 
 _NEVER: Draw = (0.0, 1.0, 1.0)
-_LIMITS = MappingProxyType(
-    {
-        "rotation": (-180.0, 180.0),
-        "scaling": (0.25, 4.0),
-        "elastic": (0.0, _MOST_ELASTIC_MM),
-        "noise": (0.0, 10.0),
-        "blur": (0.1, 10.0),
-        "brightness": (0.1, 10.0),
-        "contrast": (0.1, 10.0),
-        "low_resolution": (0.1, 1.0),
-        "inverted_gamma": (0.1, 10.0),
-        "gamma": (0.1, 10.0),
-    }
-)
+
+
+def _within(low: float, high: float) -> AfterValidator:
+    """Return a validator that refuses numbers beyond these limits, unless the probability is 0."""
+
+    def check(row: Draw) -> Draw:
+        probability, least, most = row
+        if probability and not low <= least <= most <= high:
+            kind = "limits"
+            raise PydanticCustomError(
+                kind,
+                "expected {low} <= least <= most <= {high}, got {least}, {most}",
+                {"low": f"{low:g}", "high": f"{high:g}", "least": least, "most": most},
+            )
+        return row
+
+    return AfterValidator(check)
+
+
+_Factor = Annotated[Draw, _within(0.1, 10.0)]
 
 
 class AugmentationSettings(BaseModel):
@@ -53,28 +59,16 @@ class AugmentationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     mirror_zyx: tuple[Probability, Probability, Probability] = (0.0, 0.0, 0.0)
-    rotation: Draw = _NEVER
-    scaling: Draw = _NEVER
-    elastic: Draw = _NEVER
-    noise: Draw = _NEVER
-    blur: Draw = _NEVER
-    brightness: Draw = _NEVER
-    contrast: Draw = _NEVER
-    low_resolution: Draw = _NEVER
-    inverted_gamma: Draw = _NEVER
-    gamma: Draw = _NEVER
-
-    @model_validator(mode="after")
-    def _check(self) -> "AugmentationSettings":
-        for problem in self._problems():
-            raise ValueError(problem)
-        return self
-
-    def _problems(self) -> Iterator[str]:
-        for name, (low, high) in _LIMITS.items():
-            probability, least, most = getattr(self, name)
-            if probability and not low <= least <= most <= high:
-                yield f"{name}: expected {low:g} <= least <= most <= {high:g}, got {least}, {most}"
+    rotation: Annotated[Draw, _within(-180.0, 180.0)] = _NEVER
+    scaling: Annotated[Draw, _within(0.25, 4.0)] = _NEVER
+    elastic: Annotated[Draw, _within(0.0, _MOST_ELASTIC_MM)] = _NEVER
+    noise: Annotated[Draw, _within(0.0, 10.0)] = _NEVER
+    blur: _Factor = _NEVER
+    brightness: _Factor = _NEVER
+    contrast: _Factor = _NEVER
+    low_resolution: Annotated[Draw, _within(0.1, 1.0)] = _NEVER
+    inverted_gamma: _Factor = _NEVER
+    gamma: _Factor = _NEVER
 
 
 # fmt: off

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from train.augmentation.settings import CONTROL_SPACING_MM, AugmentationSettings, draw
-from train.boxes import Box, PatchGrid, Placement, SpacingZYX, Triple
+from train.boxes import Box, PatchGrid, Placement, SpacingZYX, Triple, triple
 from train.shapes import ImagePatch, ImageVoxels, LabelPatch, LabelVoxels
 
 _SPLINE_DEGREE = 3
@@ -48,9 +48,7 @@ class Warp:
         # one voxel more on either side, for rounding
         start = np.floor(centre_zyx + ends.min(0).sum(1) - shift).astype(int) - 1
         stop = np.ceil(centre_zyx + ends.max(0).sum(1) + shift).astype(int) + 2
-        z, y, x = start.tolist()
-        depth, height, width = (stop - start).tolist()
-        return Box((z, y, x), (depth, height, width))
+        return Box(triple(start.tolist()), triple((stop - start).tolist()))
 
 
 def draw_warp(

@@ -6,9 +6,10 @@ from importlib.metadata import version
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
 
 from manifests.classes.label_space import LabelSpace
-from train.model import Normalisation
+from train.model import Model, Normalisation
 from train.networks.network import NetworkSettings
 from train.settings import TrainSettings
 
@@ -62,3 +63,16 @@ class CheckpointHeader(BaseModel):
     def network(self) -> NetworkSettings:
         """Return the settings of the network."""
         return NetworkSettings.of(self.settings, self.spacing_mm)
+
+    def model(self, network: nn.Module) -> Model:
+        """Return a network with what prediction needs beside it."""
+        mirrors = self.settings.augmentation.mirror_zyx
+        return Model(
+            network,
+            self.label_space,
+            self.normalisation,
+            self.spacing_mm,
+            self.settings.patch_size_zyx,
+            mirrored_axes=tuple(axis for axis, share in enumerate(mirrors) if share),
+            precision=self.settings.precision,
+        )

@@ -37,15 +37,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     check_network(checkpoint, network)
     network.to_empty(device="cpu")
     restore_network(checkpoint, network)
-    return Model(
-        network.eval(),
-        header.label_space,
-        header.normalisation,
-        header.spacing_mm,
-        header.settings.patch_size_zyx,
-        tuple(a for a, share in enumerate(header.settings.augmentation.mirror_zyx) if share),
-        header.settings.precision,
-    )
+    return header.model(network.eval())
 
 
 def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = NETWORK) -> None:
@@ -85,11 +77,21 @@ def restore_optimiser(
             owner, _, what = name.removeprefix(OPTIMISER).rpartition("/")
             states.setdefault(owner, {})[what] = tensor
     parameters = parameters_of(network)
-    _check_forms(checkpoint.path, *_optimiser_forms(parameters, states))
+    got = {f"{name}/{w}": _form(t) for name, state in states.items() for w, t in state.items()}
+    expected = {
+        f"{name}/{what}": ((), torch.float32) if what == _STEP else _form(parameter)
+        for name, parameter in parameters.items()
+        for what in states.get(name, {})
+    }
+    _check_forms(checkpoint.path, expected, got)
     # in the order of the parameters, which is how an optimiser names them
     saved: dict[str, Any] = optimiser.state_dict()
     saved["state"] = {
-        index: {what: _laid_out(tensor, parameter) for what, tensor in states[name].items()}
+        index: {
+            # in the memory layout of the parameter: in another, sums may round differently
+            what: torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
+            for what, tensor in states[name].items()
+        }
         for index, (name, parameter) in enumerate(parameters.items())
         if name in states
     }
@@ -98,24 +100,6 @@ def restore_optimiser(
 
 def _form(tensor: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
     return tuple(tensor.shape), tensor.dtype
-
-
-def _laid_out(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
-    # in the memory layout of the parameter: in another layout, sums may round differently
-    return torch.empty_like(parameter).copy_(tensor) if tensor.ndim else tensor
-
-
-def _optimiser_forms(
-    parameters: dict[str, nn.Parameter], states: dict[str, dict[str, Tensor]]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the forms that an optimiser's tensors should have, and those that they have."""
-    got = {f"{name}/{w}": _form(t) for name, state in states.items() for w, t in state.items()}
-    expected = {
-        f"{name}/{what}": ((), torch.float32) if what == _STEP else _form(parameter)
-        for name, parameter in parameters.items()
-        for what in states.get(name, {})
-    }
-    return expected, got
 
 
 def _check_forms(path: Path, expected: dict[str, Any], got: dict[str, Any]) -> None:

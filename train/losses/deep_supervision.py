@@ -8,12 +8,6 @@ from torch.nn import functional
 from manifests.ground.errors import TrainingError
 from train.shapes import CoarseTarget, LevelLogits, Scalar, Target
 
-_POOL = {
-    1: functional.adaptive_max_pool1d,
-    2: functional.adaptive_max_pool2d,
-    3: functional.adaptive_max_pool3d,
-}
-
 
 def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> CoarseTarget:
     """Return representatives at a lower resolution, such that no thin structure is lost.
@@ -46,7 +40,8 @@ def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> Coarse
     by_rank = counts.argsort(dim=1, descending=True, stable=True)  # class of each rank
     rank = by_rank.argsort(dim=1)  # rank of each class: the rarer, the higher
     ranks = rank.gather(1, labels).view_as(target).float()
-    pooled = _POOL[len(space)](ranks, tuple(size)).long()
+    max_pool = getattr(functional, f"adaptive_max_pool{len(space)}d")
+    pooled = max_pool(ranks, tuple(size)).long()
     return by_rank.gather(1, pooled.flatten(1)).view_as(pooled).to(target.dtype)
 
 

@@ -196,7 +196,10 @@ class _Sums(torch.autograd.Function):
         def work(chunk: Chunk) -> tuple[Tensor, ...]:
             return _add_up(samples[chunk.sample].read(chunk.voxels), request)
 
-        sums = _zeros(merged)
+        batch, classes = merged.shape
+        exact = torch.float32 if merged.device.type == "mps" else torch.float64
+        shapes = (batch, classes, classes), (batch, classes), (batch,), (batch,)
+        sums = VoxelSums(*(logits.new_zeros(shape, dtype=exact) for shape in shapes))
         for chunk, parts in zip(chunks, map_chunks(chunks, work, flat.device), strict=True):
             groups = samples[chunk.sample].groups
             sums.p[chunk.sample, groups] += parts[0]
@@ -230,18 +233,6 @@ class _Sums(torch.autograd.Function):
 
 # its threads are nothing that could be traced
 _add_up_batch: Any = torch.compiler.disable(_Sums.apply)
-
-
-def _zeros(merged: Tensor) -> VoxelSums:
-    batch, classes = merged.shape
-    exact = torch.float32 if merged.device.type == "mps" else torch.float64
-
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=exact, device=merged.device)
-
-    return VoxelSums(
-        zeros(batch, classes, classes), zeros(batch, classes), zeros(batch), zeros(batch)
-    )
 
 
 def _add_up(voxels: SampleVoxels, request: SumRequest) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 import torch
@@ -44,14 +44,8 @@ class NetworkSettings:
         cls, settings: TrainSettings, spacing_mm: tuple[float, float, float]
     ) -> "NetworkSettings":
         """Return what a training's settings and its spacing along x, y, z decide."""
-        return cls(
-            settings.patch_size_zyx,
-            spacing_mm,
-            settings.filters,
-            settings.residual,
-            settings.method,
-            settings.deep_supervision,
-        )
+        names = [field.name for field in fields(cls) if field.name != "spacing_mm"]
+        return cls(spacing_mm=spacing_mm, **{name: getattr(settings, name) for name in names})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifests.ground.errors import TrainingError
-from train.boxes import Triple
+from train.boxes import Triple, triple
 from train.settings import TrainSettings
 from train.shapes import Images, Merged, Target
 
@@ -173,8 +173,7 @@ def _draw_centre(
     else:
         flat = int(generator.choice(candidate.foreground[representative]))
         centre = np.array(np.unravel_index(flat, candidate.shape_zyx))
-    z, y, x = centre.tolist()
-    return (z, y, x), representative
+    return triple(centre.tolist()), representative
 
 
 def _representative(

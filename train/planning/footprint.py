@@ -47,12 +47,7 @@ def footprint(
 ) -> Footprint:
     """Trace a step without computing it: tensors on the meta device have shapes and no memory.
 
-    Args:
-        network: With the size of the patch.
-        num_classes: N, with the background.
-        batch_size: Patches that go through the network at once.
-        optimiser: `adam` or `sgd`.
-        half: Whether activations have 16 bits.
+    `batch_size` patches go through the network at once; with `half`, activations have 16 bits.
     """
     with torch.device("meta"):
         net = new_network(network, num_classes)

@@ -13,6 +13,7 @@ from manifests.classes.merged import annotated_classes, is_full
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
+from train.boxes import PatchGrid, triple
 from train.methods.table import METHODS
 from train.model import Normalisation
 from train.networks.network import NetworkSettings
@@ -45,6 +46,11 @@ class TrainingPlan:
     def network(self) -> NetworkSettings:
         """Return the settings of the network."""
         return NetworkSettings.of(self.settings, self.spacing_mm)
+
+    @property
+    def patch_grid(self) -> PatchGrid:
+        """Return the voxels of a patch."""
+        return PatchGrid(self.settings.patch_size_zyx, triple(reversed(self.spacing_mm)))
 
     @property
     def manifest_sha256(self) -> str:
@@ -175,8 +181,7 @@ def _one_spacing(cases: Sequence[Case]) -> tuple[float, float, float]:
             f"spacing"
         )
         raise TrainingError(msg)
-    x, y, z = spacings[0]
-    return x, y, z
+    return triple(spacings[0])
 
 
 def _remarks(

@@ -1,13 +1,14 @@
 """Schedule: the stage and the learning rate of each epoch, from the epochs before it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeVar
 
 from train.settings import TrainSettings
 
 Stage = Literal[1, 2]
+Key = TypeVar("Key")
 
 _POLY_POWER = 0.9  # nnU-Net's PolyLRScheduler
 # section 4.4: the rate falls by 20 % where the loss does not fall by 1e-3 in 10 epochs
@@ -54,22 +55,23 @@ def extend_first_stage(
     Args:
         stages: So far.
         settings: The training's settings.
-        epochs: Epochs that are done.
+        epochs: Number of epochs that are done.
         cells: Validation Dice by dataset and class; empty if there was no validation.
     """
     if not stages.first_ends(epochs) or stages.added == stages.first:
         return stages
-    least = min(class_means(cells).values(), default=None)
+    classes = means_by_key((name, dice) for (_, name), dice in cells.items())
+    least = min(classes.values(), default=None)
     learnt = not stages.added if least is None else least >= settings.first_stage_dice
     return stages if learnt else replace(stages, added=stages.added + 1)
 
 
-def class_means(cells: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """Return each class's mean over datasets of scores by dataset and class."""
-    scores: dict[str, list[float]] = {}
-    for (_, name), score in cells.items():
-        scores.setdefault(name, []).append(score)
-    return {name: fmean(found) for name, found in scores.items()}
+def means_by_key(scores: Iterable[tuple[Key, float]]) -> dict[Key, float]:
+    """Return the mean of each key's scores, in the order in which the keys appear."""
+    found: dict[Key, list[float]] = {}
+    for key, score in scores:
+        found.setdefault(key, []).append(score)
+    return {key: fmean(values) for key, values in found.items()}
 
 
 def learning_rate(

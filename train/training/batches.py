@@ -14,14 +14,12 @@ from train.augmentation.patch_change import (
     change_classes,
     draw_change,
 )
-from train.boxes import PatchGrid, Placement, patch_box
+from train.boxes import Placement, patch_box
 from train.laterality import mirrored_classes
-from train.model import Normalisation
 from train.patches.mapped_case import MappedCase, check_label
 from train.patches.residence import CaseVoxels, Residence, open_residence
 from train.patches.sampler import Batch, PatchPlan
 from train.planning.plan import TrainingPlan
-from train.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,7 @@ class BatchSource:
     """
 
     residence: Residence
-    settings: TrainSettings
-    grid: PatchGrid
-    normalisation: Normalisation
+    plan: TrainingPlan
     mirrored_classes: tuple[int, ...]
     device: torch.device
 
@@ -59,18 +55,11 @@ def batch_source(
         TrainingError: Patches are to be mirrored from left to right, and the label space does not
             allow it; or the cases cannot be held where the settings ask.
     """
-    z, y, x = reversed(plan.spacing_mm)
     is_mirrored = plan.settings.augmentation.mirror_zyx[-1] > 0
     space = plan.label_space
     mirrored = mirrored_classes(space) if is_mirrored else tuple(range(len(space)))
-    return BatchSource(
-        residence=open_residence(cases, plan.settings.residence, device),
-        settings=plan.settings,
-        grid=PatchGrid(plan.settings.patch_size_zyx, (z, y, x)),
-        normalisation=plan.normalisation,
-        mirrored_classes=mirrored,
-        device=device,
-    )
+    residence = open_residence(cases, plan.settings.residence, device)
+    return BatchSource(residence, plan, mirrored, device)
 
 
 def read_batches(source: BatchSource, plan: Sequence[Sequence[PatchPlan]]) -> Generator[Batch]:
@@ -85,7 +74,7 @@ def read_batches(source: BatchSource, plan: Sequence[Sequence[PatchPlan]]) -> Ge
         for patches in plan:
             yield _finish(source, _cut(source, patches))
         return
-    workers = source.settings.workers
+    workers = source.plan.settings.workers
     waiting: deque[Future[list[_Cut]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="patches") as pool:
         try:
@@ -104,9 +93,9 @@ def _cut(source: BatchSource, patches: Sequence[PatchPlan]) -> list[_Cut]:
 
 
 def _cut_one(source: BatchSource, plan: PatchPlan) -> _Cut:
-    case = source.residence.cases[plan.case_id]
-    change = draw_change(source.settings.augmentation, source.grid, plan.seed)
-    patch = patch_box(plan.centre_zyx, source.grid.size_zyx, case.shape_zyx)
+    case, grid = source.residence.cases[plan.case_id], source.plan.patch_grid
+    change = draw_change(source.plan.settings.augmentation, grid, plan.seed)
+    patch = patch_box(plan.centre_zyx, grid.size_zyx, case.shape_zyx)
     inside = change.source_box(patch, plan.centre_zyx).within(case.shape_zyx)
     hu, label = (voxels[inside.slices] for voxels in source.residence.voxels(plan.case_id))
     if source.residence.kind != "device":
@@ -136,7 +125,7 @@ def _finish(source: BatchSource, cuts: Sequence[_Cut]) -> Batch:
 def _finish_one(source: BatchSource, cut: _Cut) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     hu, label = (voxels.to(source.device, non_blocking=True) for voxels in cut.voxels)
     image, ids = apply_to_voxels(
-        hu, label, cut.change, normalisation=source.normalisation, placement=cut.placement
+        hu, label, cut.change, normalisation=source.plan.normalisation, placement=cut.placement
     )
     # applied here and not when the files are written: a manifest edit rewrites no volume
     merged = source.residence.cases[cut.plan.case_id].merged

@@ -62,17 +62,11 @@ def build_learner(plan: TrainingPlan, fabric: Fabric) -> Learner:
 
 def build_optimiser(network: nn.Module, settings: TrainSettings) -> optim.Optimizer:
     """Return Adam, or stochastic gradient descent with Nesterov momentum."""
+    weights, rate, decay = network.parameters(), settings.learning_rate, settings.weight_decay
     if settings.optimiser == "adam":
-        return optim.Adam(
-            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-        )
-    return optim.SGD(
-        network.parameters(),
-        settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.momentum > 0,
-    )
+        return optim.Adam(weights, rate, weight_decay=decay)
+    momentum, nesterov = settings.momentum, settings.momentum > 0
+    return optim.SGD(weights, rate, momentum, weight_decay=decay, nesterov=nesterov)
 
 
 def set_learning_rate(optimiser: optim.Optimizer, rate: float) -> None:

@@ -16,7 +16,6 @@ from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.checkpoints.checkpoint import checkpoint_path, save_checkpoint
 from train.checkpoints.header import CheckpointHeader
-from train.model import Model
 from train.patches.foreground_index import find_candidates
 from train.patches.mapped_case import MappedCase, open_case
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch
@@ -160,13 +159,15 @@ def _epoch(
         session.report(Stopped(header.epochs, len(losses)))
         return header, False
     loss, *terms = np.mean(losses, axis=0).tolist()
-    done = {"losses": (*header.losses, loss), "batch_losses": ()}
-    header = header.model_copy(update={**done, "step": header.step + len(plan)})
+    done = {"losses": (*header.losses, loss), "batch_losses": (), "step": header.step + len(plan)}
+    header = header.model_copy(update=done)
     validation = _validate(session, header)
-    cells = validation.cells
-    header, improved = _judge(header, mean_score(cells))
+    cells, score, best = validation.cells, mean_score(validation.cells), header.best_score
+    # while there is no score, the latest epoch is the best
+    improved = best is None or (score is not None and score > best)
     added = extend_first_stage(stages, settings, header.epochs, cells).added
-    header = header.model_copy(update={"added_epochs": added})
+    changes = {"added_epochs": added, "best_score": score if improved else best}
+    header = header.model_copy(update=changes)
     record = EpochRecord(
         epoch=header.epochs,
         stage=stages.of_epoch(header.epochs - 1),
@@ -174,7 +175,7 @@ def _epoch(
         learning_rate=rate,
         loss=loss,
         terms=dict(zip(learner.objective.terms, terms, strict=True)),
-        validation_dice=mean_score(cells),
+        validation_dice=score,
         seconds=perf_counter() - started,
         patches_per_second=sum(map(len, plan[before:])) / trained,
     )
@@ -232,34 +233,17 @@ def _train_batches(
 
 def _validate(session: _Session, header: CheckpointHeader) -> Validation:
     """Validate every few epochs, after the last one, and where the first stage may end."""
-    settings, plan, fabric = session.plan.settings, session.plan, session.learner.fabric
-    stages = _stages(header)
+    settings, learner, stages = header.settings, session.learner, _stages(header)
     asked = settings.first_stage_dice > 0 and header.epochs == stages.first
     last = header.epochs == stages.epochs
     if header.epochs % settings.validation_every and not (asked or last):
         return Validation({}, {})
-    model = Model(
-        session.learner.predicting,
-        plan.label_space,
-        plan.normalisation,
-        plan.spacing_mm,
-        settings.patch_size_zyx,
-        precision=settings.precision,
-    )
-    return validate(model, session.validation, fabric, overlap=settings.overlap)
+    model = header.model(learner.predicting)
+    return validate(model, session.validation, learner.fabric, overlap=settings.overlap)
 
 
 def _stages(header: CheckpointHeader) -> Stages:
     return Stages.of(header.settings, header.added_epochs)
-
-
-def _judge(header: CheckpointHeader, score: float | None) -> tuple[CheckpointHeader, bool]:
-    """Return whether this epoch is the best so far; without scores, the latest is the best."""
-    if score is None:
-        return header, header.best_score is None
-    if header.best_score is not None and score <= header.best_score:
-        return header, False
-    return header.model_copy(update={"best_score": score}), True
 
 
 def _log(session: _Session, header: CheckpointHeader) -> AbstractContextManager[Write]:

@@ -9,7 +9,7 @@ from typing import final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from train.planning.schedule import class_means
+from train.planning.schedule import means_by_key
 from train.settings import TrainSettings
 from train.training.events import EpochDone, Event, Started, StepDone, Stopped
 
@@ -69,7 +69,8 @@ class TrainingProgress:
         r = event.record
         score = "" if r.validation_dice is None else f"  validation Dice {r.validation_dice:.3f}"
         best = "  best so far" if event.improved and score else ""
-        each = "".join(f"  {n} {dice:.2f}" for n, dice in class_means(event.cells).items())
+        classes = means_by_key((name, dice) for (_, name), dice in event.cells.items())
+        each = "".join(f"  {name} {dice:.2f}" for name, dice in classes.items())
         self.progress.console.print(
             f"epoch {r.epoch:4d}  stage {r.stage}  loss {r.loss:.4f}  "
             f"{r.seconds:.0f} s{score}{best}{each}",

@@ -13,6 +13,7 @@ from manifests.classes.merged import annotated_classes
 from train.model import Model
 from train.patches.mapped_case import MappedCase, read_target
 from train.pictures.overlays import overlay_figure
+from train.planning.schedule import means_by_key
 from train.prediction.sliding_window import ClassVolume, Predictor, predict_classes
 from train.scoring.metrics import dice
 from train.training.processes import all_gather, shard
@@ -76,11 +77,7 @@ def _draw(model: Model, case: MappedCase, prediction: ClassVolume) -> Figure:
 
 def mean_cells(scores: Iterable[CaseScores]) -> dict[Cell, float]:
     """Return the mean of each cell over the cases that have it."""
-    cells: dict[Cell, list[float]] = {}
-    for case in scores:
-        for cell, score in case.items():
-            cells.setdefault(cell, []).append(score)
-    return {cell: fmean(found) for cell, found in cells.items()}
+    return means_by_key(item for case in scores for item in case.items())
 
 
 def mean_score(cells: Mapping[Cell, float]) -> float | None:

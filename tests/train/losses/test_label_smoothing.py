@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from train.losses import MarginalExclusionLoss, marginal_cross_entropy
-from train.losses.label_smoothing import uniform_cross_entropy
+from train.losses.marginal_exclusion import uniform_cross_entropy
 
 FULL, LIVER_ONLY, KIDNEYS_AS_ONE, NOTHING = [0, 1, 2, 3], [0, 1, 0, 0], [0, 1, 2, 2], [0] * 4
 each_implementation = pytest.mark.parametrize("implementation", ["fused", "eager"])

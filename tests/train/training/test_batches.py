@@ -83,7 +83,7 @@ def test_without_augmentation_a_patch_is_a_box_of_the_volume(opened):
     box = np.s_[1:17, 8:24, 12:28]  # moved inside, along x
     (batch,) = read_batches(source, [[PatchPlan("both/0", (9, 16, 25), None, 0)]])
     hu = torch.from_numpy(np.array(volume.image[box]))
-    assert torch.equal(batch.images[0, 0], source.normalisation.apply(hu))
+    assert torch.equal(batch.images[0, 0], source.plan.normalisation.apply(hu))
     np.testing.assert_array_equal(batch.target[0].numpy(), read_target(volume)[box])
 
 
@@ -94,7 +94,7 @@ def test_beyond_the_volume_there_is_air_and_background(opened):
     inside = np.s_[2:22, 2:26, 1:29]
     outside = torch.ones(24, 28, 30, dtype=torch.bool)
     outside[inside] = False
-    air = source.normalisation.apply(torch.tensor(-1024))
+    air = source.plan.normalisation.apply(torch.tensor(-1024))
     assert set(batch.images[0, 0][outside].tolist()) == {air.item()}
     assert set(batch.target[0][outside].tolist()) == {0}
     np.testing.assert_array_equal(batch.target[0][inside].numpy(), read_target(volume))

@@ -27,13 +27,7 @@ class DynamicHeadNet(nn.Module):
     """
 
     def __init__(self, unet: UNet, channels: tuple[int, int], tasks: int) -> None:
-        """Draw new weights.
-
-        Args:
-            unet: A DynUNet, of which the output block is not used.
-            channels: Of its features at full resolution, and of its bottleneck.
-            tasks: Foreground classes.
-        """
+        """Draw new weights; `channels` are those at full resolution and in the bottleneck."""
         super().__init__()
         self.unet = unet
         self.tasks = tasks

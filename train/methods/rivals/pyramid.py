@@ -29,14 +29,7 @@ class PyramidNet(nn.Module):
     def __init__(
         self, filters: Sequence[int], levels: Sequence[Level], in_channels: int, num_classes: int
     ) -> None:
-        """Draw new weights.
-
-        Args:
-            filters: Channels by level, full resolution first.
-            levels: Kernels and strides by level.
-            in_channels: Of the images.
-            num_classes: N.
-        """
+        """Draw new weights; `filters` are the channels by level, full resolution first."""
         super().__init__()
         self.strides = [level.stride_zyx for level in levels]
         kernels = [level.kernel_zyx for level in levels]
