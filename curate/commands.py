@@ -23,13 +23,16 @@ app = typer.Typer()
 app.add_typer(recipe_commands.app, name="recipe")
 
 SET_ASIDE_EXIT_CODE = 3
-
+CORES = os.cpu_count() or 1
 
 Interpolation = Literal["linear", "cubic"]  # as of `separable`, which is slow to import
 Datasets = Annotated[
     list[str] | None,
     typer.Argument(help="Recipes: names or TOML files. Default: the paper's five datasets."),
 ]
+LabelSpaceName = Annotated[str, typer.Option(help="Label space: a name or a TOML file.")]
+SpacingMm = Annotated[tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")]
+Processes = Annotated[int, typer.Option(min=1, help="Number of processes. Default: one per core.")]
 Offline = Annotated[bool, typer.Option(help="Download nothing; fail if something is missing.")]
 AcceptLicence = Annotated[
     list[str] | None,
@@ -51,19 +54,13 @@ def prepare(
             help="Folder with archives or unpacked datasets. Missing datasets are downloaded to it."
         ),
     ] = Path(),
-    label_space: Annotated[
-        str, typer.Option(help="Label space: a name or a TOML file.")
-    ] = "abdomen5",
-    spacing: Annotated[
-        tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
-    ] = (1.5, 1.5, 3.0),
+    label_space: LabelSpaceName = "abdomen5",
+    spacing: SpacingMm = (1.5, 1.5, 3.0),
     interpolation: Annotated[
         Interpolation,
         typer.Option(help="Interpolation of images. Cubic preserves fine detail."),
     ] = "linear",
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Number of processes. Default: one per core.")
-    ] = os.cpu_count() or 1,
+    jobs: Processes = CORES,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -247,15 +244,9 @@ def phantom(
     share: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Training cases, as a fraction of the paper's.")
     ] = 1 / 6,
-    label_space: Annotated[
-        str, typer.Option(help="Label space: a name or a TOML file.")
-    ] = "abdomen5",
-    spacing: Annotated[
-        tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")
-    ] = (6.0, 6.0, 6.0),
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Number of processes. Default: one per core.")
-    ] = os.cpu_count() or 1,
+    label_space: LabelSpaceName = "abdomen5",
+    spacing: SpacingMm = (6.0, 6.0, 6.0),
+    jobs: Processes = CORES,
 ) -> None:
     """Make the phantom benchmark: partially labelled training cases, fully labelled test cases."""
     from curate.cases.target import Target

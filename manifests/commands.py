@@ -15,7 +15,8 @@ PROBLEMS_FOUND = 3  # exit status
 OF_FILES = ("image", "label", "image_sha256", "label_sha256")
 
 ManifestPath = Annotated[
-    Path, typer.Argument(help="A manifest, or a folder with a manifest.parquet.")
+    Path,
+    typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
 ]
 Filter = Annotated[
     str | None,
@@ -158,8 +159,8 @@ def edit(
 
 @app.command()
 def diff(
-    old: ManifestPath,
-    new: ManifestPath,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A manifest, or its folder.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.")],
     as_json: AsJson = False,
 ) -> None:
     """Show how the cases of two manifests differ."""

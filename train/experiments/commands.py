@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from manifests.commands import ManifestPath
 from train.console import (
     PREEMPTED_EXIT_CODE,
     SOME_FAILED_EXIT_CODE,
@@ -13,6 +14,7 @@ from train.console import (
     console,
     say,
 )
+from train.training.commands import Overrides, Preset
 
 if TYPE_CHECKING:
     from train.experiments.plans.planned_run import PlannedRun, RunRequest
@@ -40,18 +42,13 @@ class _SeveralSeeds(TyperCommand):
 @app.command("reproduce", cls=_SeveralSeeds)
 def reproduce_command(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="Table, such as table3.")],
-    manifest: Annotated[
-        Path,
-        typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
-    ],
+    manifest: ManifestPath,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the tables and their shared runs.")
     ],
     *,
-    preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
-    override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
-    ] = None,
+    preset: Preset = "default",
+    override: Overrides = None,
     seeds: Annotated[
         list[int] | None, typer.Option(min=0, metavar="N...", help="Seeds: one run with each.")
     ] = None,

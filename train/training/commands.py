@@ -6,25 +6,26 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from manifests.commands import ManifestPath
 from train.console import PREEMPTED_EXIT_CODE, console, say
 
 app = typer.Typer()
 
+Preset = Annotated[str, typer.Option(help="tiny, default, paper or reference.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
+]
+
 
 @app.command("train")
 def train_command(
-    manifest: Annotated[
-        Path,
-        typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
-    ],
+    manifest: ManifestPath,
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="Folder for checkpoints, logs and settings.")
     ],
     *,
-    preset: Annotated[str, typer.Option(help="tiny, default, paper or reference.")] = "default",
-    override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
-    ] = None,
+    preset: Preset = "default",
+    override: Overrides = None,
     devices: Annotated[
         int, typer.Option(min=1, help="Number of processes on each machine, one per GPU.")
     ] = 1,
