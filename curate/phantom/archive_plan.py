@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
+from curate.phantom.datasets import DecathlonTask, phantom_datasets
 from manifests.volumes.grid import Grid
 
 REMARK = "marginalia phantom: computed, no patient's data"
@@ -15,12 +15,10 @@ class CasePlan:
     """How one case is stored.
 
     Attributes:
-        name: The case's own name.
         image: Path in the archive.
         label: Path in the archive; none if the case has no label.
         axes: Where the file's axes point to, as in "LAS".
-        image_type: NumPy's name of the number type.
-        label_type: Likewise.
+        image_type: NumPy's name of the image's number type; `label_type` of the label's.
         forms: Which of the header's forms of the position are filled.
         at_origin: The position in the scanner is lost: the first voxel is at 0, 0, 0.
         junk: AppleDouble files lie beside the real ones.
@@ -52,129 +50,58 @@ class ArchivePlan:
     cases: tuple[CasePlan, ...]
 
 
-@dataclass(frozen=True)
-class DecathlonTask:
-    """What differs between the Decathlon's tasks.
-
-    Attributes:
-        folder: The folder and the archive's stem.
-        stem: Case names are this, an underscore and a number,
-        digits: padded to so many digits;
-        numbers: the first, the step to the next, and the prime modulus that keeps them apart.
-        axes: Of the cases in turn.
-        image_types: Of the cases in turn.
-        label_types: Of the cases in turn.
-        facts: What the list says of itself.
-        labels: What the list calls the label values.
-    """
-
-    folder: str
-    stem: str
-    digits: int
-    numbers: tuple[int, int, int]
-    axes: tuple[str, ...]
-    image_types: tuple[str, ...]
-    label_types: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...]
-    labels: tuple[str, ...]
-
-    def case(self, index: int, *, labelled: bool) -> CasePlan:
-        """Return how the case of an index is stored."""
-        first, step, modulus = self.numbers
-        name = f"{self.stem}_{(first + index * step) % modulus:0{self.digits}d}"
-        return CasePlan(
-            name=name,
-            image=f"{self.folder}/images{'Tr' if labelled else 'Ts'}/{name}.nii.gz",
-            label=f"{self.folder}/labelsTr/{name}.nii.gz" if labelled else None,
-            axes=self.axes[index % len(self.axes)],
-            image_type=self.image_types[index % len(self.image_types)],
-            label_type=self.label_types[index % len(self.label_types)],
-            junk=True,
-        )
-
-
-# Axes that end in I are stored from head to foot.
-DECATHLON_TASKS = MappingProxyType(
-    {
-        "msd_liver": DecathlonTask(
-            folder="Task03_Liver",
-            stem="liver",
-            digits=1,
-            numbers=(0, 3, 131),
-            axes=("LAS", "RAS", "LAI", "LPS"),
-            image_types=("float32", "int16"),
-            label_types=("uint8", "float32"),
-            facts=(("description", "Liver and cancer segmentation"), ("release", "1.0 06/08/2018")),
-            labels=("background", "liver", "cancer"),
-        ),
-        "msd_pancreas": DecathlonTask(
-            folder="Task07_Pancreas",
-            stem="pancreas",
-            digits=3,
-            numbers=(1, 7, 421),
-            axes=("RAS",),
-            image_types=("int16",),
-            label_types=("uint8",),
-            facts=(
-                ("description", "Pancreas and cancer segmentation"),
-                ("relase", "1.0 04/05/2018"),  # as it is published
-            ),
-            labels=("background", "pancreas", "cancer"),
-        ),
-        "msd_spleen": DecathlonTask(
-            folder="Task09_Spleen",
-            stem="spleen",
-            digits=1,
-            numbers=(2, 8, 61),
-            axes=("RAS", "LAS"),
-            image_types=("float32", "int16"),
-            label_types=("uint8",),
-            facts=(("description", "Spleen Segmentation"), ("release", "1.0 06/08/2018")),
-            labels=("background", "spleen"),
-        ),
-    }
-)
-CAPACITIES = MappingProxyType(
-    {"btcv": 30, "msd_liver": 130, "msd_pancreas": 420, "msd_spleen": 60, "kits19": 210}
-)
-
-
 def plan_archive(dataset: str, count: int) -> ArchivePlan:
     """Plan a dataset's archive with so many labelled cases.
 
     Args:
-        dataset: A key of `CAPACITIES`.
+        dataset: A name of `phantom_datasets`.
         count: From 1 to the dataset's capacity; checked by the caller.
     """
+    task = phantom_datasets()[dataset].decathlon
+    if task is not None:
+        labelled = [_decathlon_case(task, index, labelled=True) for index in range(count)]
+        test = _decathlon_case(task, -1, labelled=False)
+        return ArchivePlan(dataset, f"{task.folder}.tar", (*labelled, test))
     if dataset == "btcv":
         return ArchivePlan(dataset, "RawData.zip", _btcv_cases(count))
-    if dataset == "kits19":
-        return ArchivePlan(dataset, "kits19.zip", tuple(_kits_case(n) for n in range(count)))
-    task = DECATHLON_TASKS[dataset]
-    labelled = [task.case(index, labelled=True) for index in range(count)]
-    return ArchivePlan(dataset, f"{task.folder}.tar", (*labelled, task.case(-1, labelled=False)))
+    return ArchivePlan(dataset, "kits19.zip", tuple(_kits_case(n) for n in range(count)))
 
 
-def lists(plan: ArchivePlan, grids: Sequence[Grid]) -> dict[str, bytes]:
+def text_files(plan: ArchivePlan, grids: Sequence[Grid]) -> dict[str, bytes]:
     """Return the text files of an archive: paths and contents.
 
     Args:
         plan: The archive.
         grids: Of its cases, in order.
     """
-    if plan.dataset == "kits19":
-        records = [_kits_record(case, grid) for case, grid in zip(plan.cases, grids, strict=True)]
-        return {
-            "kits19/README.md": f"# KiTS19\n\n{REMARK}.\n".encode(),
-            "kits19/data/kits.json": json.dumps(records, indent=2).encode(),
-        }
-    if plan.dataset == "btcv":
+    task = phantom_datasets()[plan.dataset].decathlon
+    if task is not None:
+        content = json.dumps(_dataset_json(task, plan), indent=1)
+        return {f"{task.folder}/dataset.json": content.encode()}
+    if plan.dataset != "kits19":
         return {}
-    task = DECATHLON_TASKS[plan.dataset]
-    return {f"{task.folder}/dataset.json": json.dumps(_index(task, plan), indent=1).encode()}
+    records = [_kits_record(case, grid) for case, grid in zip(plan.cases, grids, strict=True)]
+    return {
+        "kits19/README.md": f"# KiTS19\n\n{REMARK}.\n".encode(),
+        "kits19/data/kits.json": json.dumps(records, indent=2).encode(),
+    }
 
 
-def _index(task: DecathlonTask, plan: ArchivePlan) -> dict[str, object]:
+def _decathlon_case(task: DecathlonTask, index: int, *, labelled: bool) -> CasePlan:
+    first, step, modulus = task.numbers
+    name = f"{task.stem}_{(first + index * step) % modulus:0{task.digits}d}"
+    return CasePlan(
+        name=name,
+        image=f"{task.folder}/images{'Tr' if labelled else 'Ts'}/{name}.nii.gz",
+        label=f"{task.folder}/labelsTr/{name}.nii.gz" if labelled else None,
+        axes=task.axes[index % len(task.axes)],
+        image_type=task.image_types[index % len(task.image_types)],
+        label_type=task.label_types[index % len(task.label_types)],
+        junk=True,
+    )
+
+
+def _dataset_json(task: DecathlonTask, plan: ArchivePlan) -> dict[str, object]:
     """Return the Decathlon's `dataset.json`, misspelt key and all."""
 
     def near(path: str) -> str:
@@ -188,7 +115,7 @@ def _index(task: DecathlonTask, plan: ArchivePlan) -> dict[str, object]:
         "name": task.stem.capitalize(),
         "reference": REMARK,
         "licence": "Apache-2.0",
-        **dict(task.facts),
+        **task.facts,
         "tensorImageSize": "3D",
         "modality": {"0": "CT"},
         "labels": {str(value): name for value, name in enumerate(task.labels)},

@@ -6,63 +6,35 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from multiprocessing import cpu_count
 from pathlib import Path
-from types import MappingProxyType
 
 import nibabel as nib
 import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
 
-from curate.phantom.acquisition import APPEARANCES, acquire, plan_scan
-from curate.phantom.archive_plan import (
-    CAPACITIES,
-    REMARK,
-    ArchivePlan,
-    CasePlan,
-    lists,
-    plan_archive,
-)
-from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
+from curate.phantom.acquisition import Spacing, acquire, plan_scan
+from curate.phantom.archive_plan import REMARK, ArchivePlan, CasePlan, plan_archive, text_files
+from curate.phantom.datasets import phantom_datasets
+from curate.phantom.patient import STRUCTURES, draw_patient, render
 from curate.preparation.tally import Notify
 from curate.recipes.schema import load_recipe
+from manifests.ground.atomic import whole_file
 from manifests.ground.errors import SourceError
 from manifests.volumes.grid import Grid
+from manifests.volumes.volume import Volume
 
-DEFAULT_CASES = MappingProxyType(
-    {"btcv": 8, "msd_liver": 14, "msd_pancreas": 16, "msd_spleen": 8, "kits19": 14}
-)
 MODIFIED = (2021, 1, 1, 0, 0, 0)
 MODIFIED_SECONDS = 1_609_459_200
 GZIP_LEVEL = 4
 # AppleDouble's magic number and version, then what a Mac would put there.
 APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        " + bytes(range(256)) * 2
 
-Member = tuple[str, bytes]
-Result = tuple[Grid, list[Member]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One case to compute.
-
-    Attributes:
-        dataset: The recipe's name.
-        case: How it is stored.
-        seed: The case's own.
-        in_plane_mm: Replaces the dataset's pixel spacing.
-        slice_mm: Replaces the dataset's slice spacing.
-        whole: Every structure is labelled, by its id.
-    """
-
-    dataset: str
-    case: CasePlan
-    seed: np.random.SeedSequence
-    in_plane_mm: float | None
-    slice_mm: float | None
-    whole: bool
+PackedFile = tuple[str, bytes]  # its path in the archive, and what it holds
+DrawnCase = tuple[Grid, list[PackedFile]]
 
 
 def write_phantom_archives(
@@ -70,8 +42,7 @@ def write_phantom_archives(
     *,
     seed: int = 0,
     cases: Mapping[str, int] | None = None,
-    in_plane_mm: float | None = None,
-    slice_mm: float | None = None,
+    spacing_mm: Spacing = (None, None),
     whole: bool = False,
     notify: Notify = lambda *_: None,
 ) -> list[Path]:
@@ -83,9 +54,8 @@ def write_phantom_archives(
     Args:
         folder: Where the archives go; made if missing.
         seed: Of everything random.
-        cases: Labelled cases of each dataset to write; `DEFAULT_CASES` if none is given.
-        in_plane_mm: Replaces the pixel spacings; larger is faster.
-        slice_mm: Replaces the slice spacings.
+        cases: Labelled cases of each dataset to write; by default, as many as datasets.toml says.
+        spacing_mm: Replaces the datasets' spacings; larger is faster.
         whole: Label every structure of every dataset, by its place in `STRUCTURES` from 1 on.
         notify: Told how far it is.
 
@@ -95,79 +65,65 @@ def write_phantom_archives(
     Raises:
         SourceError: An unknown dataset, or a number of cases that it cannot have.
     """
-    plans = [plan_archive(*item) for item in _checked(DEFAULT_CASES if cases is None else cases)]
-    folder.mkdir(parents=True, exist_ok=True)
+    if cases is None:
+        cases = {name: dataset.default_cases for name, dataset in phantom_datasets().items()}
+    _check(cases)
     written: list[Path] = []
     # Threads, not processes: NumPy and zlib let go of the interpreter's lock.
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for plan in plans:
-            jobs = _jobs(plan, seed, in_plane_mm, slice_mm, whole=whole)
-            path = folder / plan.archive
-            results = _told(pool.map(_compute, jobs), plan, notify)
-            _write_archive(path, _members(plan, results))
-            written.append(path)
+        for plan in (plan_archive(*item) for item in cases.items()):
+            draw = partial(_draw_case, dataset=plan.dataset, spacing_mm=spacing_mm, whole=whole)
+            drawn = pool.map(draw, plan.cases, _seeds(plan, seed))
+            write = _write_zip if plan.archive.endswith(".zip") else _write_tar
+            with whole_file(folder / plan.archive) as temporary:
+                write(temporary, _packed_files(plan, drawn, notify))
+            written.append(folder / plan.archive)
     return written
 
 
-def _told(results: Iterable[Result], plan: ArchivePlan, notify: Notify) -> Iterator[Result]:
-    for number, result in enumerate(results, start=1):
-        notify(f"draw {plan.dataset}", number, len(plan.cases))
-        yield result
-
-
-def _checked(cases: Mapping[str, int]) -> list[tuple[str, int]]:
-    for dataset, count in cases.items():
-        if dataset not in CAPACITIES:
-            msg = f"no phantom of a dataset {dataset!r}: expected one of {', '.join(CAPACITIES)}"
+def _check(cases: Mapping[str, int]) -> None:
+    datasets = phantom_datasets()
+    for name, count in cases.items():
+        if name not in datasets:
+            msg = f"no phantom of a dataset {name!r}: expected one of {', '.join(datasets)}"
             raise SourceError(msg)
-        if not 1 <= count <= CAPACITIES[dataset]:
+        if not 1 <= count <= datasets[name].capacity:
             msg = (
-                f"phantom of {dataset}: expected 1 to {CAPACITIES[dataset]} cases, got {count}; "
+                f"phantom of {name}: expected 1 to {datasets[name].capacity} cases, got {count}; "
                 "leave the dataset out to write none"
             )
             raise SourceError(msg)
-    return list(cases.items())
 
 
-def _jobs(
-    plan: ArchivePlan,
-    seed: int,
-    in_plane_mm: float | None,
-    slice_mm: float | None,
+def _seeds(plan: ArchivePlan, seed: int) -> list[np.random.SeedSequence]:
+    """Return a seed for each case of an archive; only the case's place determines it."""
+    dataset = list(phantom_datasets()).index(plan.dataset)
+    labelled = sum(case.label is not None for case in plan.cases)  # they come before the others
+    places = [(0, n) if n < labelled else (1, n - labelled) for n in range(len(plan.cases))]
+    return [np.random.SeedSequence(seed, spawn_key=(dataset, *place)) for place in places]
+
+
+def _draw_case(
+    case: CasePlan,
+    seed: np.random.SeedSequence,
     *,
+    dataset: str,
+    spacing_mm: Spacing,
     whole: bool,
-) -> list[Job]:
-    """Return an archive's cases, each with a seed that only its place determines."""
-    place = list(CAPACITIES).index(plan.dataset)
-    labelled = (case for case in plan.cases if case.label)
-    others = (case for case in plan.cases if not case.label)
-    return [
-        Job(
-            plan.dataset,
-            case,
-            np.random.SeedSequence(seed, spawn_key=(place, kind, index)),
-            in_plane_mm,
-            slice_mm,
-            whole,
-        )
-        for kind, group in enumerate((labelled, others))
-        for index, case in enumerate(group)
-    ]
-
-
-def _compute(job: Job) -> Result:
+) -> DrawnCase:
     """Draw, render and scan one patient; return the grid and the case's files."""
-    rng = np.random.default_rng(job.seed)
-    patient = draw_patient(rng, tumour_chance=TumourChance(*APPEARANCES[job.dataset].tumours))
-    scan = plan_scan(job.dataset, rng, in_plane_mm=job.in_plane_mm, slice_mm=job.slice_mm)
+    rng = np.random.default_rng(seed)
+    tumour_chance = phantom_datasets()[dataset].protocol.tumour_chance
+    patient = draw_patient(rng, tumour_chance=tumour_chance)
+    scan = plan_scan(dataset, rng, spacing_mm=spacing_mm)
     couch_mm = np.round(rng.uniform((-20.0, -200.0, -900.0), (20.0, -120.0, 1200.0)), 1)
     hu, structures = render(patient, scan.grid, contrast=scan.contrast)
-    image = acquire(hu, scan, rng)
-    files = [(job.case.image, _nifti(image, scan.grid, couch_mm, job.case, job.case.image_type))]
-    if job.case.label:
-        label = structures if job.whole else _label_lookup(job.dataset)[structures]
-        data = _nifti(label, scan.grid, couch_mm, job.case, job.case.label_type)
-        files.append((job.case.label, data))
+    x, y, z = (scan.grid.origin_mm + couch_mm).tolist()
+    place = replace(scan.grid, origin_mm=(x, y, z))
+    files = [(case.image, _nifti(Volume(acquire(hu, scan, rng), place), case, case.image_type))]
+    if case.label:
+        label = structures if whole else _label_lookup(dataset)[structures]
+        files.append((case.label, _nifti(Volume(label, place), case, case.label_type)))
     return scan.grid, files
 
 
@@ -177,25 +133,17 @@ def _label_lookup(dataset: str) -> NDArray[np.uint8]:
     return np.array([0, *(values.get(name, 0) for name in STRUCTURES)], dtype=np.uint8)
 
 
-def _nifti(
-    voxels: NDArray[np.generic],
-    grid: Grid,
-    couch_mm: NDArray[np.float64],
-    case: CasePlan,
-    number_type: str,
-) -> bytes:
-    """Return a compressed NIfTI file.
+def _nifti(volume: Volume, case: CasePlan, number_type: str) -> bytes:
+    """Return a compressed NIfTI file of a volume whose axes are those of LPS.
 
     Args:
-        voxels: On `grid`, [z, y, x].
-        grid: Along LPS.
-        couch_mm: Where the grid's frame lies in the scanner.
-        case: Names the axes and the header's forms.
+        volume: In the scanner's frame.
+        case: Names the file's axes and the header's forms.
         number_type: NumPy's name of the number type to store.
     """
-    affine = np.diag([-grid.spacing_mm[0], -grid.spacing_mm[1], grid.spacing_mm[2], 1.0])
-    affine[:3, 3] = (grid.origin_mm + couch_mm) * (-1.0, -1.0, 1.0)
-    image = nib.Nifti1Image(voxels.T.astype(number_type), affine)
+    affine = np.diag([*np.multiply(volume.grid.spacing_mm, (-1.0, -1.0, 1.0)), 1.0])
+    affine[:3, 3] = np.multiply(volume.grid.origin_mm, (-1.0, -1.0, 1.0))
+    image = nib.Nifti1Image(volume.voxels.T.astype(number_type), affine)
     turn = orientations.ornt_transform(
         orientations.io_orientation(affine), orientations.axcodes2ornt(case.axes)
     )
@@ -210,41 +158,33 @@ def _nifti(
     return gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0)
 
 
-def _members(plan: ArchivePlan, results: Iterable[Result]) -> Iterator[Member]:
+def _packed_files(
+    plan: ArchivePlan, drawn: Iterable[DrawnCase], notify: Notify
+) -> Iterator[PackedFile]:
     """Yield an archive's files as the cases are done, with junk before what it belongs to."""
     grids: list[Grid] = []
-    for case, (grid, files) in zip(plan.cases, results, strict=True):
+    for case, (grid, files) in zip(plan.cases, drawn, strict=True):
         grids.append(grid)
+        notify(f"draw {plan.dataset}", len(grids), len(plan.cases))
         for name, data in files:
             if case.junk:
                 parent, _, base = name.rpartition("/")
                 yield f"{parent}/._{base}", APPLE_DOUBLE
             yield name, data
-    yield from lists(plan, grids).items()
+    yield from text_files(plan, grids).items()
 
 
-def _write_archive(path: Path, members: Iterable[Member]) -> None:
-    """Write a tar or a zip under another name, then rename it."""
-    partial = path.with_name(f".{path.name}.partial")
-    write = _write_zip if path.suffix == ".zip" else _write_tar
-    try:
-        write(partial, members)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_tar(path: Path, members: Iterable[Member]) -> None:
+def _write_tar(path: Path, files: Iterable[PackedFile]) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, data in members:
+        for name, data in files:
             info = tarfile.TarInfo(name)
             info.size, info.mtime, info.mode = len(data), MODIFIED_SECONDS, 0o644
             archive.addfile(info, io.BytesIO(data))
 
 
-def _write_zip(path: Path, members: Iterable[Member]) -> None:
+def _write_zip(path: Path, files: Iterable[PackedFile]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in members:
+        for name, data in files:
             info = zipfile.ZipInfo(name, MODIFIED)
             info.create_system, info.external_attr = 3, 0o100644 << 16
             archive.writestr(info, data)

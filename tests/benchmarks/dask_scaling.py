@@ -75,7 +75,9 @@ def main() -> None:
     of_cases, of_waits, of_cpu = [], [], []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, raw = Path(name), Path(name) / "raw"
-        write_phantom_archives(raw, seed=0, cases={"msd_spleen": asked.cases}, in_plane_mm=1.5)
+        write_phantom_archives(
+            raw, seed=0, cases={"msd_spleen": asked.cases}, spacing_mm=(1.5, None)
+        )
         unpack(raw / "Task09_Spleen.tar", raw / "msd_spleen")
         (raw / "Task09_Spleen.tar").unlink()
         clusters = [stack.enter_context(connected("local", workers=n)) for n in (1, 2)]

@@ -44,7 +44,7 @@ def patients() -> dict[str, Volume]:
     for seed, dataset in product(range(2), PHANTOMS):
         rng = np.random.default_rng((seed, len(dataset)))
         patient = draw_patient(rng)
-        scan = plan_scan(dataset, rng, in_plane_mm=2.0, slice_mm=3.0)
+        scan = plan_scan(dataset, rng, spacing_mm=(2.0, 3.0))
         hu, _ = render(patient, scan.grid, contrast=scan.contrast)
         images[f"phantom {dataset} {seed}"] = Volume(acquire(hu, scan, rng), scan.grid)
     return images

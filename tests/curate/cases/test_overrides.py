@@ -28,7 +28,7 @@ FIRST, SECOND = "kits19/case_00000", "kits19/case_00001"
 def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     cases = {"btcv": 1, "kits19": 2}
-    write_phantom_archives(folder, seed=1, cases=cases, in_plane_mm=6.0, slice_mm=6.0)
+    write_phantom_archives(folder, seed=1, cases=cases, spacing_mm=(6.0, 6.0))
     return folder
 
 

@@ -232,7 +232,7 @@ def report(tmp_path_factory):
     """Phantoms of every recipe; one of BTCV's lies upside down in its file."""
     raw, out = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("out")
     cases = dict.fromkeys(PAPER, 1) | {"btcv": 2}
-    write_phantom_archives(raw, seed=4, cases=cases, in_plane_mm=6.0, slice_mm=6.0)
+    write_phantom_archives(raw, seed=4, cases=cases, spacing_mm=(6.0, 6.0))
     recipe = load_recipe("btcv")
     unpack(locate(recipe, raw, raw / "btcv").path, raw / "btcv")
     case, _ = discover(recipe, locate(recipe, raw, raw / "btcv").path)

@@ -14,14 +14,16 @@ from curate.cases.reading import read_case
 from curate.datasets.discover import discover
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
-from curate.phantom.acquisition import APPEARANCES, acquire, plan_scan
-from curate.phantom.archive_plan import CAPACITIES, plan_archive
-from curate.phantom.archives import DEFAULT_CASES, _nifti, write_phantom_archives
+from curate.phantom.acquisition import acquire, plan_scan
+from curate.phantom.archive_plan import plan_archive
+from curate.phantom.archives import _nifti, write_phantom_archives
+from curate.phantom.datasets import phantom_datasets
 from curate.phantom.patient import STRUCTURES, draw_patient, render
 from curate.recipes.schema import load_recipe, shipped_recipes
 from manifests.ground.errors import SourceError
+from manifests.volumes.volume import Volume
 
-COARSE = {"in_plane_mm": 8.0, "slice_mm": 8.0}
+COARSE = {"spacing_mm": (8.0, 8.0)}
 COUNTS = {"btcv": 1, "msd_liver": 4, "msd_pancreas": 1, "msd_spleen": 2, "kits19": 2}
 ARCHIVES = {
     "btcv": "RawData.zip",
@@ -63,15 +65,14 @@ def stored(data, folder):
 
 
 def test_every_recipe_has_a_phantom():
-    recipes = set(APPEARANCES) & set(shipped_recipes())
-    assert recipes == set(DEFAULT_CASES) == set(CAPACITIES) == set(ARCHIVES)
-    for dataset, count in DEFAULT_CASES.items():
-        assert 1 <= count <= CAPACITIES[dataset]
+    assert set(phantom_datasets()) == set(ARCHIVES) <= set(shipped_recipes())
+    for dataset in phantom_datasets().values():
+        assert 1 <= dataset.default_cases <= dataset.capacity
 
 
-@pytest.mark.parametrize("dataset", CAPACITIES)
+@pytest.mark.parametrize("dataset", ARCHIVES)
 def test_full_archives_repeat_no_name(dataset):
-    cases = plan_archive(dataset, CAPACITIES[dataset]).cases
+    cases = plan_archive(dataset, phantom_datasets()[dataset].capacity).cases
     assert len({case.name for case in cases}) == len(cases)
 
 
@@ -194,7 +195,7 @@ def test_kits_is_read_the_right_way_round(number, tmp_path):
     patient, scan = draw_patient(rng), plan_scan("kits19", rng, **COARSE)
     _, structures = render(patient, scan.grid)
     case = plan_archive("kits19", 8).cases[number]
-    data = _nifti(structures, scan.grid, np.zeros(3), case, "uint8")
+    data = _nifti(Volume(structures, scan.grid), case, "uint8")
     image = stored(data, tmp_path)
     assert image.GetOrigin() == (0.0, 0.0, 0.0)
     voxels = sitk.GetArrayFromImage(image)
@@ -227,7 +228,7 @@ def test_archives_walk_the_path_of_real_data(folder, tmp_path, dataset):
 
 
 def test_btcv_has_thirteen_values(tmp_path):
-    (path,) = write_phantom_archives(tmp_path, cases={"btcv": 1}, in_plane_mm=4.0, slice_mm=4.0)
+    (path,) = write_phantom_archives(tmp_path, cases={"btcv": 1}, spacing_mm=(4.0, 4.0))
     label = volume(contents(path)["RawData/Training/label/label0001.nii.gz"])
     assert set(np.unique(np.asanyarray(label.dataobj))) == set(range(14))
 
@@ -240,12 +241,14 @@ def test_sharpness_and_noise_are_the_datasets():
     middle = flat[:, y // 2 - 4 : y // 2 + 4, x // 2 - 4 : x // 2 + 4]
     assert middle.std() == pytest.approx(scan.noise_hu, rel=0.15)
     assert middle.mean() == pytest.approx(scan.offset_hu, abs=2.0)
-    assert flat[0, 0, 0] == APPEARANCES["msd_pancreas"].padding_hu
+    assert flat[0, 0, 0] == scan.protocol.padding_hu
     np.testing.assert_array_equal(flat, np.rint(flat))
 
 
 def test_spacing_changes_neither_field_nor_patient():
-    fine, coarse = (plan_scan("btcv", np.random.default_rng(5), in_plane_mm=s) for s in (2.0, 6.0))
+    fine, coarse = (
+        plan_scan("btcv", np.random.default_rng(5), spacing_mm=(s, None)) for s in (2.0, 6.0)
+    )
     assert fine.noise_hu == coarse.noise_hu
     width = [s.grid.size_xyz[0] * s.grid.spacing_mm[0] for s in (fine, coarse)]
     assert width[0] == pytest.approx(width[1], abs=6.0)

@@ -29,7 +29,7 @@ from manifests.ground.errors import ManifestError, SourceError
 from manifests.ground.findings import Finding
 from manifests.table.manifest import FILE_NAME
 
-COARSE = {"in_plane_mm": 10.0, "slice_mm": 10.0}
+COARSE = {"spacing_mm": (10.0, 10.0)}
 SPACING_MM = (10.0, 10.0, 10.0)
 
 

@@ -29,7 +29,7 @@ SPACING_MM = (10.0, 10.0, 10.0)
 def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     cases = {"btcv": 1, "msd_spleen": 2}
-    write_phantom_archives(folder, seed=5, cases=cases, in_plane_mm=10.0, slice_mm=10.0)
+    write_phantom_archives(folder, seed=5, cases=cases, spacing_mm=(10.0, 10.0))
     for archive in ("RawData.zip", "Task09_Spleen.tar"):
         unpack(folder / archive, folder / archive.partition(".")[0])
         (folder / archive).unlink()

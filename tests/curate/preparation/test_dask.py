@@ -23,7 +23,7 @@ from manifests.classes.label_space import load_label_space
 from manifests.ground.dask_cluster import connected
 
 SPACING_MM = (6.0, 6.0, 6.0)
-COARSE = {"in_plane_mm": 6.0, "slice_mm": 6.0}
+COARSE = {"spacing_mm": (6.0, 6.0)}
 SECONDS = 120
 
 

@@ -22,7 +22,7 @@ FILES = {"msd_spleen": "Task09_Spleen.tar", "msd_liver": "Task03_Liver.tar"}
 def archives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archives")
     cases = dict.fromkeys(FILES, 1)
-    write_phantom_archives(folder, seed=6, cases=cases, in_plane_mm=10.0, slice_mm=10.0)
+    write_phantom_archives(folder, seed=6, cases=cases, spacing_mm=(10.0, 10.0))
     return {name: (folder / file).read_bytes() for name, file in FILES.items()}
 
 

@@ -72,7 +72,7 @@ class Host:
 def raw(tmp_path_factory):
     """Two archives, and an unpacked dataset of which one case cannot be read."""
     folder = tmp_path_factory.mktemp("raw")
-    write_phantom_archives(folder, seed=3, cases=CASES, in_plane_mm=8.0, slice_mm=8.0)
+    write_phantom_archives(folder, seed=3, cases=CASES, spacing_mm=(8.0, 8.0))
     unpack(folder / "Task03_Liver.tar", folder / "msd_liver")
     (folder / "Task03_Liver.tar").unlink()
     images = sorted((folder / "msd_liver").glob("*/imagesTr/*.nii.gz"))

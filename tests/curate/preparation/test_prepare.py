@@ -23,7 +23,7 @@ from manifests.table.validate import validate
 SPACING_MM = (6.0, 6.0, 6.0)
 ALL = PAPER
 CASES = {"btcv": 2, "msd_liver": 3, "msd_pancreas": 2, "msd_spleen": 2, "kits19": 2}
-COARSE = {"in_plane_mm": 6.0, "slice_mm": 6.0}
+COARSE = {"spacing_mm": (6.0, 6.0)}
 
 
 @pytest.fixture(scope="module")
