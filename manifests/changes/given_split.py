@@ -1,4 +1,4 @@
-"""A split that somebody else made: a table that names cases and their splits."""
+"""A split that somebody else made: a table of cases and their splits."""
 
 import csv
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from manifests.table.case import SPLITS
 from manifests.table.subjects import parted_cases
 
 COLUMNS = ("case_id", "split")
-MOST_TOLD = 20
+MOST_LISTED = 20
 
 
 def read_given_split(path: Path) -> dict[str, str]:
     """Read a CSV file with the columns `case_id` and `split`.
 
     Raises:
-        ManifestError: The file cannot be read, or a row makes no sense.
+        ManifestError: The file cannot be read, or a row is not well formed.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -41,14 +41,14 @@ def read_given_split(path: Path) -> dict[str, str]:
 
 
 def check_given_split(given: Mapping[str, str], subject_of: Mapping[str, str]) -> None:
-    """Refuse a split that cannot be had of a manifest's cases.
+    """Refuse a given split that a manifest's cases cannot have.
 
     Args:
         given: Splits by case id.
-        subject_of: The subjects of the manifest's cases, those of related cases the same.
+        subject_of: The common subjects of the manifest's cases.
 
     Raises:
-        ManifestError: It names a case that is not there, or it parts related cases.
+        ManifestError: It names a case that the manifest does not have, or separates related cases.
     """
     if unknown := sorted(given.keys() - subject_of.keys()):
         msg = f"the split names {len(unknown)} cases that the manifest has not: {unknown[0]!r} ..."
@@ -58,13 +58,10 @@ def check_given_split(given: Mapping[str, str], subject_of: Mapping[str, str]) -
         for case_id, other in parted_cases(given, subject_of)
     ]
     if parted:
-        more = [f"and {len(parted) - MOST_TOLD} more"] if len(parted) > MOST_TOLD else []
-        msg = "\n  ".join(
-            [
-                "the split parts cases of one patient, so that one would be tested on what it was "
-                "trained on; put them into one split, or leave one of them out:",
-                *parted[:MOST_TOLD],
-                *more,
-            ]
+        head = (
+            "the split parts cases of one patient, so that one would be tested on what it was "
+            "trained on; put them into one split, or leave one of them out:"
         )
+        more = [f"and {len(parted) - MOST_LISTED} more"] if len(parted) > MOST_LISTED else []
+        msg = "\n  ".join([head, *parted[:MOST_LISTED], *more])
         raise ManifestError(msg)
