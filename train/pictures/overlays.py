@@ -5,15 +5,20 @@ left on the viewer's right, the back or the feet below, in true proportions.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from skimage.measure import find_contours
 
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes
@@ -36,48 +41,58 @@ _ENTRIES_PER_COLUMN = 2  # of the legend, below each column of pictures
 Colours = Mapping[int, str]
 
 
+@dataclass(frozen=True)
+class LabelledScan:
+    """A CT with axes along LPS, and what its annotator labelled.
+
+    Attributes:
+        hu: Hounsfield units [z, y, x].
+        truth: Class ids.
+        annotated: Class ids that the annotator told apart; the legend says which are not among
+            them. None if all of them are.
+    """
+
+    hu: HuVolume
+    truth: ClassVolume
+    label_space: LabelSpace
+    spacing_mm: tuple[float, ...]
+    annotated: Collection[int] | None = None
+
+
 def overlay_figure(
-    hu: HuVolume,
-    truth: ClassVolume,
+    scan: LabelledScan,
     predictions: Mapping[str, ClassVolume],
     *,
-    label_space: LabelSpace,
-    spacing_mm: tuple[float, ...],
-    annotated: Collection[int] | None = None,
     title: str = "",
     focus: ClassVolume | None = None,
 ) -> Figure:
     """Draw an axial and a coronal slice, one column for each network.
 
     Args:
-        hu: Hounsfield units [z, y, x], axes along LPS.
-        truth: Class ids, drawn as outlines.
+        scan: The CT; its truth is drawn as outlines.
         predictions: Class ids by the network's name, drawn as translucent fills. Without any, the
             truth stands alone.
-        label_space: Names and colours of the classes.
-        spacing_mm: Spacing along x, y, z.
-        annotated: Class ids that the annotator told apart; the legend says which are not among
-            them. All of them if left out.
         title: Above the picture.
         focus: What the slices are chosen to show, unless it is empty; see `choose_views`.
 
     Source: Shi et al. 2021, Fig. 4.
     """
-    seen = list(predictions.values())
-    views = choose_views(hu, truth, seen, spacing_mm=spacing_mm, focus=focus)
-    volumes = [truth, *predictions.values()]
-    shown = [n for n in range(1, len(label_space)) if _is_seen(n, volumes, views)]
-    colours = {n: label_space.classes[n - 1].colour for n in shown}
-    entries = _legend_entries(label_space, colours, annotated, with_fill=bool(predictions))
+    fills = list(predictions.values())
+    volumes = [scan.truth, *fills]
+    views = choose_views(scan.hu, scan.truth, fills, spacing_mm=scan.spacing_mm, focus=focus)
+    shown = {int(n) for view in views for volume in volumes for n in np.unique(view.of(volume))}
+    known = enumerate(scan.label_space.classes, start=1)
+    colours = {n: entry.colour for n, entry in known if n in shown}
+    entries = _legend_entries(scan, colours, with_fill=bool(predictions))
     headings = list(predictions) or ["ground truth"]
     legend_columns = min(len(headings) * _ENTRIES_PER_COLUMN, len(entries))
     figure, rows = _canvas(views, headings, title, -(-len(entries) // legend_columns))
     for axes_of_row, view in zip(rows, views, strict=True):
-        for axes, prediction in zip(axes_of_row, [*predictions.values()] or [None], strict=True):
-            _draw_ct(axes, view, hu)
+        for axes, prediction in zip(axes_of_row, fills or [None], strict=True):
+            _draw_ct(axes, view, scan.hu)
             if prediction is not None:
                 _draw_fill(axes, view, prediction, colours)
-            _draw_outlines(axes, view, truth, colours)
+            _draw_outlines(axes, view, scan.truth, colours)
         _draw_sides(axes_of_row[0])
         _draw_scale_bar(axes_of_row[-1], view)
     figure.legend(
@@ -103,24 +118,20 @@ def case_overlay(
     """Draw a case of a manifest; see `overlay_figure`.
 
     Args:
-        manifest: Says where the case lies.
-        case: One of its cases.
+        manifest: The manifest that has the case.
+        case: The case.
         predictions: Class ids on the case's grid, by the network's name.
-        title: Above the picture; the case id if left out.
+        title: Above the picture; by default the case id.
         focus: A representative: the slices are where predictions and truth differ most about it.
 
     Raises:
         TrainingError: The case's files are not what the manifest says.
     """
     volume = open_case(manifest, case)
-    truth = read_target(volume)
+    truth, annotated = read_target(volume), annotated_classes(case.merged)
     return overlay_figure(
-        volume.image,
-        truth,
+        LabelledScan(volume.image, truth, manifest.label_space, case.spacing_mm, annotated),
         predictions,
-        label_space=manifest.label_space,
-        spacing_mm=case.spacing_mm,
-        annotated=annotated_classes(case.merged),
         title=title or case.case_id,
         focus=None if focus is None else _wrong(truth, predictions.values(), case.merged, focus),
     )
@@ -148,47 +159,36 @@ def _wrong(
     return wrong.astype(np.uint8)
 
 
-def _is_seen(n: int, volumes: Sequence[ClassVolume], views: Sequence[View]) -> bool:
-    return any((view.of(volume) == n).any() for volume in volumes for view in views)
-
-
 def _canvas(
     views: Sequence[View], headings: Sequence[str], title: str, legend_lines: int
-) -> tuple[Figure, list[list[Axes]]]:
-    """Lay out a figure in inches; gives one row of axes for each view."""
+) -> tuple[Figure, np.ndarray]:
+    """Lay out a figure in inches, with one row of axes for each view."""
     heights = [_COLUMN * view.size_mm[0] / view.size_mm[1] for view in views]
     legend = _LEGEND_LINE * legend_lines + 2 * _EDGE
     above = _HEADING + (_TITLE if title else _EDGE)
     width = 2 * _EDGE + len(headings) * (_COLUMN + _GAP) - _GAP
     height = above + sum(heights) + _GAP * (len(views) - 1) + legend
     figure = Figure(figsize=(width, height), facecolor=_PAPER)
-    rows: list[list[Axes]] = []
-    top = height - above
-    for tall in heights:
-        lefts = [_EDGE + i * (_COLUMN + _GAP) for i in range(len(headings))]
-        boxes = [(x / width, (top - tall) / height, _COLUMN / width, tall / height) for x in lefts]
-        rows.append([figure.add_axes(box) for box in boxes])
-        top -= tall + _GAP
+    places = {
+        "left": _EDGE / width,
+        "right": 1 - _EDGE / width,
+        "top": 1 - above / height,
+        "bottom": legend / height,
+        "wspace": _GAP / _COLUMN,
+        "hspace": _GAP / fmean(heights),
+    }
+    rows = figure.subplots(
+        len(views), len(headings), squeeze=False, height_ratios=heights, gridspec_kw=places
+    )
     for axes, heading in zip(rows[0], headings, strict=True):
         axes.set_title(heading, color=_INK, fontsize=11, pad=6)
-    if title:
-        figure.text(
-            _EDGE / width, 1 - _EDGE / height, title, color=_DIM, fontsize=10, va="top", ha="left"
-        )
+    figure.text(places["left"], 1 - _EDGE / height, title, color=_DIM, fontsize=10, va="top")
     return figure, rows
 
 
 def _draw_ct(axes: Axes, view: View, hu: HuVolume) -> None:
-    low, high = WINDOW_HU
-    axes.imshow(
-        view.of(hu),
-        cmap="gray",
-        vmin=low,
-        vmax=high,
-        extent=view.extent_mm,
-        origin="lower" if view.upwards else "upper",
-        interpolation="bilinear",
-    )
+    grey = Normalize(*WINDOW_HU)
+    _draw_pixels(axes, view, view.of(hu), cmap="gray", norm=grey, interpolation="bilinear")
     axes.set_axis_off()
 
 
@@ -196,71 +196,56 @@ def _draw_fill(axes: Axes, view: View, classes: ClassVolume, colours: Colours) -
     palette = np.zeros((256, 4))
     for n, colour in colours.items():
         palette[n] = to_rgba(colour, FILL_OPACITY)
-    axes.imshow(
-        palette[view.of(classes)],
-        extent=view.extent_mm,
-        origin="lower" if view.upwards else "upper",
-        interpolation="nearest",
-    )
+    _draw_pixels(axes, view, palette[view.of(classes)], interpolation="nearest")
+
+
+def _draw_pixels(axes: Axes, view: View, pixels: np.ndarray, **how: Any) -> None:  # noqa: ANN401
+    origin = "lower" if view.upwards else "upper"
+    axes.imshow(pixels, extent=view.extent_mm, origin=origin, **how)
 
 
 def _draw_outlines(axes: Axes, view: View, classes: ClassVolume, colours: Colours) -> None:
     # with a rim of background, so that an outline closes where the class meets the picture's edge
     pixels = np.pad(view.of(classes), 1)
-    ys, xs = (
-        (np.arange(n) - 0.5) * step for n, step in zip(pixels.shape, view.step_mm, strict=True)
-    )
     for n, colour in colours.items():
-        if (pixels == n).any():
-            outline = axes.contour(xs, ys, pixels == n, levels=[0.5], colors=colour, linewidths=1.4)
-            outline.set_path_effects([withStroke(linewidth=2.6, foreground=_PAPER)])
+        # a pixel's centre is half a step from its edge, and the rim moved all by one step
+        outlines = [(p - 0.5) * view.step_mm for p in find_contours(pixels == n, 0.5)]
+        lines = [np.flip(p, axis=1) for p in outlines]  # x before y
+        axes.add_collection(
+            LineCollection(lines, colors=colour, linewidths=1.4, path_effects=_halo(2.6))
+        )
     left, right, bottom, top = view.extent_mm
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
 def _draw_sides(axes: Axes) -> None:
     for x, side, align in ((0.02, "R", "left"), (0.98, "L", "right")):
-        axes.text(
-            x,
-            0.97,
-            side,
-            color=_INK,
-            fontsize=10,
-            ha=align,
-            va="top",
-            transform=axes.transAxes,
-            path_effects=[withStroke(linewidth=2, foreground=_PAPER)],
-        )
+        _write(axes, x, 0.97, side, fontsize=10, ha=align, va="top", transform=axes.transAxes)
 
 
 def _draw_scale_bar(axes: Axes, view: View) -> None:
     left, right, bottom, top = view.extent_mm
     end, y = right - 0.03 * (right - left), bottom + 0.04 * (top - bottom)
-    stroke = [withStroke(linewidth=4, foreground=_PAPER)]
-    axes.plot([end - SCALE_BAR_MM, end], [y, y], color=_INK, linewidth=2, path_effects=stroke)
-    axes.text(
-        end - SCALE_BAR_MM / 2,
-        bottom + 0.06 * (top - bottom),
-        f"{SCALE_BAR_MM / 10:g} cm",
-        color=_INK,
-        fontsize=8,
-        ha="center",
-        va="bottom",
-        path_effects=[withStroke(linewidth=2, foreground=_PAPER)],
-    )
+    middle, above = end - SCALE_BAR_MM / 2, bottom + 0.06 * (top - bottom)
+    axes.plot([end - SCALE_BAR_MM, end], [y, y], color=_INK, linewidth=2, path_effects=_halo(4.0))
+    _write(axes, middle, above, f"{SCALE_BAR_MM / 10:g} cm", fontsize=8, ha="center", va="bottom")
+
+
+def _write(axes: Axes, x: float, y: float, text: str, **how: Any) -> None:  # noqa: ANN401
+    axes.text(x, y, text, color=_INK, path_effects=_halo(2.0), **how)
+
+
+def _halo(width: float) -> list[AbstractPathEffect]:
+    return [withStroke(linewidth=width, foreground=_PAPER)]
 
 
 def _legend_entries(
-    label_space: LabelSpace,
-    colours: Colours,
-    annotated: Collection[int] | None,
-    *,
-    with_fill: bool,
+    scan: LabelledScan, colours: Colours, *, with_fill: bool
 ) -> list[Patch | Line2D]:
     entries: list[Patch | Line2D] = []
     for n, colour in colours.items():
-        note = "" if annotated is None or n in annotated else " (not annotated)"
-        label = label_space.names[n].replace("_", " ") + note
+        known = scan.annotated is None or n in scan.annotated
+        label = scan.label_space.names[n].replace("_", " ") + ("" if known else " (not annotated)")
         entries.append(Patch(facecolor=colour, edgecolor=colour, label=label))
     entries.append(Line2D([], [], color=_INK, linewidth=1.4, label="outline: ground truth"))
     if with_fill:

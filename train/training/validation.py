@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from manifests.classes.merged import annotated_classes
 from train.model import Model
 from train.patches.mapped_case import MappedCase, read_target
-from train.pictures.overlays import overlay_figure
+from train.pictures.overlays import LabelledScan, overlay_figure
 from train.planning.schedule import means_by_key
 from train.prediction.sliding_window import ClassVolume, Predictor, predict_classes
 from train.scoring.metrics import dice
@@ -64,13 +64,10 @@ def score_case(
 
 
 def _draw(model: Model, case: MappedCase, prediction: ClassVolume) -> Figure:
+    truth, annotated = read_target(case), annotated_classes(case.merged)
     return overlay_figure(
-        case.image,
-        read_target(case),
+        LabelledScan(case.image, truth, model.label_space, model.spacing_mm, annotated),
         {"prediction": prediction},
-        label_space=model.label_space,
-        spacing_mm=model.spacing_mm,
-        annotated=annotated_classes(case.merged),
         title=case.case_id,
     )
 

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from manifests.classes.label_space import LabelClass, LabelSpace
-from train.pictures.overlays import _wrong, overlay_figure, write_overlay
+from train.pictures.overlays import LabelledScan, _wrong, overlay_figure, write_overlay
 from train.pictures.views import choose_views
 
 SHAPE = (30, 60, 80)
@@ -40,10 +40,9 @@ NOTHING = classes()
 LEFT_FRONT_HEAD = classes(red=((20, 27), (12, 24), (50, 66)))
 
 
-def draw(truth, predictions, **options):
-    return overlay_figure(
-        body(), truth, predictions, label_space=SPACE, spacing_mm=SPACING_MM, **options
-    )
+def draw(truth, predictions, *, annotated=None, **options):
+    scan = LabelledScan(body(), truth, SPACE, SPACING_MM, annotated)
+    return overlay_figure(scan, predictions, **options)
 
 
 def pixels(figure, axes):
