@@ -109,14 +109,13 @@ def prepare(
     if dask:
         raw, out = raw.absolute(), out.absolute()  # workers stand in other folders
     target = Target(load_label_space(label_space), spacing, out, interpolation)
-    decided = load_overrides(overrides) if overrides else {}
     request = PrepareRequest(
         recipes=_recipes(datasets),
         raw=raw,
         target=target,
         limit=limit,
         verify=verify,
-        overrides=decided,
+        overrides=load_overrides(overrides) if overrides else {},
         fuse_duplicates=fuse_duplicates,
     )
     console = Console()
@@ -143,7 +142,7 @@ def prepare(
 
 
 def _executor(dask: str | None, out: Path) -> "Executor":
-    """Where the cases are made."""
+    """Return what makes the cases: processes here, or a Dask cluster."""
     from curate.preparation.dask_workers import run_on_dask
     from curate.preparation.output_folder import STAGING
     from curate.preparation.workers import run_all
@@ -175,9 +174,9 @@ def _options(
 def _fetch_missing(
     request: "PrepareRequest", options: "Options", console: Console
 ) -> "dict[str, str]":
-    """Download what is not there; why some datasets could not be, by name."""
-    from curate.download.error import DownloadError
+    """Download what is not there, and return why some datasets could not be, by name."""
     from curate.download.plan import plan_missing
+    from curate.download.transfers import DownloadError
 
     sources = plan_missing(request.recipes, request.raw, unpacked=request.unpacked)
     try:
@@ -192,7 +191,7 @@ def _fetch_missing(
 def _fetch(
     sources: "list[PlannedSource]", raw: Path, options: "Options", console: Console
 ) -> "list[PlannedSource]":
-    """Settle the licences, which may ask, before the progress is drawn; then download."""
+    """Have the licences accepted, which may ask, before the progress is drawn; then download."""
     from curate.download.licence import require_licences
     from curate.download.transfers import download as run
     from curate.progress import download_bars

@@ -11,7 +11,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TaskProgressColumn,
-    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -26,20 +25,14 @@ SECONDS_BETWEEN_LINES = 30.0
 def progress_bars(console: Console) -> Generator[Notify]:
     """Show one bar per kind of work.
 
-    Args:
-        console: Where to draw; where it is no terminal, as in a log, a line is printed for each
-            kind of work when it is done, and in between now and then.
+    Where the console is no terminal, as in a log, a line is printed for each kind of work when
+    it is done, and in between now and then.
     """
     if not console.is_terminal:
         yield _line_printer(console)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress("{task.description}", *columns, console=console) as progress:
         tasks = {}
 
         def notify(work: str, done: int, total: int) -> None:
@@ -69,18 +62,11 @@ def _line_printer(console: Console) -> Notify:
 def download_bars(console: Console, total_bytes: int | None = None) -> Generator[OnProgress]:
     """Show one bar for a whole download, and one for each file that is on its way.
 
-    Args:
-        console: Where to draw; a console that is no terminal stays quiet.
-        total_bytes: What is to come, if known.
+    A console that is no terminal stays quiet.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    quiet = not console.is_terminal
+    with Progress("{task.description}", *columns, console=console, disable=quiet) as progress:
         everything = progress.add_task("all files", total=total_bytes)
         tasks: dict[str, TaskID] = {}
         done: dict[str, int] = {}

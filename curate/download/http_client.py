@@ -13,18 +13,18 @@ OTHER_PROGRAMS_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def new_client(*, stall_seconds: float = STALL_SECONDS) -> httpx2.Client:
-    """A client for many threads; close it after use.
+    """Return a client for many threads; close it after use.
 
     `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` and `SSL_CERT_DIR` are
     heeded; where the last two are not set, the bundles that requests and curl know are taken.
-
-    Args:
-        stall_seconds: A connection that brings nothing for so long is broken off.
+    A connection that brings nothing for `stall_seconds` is broken off.
     """
-    timeout = httpx2.Timeout(stall_seconds, connect=CONNECT_SECONDS, pool=None)
     agent = {"User-Agent": f"marginalia/{version('marginalia')}", "Accept-Encoding": "identity"}
     return httpx2.Client(
-        follow_redirects=True, timeout=timeout, headers=agent, verify=_certificates()
+        follow_redirects=True,
+        timeout=httpx2.Timeout(stall_seconds, connect=CONNECT_SECONDS, pool=None),
+        headers=agent,
+        verify=_certificates(),
     )
 
 
@@ -39,10 +39,7 @@ def _certificates() -> ssl.SSLContext | bool:
 
 
 def certificate_problem(error: BaseException) -> str | None:
-    """What is wrong with a server's certificate, if that is why a request failed.
-
-    Such an error does not pass by waiting.
-    """
+    """Return what is wrong with a server's certificate, if a request failed for good by it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

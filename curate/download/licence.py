@@ -18,7 +18,7 @@ Ask = Callable[[Recipe], bool]  # asks a person whether the licence is accepted
 
 
 def read_acceptance(recipe: Recipe, raw: Path) -> Acceptance | None:
-    """The acceptance of the licence that the recipe names today, if there is one."""
+    """Return the acceptance of the licence that the recipe names today, if there is one."""
     try:
         found = Acceptance.model_validate_json((raw / recipe.name / NAME).read_bytes())
     except (OSError, ValidationError):
@@ -29,22 +29,21 @@ def read_acceptance(recipe: Recipe, raw: Path) -> Acceptance | None:
 def require_licences(
     recipes: Sequence[Recipe], raw: Path, accepted: Collection[str], ask: Ask | None
 ) -> None:
-    """Have the licence of every dataset accepted, by an option or by asking, once for all.
-
-    Args:
-        recipes: What is to be downloaded.
-        raw: Where to.
-        accepted: Names of datasets, or `all`, as an option gave them.
-        ask: Asks a person; None where nobody is there to answer.
+    """Have the licence of every dataset accepted, once for all: by name, by `all`, or by asking.
 
     Raises:
         SourceError: A licence was not accepted, or an option names no dataset.
     """
-    _refuse_unknown(recipes, accepted)
     by_name = {r.name: r for r in recipes}
+    known = {ALL, *shipped_recipes(), *by_name}
+    if unknown := sorted(set(accepted) - known):
+        msg = (
+            f"--accept-licence names {', '.join(unknown)}, expected some of "
+            f"{', '.join(sorted(known))}"
+        )
+        raise SourceError(msg)
     open_ = [r for r in by_name.values() if read_acceptance(r, raw) is None]
-    refused = [r for r in open_ if not _accept(r, raw, accepted, ask)]
-    if refused:
+    if refused := [r for r in open_ if not _accept(r, raw, accepted, ask)]:
         lines = [f"  {r.name}: {terms(r)}" for r in refused]
         names = " ".join(f"--accept-licence {r.name}" for r in refused)
         first = "not downloaded, since the licence was not accepted:"
@@ -53,7 +52,7 @@ def require_licences(
 
 
 def terms(recipe: Recipe) -> str:
-    """A dataset's licence in one line."""
+    """Return a dataset's licence in one line."""
     use = "" if recipe.commercial_use else ", no commercial use"
     where = f" (see {recipe.homepage})" if recipe.homepage else ""
     return f"{recipe.licence}{use}{where}"
@@ -63,22 +62,11 @@ def _accept(recipe: Recipe, raw: Path, accepted: Collection[str], ask: Ask | Non
     named = next((n for n in (recipe.name, ALL) if n in accepted), None)
     if named is None and not (ask and ask(recipe)):
         return False
-    how = f"--accept-licence {named}" if named else "asked on the terminal"
-    told = Acceptance(
+    acceptance = Acceptance(
         dataset=recipe.name,
         licence=recipe.licence,
         accepted_at=datetime.now(UTC),
-        accepted_by=how,
+        accepted_by=f"--accept-licence {named}" if named else "asked on the terminal",
     )
-    write_text(raw / recipe.name / NAME, told.model_dump_json(indent=2) + "\n")
+    write_text(raw / recipe.name / NAME, acceptance.model_dump_json(indent=2) + "\n")
     return True
-
-
-def _refuse_unknown(recipes: Sequence[Recipe], accepted: Collection[str]) -> None:
-    known = {ALL, *shipped_recipes(), *(r.name for r in recipes)}
-    if unknown := sorted(set(accepted) - known):
-        msg = (
-            f"--accept-licence names {', '.join(unknown)}, expected some of "
-            f"{', '.join(sorted(known))}"
-        )
-        raise SourceError(msg)

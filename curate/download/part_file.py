@@ -135,9 +135,7 @@ class PartFile:
 def opened(file: RemoteFile, on_progress: Callable[[int], None]) -> Generator[PartFile]:
     """Open the part of a file, with what an earlier run left if it belongs to the same file.
 
-    Args:
-        file: What is wanted.
-        on_progress: Called with the number of bytes of an earlier run that were read again.
+    `on_progress` is called with the number of bytes of that run that were read again.
     """
     info = _resumable(file)
     file.part.parent.mkdir(parents=True, exist_ok=True)

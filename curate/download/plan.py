@@ -10,10 +10,17 @@ from typing import Literal
 from curate.datasets.locate import Location, locate
 from curate.download.part_file import part_bytes
 from curate.download.remote_file import RemoteFile
-from curate.recipes.checksums import Checksum, read_checksums
 from curate.recipes.layouts import PairsLayout
 from curate.recipes.schema import Recipe
-from curate.recipes.sources import GitSource, HttpSource, HuggingFaceSource, Source, SynapseSource
+from curate.recipes.sources import (
+    Checksum,
+    GitSource,
+    HttpSource,
+    HuggingFaceSource,
+    Source,
+    SynapseSource,
+    read_checksums,
+)
 from manifests.ground.errors import SourceError
 
 PARTIAL = "partial"  # the folder where files grow; it is there while a download is under way
@@ -74,10 +81,7 @@ def plan_missing(
 ) -> list[PlannedSource]:
     """Return the sources of the datasets that are not there, or whose download was cut short.
 
-    Args:
-        recipes: The datasets.
-        raw: Where each is looked for, and downloaded to, into a folder of its name.
-        unpacked: Folder in whose subfolders of the datasets' names archives may be unpacked.
+    Each dataset is looked for below `raw`, and below the folder of its name in `unpacked`.
 
     Raises:
         RecipeError: A source's table of checksums is not well formed.

@@ -48,12 +48,7 @@ def find_token(given: str | None) -> str | None:
 
 
 def fetch_synapse(wanted: SynapseFile, token: str | None, session: Session) -> None:
-    """Fetch a file, check it, put it in its place.
-
-    Args:
-        wanted: The file.
-        token: The user's, as `find_token` finds it.
-        session: Its policy's `stop` ends it; the client has its own way of trying again.
+    """Fetch a file, check it, put it in its place; the client has its own way of trying again.
 
     Raises:
         SourceError: There is no client, no token or no accepted terms, or what came is damaged;

@@ -1,7 +1,7 @@
 """Downloading datasets: everything that a recipe's sources name, several files at a time."""
 
 import shutil
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from curate.datasets.locate import where_to_get
-from curate.download.error import DownloadError
 from curate.download.http import Session, fetch
 from curate.download.http_client import STALL_SECONDS, new_client
 from curate.download.licence import Ask, require_licences
@@ -25,6 +24,8 @@ from manifests.ground.errors import SourceError
 
 # After this many files given up with none fetched in between, the network is taken to be gone.
 MAX_GIVEN_UP_IN_A_ROW = 5
+NAMED = 5  # so many failed files are named
+GIVEN_UP = "not fetched, since the network is gone; what has come is kept"
 
 Job = Callable[[], None]
 
@@ -38,7 +39,7 @@ class Options:
         accepted: Names of datasets whose licence is accepted, or `all`.
         ask: Asks a person whether a licence is accepted; None where nobody is there.
         synapse_token: The user's token, if given by an option.
-        jobs: So many files at a time.
+        jobs: Number of files at a time.
         stall_seconds: A connection that brings nothing for so long is broken off.
     """
 
@@ -49,6 +50,26 @@ class Options:
     jobs: int = 4
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     stall_seconds: float = STALL_SECONDS
+
+
+class DownloadError(SourceError):
+    """Files of some datasets could not be fetched; all others were.
+
+    Attributes:
+        reasons: What went wrong, by dataset.
+    """
+
+    def __init__(
+        self, failures: Mapping[str, Exception], *, total: int, lacking: Collection[str]
+    ) -> None:
+        """Say which of `total` files failed, by their names, which begin with the dataset's.
+
+        Datasets may be `lacking` files of which none failed: these were not begun any more.
+        """
+        named = _named(failures.values())
+        first = f"{len(failures)} of {total} files could not be fetched; what has come is kept:"
+        super().__init__("\n".join([first, *named]) if total > 1 else named[0].strip())
+        self.reasons = {dataset: _reason(failures, dataset) for dataset in sorted(lacking)}
 
 
 def download(
@@ -69,11 +90,18 @@ def download(
     if not open_:
         return []
     if options.offline:
-        raise SourceError(_offline(open_))
+        lines = [
+            f"  {s.recipe.name}: {len(s.to_fetch)} of {len(s.files)} files, the first: "
+            f"{s.to_fetch[0].file.target}. {where_to_get(s.recipe)}"
+            for s in open_
+        ]
+        first = "these are missing, and nothing is fetched with --offline:"
+        last = "put them there, or run the same command without --offline"
+        raise SourceError("\n".join([first, *lines, last]))
     require_licences([s.recipe for s in open_], raw, options.accepted, options.ask)
     roots = {s.recipe.name: s.root for s in open_}
     with _exclusive(sorted(set(roots.values()))):
-        known, failures = _resolve_all(open_, options)
+        known, failures = _resolve_all(open_, options.policy)
         _check_space(known, raw)
         missing = {f.file.name for s in open_ for f in s.to_fetch}
         fetched, unfetched = _fetch_all(known, options, on_progress)
@@ -86,22 +114,8 @@ def download(
     return known
 
 
-def _offline(sources: Sequence[PlannedSource]) -> str:
-    lines = [
-        f"  {s.recipe.name}: {len(s.to_fetch)} of {len(s.files)} files, the first: "
-        f"{s.to_fetch[0].file.target}. {where_to_get(s.recipe)}"
-        for s in sources
-    ]
-    first = "these are missing, and nothing is fetched with --offline:"
-    return "\n".join([first, *lines, "put them there, or run the same command without --offline"])
-
-
 def _check_space(sources: Sequence[PlannedSource], raw: Path) -> None:
-    """Compare what is to come with what the disk has.
-
-    Raises:
-        SourceError: It does not fit.
-    """
+    """Raise an error if what is to come does not fit on the disk."""
     needed = sum(s.to_fetch_bytes or 0 for s in sources)
     free = shutil.disk_usage(raw).free
     if needed > free:
@@ -129,21 +143,20 @@ def _exclusive(roots: Sequence[Path]) -> Generator[None]:
 
 
 def _resolve_all(
-    sources: Sequence[PlannedSource], options: Options
+    sources: Sequence[PlannedSource], policy: RetryPolicy
 ) -> tuple[list[PlannedSource], dict[str, Exception]]:
     """Return the sources as their servers list them, and why some servers do not."""
     known: list[PlannedSource] = []
     failures: dict[str, Exception] = {}
     for source in sources:
         try:
-            known.append(_resolve(source, options.policy))
+            known.append(_resolve(source, policy))
         except SourceError as error:
             failures |= {f.file.name: error for f in source.to_fetch}
     return known, failures
 
 
 def _resolve(source: PlannedSource, policy: RetryPolicy) -> PlannedSource:
-    """Return the source with all that its server lists of the files that are to be fetched."""
     if not isinstance(source.source, HuggingFaceSource):
         return source
     from curate.download.huggingface import resolve_files
@@ -210,3 +223,14 @@ def _run(jobs: dict[str, Job], pool: ThreadPoolExecutor) -> tuple[set[str], dict
         if in_a_row >= MAX_GIVEN_UP_IN_A_ROW:
             break
     return done, failures
+
+
+def _reason(failures: Mapping[str, Exception], dataset: str) -> str:
+    errors = [error for name, error in failures.items() if name.startswith(f"{dataset}/")]
+    return "\n".join(_named(errors)).strip() or GIVEN_UP
+
+
+def _named(failures: Iterable[Exception]) -> list[str]:
+    errors = list(dict.fromkeys(map(str, failures)))
+    more = [f"  and {len(errors) - NAMED} more"] if len(errors) > NAMED else []
+    return [*(f"  {error}" for error in errors[:NAMED]), *more]

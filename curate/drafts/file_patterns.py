@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from curate.drafts.structure_names import structures_named
+from curate.drafts.structure_names import known_words, structures_named
 
 CASE = "{case}"
 SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha)$", re.IGNORECASE)
@@ -15,19 +15,6 @@ BIDS_CASE = re.compile(r"sub-[^_]+(?:_ses-[^_]+)?")
 BIDS_FOLDER = re.compile(r"(sub|ses)-")
 CHANNEL = re.compile(r"(?<=\d)_0000$")  # nnU-Net numbers channels behind the name
 PIECE = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]+")
-IMAGE_WORDS = frozenset(
-    {
-        *("ct", "data", "image", "images", "imagestr", "imagesva", "imagests", "imaging", "img"),
-        *("imgs", "orig", "original", "raw", "scan", "scans", "vol", "volume", "volumes"),
-    }
-)
-LABEL_WORDS = frozenset(
-    {
-        *("annotation", "annotations", "dseg", "gt", "instance", "instances", "label", "labels"),
-        *("labelstr", "labelsva", "lbl", "mask", "masks", "roi", "seg", "segmentation"),
-        *("segmentations", "segs", "truth"),
-    }
-)
 SHAPES = 3  # more kinds of names than this are told as any name
 
 Role = Literal["image", "label"]
@@ -40,7 +27,6 @@ class PatternedPath:
     Attributes:
         path: Below the folder.
         pattern: The path with `{case}` for the case, as in a recipe's layout.
-        case: What `{case}` stands for.
     """
 
     path: str
@@ -100,7 +86,11 @@ def case_expression(cases: Iterable[str]) -> str:
 def names_in(pattern: str) -> frozenset[str]:
     """Return words and numbers of a pattern that name neither the case, nor image or label."""
     pieces = PIECE.findall(SUFFIX.sub("", pattern.replace(CASE, "/")))
-    return frozenset(p.lower() for p in pieces if p.isalnum()) - IMAGE_WORDS - LABEL_WORDS
+    return (
+        frozenset(p.lower() for p in pieces if p.isalnum())
+        - known_words("image")
+        - known_words("label")
+    )
 
 
 def has_word(path: str, words: frozenset[str]) -> bool:
@@ -133,7 +123,7 @@ def _around_case(name: str) -> tuple[str, str, str]:
     if found := BIDS_CASE.match(name):
         return "", found[0], name[found.end() :]
     pieces = PIECE.findall(CHANNEL.sub("", name))
-    silent = IMAGE_WORDS | LABEL_WORDS
+    silent = known_words("image", "label")
     told = [n for n, p in enumerate(pieces) if p.isalnum() and p.lower() not in silent]
     if not told:
         return name, "", ""
@@ -152,7 +142,7 @@ def _folder(part: str, case: str) -> str:
 
 def _role(path: PurePosixPath) -> Role:
     structures = structures_named(SUFFIX.sub("", path.name))
-    return "label" if structures or has_word(str(path), LABEL_WORDS) else "image"
+    return "label" if structures or has_word(str(path), known_words("label")) else "image"
 
 
 def _speaks_of_ct(pattern: str) -> bool:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 from curate.datasets.discover import Published, published
 from curate.drafts.file_patterns import (
     CASE,
-    LABEL_WORDS,
     PatternedPath,
     best_patterns,
     case_expression,
@@ -20,6 +19,7 @@ from curate.drafts.file_patterns import (
     patterned_paths,
 )
 from curate.drafts.pairing import check_pairs
+from curate.drafts.structure_names import known_words
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
 from manifests.ground.errors import SourceError
 
@@ -126,7 +126,7 @@ def _roots(folder: Path) -> tuple[str, ...]:
 def _is_map(pattern: str) -> bool:
     """Return whether a label file is named after its case or as a label, not after a structure."""
     name = pattern.rpartition("/")[2]
-    return CASE in name or has_word(name, LABEL_WORDS)
+    return CASE in name or has_word(name, known_words("label"))
 
 
 def _kind(images: tuple[str, ...], cases: set[str]) -> Kind:

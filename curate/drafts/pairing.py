@@ -17,11 +17,6 @@ def check_pairs(cases: Sequence[Published], files: Sequence[PatternedPath], fold
     the image that the case has, its name does not tell patients apart: pairs would be mixed up or
     left out.
 
-    Args:
-        cases: As the layout that was found gives them.
-        files: All images and labels below the folder.
-        folder: Where they lie.
-
     Raises:
         SourceError: There is such a case, or one that has several images or labels.
     """

@@ -36,6 +36,11 @@ class _ParsedName:
     tumour: bool
 
 
+def known_words(*kinds: str) -> frozenset[str]:
+    """Return the words of some kinds, as in `image`, `label` or `tumour`."""
+    return frozenset[str]().union(*(_names().words[kind] for kind in kinds))
+
+
 def structures_named(name: str) -> Structures:
     """Return the structures that a name means, as in `Kidney (left)`; none if that is unknown.
 

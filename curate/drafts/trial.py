@@ -76,15 +76,10 @@ class Trial:
 
 
 def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
-    """Try a recipe on a folder.
-
-    Args:
-        recipe: What is tried.
-        folder: The dataset's folder or the one above it, as `prepare --raw`.
-        most: So many labels are read, spread over all.
+    """Try a recipe on a dataset's folder or the one above it; read at most so many labels.
 
     Raises:
-        SourceError: The data set is not there, or still an archive.
+        SourceError: The dataset is not there, or still an archive.
     """
     found = locate(recipe, folder, folder)
     if found.kind == "archive":

@@ -20,11 +20,7 @@ Meant = dict[int | str, Structures]
 
 
 def parse_structures(text: str, declared: Collection[str]) -> Structures:
-    """Return the structures that a user names, as in `left_kidney + right_kidney`.
-
-    Args:
-        text: Names with `+` or `,` between them; other ways to write them, as `Left Kidney`, do.
-        declared: New names that the user declares.
+    """Return the structures that a user names, as in `left_kidney + Right Kidney, mine`.
 
     Raises:
         RecipeError: A name is neither known nor declared.

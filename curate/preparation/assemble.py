@@ -15,12 +15,13 @@ from manifests.table.manifest import FILE_NAME, Manifest, read_manifest
 DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 
 
-def cases_of_other_datasets(names: set[str], target: Target) -> list[Case]:
-    """Return whole cases in the folder, made with the same settings, of datasets beside `names`."""
+def cases_of_other_datasets(names: set[str], target: Target) -> tuple[list[Case], int]:
+    """Return whole cases of datasets beside `names`, and the number of those made otherwise."""
     settings = record.settings_key(target)
     folders = sorted((target.folder / "cases").glob("*/*"))
-    rows = (record.read_record(f, settings) for f in folders if f.parent.name not in names)
-    return [row for row in rows if row is not None]
+    others = [f for f in folders if f.parent.name not in names and record.is_ours(f)]
+    rows = [row for f in others if (row := record.read_record(f, settings))]
+    return rows, len(others) - len(rows)
 
 
 def assemble(
@@ -32,7 +33,7 @@ def assemble(
     allow it any more, or there is none, the default one.
 
     Args:
-        cases: As they were made; every one stands in its folder.
+        cases: Every one stands in its folder.
         target: What they were made into, and where.
         fuse: Whether cases of one image become one case that annotates what any of them does.
         verify: Whether fused cases that are there are read whole before they are kept.

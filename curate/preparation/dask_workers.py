@@ -44,12 +44,8 @@ def run_on_dask(
     guilty one is found and the others get their result. Closing the generator gives up what is not
     begun, and ends a cluster that was started here.
 
-    Args:
-        function: It can be imported by its name.
-        jobs: Its arguments, which can be pickled.
-        workers: Number of processes of a cluster that is started here.
-        address: Of the scheduler, or `local`.
-        shared: A folder that every worker must see; made if it is not there.
+    The `address` is the scheduler's, or `local`, which starts a cluster of as many `workers`
+    here. Every worker must see the folder `shared`; it is made if it is not there.
 
     Raises:
         ClusterError: There is no cluster, it is gone, or a worker cannot do the work.

@@ -1,5 +1,6 @@
 """The record beside a dataset's harmonised cases: what its recipe tells people, and its licence."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,15 +13,29 @@ from manifests.table.dataset_facts import DatasetFacts
 NAME = "dataset.json"
 
 
-def facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetFacts:
-    """Return what a recipe says today.
+def update_facts(
+    datasets: Iterable[str], recipes: Mapping[str, Recipe], folder: Path, raw: Path
+) -> dict[str, DatasetFacts]:
+    """Return what is known of each dataset, and keep it beside the dataset's cases.
 
-    Args:
-        recipe: The dataset.
-        raw: Where its download left the licence's acceptance.
-        known: What was said before; an acceptance of the same licence stays on record when the
-            download is gone.
+    What recipes say today counts, with the licences' acceptances that their downloads left in
+    `raw`; of a dataset without a recipe, what was kept before.
     """
+    facts: dict[str, DatasetFacts] = {}
+    for name in sorted(datasets):
+        path = folder / "cases" / name / NAME
+        known = now = _read(path)
+        if name in recipes:
+            now = _facts_now(recipes[name], raw, known)
+        if now and now != known:
+            write_text(path, now.model_dump_json(indent=1) + "\n")
+        if now:
+            facts[name] = now
+    return facts
+
+
+def _facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetFacts:
+    # An acceptance of the same licence stays on record when the download is gone.
     before = known.acceptance if known and known.licence == recipe.licence else None
     return DatasetFacts(
         title=recipe.title,
@@ -36,14 +51,8 @@ def facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetF
     )
 
 
-def read_facts(folder: Path) -> DatasetFacts | None:
-    """Read what was said of the dataset whose cases lie in a folder."""
+def _read(path: Path) -> DatasetFacts | None:
     try:
-        return DatasetFacts.model_validate_json((folder / NAME).read_bytes())
+        return DatasetFacts.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def write_facts(folder: Path, facts: DatasetFacts) -> None:
-    """Keep what is said of a dataset beside its cases."""
-    write_text(folder / NAME, facts.model_dump_json(indent=1) + "\n")

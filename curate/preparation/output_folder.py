@@ -71,18 +71,7 @@ def staging_folder(folder: Path) -> Generator[Path]:
 
 
 def forget_all_but(known: Collection[str], dataset: Path) -> None:
-    """Remove the cases that a dataset has no more.
-
-    Args:
-        known: Names of those that it has.
-        dataset: The folder of its harmonised cases; files that we did not write are left.
-    """
-    gone = (f for f in dataset.glob("*") if f.name not in known and is_ours(f))
-    for folder in list(gone):
-        delete_case(folder)
-
-
-def cases_folders(folder: Path, but: Collection[str]) -> list[Path]:
-    """Return the folders of all cases, except those of some datasets."""
-    found = (folder / "cases").glob("*/*")
-    return [f for f in found if f.parent.name not in but and is_ours(f)]
+    """Remove the cases that are not `known` from a dataset's folder, but no file of others."""
+    for folder in list(dataset.glob("*")):
+        if folder.name not in known and is_ours(folder):
+            delete_case(folder)

@@ -10,9 +10,8 @@ from curate.cases.making import CaseJob
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
 from curate.preparation.assemble import assemble, cases_of_other_datasets
-from curate.preparation.dataset_record import facts_now, read_facts, write_facts
+from curate.preparation.dataset_record import update_facts
 from curate.preparation.output_folder import (
-    cases_folders,
     exclusive,
     forget_all_but,
     staging_folder,
@@ -23,7 +22,7 @@ from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
 from curate.preparation.workers import Executor, run_all
 from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
-from manifests.table.dataset_facts import DatasetFacts, as_settings
+from manifests.table.dataset_facts import as_settings
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
 
@@ -62,14 +61,8 @@ def prepare(
     """Make every case that is not there yet, and write the manifest and `rejected.csv`.
 
     A dataset that is missing or damaged does not keep the others from being prepared; what an
-    earlier run made of it stays in the manifest.
-
-    Args:
-        request: What is asked.
-        workers: Number of processes.
-        executor: Where they run.
-        notify: Told how far it is.
-        absent: Why datasets are not to be looked for, by name.
+    earlier run made of it stays in the manifest. `absent` says by name which datasets are not
+    to be looked for, and why.
 
     Raises:
         InUseError: Another run is writing to the folder.
@@ -134,9 +127,9 @@ def _jobs(ready: Sequence[PlannedDataset], request: PrepareRequest, staging: Pat
 
 def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequest) -> Report:
     """Write what the run came to."""
-    target, names = request.target, {p.recipe.name for p in ready}
-    write_rejected(tally.rejected, target.folder, datasets=names)
-    others = cases_of_other_datasets(names, target)
+    target, recipes = request.target, {p.recipe.name: p.recipe for p in ready}
+    write_rejected(tally.rejected, target.folder, datasets=recipes.keys())
+    others, left_out = cases_of_other_datasets(set(recipes), target)
     cases = [*chain.from_iterable(p.done for p in ready), *tally.rows, *others]
     if not cases:
         path = target.folder / REJECTED_NAME
@@ -144,7 +137,7 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
         raise NothingMadeError(msg)
     path = target.folder / FILE_NAME
     remarks = _damage(path)
-    facts = _facts(ready, {c.dataset for c in cases}, request)
+    facts = update_facts({c.dataset for c in cases}, recipes, target.folder, request.raw)
     # No voxel depends on the licence: it is the one that the recipe names today.
     licensed = [
         replace(c, licence=facts[c.dataset].licence) if c.dataset in facts else c for c in cases
@@ -154,7 +147,7 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(manifest, path)
     remarks.append(remark)
-    if left_out := len(cases_folders(target.folder, names)) - len(others):
+    if left_out:
         remarks.append(
             f"{left_out} cases of other datasets in the folder were made with another label space, "
             f"spacing, interpolation or marginalia, and are not in the manifest: prepare them "
@@ -162,24 +155,6 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
         )
     all_remarks = "\n".join(filter(None, remarks))
     return Report(manifest, tally.made, tuple(tally.rejected), path, all_remarks)
-
-
-def _facts(
-    ready: Sequence[PlannedDataset], datasets: set[str], request: PrepareRequest
-) -> dict[str, DatasetFacts]:
-    """Return the facts of each dataset that has a case, and keep them beside its cases."""
-    recipes = {p.recipe.name: p.recipe for p in ready}
-    facts: dict[str, DatasetFacts] = {}
-    for name in sorted(datasets):
-        folder = request.target.folder / "cases" / name
-        known = now = read_facts(folder)
-        if name in recipes:
-            now = facts_now(recipes[name], request.raw, known)
-        if now and now != known:
-            write_facts(folder, now)
-        if now:
-            facts[name] = now
-    return facts
 
 
 def _damage(manifest: Path) -> list[str]:

@@ -27,10 +27,7 @@ def write_rejected(
 ) -> None:
     """Write `rejected.csv`: one line per case, with its reason; only a heading if there is none.
 
-    Args:
-        rejected: The cases.
-        folder: Where the list goes.
-        datasets: Those that were looked at now; the lines of others stay.
+    `datasets` are those that were looked at now; the lines of others stay.
     """
     lines = [line for line in _read(folder / NAME) if line[0] not in datasets]
     for case, finding in ((r.case, r.finding) for r in rejected):

@@ -46,10 +46,8 @@ def run_all(
     the jobs that were under way then run again, each in a process of its own: the guilty one is
     found and the others get their result. Closing the generator gives up what is not begun.
 
-    Args:
-        function: Importable by its name.
-        jobs: Its arguments, which can be pickled.
-        workers: Number of processes, and of jobs that are under way at a time.
+    The function can be imported by its name, and its jobs can be pickled; as many of them are
+    under way at a time as there are `workers`.
     """
     waiting = deque(jobs)
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -81,27 +79,17 @@ def _run(
     try:
         while running or (waiting and not broken):
             while waiting and len(running) < workers and not broken:
-                broken = not _submit(pool, function, waiting, running)
+                try:
+                    running[pool.submit(function, waiting[0])] = waiting[0]
+                    waiting.popleft()
+                except BrokenProcessPool:
+                    broken = True
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 outcome = _outcome(future)
                 broken = broken or isinstance(outcome, BrokenProcessPool)
                 yield running.pop(future), outcome
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _submit(
-    pool: ProcessPoolExecutor,
-    function: Callable[[Job], Result],
-    waiting: deque[Job],
-    running: dict[Future[Result], Job],
-) -> bool:
-    try:
-        future = pool.submit(function, waiting[0])
-    except BrokenProcessPool:
-        return False
-    running[future] = waiting.popleft()
-    return True
 
 
 def _outcome(future: Future[Result]) -> Result | Exception:

@@ -42,7 +42,7 @@ class _NamedLayout(_Layout):
         case: Regular expression of a case's name.
         images: Where an image, or its DICOM folder, may lie below the root; the first that exists
             is taken.
-        labels: Where a label may lie, likewise.
+        labels: Where a label may lie; the first that exists is taken.
     """
 
     case: str

@@ -34,8 +34,8 @@ class Recipe(StrictModel):
         version: Changes when the recipe would give other cases.
         values: What each label value covers, as a set of structures; 0 is what nothing covers.
             Values of the same set are read as one.
-        masks: What each mask file covers, likewise, in a dataset with one mask file per structure;
-            its values are their numbers from 1 on. Where masks overlap, the first listed counts.
+        masks: What each mask file covers, in a dataset with one mask file per structure; its
+            values are their numbers from 1 on. Where masks overlap, the first listed counts.
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
         split_kidneys: Whether a value that covers both kidneys is to be split into sides.
         structures: Structures that this file declares beside the vocabulary.
@@ -81,15 +81,13 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = [*self._mask_problems(), *self._naming_problems(), *self._part_problems()]
+        problems = [*self._naming_problems(), *self._part_problems()]
+        if isinstance(self.layout, MasksLayout) != bool(self.masks):
+            needed = "expected a [masks] table with the layout kind 'masks', and only with it"
+            problems.insert(0, f"masks: {needed}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
-
-    def _mask_problems(self) -> list[str]:
-        if isinstance(self.layout, MasksLayout) == bool(self.masks):
-            return []
-        return ["masks: expected a [masks] table with the layout kind 'masks', and only with it"]
 
     def _naming_problems(self) -> list[str]:
         blocks = {frozenset(block) for block in self.values.values()}
@@ -116,7 +114,7 @@ class Recipe(StrictModel):
 
 
 def shipped_recipes() -> tuple[str, ...]:
-    """Names of the recipes that come with marginalia."""
+    """Return the names of the recipes that come with marginalia."""
     return tuple(sorted(p.stem for p in FOLDER.glob("*.toml")))
 
 

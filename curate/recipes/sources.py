@@ -1,13 +1,18 @@
-"""Sources: where the files of a dataset can be had."""
+"""Sources: where the files of a dataset can be had, and what they are to be."""
 
-from pathlib import Path
+import csv
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from manifests.ground.errors import RecipeError
 from manifests.ground.toml_file import StrictModel
 
 FOLDER = Path(__file__).parent
+CHECKSUM_COLUMNS = ["path", "bytes", "md5"]
 
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hex40 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -49,7 +54,6 @@ class HuggingFaceSource(StrictModel):
 
     Attributes:
         repository: As in `owner/name`.
-        revision: A commit.
         files: Where a case's file lies in the repository; `{case}` stands for the case.
         case: A case's name, made from its number.
         first: The first case's number.
@@ -80,8 +84,6 @@ class GitSource(StrictModel):
     """Files in a pinned commit of a git repository whose host serves single files.
 
     Attributes:
-        repository: What is cloned.
-        revision: A commit.
         url: Where the host serves a file; `{revision}` and `{path}` stand for what they say.
         files: Where a case's file lies in the repository; `{case}` stands for the case.
         checksums: Table of the files to be had, with the columns path, bytes and md5; it lies
@@ -108,3 +110,43 @@ class GitSource(StrictModel):
 Source = Annotated[
     HttpSource | SynapseSource | HuggingFaceSource | GitSource, Field(discriminator="kind")
 ]
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """What the file at a path of the repository is to be."""
+
+    path: str
+    size_bytes: int
+    md5: str
+
+    def fits(self, file: Path) -> bool:
+        """Return whether a file has this size and this checksum."""
+        if file.stat().st_size != self.size_bytes:
+            return False
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "md5").hexdigest() == self.md5
+
+
+def read_checksums(source: GitSource) -> list[Checksum]:
+    """Return the files of a source, in the table's order.
+
+    Raises:
+        RecipeError: The table is not well formed, or names a path outside the repository.
+    """
+    try:
+        with source.checksums.open(encoding="utf-8", newline="") as stream:
+            rows = csv.DictReader(stream)
+            found = [Checksum(r["path"], int(r["bytes"]), r["md5"]) for r in rows]
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        msg = (
+            f"{source.checksums} is not a table of checksums: expected the columns "
+            f"{', '.join(CHECKSUM_COLUMNS)}: {type(error).__name__}: {error}"
+        )
+        raise RecipeError(msg) from error
+    for row in found:
+        path = PurePosixPath(row.path)
+        if path.is_absolute() or ".." in path.parts:
+            msg = f"{source.checksums} names {row.path!r}, which leaves the repository: refused"
+            raise RecipeError(msg)
+    return found

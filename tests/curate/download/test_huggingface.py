@@ -152,8 +152,8 @@ def test_an_endpoint_that_is_gone_is_given_up(recipe, tmp_path, options, monkeyp
     [
         (403, "GatedRepo", r"wants its terms to be accepted.*hf auth login"),
         (404, "RevisionNotFound", r"no neheller/.*revision 65f1f295873a.*correct the revision"),
-        (404, "RepoNotFound", r"no accessible data set neheller/.*HF_TOKEN"),
-        (401, "", r"no accessible data set neheller/.*hf auth login"),
+        (404, "RepoNotFound", r"no data set neheller/.*HF_TOKEN"),
+        (401, "", r"no data set neheller/.*hf auth login"),
         (400, "", r"answered 400"),
     ],
 )

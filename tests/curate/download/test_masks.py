@@ -9,8 +9,8 @@ from curate.datasets.discover import discover
 from curate.datasets.locate import locate
 from curate.download.plan import PARTIAL, plan_download
 from curate.download.transfers import Options, download
-from curate.recipes.checksums import read_checksums
 from curate.recipes.schema import load_recipe
+from curate.recipes.sources import read_checksums
 from manifests.ground.errors import RecipeError, SourceError
 from tests.curate.fetching import download_missing
 from tests.curate.loopback import answer, drop_after
