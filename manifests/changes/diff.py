@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from pydantic_core import to_json
 
 from manifests.ground.errors import ManifestError
-from manifests.ground.plain_json import plain_json
 from manifests.table.case import SCHEMA
 from manifests.table.manifest import Manifest, read_head
 from manifests.table.sql import CONFIG, rows_of
@@ -71,7 +71,7 @@ class ManifestDiff:
 
     def to_json(self) -> str:
         """Return the differences as JSON."""
-        return plain_json(self)
+        return to_json(self, indent=2, inf_nan_mode="null", ensure_ascii=True).decode()
 
 
 def diff(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:

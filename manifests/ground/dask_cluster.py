@@ -24,7 +24,7 @@ class ClusterError(MarginaliaError):
 
 
 def check_cluster(address: str) -> None:
-    """Find out before the work begins that there is no cluster.
+    """Refuse an address without a cluster before the work begins.
 
     Raises:
         ClusterError: There is none, or Dask is not installed.
@@ -38,7 +38,7 @@ def check_cluster(address: str) -> None:
 
 @contextmanager
 def connected(address: str, *, workers: int = 1) -> "Generator[Client]":
-    """A client of a cluster.
+    """Yield a client of a cluster.
 
     Args:
         address: Of the scheduler, as in `tcp://host:8786`; `local` starts a cluster here.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+from pydantic_core import to_json
 
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.findings import MEANINGS
-from manifests.ground.plain_json import plain_json
 from manifests.table.case import SPLITS
 from manifests.table.dataset_facts import DatasetFacts, facts_of
 from manifests.table.sql import SelectedCases
@@ -98,7 +98,7 @@ class Summary:
 
     def to_json(self) -> str:
         """Return the summary as JSON."""
-        return plain_json(self)
+        return to_json(self, indent=2, inf_nan_mode="null", ensure_ascii=True).decode()
 
 
 def summarise(cases: SelectedCases) -> Summary:

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from pydantic_core import to_json
 from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
@@ -11,7 +12,6 @@ from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import describe, groups_of
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import MEANINGS
-from manifests.ground.plain_json import plain_json
 from manifests.table.case import Case
 from manifests.table.summary import UNASSIGNED
 from manifests.views.table_style import NONE, add_row, new_table, plain, right, vector
@@ -45,7 +45,8 @@ def case_json(case: Case, space: LabelSpace) -> str:
         ManifestError: The case's row is not well formed.
     """
     with _well_formed(case):
-        return plain_json({**case.to_row(), "merged_in_words": describe(case.merged, space)})
+        row = {**case.to_row(), "merged_in_words": describe(case.merged, space)}
+        return to_json(row, indent=2, inf_nan_mode="null", ensure_ascii=True).decode()
 
 
 @contextmanager
