@@ -20,8 +20,8 @@ def written_columns(
 
     Args:
         image: The harmonised image (int16, HU).
-        annotation: What is known of it, on the same grid.
-        folder: The case's folder, which holds the volumes.
+        annotation: On the same grid.
+        folder: The case's folder, which holds both volumes.
         target: Names the classes; its folder is the manifest's.
     """
     ids, space = annotation.ids, target.label_space

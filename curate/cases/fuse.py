@@ -27,16 +27,11 @@ OF_CLASSES = ("class_absent", "nothing_annotated")
 def fuse_duplicates(
     cases: Sequence[Case], relations: Sequence[Relation], target: Target, *, verify: bool = False
 ) -> tuple[list[Case], list[Relation]]:
-    """The cases, those that show the same voxels on the same grid made into one; their relations.
+    """Make cases that show the same voxels on the same grid one; return all, and their relations.
 
-    The cases that are fused stay in their folders, so that they need not be made again; what is
-    fused goes to a folder of its own, and is made again if any of them is.
-
-    Args:
-        cases: As they were made.
-        relations: Among them.
-        target: What they were made into, and where.
-        verify: Whether fused cases that stand are read whole before they are kept.
+    The cases that are fused stay in their folders, so that they need not be made again; a fused
+    case has a folder of its own, and is made again if any of them is. With `verify`, existing
+    fused cases are read whole before they are kept.
     """
     fused: list[Case] = []
     now: dict[str, str] = {}
@@ -44,7 +39,7 @@ def fuse_duplicates(
         case = group[0] if len(group) == 1 else _fuse(group, target, verify=verify)
         now |= {member.case_id: case.case_id for member in group}
         fused.append(case)
-    _forget_all_but(fused, target)
+    _delete_all_but(fused, target)
     renamed = {
         frozenset((a, b)): Relation(a, b, r.code, r.reason)
         for r in relations
@@ -56,21 +51,20 @@ def fuse_duplicates(
 def _groups(
     cases: Sequence[Case], relations: Sequence[Relation], target: Target
 ) -> list[list[Case]]:
-    """Cases of one image, those that annotate most first, as long as their labels agree."""
+    """Group cases of one image, those that annotate most first, as long as their labels agree."""
     copies = {frozenset((r.first, r.second)) for r in relations if r.code == "duplicate_image"}
     groups: list[list[Case]] = []
     for case in sorted(cases, key=lambda c: (-len(c.annotated), c.case_id)):
         refused: list[Finding] = []
         for group in groups:
-            if frozenset((group[0].case_id, case.case_id)) not in copies:
+            pair = frozenset((group[0].case_id, case.case_id))
+            if pair not in copies or not _same_image(group[0], case, target):
                 continue
-            if not _same_image(group[0], case, target):
-                continue
-            complaint = _complaint([*group, case], target)
-            if complaint is None:
+            conflict = _conflict([*group, case], target)
+            if conflict is None:
                 group.append(case)
                 break
-            refused.append(complaint)
+            refused.append(conflict)
         else:
             groups.append([replace(case, findings=(*case.findings, *refused))])
     return groups
@@ -85,8 +79,8 @@ def _same_image(first: Case, second: Case, target: Target) -> bool:
     return bool(np.abs(one - other).max() <= ROUNDING_HU)
 
 
-def _complaint(group: Sequence[Case], target: Target) -> Finding | None:
-    """Why the last case cannot be fused with those before it."""
+def _conflict(group: Sequence[Case], target: Target) -> Finding | None:
+    """Say why the last case cannot be fused with those before it."""
     joined = _join(group, target)
     if joined is not None and joined.worst <= MOST_CONFLICTS:
         return None
@@ -99,8 +93,11 @@ def _percent(joined: Joined) -> str:
 
 
 def _join(group: Sequence[Case], target: Target) -> Joined | None:
-    """The annotations of cases as one, from the first to the last."""
-    first, *others = (_annotation(case, target) for case in group)
+    """Join the annotations of cases, from the first to the last."""
+    first, *others = (
+        Annotation(as_blocks(case.blocks), case.merged, _voxels(case.label, target))
+        for case in group
+    )
     joined = Joined(first, 0, 0.0)
     for other in others:
         step = join(joined.annotation, other, target.label_space)
@@ -111,24 +108,20 @@ def _join(group: Sequence[Case], target: Target) -> Joined | None:
     return joined
 
 
-def _annotation(case: Case, target: Target) -> Annotation:
-    return Annotation(as_blocks(case.blocks), case.merged, _voxels(case.label, target))
-
-
 def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
-    """The case of a group, made if it does not stand yet."""
-    name = "+".join([_name(group[0]), *(c.case_id.replace("/", ".") for c in group[1:])])
-    folder = target.folder / FUSED / group[0].dataset / name
+    """Return the case of a group, made if it does not exist yet."""
+    case_id = "+".join([group[0].case_id, *(c.case_id.replace("/", ".") for c in group[1:])])
+    folder = target.folder / FUSED / case_id
     provenance = record.Provenance.of_fused(group, target)
     row = record.unchanged_case(folder, provenance)
     if row is None or (verify and not record.is_undamaged(folder, row)):
         record.delete_case(folder)
-        row = _make(group, f"{group[0].dataset}/{name}", folder, target)
+        row = _make(group, case_id, folder, target)
         record.write_record(folder, row, provenance)
     return row
 
 
-def _forget_all_but(cases: Sequence[Case], target: Target) -> None:
+def _delete_all_but(cases: Sequence[Case], target: Target) -> None:
     """Remove fused cases that nothing is fused into any more."""
     wanted = {(target.folder / case.image).parent for case in cases}
     for folder in [f for f in (target.folder / FUSED).glob("*/*") if f not in wanted]:
@@ -165,10 +158,6 @@ def _findings(group: Sequence[Case], joined: Joined) -> list[Finding]:
         reason = f"{_percent(joined)}; {group[0].case_id} was believed"
         made.append(Finding("labels_conflict", reason))
     return [*dict.fromkeys(kept), *made]
-
-
-def _name(case: Case) -> str:
-    return case.case_id.partition("/")[2]
 
 
 def _voxels(path: str, target: Target) -> np.ndarray:

@@ -82,7 +82,7 @@ def harmonise(
 def _tell_kidneys_apart(
     block_map: BlockMap, image: Volume, recipe: Recipe, override: Override | None
 ) -> tuple[BlockMap, tuple[Finding, ...]]:
-    """Part the two-sided blocks, unless a kidney's side stays undecided.
+    """Split the two-sided blocks, unless a kidney's side stays undecided.
 
     Kidneys that cannot be told apart keep their common block, so that the case's merged classes
     hold {left_kidney, right_kidney} as one group.

@@ -22,12 +22,8 @@ class CaseJob:
     """One case to be made.
 
     Attributes:
-        case: The source files.
-        recipe: The dataset.
-        target: What it is made into.
         staging: Folder where it is made; whoever holds the output folder moves it to its place.
         verify: Whether a case that is there is read whole before it is kept.
-        override: What a person decided on it.
     """
 
     case: SourceCase
@@ -50,12 +46,7 @@ class CaseJob:
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """What became of one case.
-
-    Attributes:
-        row: The case.
-        anew: Whether it was made, rather than kept.
-    """
+    """A case, and whether it was made anew rather than kept."""
 
     row: Case
     anew: bool

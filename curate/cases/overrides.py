@@ -19,7 +19,7 @@ from manifests.ground.toml_file import read_toml
 
 
 class Override(BaseModel):
-    """What a person decided on one case; one decision, with its reason.
+    """One decision of a person on one case, with its reason.
 
     Attributes:
         reason: Why; it is kept in the manifest or in `rejected.csv`.
@@ -93,7 +93,7 @@ def check_cases(
     if odd := sorted(set(ours) - ids):
         msg = (
             f"overrides: {recipe.name} has no case {', '.join(map(repr, odd))}; it has "
-            f"{len(ids)}, such as {cases[0].case_id!r}: mend the id, or remove it"
+            f"{len(ids)}, such as {cases[0].case_id!r}: correct the id, or remove it"
         )
         raise OverrideError(msg)
     decided = sorted(c for c, o in ours.items() if o.kidney_decision is not None)

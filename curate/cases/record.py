@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ class Provenance:
     """What one case is made from and into.
 
     Attributes:
-        settings: What `settings_key` says.
-        recipe: Names what the recipe says of voxels.
-        override: Names what a person decided on the case; empty if nothing.
+        settings: The `settings_key`.
+        recipe: Hash of what the recipe says of voxels.
+        override: Hash of what a person decided on the case; empty if nothing.
         files: Name, bytes and time of change of each source file, by `image` and `label`.
     """
 
@@ -46,7 +46,7 @@ class Provenance:
     def of(
         cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
     ) -> "Provenance":
-        """As the files lie there now."""
+        """Describe a case whose source files are as they lie there now."""
         facts = recipe.model_dump(mode="json", exclude=TOLD)
         files = {"image": _state(case.image), "label": _state(case.label)}
         decided = "" if override is None else _hash(override.model_dump(mode="json"))
@@ -54,18 +54,13 @@ class Provenance:
 
     @classmethod
     def of_fused(cls, cases: Iterable[Case], target: Target) -> "Provenance":
-        """Of a case that is made from the files of other cases."""
+        """Describe a case that is made from the files of other cases."""
         told = [[c.case_id, c.image_sha256, c.label_sha256, c.blocks, c.licence] for c in cases]
         return cls(settings_key(target), _hash(told), "", {})
 
-    @property
-    def decided(self) -> tuple[str, str, str]:
-        """All of it but the files."""
-        return self.settings, self.recipe, self.override
-
 
 def settings_key(target: Target) -> str:
-    """Names the settings that every case in a manifest has in common."""
+    """Hash the settings that every case in a manifest has in common."""
     return _hash(
         {
             "method": METHOD_VERSION,
@@ -79,13 +74,9 @@ def settings_key(target: Target) -> str:
 def write_record(
     folder: Path, row: Case, provenance: Provenance, *, volumes: Path | None = None
 ) -> None:
-    """Say of a case that it is whole, and what it was made from.
+    """Record in `folder` that a case is whole, and what it was made from.
 
-    Args:
-        folder: Where the record goes.
-        row: The case.
-        provenance: What it was made from.
-        volumes: Where its volumes lie, if not beside the record.
+    Its volumes lie beside the record, or else in the folder `volumes`.
     """
     sizes = {name: ((volumes or folder) / name).stat().st_size for name in VOLUMES}
     body = {**vars(provenance), "bytes": sizes, "row": row.to_row()}
@@ -93,38 +84,29 @@ def write_record(
 
 
 def read_record(folder: Path, settings: str) -> Case | None:
-    """The row of a case that was made with these settings, whatever from, and is whole.
-
-    Args:
-        folder: The case's folder.
-        settings: What `settings_key` says.
-    """
-    record = _read(folder)
-    return _row(record) if record and record["settings"] == settings else None
+    """Return the row of a case that is whole and was made with these settings, from any files."""
+    found = _read(folder)
+    return found[0] if found and found[1].settings == settings else None
 
 
 def unchanged_case(folder: Path, provenance: Provenance) -> Case | None:
-    """The row of a case that was made from this and is whole, as far as sizes and times tell."""
-    record = _read(folder)
-    return _row(record) if record and _provenance(record) == provenance else None
+    """Return the row of a case that is whole and was made from this, by sizes and times."""
+    found = _read(folder)
+    return found[0] if found and found[1] == provenance else None
 
 
 def same_content(
     folder: Path, case: SourceCase, provenance: Provenance, *, verify: bool
 ) -> Case | None:
-    """The same, by what the source files hold: they may have been copied or unpacked again.
+    """Return the same by the content of the files, which may have been copied or unpacked again.
 
-    Args:
-        folder: The case's folder.
-        case: Where the source files lie.
-        provenance: What it would be made from now.
-        verify: Whether to compare what the harmonised volumes hold as well.
+    With `verify`, the content of the harmonised volumes counts as well.
     """
-    record = _read(folder)
-    if not record or _provenance(record).decided != provenance.decided:
+    found = _read(folder)
+    if not found or replace(found[1], files=provenance.files) != provenance:
         return None
-    row = _row(record)
-    if record["files"] != provenance.files and not (
+    row, recorded = found
+    if recorded.files != provenance.files and not (
         _holds(case.image, row.source_image_sha256) and _holds(case.label, row.source_label_sha256)
     ):
         return None
@@ -132,7 +114,7 @@ def same_content(
 
 
 def is_undamaged(folder: Path, row: Case) -> bool:
-    """Whether a case's volumes hold what was written."""
+    """Return whether a case's volumes hold what was written."""
     hashes = (row.image_sha256, row.label_sha256)
     return all(_holds(folder / name, h) for name, h in zip(VOLUMES, hashes, strict=True))
 
@@ -140,7 +122,7 @@ def is_undamaged(folder: Path, row: Case) -> bool:
 def move_case(made: Path, folder: Path) -> None:
     """Move what was made of a case into its folder, the record last.
 
-    Whatever moment the process is killed at, a record stands beside the volumes it tells of.
+    Whenever the process is killed, a record stands beside the volumes that it describes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any((made / name).exists() for name in VOLUMES):
@@ -159,30 +141,22 @@ def delete_case(folder: Path) -> None:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds a case, or what is left of one."""
+    """Return whether a folder holds a case, or what is left of one."""
     return any((folder / name).is_file() for name in (NAME, *VOLUMES))
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """The record of a case whose volumes have the sizes they had; None if it is damaged."""
+def _read(folder: Path) -> tuple[Case, Provenance] | None:
+    """Read the record of a case whose volumes have the sizes they had; None if it is damaged."""
     try:
         record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if record.pop("check") != _hash(record):
             return None
-        _provenance(record)
+        provenance = Provenance(**{f.name: record[f.name] for f in fields(Provenance)})
         whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
-        _row(record)
+        row = Case.from_row(record["row"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # the case is made again
-    return record if whole else None
-
-
-def _provenance(record: dict[str, Any]) -> Provenance:
-    return Provenance(**{f.name: record[f.name] for f in fields(Provenance)})
-
-
-def _row(record: dict[str, Any]) -> Case:
-    return Case.from_row(record["row"])
+    return (row, provenance) if whole else None
 
 
 def _state(path: Path) -> list[Any]:

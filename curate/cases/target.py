@@ -16,8 +16,7 @@ class Target:
     """What every case is made into.
 
     Attributes:
-        label_space: The classes.
-        spacing_mm: Along x, y, z.
+        spacing_mm: Along LPS x, y and z.
         folder: The folder of the manifest.
         interpolation: Of images; labels keep the volumes of their structures.
     """
@@ -28,5 +27,5 @@ class Target:
     interpolation: Interpolation = "linear"
 
     def case_folder(self, case: SourceCase) -> Path:
-        """Where the files of one case go."""
+        """Return where the files of one case go."""
         return self.folder / "cases" / case.dataset / case.name

@@ -43,12 +43,12 @@ class ArchiveMember:
 
 
 def limit_bytes(archive: Path) -> int:
-    """The most that an archive of this size may unpack to."""
+    """Return the most bytes that an archive of this size may unpack to."""
     return min(MAX_BYTES, max(SMALL_BYTES, archive.stat().st_size * MAX_RATIO))
 
 
 def bomb(archive: Path, found: str) -> str:
-    """The words that refuse an archive which unpacks to more."""
+    """Return the message that refuses an archive which unpacks to more."""
     return (
         f"{archive} has {archive.stat().st_size:,} bytes and unpacks to {found} or more; expected "
         f"at most {limit_bytes(archive):,} bytes ({MAX_RATIO} times its size) and "
@@ -58,7 +58,7 @@ def bomb(archive: Path, found: str) -> str:
 
 @contextmanager
 def opened(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
-    """The entries of an archive that are neither folders nor junk (AppleDouble, `__MACOSX`)."""
+    """Yield the entries of an archive except folders and junk (AppleDouble, `__MACOSX`)."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             yield _zip_members(file)
@@ -73,7 +73,7 @@ def _tar(stream: Any) -> tarfile.TarFile:  # noqa: ANN401
 
 @contextmanager
 def _plain(archive: Path) -> Iterator[IO[bytes]]:
-    """The stream in a tar that may be compressed."""
+    """Yield the stream of a tar that may be compressed."""
     with archive.open("rb") as file:
         start = file.read(6)
     openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}

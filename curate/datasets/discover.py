@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,11 @@ from manifests.ground.findings import Finding
 
 
 @dataclass(frozen=True)
-class Published:
-    """Name, image and label of one labelled case, and why these may be the wrong ones."""
-
-    name: str
-    image: Path
-    label: Path
-    finding: Finding | None = None
-
-
-@dataclass(frozen=True)
 class SourceCase:
     """One labelled case as it was published; the files need not exist.
 
     Attributes:
-        dataset: The recipe's name.
+        dataset: The recipe's name; empty as long as there is no recipe.
         name: The case's own name, as in `liver_0`.
         image: The image file, or a DICOM folder.
         label: The label file, or the folder of the masks.
@@ -46,27 +36,26 @@ class SourceCase:
 
     @property
     def case_id(self) -> str:
-        """Unique over all datasets."""
+        """Its name in all datasets together."""
         return f"{self.dataset}/{self.name}"
 
 
 def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
-    """The labelled cases below a dataset's root, numbers in their names in numeric order.
+    """List the labelled cases below a dataset's root, numbers in their names in numeric order.
 
     Raises:
         SourceError: The dataset's list is damaged, or there is no case.
     """
-    found = published(recipe.layout, root)
-    masks = tuple(recipe.masks)
-    cases = [SourceCase(recipe.name, p.name, p.image, p.label, masks, p.finding) for p in found]
+    found, masks = published(recipe.layout, root), tuple(recipe.masks)
+    cases = [replace(case, dataset=recipe.name, masks=masks) for case in found]
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
     return sorted(cases, key=lambda c: _natural(c.name))
 
 
-def published(layout: Layout, root: Path) -> Iterator[Published]:
-    """Each labelled case; the image need not exist.
+def published(layout: Layout, root: Path) -> Iterator[SourceCase]:
+    """Yield each labelled case of a layout, without its dataset; the image need not exist.
 
     Raises:
         SourceError: The dataset's list is damaged.
@@ -80,7 +69,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
     ]
 
 
-def _listed(root: Path, layout: DecathlonLayout) -> Iterator[Published]:
+def _listed(root: Path, layout: DecathlonLayout) -> Iterator[SourceCase]:
     index = root / layout.index
     try:
         entries = json.loads(index.read_text(encoding="utf-8"))["training"]
@@ -89,11 +78,8 @@ def _listed(root: Path, layout: DecathlonLayout) -> Iterator[Published]:
         msg = f"{index} is not a list of cases: {type(error).__name__}: {error}"
         raise SourceError(msg) from error
     for image, label in pairs:
-        yield Published(_stem(image), _below(root, image, index), _below(root, label, index))
-
-
-def _stem(path: str) -> str:
-    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name)
+        name = re.sub(r"\.nii(\.gz)?$", "", Path(image).name)
+        yield SourceCase("", name, _below(root, image, index), _below(root, label, index))
 
 
 def _below(root: Path, relative: str, index: Path) -> Path:
@@ -104,15 +90,15 @@ def _below(root: Path, relative: str, index: Path) -> Path:
     return path
 
 
-def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[Published]:
+def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[SourceCase]:
     for name, labels in _labels(root, layout).items():
         images = _images(root, layout, name)
         finding = _several("images", images, root) or _several("labels", labels, root)
-        yield Published(name, images[0], labels[0], finding)
+        yield SourceCase("", name, images[0], labels[0], finding=finding)
 
 
 def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Path]]:
-    """What the first pattern that finds a label of a case finds of it, by case."""
+    """Return by case the labels that the first matching pattern finds."""
     labels: dict[str, list[Path]] = {}
     for pattern in layout.labels:
         found = defaultdict[str, list[Path]](list)
@@ -125,7 +111,7 @@ def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Pat
 
 
 def _images(root: Path, layout: PairsLayout | MasksLayout, name: str) -> list[Path]:
-    """What the first pattern that finds an image finds, or where it was expected."""
+    """Return the images that the first matching pattern finds, or where one was expected."""
     found = (sorted(files_like(root, pattern, name)) for pattern in layout.images)
     return next(filter(None, found), [root / layout.images[0].replace("{case}", name)])
 

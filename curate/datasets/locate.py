@@ -13,12 +13,7 @@ from manifests.ground.errors import SourceError
 
 @dataclass(frozen=True)
 class Location:
-    """Where a dataset was found.
-
-    Attributes:
-        kind: An unpacked `folder`, the dataset's root; or an `archive` still to be unpacked.
-        path: The folder or the archive.
-    """
+    """The root folder of a dataset, or an archive that is still to be unpacked."""
 
     kind: Literal["folder", "archive"]
     path: Path
@@ -27,13 +22,11 @@ class Location:
 def locate(recipe: Recipe, raw: Path, unpacked: Path) -> Location:
     """Find a dataset: unpacked earlier, as a folder, or as an archive, in this order.
 
-    Args:
-        recipe: Names the folders and archives to look for.
-        raw: The user's folder; looked at itself, and in its subfolder of the dataset's name.
-        unpacked: Where an archive of this dataset is unpacked to.
+    The places are the folder that its archive is unpacked to, the user's folder `raw`, and the
+    subfolder of that with the dataset's name.
 
     Raises:
-        SourceError: It is nowhere there.
+        SourceError: It is in none of them.
     """
     places = [unpacked, raw, raw / recipe.name]
     for root in (r for place in places for r in _roots(recipe, place)):
@@ -44,7 +37,7 @@ def locate(recipe: Recipe, raw: Path, unpacked: Path) -> Location:
 
 
 def root_of(recipe: Recipe, folder: Path) -> Path:
-    """The dataset's root in the folder that an archive was unpacked to.
+    """Find the dataset's root in the folder that an archive was unpacked to.
 
     Raises:
         SourceError: The archive does not hold the dataset.
@@ -91,7 +84,7 @@ def _not_found(recipe: Recipe, raw: Path) -> str:
 
 
 def where_to_get(recipe: Recipe) -> str:
-    """Where people get a dataset without us."""
+    """Say where people can get a dataset themselves."""
     for source in recipe.sources:
         if isinstance(source, HttpSource):
             return f"Get it at {source.url}"

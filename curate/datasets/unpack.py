@@ -15,12 +15,8 @@ CHUNK_BYTES = 1 << 20
 def unpack(archive: Path, folder: Path, *, notify: Notify = lambda _done, _total: None) -> None:
     """Unpack a tar (plain or compressed) or a zip; `folder` appears once all of it is there.
 
-    Folders and junk (AppleDouble files, `__MACOSX`) are passed over.
-
-    Args:
-        archive: The file to unpack.
-        folder: Must not exist yet.
-        notify: Called with bytes written and bytes in all.
+    Folders and junk (AppleDouble files, `__MACOSX`) are skipped. `folder` must not exist yet.
+    `notify` is called with the bytes written so far and the bytes in all.
 
     Raises:
         SourceError: The archive is damaged, holds a path outside the folder, a link or a device,
@@ -34,13 +30,12 @@ def unpack(archive: Path, folder: Path, *, notify: Notify = lambda _done, _total
         with opened(archive) as members:
             _write_all(archive, _checked(archive, members), partial, notify)
     except DAMAGE as error:
-        shutil.rmtree(partial, ignore_errors=True)
         msg = f"{archive} cannot be unpacked: {error}; get it again, or check the disk"
         raise SourceError(msg) from error
-    except SourceError:
+    else:
+        partial.rename(folder)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
-    partial.rename(folder)
 
 
 def _write_all(archive: Path, members: list[ArchiveMember], folder: Path, notify: Notify) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +99,6 @@ def new(
     read: Annotated[int, typer.Option(min=1, help="Number of label maps to read.")] = READ,
 ) -> None:
     """Write a recipe for a folder, and ask for what cannot be found out from its files."""
-    from curate.datasets.discover import SourceCase
     from curate.drafts.draft import Draft, check_new, write_draft
     from curate.drafts.folder_survey import survey
     from curate.drafts.label_values import read_label_values, spread_sample
@@ -109,7 +109,7 @@ def new(
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
     path = out or Path(f"{chosen}.toml")
     check_new(path, force=force)  # before the labels are read
-    cases = [SourceCase(chosen, c.name, c.image, c.label, found.masks) for c in found.cases]
+    cases = [replace(case, dataset=chosen, masks=found.masks) for case in found.cases]
     values = read_label_values(spread_sample(cases, read))
     for problem in values.problems:
         _say(problem)

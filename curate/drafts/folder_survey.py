@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from curate.datasets.discover import Published, published
+from curate.datasets.discover import SourceCase, published
 from curate.drafts.file_patterns import (
     CASE,
     PatternedPath,
@@ -45,7 +45,7 @@ class Survey:
     folder: Path
     kind: Kind
     layout: Layout
-    cases: tuple[Published, ...]
+    cases: tuple[SourceCase, ...]
     masks: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)

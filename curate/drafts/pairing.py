@@ -5,12 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from curate.datasets.discover import Published
+from curate.datasets.discover import SourceCase
 from curate.drafts.file_patterns import CASE, PatternedPath, names_in
 from manifests.ground.errors import SourceError
 
 
-def check_pairs(cases: Sequence[Published], files: Sequence[PatternedPath], folder: Path) -> None:
+def check_pairs(cases: Sequence[SourceCase], files: Sequence[PatternedPath], folder: Path) -> None:
     """Refuse cases that join the image of one patient, or visit, to the label of another.
 
     A label belongs to the image of its case that shares the most names with it. Where that is not
@@ -37,7 +37,7 @@ def check_pairs(cases: Sequence[Published], files: Sequence[PatternedPath], fold
             raise SourceError(msg)
 
 
-def _doubts(case: Published, files: Sequence[PatternedPath], folder: Path) -> Iterator[str]:
+def _doubts(case: SourceCase, files: Sequence[PatternedPath], folder: Path) -> Iterator[str]:
     at, label_at = (PurePosixPath(p.relative_to(folder)) for p in (case.image, case.label))
     images = [f for f in files if f.role == "image"]
     labels = [f for f in files if f.role == "label"]

@@ -22,7 +22,6 @@ class Annotation:
 
     Attributes:
         blocks: The structures that each label value covers.
-        merged: The representative of each class.
         ids: Representatives [z, y, x].
     """
 
@@ -36,10 +35,9 @@ class Joined:
     """Two annotations as one.
 
     Attributes:
-        annotation: What they say together.
-        conflicts: Voxels of which they contradict each other.
+        conflicts: Number of voxels where they contradict each other.
         worst: The greatest share, of the voxels that either gives to one class or group other
-            than the background, of which the other contradicts it.
+            than the background, where the other contradicts it.
     """
 
     annotation: Annotation
@@ -73,7 +71,7 @@ def join(first: Annotation, second: Annotation, space: LabelSpace) -> Joined | N
 
 
 def finest_of_both(first: Sequence[int], second: Sequence[int]) -> Merged:
-    """The coarsest partition of classes that refines both: apart in either is apart."""
+    """Return the coarsest partition of classes that refines both: apart in either is apart."""
     seen: dict[tuple[int, int], int] = {}
     return tuple(seen.setdefault(pair, n) for n, pair in enumerate(zip(first, second, strict=True)))
 
@@ -95,7 +93,7 @@ def _blocks(
 
 
 def _table(first: Merged, second: Merged, merged: Merged) -> tuple[Ids, NDArray[np.bool_]]:
-    """The class id for each two ids [N, N], and where the two contradict each other."""
+    """Return the class id for each two ids [N, N], and where the two contradict each other."""
     n = len(merged)
     table, contradicts = np.zeros((n, n), np.uint8), np.zeros((n, n), bool)
     groups_1, groups_2, whole = groups_of(first), groups_of(second), set(groups_of(merged).values())

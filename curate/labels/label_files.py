@@ -1,4 +1,4 @@
-"""The label of a case as values of its recipe: one map, or one mask file per structure."""
+"""The label of a case on its image's grid: one map of values, or one mask file per structure."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -7,11 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.labels.alignment import align_to
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid
+from manifests.volumes.grid import Grid, corner_distance
+from manifests.volumes.orientation import AxisPermutation, closest_permutation, reorient
 from manifests.volumes.slabs import slabs
-from manifests.volumes.volume import read_volume
+from manifests.volumes.volume import Volume, read_volume
+
+# At the corner where the two grids differ most. A spacing that was rounded to three digits moves
+# the last of 512 voxels by this much; half a voxel is another idea of where a voxel's centre is.
+TOLERANCE_VOXELS = 0.3
+EXACT_VOXELS = 1e-6
 
 GREATEST = np.iinfo(np.uint16).max
 NEAR_INTEGER = 1e-3
@@ -22,36 +27,25 @@ LabelArray = NDArray[np.uint8] | NDArray[np.uint16]
 def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[LabelArray, list[Finding]]:
     """Read a label map onto an image's grid.
 
-    Args:
-        path: One file.
-        grid: Of the image.
-        values: The values that the recipe lists.
-
     Returns:
-        Only 0 and `values`, [z, y, x], and what was noticed.
+        Only 0 and `values`, which the recipe lists, [z, y, x]; and what was noticed.
 
     Raises:
         SetAsideError: The label cannot be used.
     """
-    label = read_volume(path)
-    voxels, aligned = align_to(grid, label, path)
-    whole, rounded = whole_numbers(voxels, path)
+    whole, findings = _read_whole(path, grid)
     _check_listed(whole, values, path)
-    return whole, [*label.findings, *aligned, *rounded]
+    return whole, findings
 
 
 def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArray, list[Finding]]:
     """Read one mask file per value onto an image's grid; value 1 is the first file's.
 
-    Where masks overlap, the voxel goes to the one that is listed first.
-
-    Args:
-        folder: Holds the files.
-        names: File names; a missing one does not mean an absent structure.
-        grid: Of the image.
+    A missing file does not mean an absent structure. Where masks overlap, the voxel goes to the
+    one that is listed first.
 
     Returns:
-        LabelArray from 0 to the number of names, [z, y, x], and what was noticed.
+        Values from 0 to the number of names, [z, y, x], and what was noticed.
 
     Raises:
         SetAsideError: A mask is missing or cannot be used.
@@ -72,18 +66,52 @@ def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArr
 
 
 def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]]:
-    label = read_volume(path)
-    voxels, aligned = align_to(grid, label, path)
-    whole, rounded = whole_numbers(voxels, path)
+    whole, findings = _read_whole(path, grid)
     inside = np.unique(whole[whole > 0]).tolist()
     if len(inside) > 1:
         reason = f"{path}: expected a mask, of 0 and one other value; got {inside[:10]}"
         raise SetAsideError(Finding("value_unlisted", reason))
-    return whole > 0, [*label.findings, *aligned, *rounded]
+    return whole > 0, findings
+
+
+def _read_whole(path: Path, grid: Grid) -> tuple[LabelArray, list[Finding]]:
+    label = read_volume(path)
+    voxels, aligned = _align(label, grid, path)
+    whole, rounded = whole_numbers(voxels, path)
+    return whole, [*label.findings, *aligned, *rounded]
+
+
+def _align(label: Volume, image: Grid, path: Path) -> tuple[NDArray[Any], list[Finding]]:
+    """Return the label's voxels in the order of the image's grid."""
+    permutation = closest_permutation(image.direction_lps, label.grid)
+    aligned = reorient(label, permutation)
+    grid = aligned.grid
+    if grid.size_xyz != image.size_xyz:
+        reason = f"{path}: the image has size {image.size_xyz}, the label {grid.size_xyz}"
+        raise SetAsideError(Finding("grid_mismatch", reason))
+    off = corner_distance(image.affine_lps, grid.affine_lps, grid.size_xyz)
+    if off > TOLERANCE_VOXELS:
+        reason = (
+            f"{path}: image and label are up to {off:.4g} voxels apart, more than "
+            f"{TOLERANCE_VOXELS}: {_told(image)} and {_told(grid)}"
+        )
+        raise SetAsideError(Finding("grid_mismatch", reason))
+    findings: list[Finding] = []
+    if permutation != AxisPermutation():
+        order, flips = permutation.order, permutation.flips
+        reason = f"axes {order} of the label are the image's, flipped {flips}"
+        findings.append(Finding("label_reoriented", reason))
+    if off > EXACT_VOXELS:
+        findings.append(Finding("grid_rounding", f"a corner lay {off:.2g} voxels off"))
+    return aligned.voxels, findings
+
+
+def _told(grid: Grid) -> str:
+    return f"spacing {grid.spacing_mm}, origin {grid.origin_mm}, direction {grid.direction_lps}"
 
 
 def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[LabelArray, list[Finding]]:
-    """Label values as unsigned 8-bit or 16-bit numbers; those off by a trifle are rounded.
+    """Return label values as unsigned 8-bit or 16-bit numbers; those off by a trifle are rounded.
 
     Raises:
         SetAsideError: They are not whole, negative, or too large.
@@ -124,19 +152,12 @@ def _check_range(whole: NDArray[Any], path: Path) -> None:
 
 
 def _check_listed(voxels: LabelArray, values: Collection[int], path: Path) -> None:
-    listed = np.zeros(GREATEST + 1, np.bool_)
-    listed[[0, *values]] = True
-    present = np.flatnonzero(_present(voxels))
-    odd = present[~listed[present]].tolist()
-    if odd:
-        reason = f"{path}: the recipe lists the values {sorted(values)}; got also {odd[:20]}"
-        raise SetAsideError(Finding("value_unlisted", reason))
-
-
-def _present(voxels: LabelArray) -> NDArray[np.bool_]:
-    present = np.zeros(GREATEST + 1, np.bool_)
+    unlisted = np.zeros(GREATEST + 1, np.bool_)
     for at in slabs(voxels.shape):  # labels are the same over long runs
         flat = voxels[at].reshape(-1)
-        present[flat[0]] = True
-        present[flat[1:][flat[1:] != flat[:-1]]] = True
-    return present
+        unlisted[flat[0]] = True
+        unlisted[flat[1:][flat[1:] != flat[:-1]]] = True
+    unlisted[[0, *values]] = False
+    if odd := np.flatnonzero(unlisted).tolist():
+        reason = f"{path}: the recipe lists the values {sorted(values)}; got also {odd[:20]}"
+        raise SetAsideError(Finding("value_unlisted", reason))

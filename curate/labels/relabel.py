@@ -18,7 +18,6 @@ class BlockMap:
     """A label volume, and the block of structures that each of its values stands for.
 
     Attributes:
-        volume: Label values.
         blocks: Structures that are labelled as one; disjoint.
         number_of: By value, 0 for what no block covers and `n` for `blocks[n - 1]` (uint8); a value
             is its own number unless told otherwise.
@@ -38,19 +37,16 @@ class BlockMap:
         return cls(label, blocks, table)
 
     def two_sided(self) -> Volume:
-        """uint8 volume: 1 where a block holds structures of both sides of the body."""
+        """Return the uint8 volume that is 1 where a block has structures of both sides."""
         left, right = structures_on("left"), structures_on("right")
         wanted = [bool(block & left) and bool(block & right) for block in self.blocks]
         return self._by_block([0, *wanted])
 
     def by_side(self, sides: Volume) -> "BlockMap":
-        """Part every two-sided block into its left and its right structures.
+        """Split every two-sided block into its left and its right structures.
 
-        A block is parted whether or not it has voxels here: what an annotation tells apart does
-        not depend on what one patient has.
-
-        Args:
-            sides: On the same grid, 1 (left) or 2 (right) wherever `two_sided` is 1.
+        A block is split whether or not it has voxels here: what an annotation tells apart does
+        not depend on one patient. `sides` is 1 (left) or 2 (right) wherever `two_sided` is 1.
         """
         left, right = structures_on("left"), structures_on("right")
         table = np.zeros((len(self.blocks) + 1, 3), np.uint8)
@@ -69,24 +65,24 @@ class BlockMap:
         return BlockMap(parted, tuple(blocks))
 
     def to_classes(self, space: LabelSpace, merged: Merged) -> Volume:
-        """The uint8 volume of representatives."""
+        """Return the uint8 volume of representatives."""
         table = [representative_of(block, space, merged) for block in self.blocks]
         return self._by_block([0, *table])
 
     def _by_block(self, table: Sequence[int] | NDArray[np.uint8]) -> Volume:
-        """What a table says of each voxel's block, in one look-up."""
+        """Return what a table says of each voxel's block, in one look-up."""
         by_number = np.zeros(256, np.uint8)
         by_number[: len(table)] = table
         return look_up(self.volume, by_number[self.number_of])
 
 
 def structures_on(side: str) -> frozenset[str]:
-    """The structures of the vocabulary that lie on one side of the body."""
+    """Return the structures of the vocabulary that lie on one side of the body."""
     return frozenset(name for name, s in vocabulary().items() if s.laterality == side)
 
 
 def look_up(volume: Volume, table: np.ndarray) -> Volume:
-    """`table[volume]` (uint8), on the same grid.
+    """Return `table[volume]` (uint8) on the same grid.
 
     Done layer by layer, since an array that serves as an index takes eight times as much. Up to 256
     entries, the translation of bytes is ten times as fast.

@@ -1,6 +1,5 @@
 """Dask clusters: one that runs somewhere, or one that is started here and ends with the block."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false
 
 import logging
 from collections.abc import Generator
@@ -40,9 +39,8 @@ def check_cluster(address: str) -> None:
 def connected(address: str, *, workers: int = 1) -> "Generator[Client]":
     """Yield a client of a cluster.
 
-    Args:
-        address: Of the scheduler, as in `tcp://host:8786`; `local` starts a cluster here.
-        workers: Number of processes of a cluster that is started here, each with one thread.
+    The address is that of a scheduler, as in `tcp://host:8786`; `local` starts a cluster here, of
+    so many processes with one thread each.
 
     Raises:
         ClusterError: There is no cluster at the address, or Dask is not installed.

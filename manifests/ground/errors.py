@@ -59,9 +59,7 @@ LONGEST = 100  # characters of what came
 def explain(error: "ValidationError", what: str) -> str:
     """Say which keys of a file or of settings are wrong, one line each.
 
-    Args:
-        error: What pydantic found.
-        what: The thing and its file, as in `"recipe /data/mine.toml"`.
+    `what` names the thing and its file, as in `"recipe /data/mine.toml"`.
     """
     lines = [
         f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {PLAIN.get(e['type'], e['msg'])}"

@@ -25,14 +25,7 @@ def load_toml(
     what: str,
     error: type[MarginaliaError],
 ) -> Model:
-    """Read a shipped TOML file by its name, or another by its path.
-
-    Args:
-        name_or_path: The name without its suffix, or the path.
-        model: What it must be.
-        shipped: The folder of the shipped files.
-        what: What it is called in an error, as in `"recipe"`.
-        error: The error to raise.
+    """Read a TOML file of the folder `shipped` by its name, or another by its path.
 
     Raises:
         MarginaliaError: An `error`: there is no such file, or it is not well formed.
@@ -52,11 +45,8 @@ def load_toml(
 def read_toml(path: Path, model: type[Model], *, what: str, error: type[MarginaliaError]) -> Model:
     """Read a TOML file into a model.
 
-    Args:
-        path: The file; validators find its folder as `folder` in their context.
-        model: What it must be.
-        what: What it is called in an error, as in `"recipe"`.
-        error: The error to raise.
+    Validators find the file's folder as `folder` in their context. In an error, the file is called
+    `what`, as in `"recipe"`.
 
     Raises:
         MarginaliaError: An `error`: the file cannot be read, or is not well formed.

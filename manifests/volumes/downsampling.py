@@ -1,4 +1,4 @@
-"""Coarser volumes: some voxels of many, or the means of bins of voxels, for a quick look."""
+"""Downsampling: every n-th voxel of a volume, or the means of bins of voxels."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ EXACT_BINS = 256  # whole numbers of 16 bits have sums below 2^24
 
 
 def steps_within(step_mm: float, grid: Grid) -> tuple[int, int, int]:
-    """How many voxels along each axis make a step of so many millimetres; one at least."""
+    """Return how many voxels along each axis fit into a step in mm; at least one."""
     x, y, z = (
         min(max(1, int(step_mm / mm)), size)
         for mm, size in zip(grid.spacing_mm, grid.size_xyz, strict=True)
@@ -24,20 +24,20 @@ def steps_within(step_mm: float, grid: Grid) -> tuple[int, int, int]:
 
 
 def subsample(volume: Volume, step_mm: float) -> Volume:
-    """As few voxels as show a volume in steps of at most so many millimetres; a view."""
+    """Return the fewest voxels that show a volume in steps of at most `step_mm`; a view."""
     return every_nth(volume, steps_within(step_mm, volume.grid))
 
 
 def every_nth(volume: Volume, steps_xyz: Sequence[int]) -> Volume:
-    """The first of so many voxels along each axis; a view."""
+    """Return the first of every `steps_xyz` voxels along each axis; a view."""
     x, y, z = steps_xyz
     return _downsampled(volume, volume.voxels[::z, ::y, ::x], steps_xyz, (0, 0, 0))
 
 
 def bin_means(volume: Volume, factors_xyz: Sequence[int]) -> Volume:
-    """The means of bins of so many voxels, those of whole numbers rounded, halves up.
+    """Return the means of bins of voxels; those of integers are rounded, halves up.
 
-    What fills no bin at an axis's far end falls away.
+    Voxels that fill no bin at the far end of an axis are left out.
 
     Source: ITK's `BinShrinkImageFilter`, whose results these are, in a third of its time.
     """

@@ -5,7 +5,7 @@ back, z to the head. An index counts voxels along the array axes (x fastest), fr
 first voxel; numpy arrays are in the order z, y, x.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownArgumentType=false
 
 import math
 from collections.abc import Sequence
@@ -150,11 +150,8 @@ def harmonised_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Gri
 
     The box around the source's outer voxel edges is filled with whole voxels; what they exceed it
     by (less than a voxel) is shared by both ends. Where the source's axes lie along LPS, in any
-    order and either way, and its spacing is the wanted one, the voxels coincide.
-
-    Args:
-        source: The volume's own grid.
-        spacing_mm: The wanted spacing along LPS x, y and z.
+    order and either way, and its spacing is the wanted one (along LPS x, y and z), the voxels
+    coincide.
 
     Raises:
         GeometryError: The spacing makes no sense, or the grid would hold 2^31 voxels or more.
@@ -196,7 +193,7 @@ def _check_spacing(spacing_mm: Sequence[float]) -> None:
 
 def _require(holds: bool, seen: str) -> None:
     if not holds:
-        msg = f"{seen}; look at the file's header and mend it, or leave the file out"
+        msg = f"{seen}; look at the file's header and correct it, or leave the file out"
         raise GeometryError(msg)
 
 

@@ -14,25 +14,32 @@ from manifests.volumes.grid import AIR_HU
 from manifests.volumes.slabs import slabs
 from manifests.volumes.volume import Volume
 
-SAMPLES = 1 << 21  # as many voxels at least as judge a distribution
+SAMPLES = 1 << 21  # voxels, at least, that judge a distribution
 ENOUGH = 4096  # voxels; fewer have no distribution worth judging
-FEW_NONFINITE = 1e-4  # share of all voxels
 OFFSET, WRAP = 1024, 1 << 16
 GREATEST, LEAST = np.iinfo(np.int16).max, int(AIR_HU)
-WHOLE_LAYER = 0.9  # share of a layer's voxels that makes it lost
-NOTHING = 1e-4  # share that counts as none: noise
-HEAP = 5e-3  # share at one intensity that noise does not explain
+TWELVE_BITS = 1 << 12  # a scanner's range of values
+
+# Hounsfield units, in which air is -1000, fat about -100 and water 0, by definition or nearly
+AIR_HU_RANGE = (-1174, -899)  # with the noise of a low dose
+CUT_OFF_HU = -900  # a least intensity above this is not that of air
+SOFT_HU_RANGE = (-150, 251)  # from fat to organs and vessels full of contrast agent
+NO_FAT_HU = -10
+PADDING_HU = -1500  # what is less is no noise of air but marks voxels without a measurement
+
+# Shares of the voxels
+NOTHING = 1e-4  # noise
+FEW_NONFINITE = 1e-4
+HEAP = 5e-3  # at one intensity: more than noise explains
+A_PART = 0.05  # air and soft tissue each take more of a scan of the trunk
+HALF = 0.5  # of what is denser than air: most of a body is soft tissue
+WHOLE_LAYER = 0.9  # of a layer: it is lost
+NEAR_TOP = 0.98  # of the greatest grey level, which resampling may have lowered
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How the intensities of a volume are distributed.
-
-    Attributes:
-        least: Least intensity of all voxels.
-        greatest: Greatest one.
-        sample: Some of the intensities, sorted; every n-th voxel.
-    """
+    """The extreme intensities of a volume, and those of every n-th voxel, sorted."""
 
     least: float
     greatest: float
@@ -48,23 +55,15 @@ class Distribution:
         return cls(float(voxels.min()), float(voxels.max()), np.sort(sample, kind=kind))
 
     def share(self, low: float, high: float) -> float:
-        """Share of the voxels from `low` to below `high`."""
+        """Return the share of the voxels from `low` to below `high`."""
         start, stop = np.searchsorted(self.sample, (low, high))
         return float(stop - start) / self.sample.size
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether the least intensity stands out, above that of air."""
-        heap = self.share(self.least, np.nextafter(self.least, np.inf))
-        return self.least > -900 and heap > HEAP
 
 
 def to_hounsfield(volume: Volume, path: Path) -> Volume:
     """Bring a CT's intensities into Hounsfield units, as far as the evidence allows.
 
-    Args:
-        volume: A CT; its voxels may be changed in place.
-        path: Where it comes from, for the messages.
+    The voxels may be changed in place.
 
     Raises:
         SetAsideError: The intensities cannot be used.
@@ -87,21 +86,30 @@ def judge(seen: Distribution, path: Path) -> list[Finding]:
     """Decide whether intensities are Hounsfield units, or were before 1024 was added.
 
     With 1024 added, air is about 24 and soft tissue at 874 to 1274, and next to nothing is below
-    air's noise. True Hounsfield units have air at -1000, and nothing but dense bone from 874 on.
+    air's noise. In true Hounsfield units only dense bone has 874 and more.
 
     Raises:
         SetAsideError: They are grey levels, or one value only.
     """
     words = f"intensities from {seen.least:.6g} to {seen.greatest:.6g}"
     _check_not_grey(seen, f"{path}: expected Hounsfield units; got {words}")
-    air, soft, between = seen.share(-150, 125), seen.share(874, 1275), seen.share(125, np.inf)
-    if seen.share(-1500, -150) <= NOTHING and soft > max(0.05, 0.5 * between):
-        code = "intensity_offset" if air > 0.05 else "intensity_offset_suspected"
-        shares = f"{air:.0%} of the voxels are below 125, {soft:.0%} from 874 to 1274"
+    noise, dense = (hu + OFFSET for hu in AIR_HU_RANGE)
+    fat, contrast = (hu + OFFSET for hu in SOFT_HU_RANGE)
+    air, soft, denser = (
+        seen.share(noise, dense),
+        seen.share(fat, contrast),
+        seen.share(dense, np.inf),
+    )
+    if seen.share(PADDING_HU, noise) <= NOTHING and soft > max(A_PART, HALF * denser):
+        code = "intensity_offset" if air > A_PART else "intensity_offset_suspected"
+        shares = (
+            f"{air:.0%} of the voxels are below {dense}, {soft:.0%} from {fat} to {contrast - 1}"
+        )
         return [Finding(code, f"{words}; {shares}")]
-    if seen.share(-1500, -10) <= NOTHING:
+    if seen.share(PADDING_HU, NO_FAT_HU) <= NOTHING:
         return [Finding("intensity_suspect", f"{words}: neither air nor fat")]
-    if seen.cut_off:
+    heap = seen.share(seen.least, np.nextafter(seen.least, np.inf))
+    if seen.least > CUT_OFF_HU and heap > HEAP:
         return [Finding("intensity_suspect", f"{words}: air and more was cut off")]
     return []
 
@@ -110,7 +118,7 @@ def _check_not_grey(seen: Distribution, expected: str) -> None:
     if seen.least == seen.greatest:
         raise SetAsideError(Finding("not_hounsfield", f"{expected}: one value only"))
     for name, top in (("normalised values", 1.0), ("8-bit grey levels", 255.0)):
-        if seen.least >= 0 and 0.98 * top <= seen.greatest <= top:
+        if seen.least >= 0 and NEAR_TOP * top <= seen.greatest <= top:
             raise SetAsideError(Finding("not_hounsfield", f"{expected}: {name}; get the original"))
 
 
@@ -157,9 +165,10 @@ def _unwrapped(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[Finding]]:
 
     The evidence is a gap: values just below 65536, and none between them and those of a CT.
     """
-    if voxels.size == 0 or not WRAP - 4096 <= voxels.max() < WRAP or voxels.min() < 0:
+    least_wrapped = WRAP - TWELVE_BITS
+    if voxels.size == 0 or not least_wrapped <= voxels.max() < WRAP or voxels.min() < 0:
         return voxels, []
-    high = voxels >= WRAP - 4096
+    high = voxels >= least_wrapped
     if ((voxels > GREATEST) & ~high).any():
         return voxels, []
     wide = _wide(voxels)
@@ -170,25 +179,22 @@ def _unwrapped(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[Finding]]:
 
 def _clamped(voxels: NDArray[Any], seen: Distribution) -> tuple[NDArray[Any], list[Finding]]:
     """Clamp to what a harmonised volume may hold: from air to the greatest 16-bit number."""
-    least, greatest = seen.least, seen.greatest
     findings: list[Finding] = []
-    if least < LEAST:
-        count = sum(int((voxels[at] < LEAST).sum()) for at in slabs(voxels.shape))
-        findings.append(_beyond("padding_clamped", count, voxels.size, float(least)))
-    if greatest > GREATEST:
-        count = sum(int((voxels[at] > GREATEST).sum()) for at in slabs(voxels.shape))
-        findings.append(_beyond("intensity_clamped", count, voxels.size, float(greatest)))
+    for code, extreme, beyond, limit in (
+        ("padding_clamped", seen.least, np.less, LEAST),
+        ("intensity_clamped", seen.greatest, np.greater, GREATEST),
+    ):
+        if beyond(extreme, limit):  # an unsigned type does not know -1024
+            count = sum(int(beyond(voxels[at], limit).sum()) for at in slabs(voxels.shape))
+            share = f"{count:,} voxels ({count / voxels.size:.2%})"
+            findings.append(Finding(code, f"{share}, as far as {extreme:.6g}"))
     if findings:
-        low = LEAST if least < LEAST else None  # an unsigned type does not know -1024
-        high = GREATEST if greatest > GREATEST else None
+        low = LEAST if seen.least < LEAST else None
+        high = GREATEST if seen.greatest > GREATEST else None
         voxels = np.clip(voxels, low, high, out=voxels if voxels.flags.writeable else None)
     return voxels, findings
 
 
-def _beyond(code: str, count: int, size: int, extreme: float) -> Finding:
-    return Finding(code, f"{count:,} voxels ({count / size:.2%}), as far as {extreme:.6g}")
-
-
 def _wide(voxels: NDArray[Any]) -> NDArray[Any]:
-    """A copy that holds negative numbers."""
+    """Return a copy that can hold negative numbers."""
     return voxels.astype(voxels.dtype if voxels.dtype.kind == "f" else np.int32)

@@ -24,12 +24,7 @@ class AxisPermutation:
 
 
 def closest_permutation(direction_lps: Sequence[float], grid: Grid) -> AxisPermutation:
-    """Return the permutation that brings a grid's axes as close as possible to a direction.
-
-    Args:
-        direction_lps: Row-major 3 x 3 matrix, as in a grid.
-        grid: The grid of the volume to reorient.
-    """
+    """Return the permutation that brings a grid's axes as close as possible to a direction."""
     along = np.asarray(direction_lps).reshape(3, 3).T @ np.asarray(grid.direction_lps).reshape(3, 3)
     x, y, z = max(permutations(range(3)), key=lambda p: sum(abs(along[range(3), p])))
     flips = (bool(along[0, x] < 0), bool(along[1, y] < 0), bool(along[2, z] < 0))

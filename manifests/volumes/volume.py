@@ -2,7 +2,6 @@
 
 NIfTI, a folder of DICOM slices, and whatever else ITK reads.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import errno
 import math
@@ -34,7 +33,6 @@ class Volume:
 
     Attributes:
         voxels: Any number type, [z, y, x].
-        grid: Where they lie.
         findings: What was noticed when they were read.
     """
 
@@ -54,10 +52,9 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read one volume and trust nothing: sizes are checked before anything is allocated.
+    """Read a file, or a folder that holds one DICOM series; trust no header.
 
-    Args:
-        path: A file, or a folder that holds one DICOM series.
+    Sizes are checked before anything is allocated.
 
     Raises:
         SetAsideError: It does not exist, is damaged, or is something other than one 3-D volume.

@@ -5,6 +5,22 @@ directions, are drawn on grids as scanners make them and resampled to 1.5 x 1.5 
 is the share of each target voxel that the shape itself fills, so that Dice and volume need no
 choice of a truth mask; the best that any method can do is the voxels with the largest true shares,
 as many as the shape's volume fills. On the real scans, the source's own voxels are the truth.
+
+By these numbers `resample_label` was chosen (Dice and mean volume error of thin and of round
+shapes; shapes lost):
+
+    from 0.8 x 0.8 x 1 mm   thin           round          lost
+    nearest neighbour       0.701   14 %   0.881    6 %   1 of 168
+    sitkLabelLinear         0.702   12 %   0.882    2 %   1 of 168
+    resample_label          0.718    5 %   0.884    1 %   0 of 168
+    the best possible       0.728    9 %   0.885    1 %
+    from 0.8 x 0.8 x 5 mm
+    nearest neighbour       0.640   16 %   0.807   12 %   1 of 152
+    sitkLabelLinear         0.643   16 %   0.812   11 %   1 of 152
+    resample_label          0.644   18 %   0.831   10 %   0 of 152
+
+From 3 x 3 x 3 mm the three agree, voxel by voxel. On 31 structures of a CT of 1 x 1 x 2 mm each
+has Dice 0.897, but the volume is off by 2.0 % here, by 2.7 % and 2.9 % there.
 """
 
 import json

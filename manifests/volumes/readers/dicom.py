@@ -1,6 +1,6 @@
 """Reading a folder of DICOM slices; ITK's GDCM decodes them and applies slope and intercept."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownArgumentType=false
 
 import math
 from pathlib import Path
@@ -36,12 +36,12 @@ def read_dicom(folder: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
 
 
 def slice_files(folder: Path) -> list[Path]:
-    """The files whose slices `read_dicom` stacks, in its order; the errors are the same."""
+    """Return the files whose slices `read_dicom` stacks, in order; the errors are the same."""
     return _plan(folder)[0]
 
 
 def series_of(path: Path) -> str | None:
-    """The UID of a file's DICOM series, which may be empty; none if it is no DICOM image."""
+    """Return the UID of a file's DICOM series, maybe empty; None if it is no DICOM image."""
     header = _slice(path)
     return None if header is None else header.series
 
@@ -62,14 +62,10 @@ def _stacked(paths: list[Path], grid: Grid) -> NDArray[Any]:
     for number, path in enumerate(paths):
         pixels = _pixels(path)
         wanted = np.result_type(voxels.dtype, np.float32 if pixels.dtype.kind == "f" else pixels)
-        if wanted != voxels.dtype and not _fits(pixels, voxels.dtype):
+        if wanted != voxels.dtype and not np.array_equal(pixels.astype(voxels.dtype), pixels):
             voxels = voxels.astype(wanted)
         voxels[number] = pixels
     return voxels
-
-
-def _fits(pixels: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    return pixels.size > 0 and bool((pixels.astype(dtype) == pixels).all())
 
 
 def _pixels(path: Path) -> NDArray[Any]:
@@ -81,7 +77,7 @@ def _pixels(path: Path) -> NDArray[Any]:
 
 
 def _slice(path: Path) -> Slice | None:
-    """What a file's header says; nothing if it is no DICOM image."""
+    """Read a file's header; None if it is no DICOM image."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(GDCM)

@@ -13,7 +13,7 @@ from manifests.volumes.grid import Grid
 
 SAME_POSITION_MM = 0.01
 EVEN = 0.01  # of the distance of slices: rounding
-UNEVEN = 0.1  # likewise: tolerated
+UNEVEN = 0.1  # of the distance of slices: tolerated
 TILT_TOLERANCE = 0.01  # shift of a slice per distance
 COSINE_TOLERANCE = 1e-3
 
@@ -25,15 +25,12 @@ class Slice:
     """What the header of one DICOM file says.
 
     Attributes:
-        path: The file.
-        series: Its series' UID; may be empty.
-        modality: As in CT.
-        image_type: As in ORIGINAL, PRIMARY, AXIAL.
-        frames: Images in the file.
+        series: UID; may be empty.
+        frames: Number of images in the file.
         size_xy: Columns and rows.
         spacing_xy_mm: Distance of columns, and of rows.
         position_mm: Of the first pixel, LPS; none in a file that is no slice.
-        orientation: Cosines of a row and of a column, LPS; likewise.
+        orientation: Cosines of a row and of a column, LPS; none in a file that is no slice.
     """
 
     path: Path
@@ -48,7 +45,7 @@ class Slice:
 
     @property
     def is_ct_slice(self) -> bool:
-        """Whether it can be a part of a CT volume."""
+        """Whether it can be part of a CT volume."""
         placed = self.position_mm is not None and self.orientation is not None
         whole = self.frames == 1 and "LOCALIZER" not in self.image_type
         return placed and whole and self.modality in ("CT", "")
@@ -59,32 +56,34 @@ class Slice:
         rounded = tuple(round(c / COSINE_TOLERANCE) for c in self.orientation or ())
         return self.series, self.size_xy, self.spacing_xy_mm, rounded
 
+    @property
+    def axes(self) -> Vector:
+        """The directions of a row, of a column and of the normal, one in each row."""
+        cosines = np.array(self.orientation, dtype=np.float64).reshape(2, 3)
+        return np.stack([*cosines, np.cross(cosines[0], cosines[1])])
+
 
 def plan_volume(
     slices: Sequence[Slice], same_pixels: Callable[[Path, Path], bool], folder: Path
 ) -> tuple[list[Path], Grid, list[Finding]]:
     """Choose the slices of a folder's only CT volume, in order, and find its grid.
 
-    Args:
-        slices: All DICOM files of the folder.
-        same_pixels: Tells whether two files hold one image.
-        folder: For the messages.
+    `same_pixels` tells whether two files hold the same image.
 
     Raises:
         SetAsideError: There is not one volume, or it has a gap or a tilt.
         GeometryError: The headers make no sense.
     """
     chosen, left_out = _only_stack(slices, folder)
-    normal = _normal(chosen[0])
+    normal = chosen[0].axes[2]
     chosen = sorted(chosen, key=lambda s: (_depth(s, normal), s.path.name))
     chosen, duplicates = _without_duplicates(chosen, normal, same_pixels, folder)
     positions = np.array([s.position_mm for s in chosen])
     step_mm, uneven = _step(positions @ normal, folder)
     _check_tilt(positions, normal, folder)
     first = chosen[0]
-    row, column = _axes(first)
     x, y, z = positions[0].tolist()
-    direction = np.stack([row, column, normal], axis=1).ravel().tolist()
+    direction = np.stack([*first.axes[:2], normal], axis=1).ravel().tolist()
     grid = Grid(
         (*first.size_xy, len(chosen)), (*first.spacing_xy_mm, step_mm), (x, y, z), tuple(direction)
     )
@@ -165,15 +164,6 @@ def _check_tilt(positions_mm: Vector, normal: Vector, folder: Path) -> None:
             f"({degrees:.1f} degrees); resample the series to a grid with right angles"
         )
         raise SetAsideError(Finding("dicom_gantry_tilt", reason))
-
-
-def _axes(s: Slice) -> tuple[Vector, Vector]:
-    cosines = np.asarray(s.orientation, dtype=np.float64)
-    return cosines[:3], cosines[3:]
-
-
-def _normal(s: Slice) -> Vector:
-    return np.cross(*_axes(s))
 
 
 def _depth(s: Slice, normal: Vector) -> float:

@@ -27,10 +27,8 @@ MAX_OFFSET_BYTES = 1 << 24  # what extensions of a header may take
 def read_nifti(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
     """Read a volume, compressed or not, whatever its name says.
 
-    Floats and scaled numbers become float32, other numbers stay what they are.
-
-    Args:
-        path: The file, or either one of a pair `.hdr` and `.img`.
+    Floats and scaled numbers become float32, other numbers stay what they are. The path is that of
+    the file, or of either one of a pair `.hdr` and `.img`.
 
     Returns:
         The voxels [z, y, x], where they lie, and what was noticed.
@@ -58,7 +56,7 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
 
 
 def _pair(path: Path) -> tuple[Path, Path]:
-    """The files of the header and of the voxels: mostly the same one."""
+    """Return the files of the header and of the voxels: mostly the same one."""
     zipped = ".gz" if path.suffix == ".gz" else ""
     stem = path.with_suffix("") if zipped else path
     if stem.suffix not in (".hdr", ".img"):

@@ -1,6 +1,4 @@
 """What a NIfTI header says, and which part of it is believed."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import math
 from dataclasses import dataclass
@@ -34,8 +32,6 @@ class NiftiHeader:
         stored: Number type in the file, in its byte order.
         offset: Bytes before the first voxel.
         scaling: Slope and intercept; None if the stored values are the values.
-        grid: Where the voxels lie.
-        findings: What was noticed.
     """
 
     stored: np.dtype[Any]
@@ -51,11 +47,7 @@ class NiftiHeader:
 
 
 def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
-    """Read the header at the start of a stream.
-
-    Args:
-        stream: Uncompressed.
-        path: For the messages.
+    """Read the header at the start of an uncompressed stream.
 
     Raises:
         SetAsideError: It is no NIfTI header, or one that cannot be used.
@@ -63,7 +55,8 @@ def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
     """
     header = _header(stream, path)
     try:
-        stored, offset = header.get_data_dtype(), int(header.get_data_offset())
+        stored: np.dtype[Any] = header.get_data_dtype()
+        offset = int(header.get_data_offset())
         slope, intercept = header.get_slope_inter()
     except (HeaderDataError, ValueError, OverflowError, KeyError) as error:
         reason = f"{path}: {type(error).__name__} in its header: {error}"
@@ -73,27 +66,17 @@ def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
         raise SetAsideError(Finding("several_volumes", reason))
     size_xyz, size_findings = _size(header, path)
     affine, form_findings = _affine(header, size_xyz, path)
-    grid, skew_findings = grid_of_affine(LPS_FROM_RAS @ affine, size_xyz, path)
+    grid, skew_findings = _grid(LPS_FROM_RAS @ affine, size_xyz, path)
     scaling = None if slope is None else (slope, intercept or 0.0)
     findings = (*size_findings, *form_findings, *skew_findings)
     return NiftiHeader(stored, offset, None if scaling == (1, 0) else scaling, grid, findings)
 
 
-def grid_of_affine(
+def _grid(
     affine_lps: FloatArray, size_xyz: tuple[int, int, int], path: Path
 ) -> tuple[Grid, list[Finding]]:
-    """The grid of an affine; axes that are off right angles by little become the nearest that are.
-
-    Args:
-        affine_lps: The 4 x 4 matrix from indices to LPS millimetres.
-        size_xyz: Voxels along each axis.
-        path: For the messages.
-
-    Raises:
-        SetAsideError: The axes are not at right angles.
-        GeometryError: The spacing makes no sense.
-    """
-    spacing_mm = np.linalg.norm(affine_lps[:3, :3], axis=0)
+    """Return the grid of a 4 x 4 affine; axes that are nearly orthogonal are made so."""
+    spacing_mm = _spacing(affine_lps)
     unusable = not np.isfinite(affine_lps).all() or not spacing_mm.all()
     cosines = np.eye(3) if unusable else affine_lps[:3, :3] / spacing_mm
     nearest = _nearest_right_angles(cosines)
@@ -195,7 +178,7 @@ def _pixdim_mm(header: Nifti1Header) -> FloatArray:
 
 
 def _without_forms(header: Nifti1Header, path: Path) -> tuple[FloatArray, list[Finding]]:
-    """The header has no orientation: take the array as DICOM stores it, and as ITK does."""
+    """Take an array without orientation as DICOM stores it, as ITK does."""
     spacing_mm = _pixdim_mm(header)
     if not (np.isfinite(spacing_mm) & (spacing_mm > 0)).all():
         reason = f"{path}: expected a spacing above 0 mm; got {tuple(spacing_mm.tolist())}"
@@ -206,7 +189,7 @@ def _without_forms(header: Nifti1Header, path: Path) -> tuple[FloatArray, list[F
 
 
 def _single(header: Nifti1Header, affine: FloatArray) -> tuple[FloatArray, list[Finding]]:
-    """Settle an only form, which may say another spacing than the header does."""
+    """Settle a single form, whose spacing may differ from the one in `pixdim`."""
     if header.get_sform(coded=True)[1] and _sform(header) is None:
         return affine, [Finding("forms_disagree", "the sform is damaged; the qform was used")]
     spacing_mm, pixdim_mm = _spacing(affine), _pixdim_mm(header)

@@ -1,6 +1,6 @@
 """Resampling where the axes of two grids are not parallel."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownArgumentType=false
 
 import math
 from itertools import product

@@ -34,9 +34,9 @@ class Axis:
 
     Attributes:
         along: The source's axis that is parallel to it; 0 is x.
-        flipped: Whether that runs the other way.
-        first: Where its first voxel lies there, in voxels of the source, from its near end.
-        step: From one voxel to the next, likewise.
+        flipped: Whether that axis runs the other way.
+        first: Where its first voxel lies, in voxels of the source, from its near end.
+        step: From one voxel to the next, in voxels of the source.
         count: Its voxels.
         size: The source's voxels along it.
     """
@@ -60,12 +60,12 @@ class Axis:
         return (self.index > low) & (self.index < high)
 
     def weights(self, interpolation: Interpolation) -> Weights:
-        """What each voxel takes from each of the source's; beyond the edges that of the edge."""
+        """Return the weights of the source's voxels; beyond the edges that of the edge."""
         weigh = _linear if interpolation == "linear" else _cubic
         return weigh(self.index, self.size)
 
     def mean_weights(self) -> Weights:
-        """The mean over each voxel, of parts no larger than the source's voxels; linear."""
+        """Return linear weights averaged over each voxel, in parts no larger than the source's."""
         parts = max(1, math.ceil(self.step - EDGE_TOLERANCE))
         within = ((np.arange(parts) + 0.5) / parts - 0.5) * self.step
         fine = _linear((self.index[:, None] + within).ravel(), self.size)
@@ -73,7 +73,7 @@ class Axis:
 
 
 def parallel_axes(source: Grid, grid: Grid) -> tuple[Axis, Axis, Axis] | None:
-    """The x, y and z axis of a grid to fill; None if they are not parallel to the source's."""
+    """Return the x, y and z axes of a grid to fill; None if the source's are not parallel."""
     steps = np.linalg.inv(source.steps_mm) @ grid.steps_mm
     first = source.index_xyz(grid.origin_mm)
     along = np.abs(steps).argmax(axis=0)
@@ -100,7 +100,7 @@ def parallel_axes(source: Grid, grid: Grid) -> tuple[Axis, Axis, Axis] | None:
 
 
 def along_axes(voxels: NDArray[Any], axes: Sequence[Axis]) -> NDArray[Any]:
-    """A view of a source's voxels [z, y, x] whose axes run as those of the grid to fill."""
+    """Return a view of a source's voxels [z, y, x] with the axes of the grid to fill."""
     zyx = axes[::-1]
     flips = tuple(slice(None, None, -1 if axis.flipped else 1) for axis in zyx)
     return voxels.transpose([2 - axis.along for axis in zyx])[flips]
@@ -111,12 +111,9 @@ def weighted_sums(
     weights_zyx: Sequence[Weights],
     take: Callable[[slice, Values], None],
 ) -> None:
-    """Multiply an array by the weights of each of its axes.
+    """Multiply an array [z, y, x] by the weights of each of its axes.
 
-    Args:
-        voxels: Any number type, three axes.
-        weights_zyx: Of each axis.
-        take: Given some layers of the result at a time, and where they belong along z.
+    `take` is given some layers of the result at a time, and where they belong along z.
     """
     z, y, x = weights_zyx
     needed = np.flatnonzero(z.any(axis=0))
@@ -136,7 +133,7 @@ def weighted_sums(
 
 
 def _blocks(weights: Weights) -> Iterator[tuple[slice, slice, Weights]]:
-    """The rows of a matrix some at a time, the columns that they take from, and what they take."""
+    """Yield some rows of a matrix at a time, the columns that they use, and that block of it."""
     for first in range(0, len(weights), BLOCK):
         rows = weights[first : first + BLOCK]
         used = np.flatnonzero(rows.any(axis=0))
@@ -155,7 +152,7 @@ def _linear(index: FloatArray, size: int) -> Weights:
 
 
 def _cubic(index: FloatArray, size: int) -> Weights:
-    """The interpolating cubic B-spline that is its own mirror image at both ends."""
+    """Return the weights of the interpolating cubic B-spline, mirrored at both ends."""
     if size == 1:
         return _linear(index, size)
     index = np.clip(index, 0, size - 1)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.cases.reading import SetAsideError, read_case
+from curate.cases.reading import read_case
 from curate.datasets.discover import SourceCase
+from manifests.ground.findings import SetAsideError
 from tests.curate.defects import AFFINE, SHAPE, ct, label, write_case, write_nifti
 from tests.oriented import oriented
 

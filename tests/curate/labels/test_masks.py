@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 import curate.commands
-from curate.cases.reading import SetAsideError, read_case
+from curate.cases.reading import read_case
 from curate.cases.target import Target
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
@@ -19,6 +19,7 @@ from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.classes.merged import is_merged, merged_classes
 from manifests.ground.errors import RecipeError
+from manifests.ground.findings import SetAsideError
 from tests.curate.defects import AFFINE, SHAPE, ct, write_nifti
 
 RECIPE = """
