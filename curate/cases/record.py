@@ -83,15 +83,23 @@ def write_record(
     write_text(folder / NAME, json.dumps({**body, "check": _hash(body)}, indent=1))
 
 
-def read_record(folder: Path, settings: str) -> Case | None:
-    """Return the row of a case that is whole and was made with these settings, from any files."""
-    found = _read(folder)
-    return found[0] if found and found[1].settings == settings else None
+def read_record(folder: Path) -> tuple[Case, Provenance] | None:
+    """Read the record of a case whose volumes have the sizes they had; None if it is damaged."""
+    try:
+        record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if record.pop("check") != _hash(record):
+            return None
+        provenance = Provenance(**{f.name: record[f.name] for f in fields(Provenance)})
+        whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
+        row = Case.from_row(record["row"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # the case is made again
+    return (row, provenance) if whole else None
 
 
 def unchanged_case(folder: Path, provenance: Provenance) -> Case | None:
     """Return the row of a case that is whole and was made from this, by sizes and times."""
-    found = _read(folder)
+    found = read_record(folder)
     return found[0] if found and found[1] == provenance else None
 
 
@@ -102,7 +110,7 @@ def same_content(
 
     With `verify`, the content of the harmonised volumes counts as well.
     """
-    found = _read(folder)
+    found = read_record(folder)
     if not found or replace(found[1], files=provenance.files) != provenance:
         return None
     row, recorded = found
@@ -143,20 +151,6 @@ def delete_case(folder: Path) -> None:
 def is_ours(folder: Path) -> bool:
     """Return whether a folder holds a case, or what is left of one."""
     return any((folder / name).is_file() for name in (NAME, *VOLUMES))
-
-
-def _read(folder: Path) -> tuple[Case, Provenance] | None:
-    """Read the record of a case whose volumes have the sizes they had; None if it is damaged."""
-    try:
-        record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        if record.pop("check") != _hash(record):
-            return None
-        provenance = Provenance(**{f.name: record[f.name] for f in fields(Provenance)})
-        whole = all((folder / n).stat().st_size == size for n, size in record["bytes"].items())
-        row = Case.from_row(record["row"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # the case is made again
-    return (row, provenance) if whole else None
 
 
 def _state(path: Path) -> list[Any]:

@@ -63,12 +63,10 @@ def opened(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
         with zipfile.ZipFile(archive) as file:
             yield _zip_members(file)
         return
-    with _plain(archive) as stream, _tar(_Metered(stream, archive)) as file:
-        yield _tar_members(file)
-
-
-def _tar(stream: Any) -> tarfile.TarFile:  # noqa: ANN401
-    return tarfile.open(fileobj=stream, mode="r:")
+    with _plain(archive) as stream:
+        metered: Any = _Metered(stream, archive)
+        with tarfile.open(fileobj=metered, mode="r:") as file:
+            yield _tar_members(file)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
 from curate.recipes.schema import Recipe
@@ -101,10 +100,11 @@ def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Pat
     """Return by case the labels that the first matching pattern finds."""
     labels: dict[str, list[Path]] = {}
     for pattern in layout.labels:
+        head, *tails = (re.escape(p).replace(r"\*", "[^/]*") for p in pattern.split("{case}"))
+        matcher = re.compile(f"{head}(?P<case>{layout.case}){'(?P=case)'.join(tails)}")
         found = defaultdict[str, list[Path]](list)
         for path in sorted(files_like(root, pattern)):
-            match = _matcher(pattern, layout.case).fullmatch(path.relative_to(root).as_posix())
-            if match:
+            if match := matcher.fullmatch(path.relative_to(root).as_posix()):
                 found[match["case"]].append(path)
         labels |= {name: paths for name, paths in found.items() if name not in labels}
     return labels
@@ -125,8 +125,3 @@ def _several(what: str, paths: Sequence[Path], root: Path) -> Finding | None:
         f"expected one file where the recipe's {what} have `*`, got {len(paths)}: {some}; "
         f"move the others away, or make the case's name include what distinguishes them",
     )
-
-
-def _matcher(pattern: str, case: str) -> re.Pattern[Any]:
-    head, *tails = (re.escape(p).replace(r"\*", "[^/]*") for p in pattern.split("{case}"))
-    return re.compile(f"{head}(?P<case>{case}){'(?P=case)'.join(tails)}")

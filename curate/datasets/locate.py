@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +32,9 @@ def locate(recipe: Recipe, raw: Path, unpacked: Path) -> Location:
     places = [unpacked, raw, raw / recipe.name]
     for root in (r for place in places for r in _roots(recipe, place)):
         return Location("folder", root)
-    for archive in (a for place in places[1:] for a in _archives(recipe, place)):
-        return Location("archive", archive)
+    for place, pattern in product(places[1:], recipe.layout.archives):
+        for archive in filter(Path.is_file, sorted(place.glob(pattern))):
+            return Location("archive", archive)
     raise SourceError(_not_found(recipe, raw))
 
 
@@ -62,11 +64,6 @@ def _holds(recipe: Recipe, root: Path) -> bool:
     if isinstance(layout, DecathlonLayout):
         return (root / layout.index).is_file()
     return any(any(files_like(root, p)) for p in layout.labels)
-
-
-def _archives(recipe: Recipe, place: Path) -> Iterator[Path]:
-    for pattern in recipe.layout.archives:
-        yield from (p for p in sorted(place.glob(pattern)) if p.is_file())
 
 
 def _expected(recipe: Recipe) -> str:

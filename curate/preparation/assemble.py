@@ -20,7 +20,8 @@ def cases_of_other_datasets(names: set[str], target: Target) -> tuple[list[Case]
     settings = record.settings_key(target)
     folders = sorted((target.folder / "cases").glob("*/*"))
     others = [f for f in folders if f.parent.name not in names and record.is_ours(f)]
-    rows = [row for f in others if (row := record.read_record(f, settings))]
+    found = filter(None, map(record.read_record, others))
+    rows = [row for row, provenance in found if provenance.settings == settings]
     return rows, len(others) - len(rows)
 
 

@@ -54,9 +54,9 @@ class Distribution:
         kind = "stable" if sample.itemsize <= 2 else None  # a radix sort, five times as fast
         return cls(float(voxels.min()), float(voxels.max()), np.sort(sample, kind=kind))
 
-    def share(self, low: float, high: float) -> float:
-        """Return the share of the voxels from `low` to below `high`."""
-        start, stop = np.searchsorted(self.sample, (low, high))
+    def share(self, low: float, high: float, *, offset: int = 0) -> float:
+        """Return the share of the voxels from `low` to below `high`, plus an offset."""
+        start, stop = np.searchsorted(self.sample, (low + offset, high + offset))
         return float(stop - start) / self.sample.size
 
 
@@ -93,18 +93,12 @@ def judge(seen: Distribution, path: Path) -> list[Finding]:
     """
     words = f"intensities from {seen.least:.6g} to {seen.greatest:.6g}"
     _check_not_grey(seen, f"{path}: expected Hounsfield units; got {words}")
-    noise, dense = (hu + OFFSET for hu in AIR_HU_RANGE)
-    fat, contrast = (hu + OFFSET for hu in SOFT_HU_RANGE)
-    air, soft, denser = (
-        seen.share(noise, dense),
-        seen.share(fat, contrast),
-        seen.share(dense, np.inf),
-    )
-    if seen.share(PADDING_HU, noise) <= NOTHING and soft > max(A_PART, HALF * denser):
+    air, soft = (seen.share(*hu, offset=OFFSET) for hu in (AIR_HU_RANGE, SOFT_HU_RANGE))
+    dense = seen.share(AIR_HU_RANGE[1], np.inf, offset=OFFSET)
+    below = seen.share(PADDING_HU, AIR_HU_RANGE[0] + OFFSET)
+    if below <= NOTHING and soft > max(A_PART, HALF * dense):
         code = "intensity_offset" if air > A_PART else "intensity_offset_suspected"
-        shares = (
-            f"{air:.0%} of the voxels are below {dense}, {soft:.0%} from {fat} to {contrast - 1}"
-        )
+        shares = f"{air:.0%} of the voxels are below 125, {soft:.0%} from 874 to 1274"
         return [Finding(code, f"{words}; {shares}")]
     if seen.share(PADDING_HU, NO_FAT_HU) <= NOTHING:
         return [Finding("intensity_suspect", f"{words}: neither air nor fat")]

@@ -59,8 +59,9 @@ class Slice:
     @property
     def axes(self) -> Vector:
         """The directions of a row, of a column and of the normal, one in each row."""
-        cosines = np.array(self.orientation, dtype=np.float64).reshape(2, 3)
-        return np.stack([*cosines, np.cross(cosines[0], cosines[1])])
+        cosines = np.asarray(self.orientation, dtype=np.float64)
+        row, column = cosines[:3], cosines[3:]
+        return np.stack([row, column, np.cross(row, column)])
 
 
 def plan_volume(
@@ -102,10 +103,11 @@ def _only_stack(slices: Sequence[Slice], folder: Path) -> tuple[list[Slice], lis
         raise SetAsideError(Finding("dicom_not_volume", reason))
     if len(volumes) > 1:
         sizes = sorted((len(v) for v in volumes), reverse=True)
-        reason = f"{folder}: expected one CT series; got {len(volumes)}, of {sizes} slices"
-        raise SetAsideError(
-            Finding("dicom_series_mixed", f"{reason}: put each into its own folder")
+        reason = (
+            f"{folder}: expected one CT series; got {len(volumes)}, of {sizes} slices: put each "
+            f"into its own folder"
         )
+        raise SetAsideError(Finding("dicom_series_mixed", reason))
     chosen = volumes[0]
     others = len(slices) - len(chosen)
     reason = f"{others} files beside the {len(chosen)} slices of the one CT series"

@@ -76,10 +76,10 @@ def _is_gzip(path: Path) -> bool:
 def _check_size(header: NiftiHeader, path: Path) -> None:
     """Compare what the header claims with what there is, before anything is allocated."""
     size_bytes, zipped = path.stat().st_size, _is_gzip(path)
-    expected = header.offset + header.voxel_bytes
+    voxels = math.prod(header.grid.size_xyz)
+    expected = header.offset + voxels * header.stored.itemsize
     claim = f"{path}: the header claims {' x '.join(map(str, header.grid.size_xyz))} voxels"
-    many = math.prod(header.grid.size_xyz) > MAX_VOXELS
-    if many or not 0 <= header.offset <= MAX_OFFSET_BYTES:
+    if voxels > MAX_VOXELS or not 0 <= header.offset <= MAX_OFFSET_BYTES:
         reason = (
             f"{claim} after {header.offset:,} bytes; expected at most {MAX_VOXELS:,} after at most "
             f"{MAX_OFFSET_BYTES:,}"

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -40,11 +40,6 @@ class NiftiHeader:
     grid: Grid
     findings: tuple[Finding, ...]
 
-    @property
-    def voxel_bytes(self) -> int:
-        """Bytes that the voxels take in the file."""
-        return math.prod(self.grid.size_xyz) * self.stored.itemsize
-
 
 def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
     """Read the header at the start of an uncompressed stream.
@@ -55,7 +50,7 @@ def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
     """
     header = _header(stream, path)
     try:
-        stored: np.dtype[Any] = header.get_data_dtype()
+        stored = cast("np.dtype[Any]", header.get_data_dtype())
         offset = int(header.get_data_offset())
         slope, intercept = header.get_slope_inter()
     except (HeaderDataError, ValueError, OverflowError, KeyError) as error:
@@ -137,12 +132,12 @@ def _affine(
     read it (ITK, and what builds on it, reads the qform). Not so where it is damaged, or is the
     unit matrix that programs write which have lost the header.
     """
-    forms = [form for form in (_sform(header), _qform(header)) if form is not None]
-    if not forms:
+    sform, qform = _usable(*header.get_sform(coded=True)), _qform(header)
+    form = qform if sform is None else sform
+    if form is None:
         return _without_forms(header, path)
-    if len(forms) == 1:
-        return _single(header, forms[0])
-    sform, qform = forms
+    if sform is None or qform is None:
+        return _single(header, form, damaged=sform is None and bool(header["sform_code"]))
     off = corner_distance(sform, qform, size_xyz)
     if off <= AGREEMENT_VOXELS:
         return sform, []
@@ -153,10 +148,6 @@ def _affine(
         f"corner; the {name} was used"
     )
     return affine, [Finding("forms_disagree", reason)]
-
-
-def _sform(header: Nifti1Header) -> FloatArray | None:
-    return _usable(*header.get_sform(coded=True))
 
 
 def _qform(header: Nifti1Header) -> FloatArray | None:
@@ -173,14 +164,10 @@ def _usable(affine: Any, code: Any) -> FloatArray | None:  # noqa: ANN401
     return affine if abs(np.linalg.det(affine[:3, :3])) > 0 else None
 
 
-def _pixdim_mm(header: Nifti1Header) -> FloatArray:
-    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
-
-
 def _without_forms(header: Nifti1Header, path: Path) -> tuple[FloatArray, list[Finding]]:
     """Take an array without orientation as DICOM stores it, as ITK does."""
-    spacing_mm = _pixdim_mm(header)
-    if not (np.isfinite(spacing_mm) & (spacing_mm > 0)).all():
+    spacing_mm, stated = _pixdim_mm(header)
+    if not stated:
         reason = f"{path}: expected a spacing above 0 mm; got {tuple(spacing_mm.tolist())}"
         raise SetAsideError(Finding("geometry_invalid", reason))
     codes = f"sform code {header['sform_code']}, qform code {header['qform_code']}"
@@ -188,15 +175,16 @@ def _without_forms(header: Nifti1Header, path: Path) -> tuple[FloatArray, list[F
     return LPS_FROM_RAS @ np.diag([*spacing_mm, 1.0]), [finding]
 
 
-def _single(header: Nifti1Header, affine: FloatArray) -> tuple[FloatArray, list[Finding]]:
+def _single(
+    header: Nifti1Header, affine: FloatArray, *, damaged: bool
+) -> tuple[FloatArray, list[Finding]]:
     """Settle a single form, whose spacing may differ from the one in `pixdim`."""
-    if header.get_sform(coded=True)[1] and _sform(header) is None:
+    if damaged:
         return affine, [Finding("forms_disagree", "the sform is damaged; the qform was used")]
-    spacing_mm, pixdim_mm = _spacing(affine), _pixdim_mm(header)
+    spacing_mm, (pixdim_mm, stated) = _spacing(affine), _pixdim_mm(header)
     if np.allclose(spacing_mm, pixdim_mm, rtol=SPACING_ROUNDING):
         return affine, []
-    said = bool((np.isfinite(pixdim_mm) & (pixdim_mm > 0)).all())
-    lost = said and np.allclose(spacing_mm, 1)
+    lost = stated and np.allclose(spacing_mm, 1)
     if lost:
         affine = affine @ np.diag([*pixdim_mm, 1.0])
     reason = (
@@ -204,6 +192,12 @@ def _single(header: Nifti1Header, affine: FloatArray) -> tuple[FloatArray, list[
         f"{'pixdim' if lost else 'the sform'} was used"
     )
     return affine, [Finding("forms_disagree", reason)]
+
+
+def _pixdim_mm(header: Nifti1Header) -> tuple[FloatArray, bool]:
+    """Return the spacing beside the forms, and whether it makes sense."""
+    pixdim_mm = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    return pixdim_mm, bool((np.isfinite(pixdim_mm) & (pixdim_mm > 0)).all())
 
 
 def _spacing(affine: FloatArray) -> FloatArray:
