@@ -19,7 +19,7 @@ from manifests.table.case import Case
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume, read_volume, write_volume
 
-MOST_CONFLICTS = 0.25  # of a class, beyond which two annotations are not of one thing
+MOST_CONFLICTS = 0.25  # of a class; beyond it, two annotations describe different things
 ROUNDING_HU = 1
 OF_CLASSES = ("class_absent", "nothing_annotated")
 

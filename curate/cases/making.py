@@ -1,4 +1,4 @@
-"""Making one case in a worker: it is kept if it stands, and made beside its place if not."""
+"""One case in a worker: kept if it is up to date, and made in a staging folder if not."""
 
 import errno
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ class CaseJob:
     """One case to be made.
 
     Attributes:
-        staging: Folder where it is made; whoever holds the output folder moves it to its place.
+        staging: Folder where it is made; the owner of the output folder moves it from there.
         verify: Whether a case that is there is read whole before it is kept.
     """
 

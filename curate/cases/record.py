@@ -46,7 +46,7 @@ class Provenance:
     def of(
         cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
     ) -> "Provenance":
-        """Describe a case whose source files are as they lie there now."""
+        """Describe a case by the present state of its source files."""
         facts = recipe.model_dump(mode="json", exclude=TOLD)
         files = {"image": _state(case.image), "label": _state(case.label)}
         decided = "" if override is None else _hash(override.model_dump(mode="json"))

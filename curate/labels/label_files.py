@@ -111,7 +111,7 @@ def _told(grid: Grid) -> str:
 
 
 def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[LabelArray, list[Finding]]:
-    """Return label values as unsigned 8-bit or 16-bit numbers; those off by a trifle are rounded.
+    """Return label values as unsigned 8-bit or 16-bit numbers; those slightly off are rounded.
 
     Raises:
         SetAsideError: They are not whole, negative, or too large.

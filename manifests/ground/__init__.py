@@ -1,1 +1,1 @@
-"""What everything stands on: errors, finding codes, whole files, hashes, TOML and Dask."""
+"""The base of everything: errors, finding codes, atomic writes, hashes, TOML and Dask."""

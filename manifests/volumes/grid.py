@@ -93,7 +93,7 @@ class Grid:
         return math.prod(self.spacing_mm) / MM3_PER_ML
 
     def volume_ml(self, voxels: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Return the volumes of so many voxels in mL."""
+        """Return the volumes in mL that these numbers of voxels have."""
         return voxels * math.prod(self.spacing_mm) / MM3_PER_ML
 
     def position_mm(self, index_xyz: ArrayLike) -> FloatArray:

@@ -49,7 +49,7 @@ def _check_claim(reader: sitk.ImageFileReader, path: Path) -> tuple[Finding, ...
     bytes_limit = path.stat().st_size * GZIP_MAX_RATIO
     single = path.name.lower().endswith(SINGLE_FILES)
     if math.prod(sizes) > (min(MAX_VOXELS, bytes_limit) if single else MAX_VOXELS):
-        reason = f"{claim}; its {path.stat().st_size:,} bytes cannot hold them, or nobody could"
+        reason = f"{claim}; too many for its {path.stat().st_size:,} bytes, or for any volume"
         raise SetAsideError(Finding("header_implausible", reason))
     return (Finding("single_volume_4d", f"size {sizes}"),) if len(sizes) > 3 else ()
 

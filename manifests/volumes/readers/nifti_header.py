@@ -128,9 +128,9 @@ def _affine(
 ) -> tuple[FloatArray, list[Finding]]:
     """Choose between the two forms.
 
-    The sform is believed: whoever moves or registers a scan writes it there, and nibabel and FSL
-    read it (ITK, and what builds on it, reads the qform). Not so where it is damaged, or is the
-    unit matrix that programs write which have lost the header.
+    The sform is preferred: programs that move or register a scan write it, and nibabel and FSL
+    read it (ITK, and what builds on it, reads the qform). The exceptions are a damaged sform, and
+    the unit matrix that programs write when they have lost the header.
     """
     sform, qform = _usable(*header.get_sform(coded=True)), _qform(header)
     form = qform if sform is None else sform

@@ -85,7 +85,7 @@ def resample_label(label: Volume, grid: Grid) -> Volume:
     painted, favourite = np.zeros((2, *shape), np.uint8)
     total, largest = np.zeros((2, *shape), np.float32)  # takes memory where it is written to
     reached: list[Box] = []
-    # the small go first: what a small structure claims is a trifle to a large one
+    # small structures choose first: what they claim hardly matters to a large one
     for value in sorted(boxes, key=lambda v: counts[v]):
         if weights:
             box, share = _share(view, value, boxes[value], weights)
@@ -147,7 +147,7 @@ def _share(
 def _claim(share: Values, free: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Choose the free voxels of the largest shares, as many as the structure's volume fills.
 
-    Voxels of equal share stand or fall together, whichever is nearer to the volume, but a
+    Voxels of equal share are taken or left together, whichever is nearer to the volume, but a
     structure that fills any voxel in part gets at least one.
     """
     shares = share[free & (share > 0)]
