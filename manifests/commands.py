@@ -1,13 +1,9 @@
 """The commands inspect, validate, split, edit and diff."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from manifests.classes.label_space import LabelSpace
-    from manifests.table.case import Case
 
 app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
 
@@ -39,13 +35,15 @@ def inspect(
     """Show what a manifest holds: datasets, classes, splits, geometry and findings."""
     from manifests.table.sql import select_cases
     from manifests.table.summary import summarise
+    from manifests.views.case_view import case_json, case_view
     from manifests.views.filter_hints import filter_hints
     from manifests.views.tables import summary_view
 
     with select_cases(manifest, where) as cases:
         space = cases.head.label_space
         if case is not None:
-            _show_case(cases.case(case), space, as_json=as_json)
+            found = cases.case(case)
+            _show(case_json(found, space) if as_json else case_view(found, space))
             return
         summary = summarise(cases)
         if where is not None and not summary.cases and not as_json:
@@ -169,12 +167,6 @@ def diff(
 
     found = compare(old, new, examples=None if as_json else 1)
     _show(found.to_json() if as_json else diff_view(found))
-
-
-def _show_case(case: "Case", space: "LabelSpace", *, as_json: bool) -> None:
-    from manifests.views.case_view import case_json, case_view
-
-    _show(case_json(case, space) if as_json else case_view(case, space))
 
 
 def _show(view: object) -> None:

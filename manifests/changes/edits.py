@@ -4,8 +4,6 @@ An edit changes the blocks of some cases, and with them their merged classes. Th
 as they are, since loading a case applies `merged` to them. Intensity statistics and findings stay
 too: they describe the files.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain

@@ -1,6 +1,4 @@
 """Splits: which cases train a network, which validate it and which test it."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 import math
 import tomllib

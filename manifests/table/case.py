@@ -18,8 +18,7 @@ _findings = pa.list_(pa.struct([("code", pa.string()), ("reason", pa.string())])
 
 
 def _column(arrow: pa.DataType, doc: str, *, nullable: bool = False) -> Any:  # noqa: ANN401
-    metadata = {"arrow": arrow, "doc": doc, "nullable": nullable}
-    return field(metadata=metadata)
+    return field(metadata={"type": arrow, "nullable": nullable, "metadata": {"doc": doc}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,7 @@ class Case:
 
     case_id: str = _column(_text, "unique in the manifest: dataset/name")
     dataset: str = _column(_text, "the recipe's dataset")
-    subject_id: str = _column(
-        _text, "the patient, one for all related cases; splits never part one"
-    )
+    subject_id: str = _column(_text, "the patient, the same for related cases, in one split only")
     split: Split | None = _column(_text, "train, validation, test, or unassigned", nullable=True)
     image: str = _column(_text, "path of the int16 volume in HU, relative to the manifest")
     label: str = _column(_text, "path of the uint8 volume of representatives, relative too")
@@ -104,14 +101,4 @@ def _as_tuple(value: Any) -> Any:  # noqa: ANN401
     return tuple(_as_tuple(item) for item in items)
 
 
-SCHEMA = pa.schema(
-    [
-        pa.field(
-            f.name,
-            f.metadata["arrow"],
-            nullable=f.metadata["nullable"],
-            metadata={"doc": f.metadata["doc"]},
-        )
-        for f in fields(Case)
-    ]
-)
+SCHEMA = pa.schema([pa.field(f.name, **f.metadata) for f in fields(Case)])

@@ -1,5 +1,4 @@
 """SQL on the cases of a manifest; of a manifest on disk, only what a query needs is read."""
-# pyright: reportUnknownMemberType=false
 
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -1,5 +1,4 @@
 """Subjects: which cases of a manifest must be in the same split."""
-# pyright: reportUnknownMemberType=false
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 

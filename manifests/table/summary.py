@@ -1,6 +1,4 @@
 """Summary: the contents of a manifest, counted by dataset and class."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,6 +1,5 @@
 """Validation: the errors in a manifest, row by row."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 from collections import Counter, defaultdict

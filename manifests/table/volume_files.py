@@ -1,6 +1,5 @@
 """The files of volumes: whether they exist, are whole, and agree with the manifest's rows."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 import hashlib
 import math
