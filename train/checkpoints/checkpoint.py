@@ -6,25 +6,94 @@ Everything else is one JSON text in the file's metadata. A digest over both dete
 """
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
+from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import CheckpointError, explain
-from train.checkpoints.header import CheckpointHeader
+from train.model import Model, Normalisation
+from train.networks.network import NetworkSettings
+from train.settings import TrainSettings
 
 FORMAT = "marginalia checkpoint 1"
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
 NETWORK, AVERAGE, OPTIMISER, OBJECTIVE = "network/", "average/", "optimiser/", "objective/"
 Which = Literal["best", "last"]
+
+_Millimetres = Annotated[float, Field(gt=0)]
+
+
+class CheckpointHeader(BaseModel):
+    """Everything in a checkpoint that is not a tensor.
+
+    Attributes:
+        spacing_mm: Spacing along x, y, z.
+        manifest_sha256: Digest of what the training used of its manifest.
+        losses: Mean loss of each whole epoch so far.
+        step: Batches of those epochs.
+        best_score: Best mean validation Dice so far, if there was a validation.
+        added_epochs: Epochs by which the first stage was extended.
+        batch_losses: Loss and terms of each batch of an epoch that a signal ended early.
+        versions: Version of each package that decides the numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    label_space: LabelSpace
+    settings: TrainSettings
+    normalisation: Normalisation
+    spacing_mm: tuple[_Millimetres, _Millimetres, _Millimetres]
+    manifest_sha256: str
+    losses: tuple[float, ...]
+    step: int
+    best_score: float | None
+    added_epochs: Annotated[int, Field(ge=0)] = 0
+    batch_losses: tuple[tuple[float, ...], ...] = ()
+    versions: dict[str, str] = Field(
+        default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "CheckpointHeader":
+        scale = self.normalisation
+        if not (scale.std_hu > 0 and all(map(math.isfinite, astuple(scale)))):
+            msg = f"expected finite numbers and a std_hu above 0, got {scale}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """Return the number of whole epochs so far."""
+        return len(self.losses)
+
+    @property
+    def network(self) -> NetworkSettings:
+        """Return the settings of the network."""
+        return NetworkSettings.of(self.settings, self.spacing_mm)
+
+    def model(self, network: nn.Module) -> Model:
+        """Return a network with what prediction needs beside it."""
+        mirrors = self.settings.augmentation.mirror_zyx
+        return Model(
+            network,
+            self.label_space,
+            self.normalisation,
+            self.spacing_mm,
+            self.settings.patch_size_zyx,
+            mirrored_axes=tuple(axis for axis, share in enumerate(mirrors) if share),
+            precision=self.settings.precision,
+        )
 
 
 @dataclass(frozen=True)

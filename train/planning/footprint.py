@@ -7,7 +7,7 @@ from functools import cache
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -59,7 +59,7 @@ def footprint(
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda t: t):
-        logits = _step(net, images)
+        logits = _backward(net(images))
     weights = {id(p) for p in net.parameters()}
     activations = sum(t.numel() for t in kept.values() if id(t) not in weights)
     parameters = sum(p.numel() for p in net.parameters())
@@ -81,16 +81,16 @@ def seconds_per_flop(
 
     def step() -> None:
         with autocast(precision, device):
-            _step(net, images)
+            logits = net(images)
+        _backward(logits)
 
     with FlopCounterMode(display=False) as counter:
         step()  # also warms the caches
     return _seconds(step, device) / counter.get_total_flops()
 
 
-def _step(network: nn.Module, images: Tensor) -> Tensor:
-    """Run forward and backward; return the logits at full resolution."""
-    logits: Tensor | Sequence[Tensor] = network(images)
+def _backward(logits: Tensor | Sequence[Tensor]) -> Tensor:
+    """Run the backward pass; return the logits at full resolution."""
     levels = [logits] if isinstance(logits, Tensor) else logits
     torch.stack([level.sum() for level in levels]).sum().backward()
     return levels[0]

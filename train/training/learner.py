@@ -75,26 +75,19 @@ def set_learning_rate(optimiser: optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-@dataclass(frozen=True)
-class BatchLosses:
-    """The loss of a batch, and the objective's terms, not weighted; 0 for those left out."""
-
-    total: float
-    terms: tuple[float, ...]
-
-
 def learn(
     learner: Learner, batch: Batch, settings: TrainSettings, *, share_of_batch: float
-) -> BatchLosses:
-    """Learn from one batch, shared among processes; return the losses of the whole batch.
-
-    The weights do not change if the loss is not finite.
+) -> tuple[float, ...]:
+    """Learn from one batch, unless its loss is not finite.
 
     Args:
         learner: Whose weights change.
         batch: This process's patches.
         settings: The training's settings.
         share_of_batch: Fraction of the whole batch that this process has.
+
+    Returns:
+        The loss of the whole batch, and the objective's terms, not weighted; 0 for those left out.
 
     Raises:
         TrainingError: The device's memory is too small.
@@ -109,7 +102,7 @@ def learn(
             f"result, or begin in another folder with a smaller patch_size_zyx"
         )
         raise TrainingError(msg) from error
-    if math.isfinite(losses.total):
+    if math.isfinite(losses[0]):
         if settings.gradient_norm is not None:
             nn.utils.clip_grad_norm_(learner.network.parameters(), settings.gradient_norm)
         learner.optimiser.step()
@@ -121,7 +114,7 @@ def learn(
 
 def _backward(
     learner: Learner, batch: Batch, settings: TrainSettings, share_of_batch: float
-) -> BatchLosses:
+) -> tuple[float, ...]:
     """Compute the gradients and return the losses of the whole batch, in every process."""
     fabric, objective, count = learner.fabric, learner.objective, len(batch.case_ids)
     learner.optimiser.zero_grad()
@@ -141,5 +134,4 @@ def _backward(
         values = [loss, *(terms.get(name, loss.new_zeros(())) for name in objective.terms)]
         sums += torch.stack(values).detach() * weight
     average_gradients(fabric, objective)
-    total, *rest = all_reduce_mean(fabric, sums)
-    return BatchLosses(total, tuple(rest))
+    return tuple(all_reduce_mean(fabric, sums))

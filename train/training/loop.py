@@ -14,8 +14,7 @@ import torch
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
-from train.checkpoints.checkpoint import checkpoint_path, save_checkpoint
-from train.checkpoints.header import CheckpointHeader
+from train.checkpoints.checkpoint import CheckpointHeader, checkpoint_path, save_checkpoint
 from train.patches.foreground_index import find_candidates
 from train.patches.mapped_case import MappedCase, open_case
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch
@@ -214,18 +213,18 @@ def _train_batches(
     rest = [shard_batch(batch, learner.fabric) for batch in plan[len(losses) :]]
     batches = read_batches(session.source, [patches for patches, _ in rest])
     for batch, (_, part) in zip(batches, rest, strict=True):
-        loss = learn(learner, batch, settings, share_of_batch=part)
-        losses.append((loss.total, *loss.terms))
+        losses.append(learn(learner, batch, settings, share_of_batch=part))
+        loss, *terms = losses[-1]
         where = header.epochs + 1, len(losses)
-        if not math.isfinite(loss.total):
+        if not math.isfinite(loss):
             msg = (
-                f"epoch {where[0]}, step {where[1]}: the loss is {loss.total} on patches of "
+                f"epoch {where[0]}, step {where[1]}: the loss is {loss} on patches of "
                 f"{', '.join(batch.case_ids)} at learning rate {rate:.3g}; start again in another "
                 f"folder with a lower learning_rate or a gradient_norm"
             )
             raise TrainingError(msg)
-        terms = dict(zip(learner.objective.terms, loss.terms, strict=True))
-        session.report(StepDone(*where, len(plan), _stages(header).epochs, loss.total, terms))
+        by_name = dict(zip(learner.objective.terms, terms, strict=True))
+        session.report(StepDone(*where, len(plan), _stages(header).epochs, loss, by_name))
         if any_process(learner.fabric, session.preempted()):
             break
     return losses

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 from manifests.ground.errors import TrainingError
-from train.checkpoints.checkpoint import AVERAGE, OBJECTIVE, checkpoint_path, load_checkpoint
-from train.checkpoints.header import CheckpointHeader
+from train.checkpoints.checkpoint import (
+    AVERAGE,
+    OBJECTIVE,
+    CheckpointHeader,
+    checkpoint_path,
+    load_checkpoint,
+)
 from train.checkpoints.restoration import restore_network, restore_optimiser
 from train.planning.plan import TrainingPlan
 from train.settings import EXECUTION_SETTINGS

@@ -8,8 +8,13 @@ import torch
 from safetensors.torch import load_file, safe_open, save_file
 
 from manifests.ground.errors import CheckpointError
-from train.checkpoints.checkpoint import FORMAT, checkpoint_path, load_checkpoint, save_checkpoint
-from train.checkpoints.header import CheckpointHeader
+from train.checkpoints.checkpoint import (
+    FORMAT,
+    CheckpointHeader,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
 from train.checkpoints.restoration import load_model, restore_network, restore_optimiser
 from train.model import Normalisation
 from train.networks.network import build_network, for_device
