@@ -73,12 +73,7 @@ def apply_to_voxels(
     the background. That is true of labelled organs, and where the background may be an organ that
     was not annotated, it says nothing about that organ.
 
-    Args:
-        hu: Of the part of the source box that lies within the volume.
-        label: Class ids of the same part, before `merged` is applied.
-        change: What is done to the patch.
-        normalisation: From Hounsfield units to the network's input.
-        placement: Where the part lies.
+    `hu` and `label` are of the part of the source box that lies within the volume.
     """
     air = normalisation.apply(torch.tensor(AIR_HU)).item()
     image = normalisation.apply(hu)

@@ -83,12 +83,8 @@ def resample(
 ) -> tuple[ImagePatch, LabelPatch]:
     """Return a patch's intensities by linear, and its class ids by nearest-neighbour interpolation.
 
-    Args:
-        image: Of the part of the source box that lies within the volume.
-        label: Class ids of the same part.
-        warp: From the patch to the volume.
-        placement: Where the part lies.
-        outside: Intensity beyond the part; the class id there is 0.
+    `image` and `label` are of the part of the source box that lies within the volume. Beyond it,
+    intensities are `outside` and class ids 0.
     """
     grid = _grid(warp, placement, image.device)
     # PyTorch pads with 0

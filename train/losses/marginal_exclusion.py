@@ -132,8 +132,10 @@ class MarginalExclusionLoss(nn.Module):
     ) -> dict[Term, Tensor]:
         """Return each term by its function's name, not weighted; terms of weight 0 are left out.
 
+        All is computed in float32 or better, under autocast too.
+
         Args:
-            logits: Of any floating type; computed in float32 or better, under autocast too.
+            logits: Of any floating type.
             target: Representatives.
             merged: Each class's representative.
             marginal_of_sample: Factor on each sample's marginal terms; 1 by default.

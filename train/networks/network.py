@@ -4,7 +4,7 @@ import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from manifests.ground.errors import TrainingError
 from train.boxes import Triple, triple
 from train.settings import MethodName, TrainSettings
 from train.shapes import Images, LevelLogits, Logits
+
+UNetModule = Any  # `train.networks.unet.UNet`, which is slow to import
 
 _AXES = range(3)
 _SMALLEST = 4  # voxels of the deepest feature map along any axis that was strided
@@ -90,7 +92,7 @@ def plan_levels(settings: NetworkSettings) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
+def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> "PaddedUNet":
     """Return a network from images [B, 1, z, y, x] of any size to logits [B, N, z, y, x].
 
     Raises:

@@ -1,10 +1,11 @@
 """U-Net: MONAI's, with the kernels that nnU-Net's own decoder has."""
 
+from collections.abc import Sequence
 from typing import final
 
 from monai.networks.blocks.dynunet_block import UnetUpBlock
 from monai.networks.nets.dynunet import DynUNet
-from torch import nn
+from torch import Tensor, nn
 
 from train.shapes import Images, LevelLogits, Logits
 
@@ -26,6 +27,20 @@ class UNet(DynUNet):
         """Return logits; with deep supervision in training mode, of each level, finest first."""
         logits = self.output_block(self.skip_layers(x))
         return (logits, *self.heads) if self.training and self.deep_supervision else logits
+
+    def encode(self, images: Images) -> list[Tensor]:
+        """Return features by level, full resolution first; the last are the bottleneck's."""
+        features = [self.input_block(images)]
+        for block in (*self.downsamples, self.bottleneck):
+            features.append(block(features[-1]))
+        return features
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Return features at full resolution, before they are classified."""
+        below = features[-1]
+        for block, skip in zip(self.upsamples, features[-2::-1], strict=True):
+            below = block(below, skip)
+        return below
 
     def get_upsamples(self) -> nn.ModuleList:
         """Return the decoder, deepest level first."""

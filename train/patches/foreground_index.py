@@ -40,12 +40,9 @@ ForegroundIndex = Mapping[int, ClassVoxels]  # by class id before `merged`, no b
 def find_candidates(
     cases: Sequence[MappedCase], folder: Path, *, workers: int
 ) -> tuple[Candidate, ...]:
-    """Return what the sampler must know of each case.
+    """Return what the sampler must know of each case, searched by so many threads.
 
-    Args:
-        cases: The cases.
-        folder: The manifest's folder. If it is read-only, every start searches the volumes again.
-        workers: Threads that search.
+    If the manifest's folder is read-only, every start searches the volumes again.
 
     Raises:
         TrainingError: A label volume holds a value that is no class.
@@ -122,24 +119,21 @@ def _read(path: Path, case: MappedCase) -> ForegroundIndex | None:
     try:
         arrays = load_file(path)
         classes = sorted({int(name.split("/")[0]) for name in arrays})
-        index = {n: _class_voxels(arrays[f"{n}/count"], arrays[f"{n}/flat"]) for n in classes}
+        index = {
+            n: ClassVoxels(int(arrays[f"{n}/count"].item()), arrays[f"{n}/flat"]) for n in classes
+        }
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
     return index if _fits(index, case) else None
-
-
-def _class_voxels(count: np.ndarray, flat: np.ndarray) -> ClassVoxels:
-    if flat.dtype != np.int64 or flat.ndim != 1 or not flat.size:
-        msg = f"expected flat indices, got {flat.dtype} {flat.shape}"
-        raise ValueError(msg)
-    return ClassVoxels(int(count.item()), flat)
 
 
 def _fits(index: ForegroundIndex, case: MappedCase) -> bool:
     voxels = int(np.prod(case.shape_zyx))
     return all(
         0 < n < len(case.merged)
-        and v.flat.size <= v.count <= voxels
+        and v.flat.dtype == np.int64
+        and v.flat.ndim == 1
+        and 0 < v.flat.size <= v.count <= voxels
         and 0 <= v.flat.min() <= v.flat.max() < voxels
         for n, v in index.items()
     )

@@ -52,11 +52,8 @@ def extend_first_stage(
     In the second stage, most cases teach a class only where it is not, so that it may never be
     learnt. So the first stage continues, epoch by epoch, to the next validation.
 
-    Args:
-        stages: So far.
-        settings: The training's settings.
-        epochs: Number of epochs that are done.
-        cells: Validation Dice by dataset and class; empty if there was no validation.
+    `cells` is the validation Dice by dataset and class after so many epochs, empty without a
+    validation.
     """
     if not stages.first_ends(epochs) or stages.added == stages.first:
         return stages

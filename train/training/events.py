@@ -20,12 +20,9 @@ class Started:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One batch was learnt from.
+    """One batch was learnt from; epoch and step in the epoch are counted from 1.
 
     Attributes:
-        epoch: Counted from 1.
-        step: In this epoch, counted from 1.
-        steps: Steps of this epoch.
         epochs: Epochs of the training, as far as is known.
         terms: Terms of the loss by name, not weighted.
     """
@@ -40,11 +37,9 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One epoch was trained, logged and saved.
+    """One epoch was trained, logged and saved, as the best so far if `improved`.
 
-    Attributes:
-        cells: Validation Dice by dataset and class; empty without a validation.
-        improved: Whether its checkpoint is the best so far.
+    `cells` is the validation Dice by dataset and class, empty without a validation.
     """
 
     record: EpochRecord

@@ -80,11 +80,7 @@ def learn(
 ) -> tuple[float, ...]:
     """Learn from one batch, unless its loss is not finite.
 
-    Args:
-        learner: Whose weights change.
-        batch: This process's patches.
-        settings: The training's settings.
-        share_of_batch: Fraction of the whole batch that this process has.
+    `batch` holds this process's patches, the fraction `share_of_batch` of the whole batch.
 
     Returns:
         The loss of the whole batch, and the objective's terms, not weighted; 0 for those left out.

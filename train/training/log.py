@@ -22,7 +22,6 @@ class EpochRecord:
 
     Attributes:
         epoch: Counted from 1.
-        stage: 1 or 2.
         step: Batches since the start of the training.
         loss: Mean over the epoch's batches.
         terms: Terms of the loss by name, not weighted; each is a column of that name.

@@ -39,8 +39,7 @@ class TrainingResult:
     """What a call of `train` did.
 
     Attributes:
-        epochs: Whole epochs of the run.
-        epochs_before: Whole epochs before this call; equal to `epochs` if there was nothing to do.
+        epochs: Whole epochs of the run; `epochs_before` are those before this call.
         best_score: Best mean validation Dice, if there was a validation.
         preempted: Whether a signal ended it early; the same call resumes at the next batch.
     """

@@ -19,10 +19,7 @@ def preemption(*, quiet: bool = False) -> Generator[Callable[[], bool]]:
 
     A Ctrl-C raises KeyboardInterrupt when the block ends, or at once if another signal came before.
     Where Ctrl-C is ignored, as in a script's background, it stays ignored. Outside the main thread,
-    where Python cannot catch signals, the function returns False.
-
-    Args:
-        quiet: Print nothing on a Ctrl-C.
+    where Python cannot catch signals, the function returns False. With `quiet`, nothing is printed.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came, and the block was left as usual.

@@ -1,6 +1,6 @@
 """Validation: Dice of a network on the cases that choose the best checkpoint."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -34,15 +34,16 @@ def validate(
     model: Model, cases: Sequence[MappedCase], fabric: Fabric, *, overlap: float
 ) -> Validation:
     """Score cases, of which each process has its share, and draw some; all must call it."""
-    scores: list[CaseScores] = []
+    scores: list[tuple[Cell, float]] = []
     pictures: list[tuple[str, Figure]] = []
     first = {c.dataset: c.case_id for c in reversed(cases)}
     for case in shard(cases, fabric):
         found, prediction = score_case(model, case, device=fabric.device, overlap=overlap)
-        scores.append(found)
+        scores.extend(found.items())
         if case.case_id == first[case.dataset]:
             pictures.append((case.case_id, _draw(model, case, prediction)))
-    return Validation(mean_cells(all_gather(fabric, scores)), dict(all_gather(fabric, pictures)))
+    cells = means_by_key(all_gather(fabric, scores))
+    return Validation(cells, dict(all_gather(fabric, pictures)))
 
 
 def score_case(
@@ -70,11 +71,6 @@ def _draw(model: Model, case: MappedCase, prediction: ClassVolume) -> Figure:
         {"prediction": prediction},
         title=case.case_id,
     )
-
-
-def mean_cells(scores: Iterable[CaseScores]) -> dict[Cell, float]:
-    """Return the mean of each cell over the cases that have it."""
-    return means_by_key(item for case in scores for item in case.items())
 
 
 def mean_score(cells: Mapping[Cell, float]) -> float | None:

@@ -7,8 +7,9 @@ from torch import nn
 
 from train.model import Model, Normalisation
 from train.patches.mapped_case import open_case
+from train.planning.schedule import means_by_key
 from train.training import validation
-from train.training.validation import mean_cells, mean_score, score_case
+from train.training.validation import mean_score, score_case
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,8 @@ def scored(manifest, monkeypatch):
         monkeypatch.setattr(validation, "predict_classes", lambda *_, **__: change(next(labels)))
         scale = Normalisation(0.0, 1.0, 0.0, 1.0)
         model = Model(nn.Identity(), manifest.label_space, scale, (4.0, 4.0, 4.0), (16, 16, 16))
-        return mean_cells(score_case(model, v, device=CPU, overlap=0.5)[0] for v in volumes)
+        scores = (score_case(model, v, device=CPU, overlap=0.5)[0] for v in volumes)
+        return means_by_key(item for case in scores for item in case.items())
 
     return score
 

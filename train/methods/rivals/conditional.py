@@ -19,8 +19,13 @@ from train.methods.rivals.foreground import (
     known_foreground,
     with_background,
 )
-from train.methods.rivals.unet import UNet, encode, padded_unet
-from train.networks.network import NetworkSettings, drawn_weights, plan_levels
+from train.networks.network import (
+    NetworkSettings,
+    UNetModule,
+    build_network,
+    drawn_weights,
+    plan_levels,
+)
 from train.patches.sampler import Batch
 from train.shapes import ClassOfSample, Images, Logits, Merged, Scalar
 
@@ -33,8 +38,8 @@ _NORM = ("group", {"num_groups": 1})
 class ConditionalNet(nn.Module):
     """A U-Net whose decoder is told the class, as a constant map at each of its levels."""
 
-    def __init__(self, unet: UNet, num_classes: int) -> None:
-        """Keep a DynUNet whose decoder's blocks take a channel more."""
+    def __init__(self, unet: UNetModule, num_classes: int) -> None:
+        """Keep a U-Net whose decoder's blocks take one more channel."""
         super().__init__()
         self.unet = unet
         self.num_classes = num_classes
@@ -47,7 +52,7 @@ class ConditionalNet(nn.Module):
             wanted: A class id for each image. Without it, every class is asked for in evaluation
                 mode, and class 1 in training mode, which costs as much as a training step.
         """
-        features = encode(self.unet, images)
+        features = self.unet.encode(images)
         if wanted is None and not self.training:
             classes = range(1, self.num_classes)
             foreground = [self._decode(features, self._all(images, n)) for n in classes]
@@ -70,7 +75,8 @@ def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.M
     """Return our network with a single output and decoder blocks that are told the class."""
     from monai.networks.blocks.dynunet_block import UnetBasicBlock  # slow to import
 
-    padded, unet = padded_unet(settings, 1, seed=seed)
+    padded = build_network(settings, 1, seed=seed)
+    unet: UNetModule = padded.unet
     levels = plan_levels(settings)[:-1]
     with drawn_weights(seed):
         for block, level, width in zip(

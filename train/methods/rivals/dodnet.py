@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from train.methods.method import Method
 from train.methods.rivals.foreground import ForegroundNetwork, ForegroundObjective, check_classes
-from train.methods.rivals.unet import UNet, decode, encode, padded_unet
-from train.networks.network import NetworkSettings, drawn_weights
+from train.networks.network import NetworkSettings, UNetModule, build_network, drawn_weights
 from train.shapes import ForegroundLogits, Images
 
 _HEAD = ((8, 8), (8, 8), (8, 2))  # channels in and out of three 1 x 1 x 1 convolutions
@@ -26,7 +25,7 @@ class DynamicHeadNet(nn.Module):
     A task is a foreground class. The encoder and the decoder run once, the head once for each task.
     """
 
-    def __init__(self, unet: UNet, channels: tuple[int, int], tasks: int) -> None:
+    def __init__(self, unet: UNetModule, channels: tuple[int, int], tasks: int) -> None:
         """Draw new weights; `channels` are those at full resolution and in the bottleneck."""
         super().__init__()
         self.unet = unet
@@ -36,9 +35,9 @@ class DynamicHeadNet(nn.Module):
 
     def forward(self, images: Images) -> ForegroundLogits:
         """Return the logits of every task, [B, tasks, z, y, x]."""
-        features = encode(self.unet, images)
+        features = self.unet.encode(images)
         heads = self.heads(features[-1])
-        narrow = self.narrow(decode(self.unet, features))
+        narrow = self.narrow(self.unet.decode(features))
         return _run(heads, narrow.flatten(2)).unflatten(2, images.shape[2:])
 
     def heads(self, bottleneck: Tensor) -> Tensor:
@@ -50,7 +49,8 @@ class DynamicHeadNet(nn.Module):
 
 def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
     """Return our network with a dynamic head in place of its output block."""
-    padded, unet = padded_unet(settings, num_classes, seed=seed)
+    padded = build_network(settings, num_classes, seed=seed)
+    unet: UNetModule = padded.unet
     del unet.output_block  # a weight that is not used would have no gradient
     with drawn_weights(seed):
         channels = unet.filters[0], unet.filters[-1]

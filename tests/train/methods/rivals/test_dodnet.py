@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional
 
 from train.methods.rivals.dodnet import HEAD_PARAMETERS, DynamicHeadNet
-from train.methods.rivals.unet import decode, encode
 from train.methods.table import new_network
 from train.networks.network import NetworkSettings
 
@@ -43,8 +42,8 @@ def test_tasks_and_images_have_heads_of_their_own(dynamic):
 
 @torch.no_grad()
 def test_the_head_is_three_convolutions_with_those_parameters(network, dynamic, images):
-    features = encode(dynamic.unet, images)
-    narrow = dynamic.narrow(decode(dynamic.unet, features))
+    features = dynamic.unet.encode(images)
+    narrow = dynamic.narrow(dynamic.unet.decode(features))
     answers = network(images)
     assert (answers[:, 0] == 0).all()
     heads = dynamic.heads(features[-1])
