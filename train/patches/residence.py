@@ -66,7 +66,8 @@ def open_residence(
             holds a value that is no class.
     """
     needed = sum(case.image_file.voxel_bytes + case.label_file.voxel_bytes for case in cases)
-    kind = choose_kind(asked, needed, device_free=_device_free(device), host_free=_host_free())
+    device_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    kind = choose_kind(asked, needed, device_free=device_free, host_free=_host_free())
     by_id = {case.case_id: case for case in cases}
     if kind == "disk":
         return Residence(kind, by_id, {})
@@ -129,10 +130,6 @@ def _read_through(path: Path) -> None:
     with path.open("rb", buffering=0) as file:
         while file.readinto(buffer):
             pass
-
-
-def _device_free(device: torch.device) -> int | None:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def _host_free() -> int | None:

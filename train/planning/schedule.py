@@ -39,10 +39,6 @@ class Stages:
         """Return the stage of an epoch, counted from 0 (section 4.4)."""
         return 1 if epoch < self.first + self.added else 2
 
-    def first_ends(self, epochs: int) -> bool:
-        """Return whether the first stage ends after so many epochs, and the second follows."""
-        return bool(self.first and self.second) and epochs == self.first + self.added
-
 
 def extend_first_stage(
     stages: Stages, settings: TrainSettings, epochs: int, cells: Mapping[tuple[str, str], float]
@@ -55,7 +51,8 @@ def extend_first_stage(
     `cells` is the validation Dice by dataset and class after so many epochs, empty without a
     validation.
     """
-    if not stages.first_ends(epochs) or stages.added == stages.first:
+    ends = stages.first and stages.second and epochs == stages.first + stages.added
+    if not ends or stages.added == stages.first:
         return stages
     classes = means_by_key((name, dice) for (_, name), dice in cells.items())
     least = min(classes.values(), default=None)

@@ -69,12 +69,6 @@ def build_optimiser(network: nn.Module, settings: TrainSettings) -> optim.Optimi
     return optim.SGD(weights, rate, momentum, weight_decay=decay, nesterov=nesterov)
 
 
-def set_learning_rate(optimiser: optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of an optimiser."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
 def learn(
     learner: Learner, batch: Batch, settings: TrainSettings, *, share_of_batch: float
 ) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.curves import write_curves
 from train.training.events import EpochDone, Event, Started, StepDone, Stopped
-from train.training.learner import Learner, build_learner, learn, set_learning_rate
+from train.training.learner import Learner, build_learner, learn
 from train.training.log import EpochRecord, Write, open_log
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
@@ -206,7 +206,8 @@ def _train_batches(
         Loss and terms of each batch of the epoch so far.
     """
     settings, learner = session.plan.settings, session.learner
-    set_learning_rate(learner.optimiser, rate)
+    for group in learner.optimiser.param_groups:
+        group["lr"] = rate
     learner.wrapped.train()
     losses = list(header.batch_losses)
     rest = [shard_batch(batch, learner.fabric) for batch in plan[len(losses) :]]

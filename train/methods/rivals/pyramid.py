@@ -96,7 +96,7 @@ class ScaleAttention(nn.Module):
         self.score = nn.Sequential(
             nn.Conv3d(num_classes, 1, 1),
             nn.LeakyReLU(0.01),
-            _conv(1, 1, kernel_zyx),
+            nn.Conv3d(1, 1, kernel_zyx, padding="same"),
         )
 
     def forward(self, scales: Sequence[Logits]) -> Logits:
@@ -121,9 +121,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             *_normed(channels),
-            _conv(channels, out_channels, kernel_zyx),
+            nn.Conv3d(channels, out_channels, kernel_zyx, padding="same"),
             *_normed(out_channels),
-            _conv(out_channels, out_channels, kernel_zyx),
+            nn.Conv3d(out_channels, out_channels, kernel_zyx, padding="same"),
         )
         same = channels == out_channels
         self.bridge = nn.Identity() if same else nn.Conv3d(channels, out_channels, 1)
@@ -135,9 +135,9 @@ class ResidualBlock(nn.Module):
 
 def _stem(channels: int, out_channels: int, kernel_zyx: Triple) -> nn.Sequential:
     return nn.Sequential(
-        _conv(channels, out_channels, kernel_zyx),
+        nn.Conv3d(channels, out_channels, kernel_zyx, padding="same"),
         *_normed(out_channels),
-        _conv(out_channels, out_channels, kernel_zyx),
+        nn.Conv3d(out_channels, out_channels, kernel_zyx, padding="same"),
     )
 
 
@@ -148,9 +148,3 @@ def _chain(channels: Sequence[int], kernel_zyx: Triple) -> nn.Sequential:
 
 def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
     return nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01)
-
-
-def _conv(channels: int, out_channels: int, kernel_zyx: Triple) -> nn.Module:
-    """Return a convolution that keeps the size."""
-    z, y, x = kernel_zyx
-    return nn.Conv3d(channels, out_channels, kernel_zyx, padding=(z // 2, y // 2, x // 2))
