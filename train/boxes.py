@@ -1,4 +1,4 @@
-"""Boxes of voxels: where a patch lies in its volume, and how much of it lies within."""
+"""Boxes of voxels: where a patch is in its volume, and how much of it is within."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

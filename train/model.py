@@ -24,7 +24,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Model:
-    """A network and what prediction needs beside it.
+    """A network, and the rest of what prediction needs.
 
     Attributes:
         network: Maps images [B, 1, z, y, x] to logits [B, N, z, y, x].

@@ -35,13 +35,12 @@ class Noise:
 class IntensityChange:
     """Changes of one image, in the order in which they are applied; None leaves the image.
 
+    The units are those of `AugmentationSettings`. The contrast stays within the image's range, and
+    gamma keeps its mean and deviation.
+
     Attributes:
-        blur: Standard deviation of a Gaussian along z, y, x, in voxels.
-        brightness: Factor on the normalised intensity.
-        contrast: Factor on the distance from the image's mean, within the image's range.
+        blur: Standard deviation along z, y, x, in voxels.
         low_resolution: Voxels along z, y, x that the image is reduced to, and resampled from.
-        inverted_gamma: Exponent on the negative of the image, whose mean and deviation stay.
-        gamma: Exponent on the image, whose mean and deviation stay.
     """
 
     noise: Noise | None = None
@@ -117,7 +116,7 @@ def _blur(image: ImagePatch, std: tuple[float, float, float]) -> ImagePatch:
 
 
 def _blur_along(image: ImagePatch, axis: int, std_voxels: float) -> ImagePatch:
-    # a sum of shifted images: convolutions on a GPU round to ten bits unless told otherwise
+    # a sum of shifted images: by default, convolutions on a GPU round to ten bits (TF32)
     radius = math.ceil(_BLUR_RADIUS * std_voxels)
     weights = [math.exp(-0.5 * (n / std_voxels) ** 2) for n in range(-radius, radius + 1)]
     size = image.shape[axis]

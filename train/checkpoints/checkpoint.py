@@ -83,7 +83,7 @@ class CheckpointHeader(BaseModel):
         return NetworkSettings.of(self.settings, self.spacing_mm)
 
     def model(self, network: nn.Module) -> Model:
-        """Return a network with what prediction needs beside it."""
+        """Return a network with the rest of what prediction needs."""
         mirrors = self.settings.augmentation.mirror_zyx
         return Model(
             network,

@@ -55,7 +55,7 @@ def mean_over_levels(
     Args:
         levels: Logits, the finest first.
         target: Representatives [B, *space] at full resolution.
-        loss_of: Returns the loss of the logits and the pooled labels of one level.
+        loss_of: Returns the loss of one level's logits and pooled labels.
 
     Raises:
         TrainingError: There is no level, or one that is finer than the labels.

@@ -3,7 +3,7 @@
 Each Dice is a function of `p[b, m, n]`, the probability of class n summed over the voxels of sample
 b that are labelled m. So its derivative by a voxel's probability depends on the voxel through its
 label only: the gradient of `p` is a table with a row for each label. Both passes read the logits
-and work out the softmax anew, so that the gradient is the one large tensor that is ever made.
+and compute the softmax again, so that the gradient is the only large tensor that is allocated.
 
 Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation numbers are theirs.
 """

@@ -30,9 +30,7 @@ class Objective(nn.Module, ABC):
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
         """Return the loss of a batch, a mean over its patches, and its terms by name, not weighted.
 
-        Args:
-            network: In training mode.
-            batch: Its images and labels are where the network is.
+        The network is in training mode, on the device of the batch's images and labels.
         """
 
     def start_epoch(self, network: nn.Module) -> None:

@@ -155,7 +155,7 @@ class PaddedUNet(nn.Module):
     def forward(self, images: Images, *others: Tensor) -> Logits | tuple[LevelLogits, ...]:
         """Pad at the end of each axis by repeating the border, and crop the logits.
 
-        The network takes the `others` beside the images.
+        `others` are further inputs of the network.
         """
         size = images.shape[2:]
         missing = [-n % multiple for n, multiple in zip(size, self.multiple_zyx, strict=True)]

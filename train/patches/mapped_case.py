@@ -22,7 +22,7 @@ LabelArray = UInt8[np.ndarray, "z y x"]
 
 @dataclass(frozen=True)
 class MappedFile:
-    """Where the voxels of an uncompressed NIfTI file lie.
+    """Where the voxels of an uncompressed NIfTI file are.
 
     Attributes:
         offset: Bytes before the first voxel.

@@ -1,1 +1,1 @@
-"""Training: the loop, what it reads, tells, keeps and goes on from."""
+"""Training: the loop, its batches, events, log and checkpoints to resume from."""

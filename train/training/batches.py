@@ -106,7 +106,7 @@ def _cut_one(source: BatchSource, plan: PatchPlan) -> _Cut:
 
 
 def _pinned_copy(voxels: Tensor, device: torch.device) -> Tensor:
-    """Return a copy in memory from which a GPU can read while the host goes on."""
+    """Return a copy in memory that a GPU can read while the host continues."""
     copy = torch.empty(voxels.shape, dtype=voxels.dtype, pin_memory=device.type == "cuda")
     return copy.copy_(voxels)
 

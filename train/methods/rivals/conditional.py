@@ -29,14 +29,14 @@ from train.networks.network import (
 from train.patches.sampler import Batch
 from train.shapes import ClassOfSample, Images, Logits, Merged, Scalar
 
-_DRAW = 1  # tells the draw of a class from other draws of the patch's seed
+_DRAW = 1  # separates the draw of a class from other draws of the patch's seed
 # An instance norm would remove a constant map. This norm is over all channels and keeps it.
 _NORM = ("group", {"num_groups": 1})
 
 
 @final
 class ConditionalNet(nn.Module):
-    """A U-Net whose decoder is told the class, as a constant map at each of its levels."""
+    """A U-Net whose decoder takes the class, as a constant map at each of its levels."""
 
     def __init__(self, unet: UNetModule, num_classes: int) -> None:
         """Keep a U-Net whose decoder's blocks take one more channel."""
@@ -66,13 +66,13 @@ class ConditionalNet(nn.Module):
         value = 2 * wanted.to(features[0].dtype) / self.num_classes - 1
         below = features[-1]
         for block, skip in zip(self.unet.upsamples, features[-2::-1], strict=True):
-            told = value.view(-1, 1, 1, 1, 1).expand(-1, 1, *skip.shape[2:])
-            below = block.conv_block(torch.cat([block.transp_conv(below), skip, told], 1))
+            class_map = value.view(-1, 1, 1, 1, 1).expand(-1, 1, *skip.shape[2:])
+            below = block.conv_block(torch.cat([block.transp_conv(below), skip, class_map], 1))
         return self.unet.output_block(below)
 
 
 def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
-    """Return our network with a single output and decoder blocks that are told the class."""
+    """Return our network with a single output and decoder blocks that take the class."""
     from monai.networks.blocks.dynunet_block import UnetBasicBlock  # slow to import
 
     padded = build_network(settings, 1, seed=seed)

@@ -88,7 +88,7 @@ def foreground_labels(target: Target, num_classes: int) -> Tensor:
 
 
 def known_foreground(merged: Merged) -> ForegroundMask:
-    """Return which foreground classes a sample tells apart from all others, [B, N - 1]."""
+    """Return which foreground classes a sample annotates on their own, [B, N - 1]."""
     return singleton_classes(merged)[:, 1:]
 
 
@@ -113,7 +113,7 @@ def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.M
 
 
 def check_classes(settings: TrainSettings, cases: Sequence[Case]) -> None:
-    """Refuse cases that tell no class apart, and classes that no case tells apart.
+    """Refuse cases that annotate no class on its own, and classes that no case does.
 
     Raises:
         TrainingError: There are some, such as kidneys that were not split.
