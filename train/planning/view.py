@@ -18,7 +18,7 @@ def plan_tables(plan: TrainingPlan) -> Iterable[Table]:
     """Yield the tables of cases by dataset, and of cases that annotate each class."""
     datasets = sorted({c.dataset for c in (*plan.training, *plan.validation)})
     full = {c.case_id for c in plan.cases(1)}
-    table = Table("dataset", "train", "of them fully labelled", "validation", title="cases")
+    table = Table("dataset", "train", "fully labelled", "validation", title="cases")
     for name in datasets:
         training = [c for c in plan.training if c.dataset == name]
         validation = sum(c.dataset == name for c in plan.validation)
@@ -43,7 +43,7 @@ def plan_facts(plan: TrainingPlan) -> list[str]:
         f"intensity: {scale.low_hu:.0f} to {scale.high_hu:.0f} HU, "
         f"mean {scale.mean_hu:.0f}, deviation {scale.std_hu:.0f}",
         f"epochs: {_epochs(settings)}; {settings.patches_per_dataset} patches of each dataset",
-        f"memory: about {traced.total_bytes / _GIB:.2g} GiB beside PyTorch's own",
+        f"memory: about {traced.total_bytes / _GIB:.2g} GiB, without that of PyTorch itself",
         *(f"note: {remark}" for remark in plan.remarks),
     ]
 

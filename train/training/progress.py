@@ -23,8 +23,6 @@ _SHORT = {
     "cross_entropy": "CE",
     "leaf_dice": "Dice",
 }
-
-
 _SMOOTHING = 0.1  # share of the latest batch in the mean speed
 
 
@@ -33,9 +31,8 @@ def show_progress(console: Console, settings: TrainSettings) -> Generator["Train
     """Show the events that the yielded function is called with."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        yield TrainingProgress(
-            progress, progress.add_task("reading", total=settings.epochs), settings
-        )
+        task = progress.add_task("reading", total=settings.epochs)
+        yield TrainingProgress(progress, task, settings)
 
 
 @final
@@ -61,7 +58,7 @@ class TrainingProgress:
             self._bar(event)
 
     def _start(self, event: Started) -> None:
-        before = f", going on after epoch {event.epochs_done}" if event.epochs_done else ""
+        before = f", resuming after epoch {event.epochs_done}" if event.epochs_done else ""
         self.progress.console.print(f"training on {event.device}{before}")
         self.progress.update(self.task, completed=event.epochs_done)
 
