@@ -80,7 +80,7 @@ def test_only_the_disk_needs_its_files_later(copied, kind, gone):
     expected = int(copied.image.sum(dtype=np.int64))
     copied.image_file.path.unlink()
     if gone:
-        with pytest.raises(TrainingError, match=r"image.nii cannot be read any more.*go on"):
+        with pytest.raises(TrainingError, match=r"image.nii cannot be read any more.*to resume"):
             opened.voxels(copied.case_id)
     else:
         assert opened.voxels(copied.case_id).hu.sum().item() == expected
