@@ -129,7 +129,8 @@ Four = tuple[float, float, float, float]  # HD, HD95, ASSD, NSD
 
 def of_marginalia(one: np.ndarray, other: np.ndarray, spacing_zyx: tuple = SPACING_ZYX) -> Four:
     """Ours."""
-    return measure(one, other, spacing_mm=spacing_zyx[::-1], tolerance_mm=TOLERANCE_MM)[2:]
+    found = measure(one, other, spacing_mm=spacing_zyx[::-1], tolerance_mm=TOLERANCE_MM)
+    return tuple(found.values())[2:]
 
 
 def of_monai(one: np.ndarray, other: np.ndarray, *, use_subvoxels: bool = False) -> Four:

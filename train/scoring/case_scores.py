@@ -52,11 +52,11 @@ def score_case(
         box = _around([b for b in (boxes[0][n - 1], boxes[1][n - 1]) if b])
         masks = found[box] == n, labelled[box] == n
         voxels = [np.count_nonzero(mask) for mask in masks]
-        measures = measure(*masks, spacing_mm=case.spacing_mm, tolerance_mm=tolerance_mm)
+        measured = measure(*masks, spacing_mm=case.spacing_mm, tolerance_mm=tolerance_mm)
         # NaN stays: np.minimum hands it on
-        measured = {
+        bounded = {
             name: float(np.minimum(value, farthest_mm)) if name.endswith("_mm") else value
-            for name, value in measures._asdict().items()
+            for name, value in measured.items()
         }
         scores.append(
             Score(
@@ -65,7 +65,7 @@ def score_case(
                 class_id=n,
                 class_name="+".join(names[i] for i in group),
                 outcome=_outcome(bool(voxels[0]), bool(voxels[1])),
-                **measured,
+                **bounded,
                 truth_ml=voxels[1] * voxel_ml,
                 prediction_ml=voxels[0] * voxel_ml,
             )
@@ -74,7 +74,7 @@ def score_case(
 
 
 def _bounding_box(volume: ClassVolume) -> Box:
-    """The box of all voxels that are not 0."""
+    """Return the box of all voxels that are not 0."""
     box: list[slice] = []
     for axis in range(volume.ndim):
         others = tuple(a for a in range(volume.ndim) if a != axis)
@@ -86,7 +86,7 @@ def _bounding_box(volume: ClassVolume) -> Box:
 
 
 def _around(boxes: Sequence[Box]) -> Box:
-    """The box around boxes; an empty one around none."""
+    """Return the box around boxes; an empty one around none."""
     if not boxes:
         return (slice(0),) * 3
     return tuple(

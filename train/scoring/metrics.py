@@ -16,17 +16,17 @@ organ altogether. A mean therefore takes the volume's diagonal in its place (`di
 points of the volume are farther apart.
 
 Source: Maier-Hein et al., Metrics Reloaded, Nature Methods 21 (2024), whose guidance is to score a
-failed prediction with the worst value; BraTS takes the diagonal likewise.
+failed prediction with the worst value; BraTS takes the diagonal, too.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
-from train.scoring.surfaces import Distances, Mask, Vector, nearest_mm, surface
+from train.scoring.surfaces import Mask, Vector, nearest_mm, surface
 
 Metric = Literal["dice", "iou", "hausdorff_mm", "hd95_mm", "assd_mm", "nsd"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -38,13 +38,7 @@ _ROUNDING = 1 + 1e-9  # a distance of exactly the tolerance is within it, howeve
 
 @dataclass(frozen=True)
 class MetricScale:
-    """How a metric is read.
-
-    Attributes:
-        title: Heading of its column.
-        digits: Decimals that are shown.
-        best: Its value for a perfect prediction; it is better the nearer it comes.
-    """
+    """How a metric is shown and read: the nearer it comes to its best value, the better."""
 
     title: str
     digits: int
@@ -52,7 +46,7 @@ class MetricScale:
 
     @property
     def sign(self) -> int:
-        """1 if greater is better, else -1."""
+        """Return 1 if greater is better, else -1."""
         return 1 if self.best else -1
 
 
@@ -66,30 +60,8 @@ SCALES: Mapping[Metric, MetricScale] = {
 }
 
 
-class Measures(NamedTuple):
-    """What two masks come to; all distances are of the same two directed sets.
-
-    Attributes:
-        dice: Twice the overlap over the sum of the two sizes.
-        iou: The overlap over the union.
-        hausdorff_mm: The Hausdorff distance: the greater of the two directed maxima.
-        hd95_mm: The greater of the two directed 95th percentiles (linear interpolation), as in
-            MONAI and the challenges; not the percentile of both directions pooled.
-        assd_mm: The average symmetric surface distance: the mean of both directions pooled.
-        nsd: The normalised surface distance: the share of both surfaces that lies within the
-            tolerance of the other.
-    """
-
-    dice: float
-    iou: float
-    hausdorff_mm: float
-    hd95_mm: float
-    assd_mm: float
-    nsd: float
-
-
 def dice(prediction: Mask, truth: Mask) -> float:
-    """Twice the overlap over the sum of the two sizes; NaN if both masks are empty.
+    """Return twice the overlap over the sum of the two sizes; NaN if both masks are empty.
 
     Source: Shi et al. 2021, section 4.5.
     """
@@ -99,8 +71,8 @@ def dice(prediction: Mask, truth: Mask) -> float:
 
 def measure(
     prediction: Mask, truth: Mask, *, spacing_mm: Vector, tolerance_mm: float = TOLERANCE_MM
-) -> Measures:
-    """All metrics of two masks in one pass.
+) -> dict[Metric, float]:
+    """Return all metrics of two masks; all distances are of the same two directed sets.
 
     The time and memory are those of the masks' array: cut it to the box around both first.
 
@@ -110,6 +82,15 @@ def measure(
         spacing_mm: Spacing along x, y, z.
         tolerance_mm: How far surfaces may be apart and still count as one in NSD.
 
+    Returns:
+        dice and iou: 0 to 1.
+        hausdorff_mm: The greater of the two directed maxima.
+        hd95_mm: The greater of the two directed 95th percentiles (linear interpolation), as in
+            MONAI and the challenges; not the percentile of both directions pooled.
+        assd_mm: The average symmetric surface distance: the mean of both directions pooled.
+        nsd: The normalised surface distance: the share of both surfaces that lies within the
+            tolerance of the other.
+
     Source: section 4.5 of Shi et al. 2021 for Dice and the Hausdorff distance; Nikolov et al.,
     J. Med. Internet Res. 23 (2021) e26151 for NSD.
     """
@@ -117,25 +98,26 @@ def measure(
     union = overlap / (2 - overlap)  # IoU follows from Dice, NaN from NaN
     if not (prediction.any() and truth.any()):
         nothing = math.nan if math.isnan(overlap) else math.inf
-        return Measures(overlap, union, nothing, nothing, nothing, overlap)
+        worst = (overlap, union, nothing, nothing, nothing, overlap)
+        return dict(zip(METRICS, worst, strict=True))
     one, other = surface(prediction), surface(truth)
     directed = (
         nearest_mm(one, other, spacing_mm=spacing_mm),
         nearest_mm(other, one, spacing_mm=spacing_mm),
     )
     pooled = np.concatenate(directed)
-    return Measures(
-        dice=overlap,
-        iou=union,
-        hausdorff_mm=float(pooled.max()),
-        hd95_mm=max(_percentile_95(d) for d in directed),
-        assd_mm=float(pooled.mean()),
-        nsd=float(np.mean(pooled <= tolerance_mm * _ROUNDING)),
-    )
+    return {
+        "dice": overlap,
+        "iou": union,
+        "hausdorff_mm": float(pooled.max()),
+        "hd95_mm": max(float(np.percentile(distances, 95)) for distances in directed),
+        "assd_mm": float(pooled.mean()),
+        "nsd": float(np.mean(pooled <= tolerance_mm * _ROUNDING)),
+    }
 
 
 def diagonal_mm(shape_zyx: Sequence[int], spacing_mm: Sequence[float]) -> float:
-    """Length of a volume's diagonal between its outermost voxel centres.
+    """Return the length of a volume's diagonal between its outermost voxel centres.
 
     Args:
         shape_zyx: Voxels along z, y, x.
@@ -143,7 +125,3 @@ def diagonal_mm(shape_zyx: Sequence[int], spacing_mm: Sequence[float]) -> float:
     """
     pairs = zip(shape_zyx, reversed(spacing_mm), strict=True)
     return math.hypot(*((n - 1) * step for n, step in pairs))
-
-
-def _percentile_95(distances: Distances) -> float:
-    return float(np.percentile(distances, 95))

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,19 +33,12 @@ class Score:
     """One class of one case, or one group of classes that the annotator did not tell apart.
 
     Attributes:
-        dataset: The case's.
-        case_id: The case's.
         class_id: The class, or the smallest of the group.
         class_name: Its name, or all of the group's joined by `+`; the column is called `class`.
         outcome: Which of truth and prediction hold voxels of it.
-        dice: 0 to 1; NaN if absent, as is every metric.
-        iou: 0 to 1.
-        hausdorff_mm: The Hausdorff distance; the volume's diagonal if missed or invented.
-        hd95_mm: The greater of the directed 95th percentiles, likewise.
-        assd_mm: The average symmetric surface distance, likewise.
-        nsd: The normalised surface distance, 0 to 1; the tolerance is in the settings.
+        dice: A metric as `measure` defines it, as all down to `nsd`; all are NaN if it is absent,
+            and the distances the volume's diagonal if it is missed or invented.
         truth_ml: Volume that is labelled.
-        prediction_ml: Volume that is predicted.
     """
 
     dataset: str
@@ -63,6 +56,9 @@ class Score:
     prediction_ml: float
 
 
+_SCORE = TypeAdapter(Score)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One class of one dataset: a column of the paper's tables, as in "liver in btcv".
@@ -71,14 +67,12 @@ class Cell:
     (n - 1), NaN below two cases.
 
     Attributes:
-        class_name: The class; the column is called `class`.
-        dataset: The dataset.
-        cases: Cases that were scored.
+        class_name: The column is called `class`.
+        cases: Number of cases that were scored.
         missed: Those of them where only the truth holds voxels.
         invented: Those of them where only the prediction does.
-        absent: Cases beside them where neither does.
+        absent: Further cases, where neither does.
         mean: Of each metric; the columns are called `dice_mean` and so on.
-        std: Of each metric, likewise.
     """
 
     class_name: str
@@ -92,7 +86,7 @@ class Cell:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The cell as a row of a table."""
+        """Return the cell as a row of a table."""
         row = {_CLASS.get(k, k): v for k, v in asdict(self).items() if k not in ("mean", "std")}
         for metric in METRICS:
             row[f"{metric}_mean"], row[f"{metric}_std"] = self.mean[metric], self.std[metric]
@@ -119,25 +113,25 @@ class Scores:
 
     @property
     def stamp(self) -> str:
-        """The settings in a few letters, which tell the rows of two evaluations apart."""
+        """Return a short hash of the settings, which tells the rows of two evaluations apart."""
         plain = json.dumps(self.settings, sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
     @property
     def rows(self) -> pd.DataFrame:
-        """One row per score, with the stamp."""
+        """Return one row per score, with the stamp."""
         columns = list(Score.__dataclass_fields__)
         frame = pd.DataFrame(map(asdict, self.scores), columns=columns).rename(columns=_CLASS)
         return frame.assign(stamp=self.stamp)
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row per cell."""
+        """Return one row per cell."""
         return pd.DataFrame([cell.row for cell in self.cells])
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
-        """What the scores come to, by class and dataset."""
+        """Return counts and means by class and dataset."""
         groups: dict[tuple[int, str, str], list[Score]] = {}
         for score in self.scores:
             key = score.class_id, score.class_name, score.dataset
@@ -145,12 +139,12 @@ class Scores:
         return tuple(_cell(groups[key]) for key in sorted(groups))
 
     def means(self, metric: Metric) -> dict[CellName, float]:
-        """Mean of a metric in each cell, in their order; cells without a scored case left out."""
+        """Return the mean of a metric in each cell that has a scored case."""
         found = {(c.class_name, c.dataset): c.mean[metric] for c in self.cells}
         return {name: mean for name, mean in found.items() if not math.isnan(mean)}
 
     def mean(self, metric: Metric) -> float:
-        """Mean over the cells, each counted once however many cases it has; NaN without any.
+        """Return the mean over the cells, whatever their numbers of cases; NaN without any.
 
         Source: the column "All" of Shi et al. 2021, Tables 3 and 4.
         """
@@ -159,7 +153,7 @@ class Scores:
 
     @property
     def mean_dice(self) -> float:
-        """`mean` of the Dice coefficient."""
+        """Return the mean Dice coefficient over the cells."""
         return self.mean("dice")
 
 
@@ -209,23 +203,16 @@ def read_scores(folder: Path) -> Scores:
 
 
 def _score(row: Mapping[str, str]) -> Score:
-    # by hand: pandas takes a case called 007 for a number, and a dataset called NA for none
-    numbers = {n: float(row[n] or "nan") for n in (*METRICS, "truth_ml", "prediction_ml")}
-    return Score(
-        dataset=row["dataset"],
-        case_id=row["case_id"],
-        class_id=int(row["class_id"]),
-        class_name=row["class"],
-        outcome=TypeAdapter(Detection).validate_python(row["outcome"]),
-        **numbers,
-    )
+    # not by pandas, which takes a case called 007 for a number, and a dataset called NA for none
+    numbers = {name: row[name] or "nan" for name in (*METRICS, "truth_ml", "prediction_ml")}
+    return _SCORE.validate_python({**row, "class_name": row["class"], **numbers})
 
 
 def _cell(scores: Sequence[Score]) -> Cell:
     outcomes = [score.outcome for score in scores]
     scored = [score for score in scores if score.outcome != "absent"]
-    both: dict[Metric, tuple[float, float]] = {
-        metric: _mean_std(getattr(s, metric) for s in scored) for metric in METRICS
+    values: dict[Metric, list[float]] = {
+        metric: [getattr(s, metric) for s in scored] for metric in METRICS
     }
     return Cell(
         class_name=scores[0].class_name,
@@ -234,15 +221,9 @@ def _cell(scores: Sequence[Score]) -> Cell:
         missed=outcomes.count("missed"),
         invented=outcomes.count("invented"),
         absent=outcomes.count("absent"),
-        mean={metric: mean for metric, (mean, _) in both.items()},
-        std={metric: std for metric, (_, std) in both.items()},
+        mean={m: fmean(found) if found else math.nan for m, found in values.items()},
+        std={m: stdev(found) if len(found) > 1 else math.nan for m, found in values.items()},
     )
-
-
-def _mean_std(values: Iterable[float]) -> tuple[float, float]:
-    found = list(values)
-    mean = fmean(found) if found else math.nan
-    return mean, stdev(found) if len(found) > 1 else math.nan
 
 
 def _or_none(value: Any) -> Any:  # noqa: ANN401
