@@ -158,7 +158,7 @@ def edit(
 @app.command()
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A manifest, or its folder.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another one.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="The manifest to compare it with.")],
     as_json: AsJson = False,
 ) -> None:
     """Show how the cases of two manifests differ."""
