@@ -91,16 +91,14 @@ class Manifest:
         """
         pure = PurePosixPath(relative)
         path = self.folder / pure
-        if pure.is_absolute() or ".." in pure.parts or "\\" in relative or not self._holds(path):
+        try:
+            inside = self.folder.resolve() in path.resolve().parents
+        except (OSError, RuntimeError, ValueError):  # a loop of links, or a zero byte
+            inside = False
+        if pure.is_absolute() or ".." in pure.parts or "\\" in relative or not inside:
             msg = f"the path {relative!r} leaves the manifest's folder {self.folder}: refused"
             raise ManifestError(msg)
         return path
-
-    def _holds(self, path: Path) -> bool:
-        try:
-            return self.folder.resolve() in path.resolve().parents
-        except (OSError, RuntimeError, ValueError):  # a loop of links, or a zero byte
-            return False
 
     def with_table(self, table: pa.Table, **settings: Any) -> Self:  # noqa: ANN401
         """Return the manifest with other rows, and the settings of the step that made them."""
@@ -180,35 +178,33 @@ def open_parquet(path: Path) -> Generator[pq.ParquetFile]:
         raise ManifestError(msg) from error
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
+def write_manifest(
+    manifest: Manifest, path: Path, tables: Iterable[pa.Table] | None = None
+) -> None:
     """Write a manifest as a whole file; its rows' paths are made relative to `path`.
+
+    Args:
+        manifest: The manifest.
+        path: The new file.
+        tables: The rows in several tables, if `manifest.table` does not have them.
 
     Raises:
         ManifestError: `path` lies beside or below the folder that holds the cases, or is not
             called `*.parquet`.
     """
-    write_tables(manifest, [manifest.table], path)
-
-
-def write_tables(head: Manifest, tables: Iterable[pa.Table], path: Path) -> None:
-    """Write a manifest whose rows come as several tables, in the schema of that of `head`.
-
-    Raises:
-        ManifestError: See `write_manifest`.
-    """
     if path.suffix != SUFFIX:
         msg = f"a manifest is called *{SUFFIX}; got {path}"
         raise ManifestError(msg)
-    prefix = _prefix(head.folder, path.parent)
+    prefix = _prefix(manifest.folder, path.parent)
     metadata = {
         "marginalia.schema_version": str(SCHEMA_VERSION),
-        "marginalia.software_version": head.software_version,
-        "marginalia.label_space": head.label_space.model_dump_json(),
-        "marginalia.settings": json.dumps(head.settings, sort_keys=True),
+        "marginalia.software_version": manifest.software_version,
+        "marginalia.label_space": manifest.label_space.model_dump_json(),
+        "marginalia.settings": json.dumps(manifest.settings, sort_keys=True),
     }
-    schema = head.table.schema.with_metadata(metadata)
+    schema = manifest.table.schema.with_metadata(metadata)
     with whole_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for table in tables:
+        for table in [manifest.table] if tables is None else tables:
             writer.write_table(_below(prefix, table), row_group_size=ROWS_IN_GROUP)
 
 

@@ -15,7 +15,7 @@ from manifests.table.manifest import (
     open_parquet,
     read_head,
     set_columns,
-    write_tables,
+    write_manifest,
 )
 
 
@@ -45,7 +45,7 @@ def rewrite(source: Path, changed: Manifest, path: Path) -> None:
         ManifestError: See `write_manifest`; or `source` no longer holds these cases.
     """
     head = changed.with_table(pa.Table.from_batches([], SCHEMA))
-    write_tables(head, _with_columns(source, changed.table), path)
+    write_manifest(head, path, _with_columns(source, changed.table))
 
 
 def _with_columns(source: Path, columns: pa.Table) -> Iterator[pa.Table]:

@@ -45,7 +45,7 @@ def _columns_of(where: str) -> list[str]:
 def _values(rows: duckdb.DuckDBPyRelation, column: str) -> tuple[Text, Sequence[str]]:
     """Return a column's values for people, and those to compare a literal with."""
     single = rows.project(f"{_single(column)} as value").filter("value is not null")
-    if not pa.types.is_string(_innermost(column)):
+    if str(single.types[0]) != "VARCHAR":
         ((least, greatest),) = single.aggregate("min(value), max(value)").fetchall()
         return Text(NONE_THERE if least is None else f"{short(least)} to {short(greatest)}"), ()
     distinct = single.distinct().order("value").limit(MOST_COMPARED + 1)
@@ -64,10 +64,3 @@ def _single(column: str) -> str:
         return "unnest([f.code for f in findings])"
     listed = pa.types.is_list(SCHEMA.field(column).type)
     return f"unnest({column}, recursive := true)" if listed else column
-
-
-def _innermost(column: str) -> pa.DataType:
-    of = SCHEMA.field(column).type
-    while pa.types.is_list(of):
-        of = of.value_type
-    return of.field("code").type if pa.types.is_struct(of) else of
