@@ -1,6 +1,6 @@
 """The phantom benchmark: five partly labelled datasets whose test cases carry the full truth.
 
-Sizes are in the proportion of the paper's five training sets. Every case is drawn and labelled
+SplitSizes are in the proportion of the paper's five training sets. Every case is drawn and labelled
 whole; what a dataset does not publish is then forgotten in the manifest, for training and
 validation alone. So a network learns from what it would have had, and every organ of every dataset
 can be scored.
@@ -9,10 +9,11 @@ can be scored.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import floor
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from curate.cases.target import Target
 from curate.phantom.archives import write_phantom_archives
@@ -40,30 +41,18 @@ TEST_CASES = 6  # of each dataset, as the paper has of F
 VALIDATION_SHARE = 0.1  # beside the training cases
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many cases one dataset has.
-
-    Attributes:
-        train: To learn from.
-        validation: To choose the best checkpoint.
-        test: With the full truth.
-    """
+class SplitSizes(NamedTuple):
+    """How many cases of one dataset are in each split; those of the test have the full truth."""
 
     train: int
     validation: int
     test: int = TEST_CASES
 
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.train + self.validation + self.test
 
-
-def benchmark_sizes(share: float = DEFAULT_SHARE) -> dict[str, Sizes]:
-    """The sizes of the five datasets, with that share of the paper's training cases."""
+def benchmark_sizes(share: float = DEFAULT_SHARE) -> dict[str, SplitSizes]:
+    """Return the sizes of the five datasets, with that share of the paper's training cases."""
     training = {name: _round(share * n) for name, n in PAPER_TRAINING_CASES.items()}
-    return {name: Sizes(n, _round(VALIDATION_SHARE * n)) for name, n in training.items()}
+    return {name: SplitSizes(n, _round(VALIDATION_SHARE * n)) for name, n in training.items()}
 
 
 def make_benchmark(
@@ -95,15 +84,15 @@ def make_benchmark(
     wanted = {
         "version": VERSION,
         "seed": seed,
-        "sizes": {name: list(vars(size).values()) for name, size in sizes.items()},
+        "sizes": {name: list(size) for name, size in sizes.items()},
         "label_space": target.label_space.name,
         "spacing_mm": list(target.spacing_mm),
     }
     path = target.folder / FILE_NAME
     if path.exists():
-        return _standing(path, wanted)
+        return _read_existing(path, wanted)
     raw = target.folder / "raw"
-    counts = {name: size.total for name, size in sizes.items()}
+    counts = {name: sum(size) for name, size in sizes.items()}
     write_phantom_archives(raw, seed=seed, cases=counts, whole=True, notify=notify)
     recipes = tuple(whole_recipe(load_recipe(name)) for name in sizes)
     apart = replace(target, folder=target.folder / _whole_folder(wanted))
@@ -117,26 +106,26 @@ def make_benchmark(
 
 
 def whole_recipe(recipe: Recipe) -> Recipe:
-    """The recipe of a dataset that labels every structure of the phantom, each by its own value."""
+    """Return the recipe of a dataset that labels every structure, each by a value of its own."""
     values = {value: (name,) for value, name in enumerate(STRUCTURES, start=1)}
     return recipe.model_copy(update={"values": values, "split_kidneys": False, "unlabelled": ()})
 
 
 def forget_unpublished(manifest: Manifest, recipes: Iterable[Recipe]) -> Manifest:
-    """Cases of training and validation with the labels that their datasets publish, no others."""
+    """Keep only published labels in the training and validation cases."""
     for recipe in recipes:
         covered = frozenset[str]().union(*recipe.blocks)
         manifest = edit(
             manifest,
             drop=sorted(set(STRUCTURES) - covered),
-            merge=[sorted(block) for block in _told_apart_by_side(recipe) if len(block) > 1],
+            merge=[sorted(block) for block in _blocks_by_side(recipe) if len(block) > 1],
             where=f"dataset = '{recipe.name}' and split <> 'test'",
         )
     return manifest
 
 
-def _told_apart_by_side(recipe: Recipe) -> list[Block]:
-    """What the dataset's labels tell apart, once its kidneys are split."""
+def _blocks_by_side(recipe: Recipe) -> list[Block]:
+    """Return the blocks that the dataset's labels tell apart, once its kidneys are split."""
     if not recipe.split_kidneys:
         return list(recipe.blocks)
     sides = [
@@ -148,7 +137,7 @@ def _told_apart_by_side(recipe: Recipe) -> list[Block]:
     return [*sides, *rest]
 
 
-def _split(sizes: Mapping[str, Sizes], seed: int) -> SplitRequest:
+def _split(sizes: Mapping[str, SplitSizes], seed: int) -> SplitRequest:
     return SplitRequest(
         test_by_dataset={name: size.test for name, size in sizes.items()},
         validation_by_dataset={name: size.validation for name, size in sizes.items()},
@@ -157,7 +146,7 @@ def _split(sizes: Mapping[str, Sizes], seed: int) -> SplitRequest:
 
 
 def _whole_folder(wanted: Mapping[str, object]) -> str:
-    """A name that is equal for equal benchmarks: nothing of another one is taken for this one's."""
+    """Return a name that only equal benchmarks share, so that no case of another is used."""
     text = json.dumps(wanted, sort_keys=True)
     return f"whole-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -173,7 +162,7 @@ def _require_all(report: Report) -> None:
         raise ManifestError(msg)
 
 
-def _standing(path: Path, wanted: Mapping[str, object]) -> Manifest:
+def _read_existing(path: Path, wanted: Mapping[str, object]) -> Manifest:
     manifest = read_manifest(path)
     found = manifest.settings.get(SETTINGS)
     if found != wanted:

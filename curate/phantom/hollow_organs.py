@@ -1,12 +1,18 @@
-"""The phantom's tubes: gut and great vessels, as analytic solids in anatomical coordinates."""
-
-from collections.abc import Sequence
+"""The phantom's gut and great vessels, as analytic solids in anatomical coordinates."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from curate.phantom.shapes import Capsule, Solid, TissueRegion, Vector, as_vector, ellipsoid, tube
-from curate.phantom.solid_organs import draw_pose, posed
+from curate.phantom.shapes import Capsule, Solid, TissueRegion, ellipsoid, lumen, posed, tube
 
+# Knots, mm.
+STOMACH = [(62, -14, 86), (64, -52, 76), (56, -92, 48), (24, -108, 22), (-14, -100, 14)]
+AORTA = [(-2, -44, -150), (9, -42, -90), (11, -42, -30), (10, -38, 25), (8, -26, 75), (9, 6, 150)]
+CAVA = [(-24, -36, -150), (-22, -42, -80), (-20, -45, -10), (-20, -40, 45), (-19, -34, 95)]
+RIGHT_RENAL = [(-20, -44, 0), (-38, -32, -4), (-54, -10, -8)]
+LEFT_RENAL = [(-16, -52, 4), (16, -56, 6), (40, -34, 6), (54, -10, 7)]
+ESOPHAGUS = [(4, -10, 160), (9, -22, 122), (20, -34, 98), (42, -28, 86)]
+# The lowest and the highest corner of where loops lie.
 JEJUNUM = (np.array([18.0, -108.0, -60.0]), np.array([92.0, -50.0, 32.0]))
 ILEUM = (np.array([-78.0, -112.0, -150.0]), np.array([84.0, -48.0, -22.0]))
 FAR_MM = 1500.0  # a ball this large is a plane
@@ -14,29 +20,30 @@ FAR_MM = 1500.0  # a ball this large is a plane
 
 def draw_stomach(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a stomach: wall, food, fluid or oral contrast, and gas that floats to the front."""
-    fill = float(rng.uniform(0.75, 1.15))
-    knots = [(62, -14, 86), (64, -52, 76), (56, -92, 48), (24, -108, 22), (-14, -100, 14)]
+    fill = rng.uniform(0.75, 1.15)
     radii = [fill * r for r in (26.0, 30.0, 26.0, 19.0)] + [13.0]
-    wall = tube(_jittered(rng, knots, 4.0), radii)
-    inside = tuple(piece.shrunk(6.0) for piece in wall)
+    wall = tube(_jittered(rng, STOMACH, 4.0), radii)
+    inside = lumen(wall, 6.0)
     content = "stomach_contrast" if rng.random() < 0.3 else "stomach_fluid"
-    regions = [TissueRegion("stomach", wall), TissueRegion(content, inside, over=("stomach",))]
+    regions = [
+        TissueRegion("stomach", wall),
+        TissueRegion(content, inside, over=("stomach",)),
+    ]
     if rng.random() < 0.8:
-        floor = _below(float(rng.uniform(-95.0, -60.0)))
+        floor = _below(rng.uniform(-95.0, -60.0))
         regions.append(TissueRegion("stomach_gas", inside, cuts=(floor,), over=(content,)))
-    pose = draw_pose(rng, (45.0, -60.0, 50.0), shift_mm=4.0, stretch=0.06, turn_deg=4.0)
-    return posed(regions, pose)
+    return posed(rng, regions, (45.0, -60.0, 50.0), shift_mm=4.0, stretch=0.06, turn_deg=4.0)
 
 
 def draw_colon(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a colon: up the right side, across the front, down the left side."""
-    sag = float(rng.uniform(-50.0, 5.0))
+    sag = rng.uniform(-50.0, 5.0)
     knots = [
         (-98, -40, -140), (-104, -40, -85), (-96, -72, -36), (-50, -112, -22 + 0.5 * sag),
         (10, -122, -20 + sag), (64, -114, -4 + 0.5 * sag), (106, -60, 30), (112, -14, -24),
         (110, -18, -80), (104, -34, -140),
     ]  # fmt: skip
-    radii = list(rng.uniform(16.0, 23.0, 3)) + list(rng.uniform(13.0, 21.0, 7))
+    radii = [*rng.uniform(16.0, 23.0, 3), *rng.uniform(13.0, 21.0, 7)]
     wall = tube(_jittered(rng, knots, 4.0), radii, pieces=5)
     return (TissueRegion("bowel_wall", wall), *_fillings(rng, wall, floor_mm=6.0))
 
@@ -49,67 +56,50 @@ def draw_small_bowel(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
         low, high = JEJUNUM if loop < 4 else ILEUM
         steps = rng.normal(0.0, (26.0, 16.0, 20.0), (6, 3)).cumsum(axis=0)
         path = rng.uniform(low, high) + steps - steps.mean(axis=0)
-        knots = [as_vector(knot) for knot in np.clip(path, low, high)]
-        wall = tube(knots, list(rng.uniform(9.0, 14.0, 6)), pieces=3)
+        wall = tube(np.clip(path, low, high), rng.uniform(9.0, 14.0, 6), pieces=3)
+        contents = ["bowel_wall", "bowel_fluid", "bowel_contrast"]
+        content = str(rng.choice(contents, p=[0.5, 0.3, 0.2]))
         regions.append(TissueRegion("bowel_wall", wall))
-        inside = tuple(piece.shrunk(4.0) for piece in wall)
-        content = str(
-            rng.choice(["bowel_wall", "bowel_fluid", "bowel_contrast"], p=[0.5, 0.3, 0.2])
-        )
-        regions.append(TissueRegion(content, inside, over=("bowel_wall",)))
-    return (*regions, *_mesentery(rng))
+        regions.append(TissueRegion(content, lumen(wall, 4.0), over=("bowel_wall",)))
+    return (*regions, _draw_mesentery(rng))
 
 
 def draw_vessels(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw aorta and inferior vena cava in front of the spine, with the renal vessels."""
-    wide = float(np.exp(rng.normal(0.0, 0.10)))
-    aorta = [
-        (-2, -44, -150),
-        (9, -42, -90),
-        (11, -42, -30),
-        (10, -38, 25),
-        (8, -26, 75),
-        (9, 6, 150),
-    ]
-    cava = [(-24, -36, -150), (-22, -42, -80), (-20, -45, -10), (-20, -40, 45), (-19, -34, 95)]
-    flat = float(rng.uniform(8.0, 11.5))
+    wide = np.exp(rng.normal(0.0, 0.10))
+    flat = rng.uniform(8.0, 11.5)
     renal = (
-        *tube([(-20, -44, 0), (-38, -32, -4), (-54, -10, -8)], [5.0, 4.5, 4.0], pieces=2),
-        *tube([(-16, -52, 4), (16, -56, 6), (40, -34, 6), (54, -10, 7)], [5.0, 4.5, 4.5, 4.0]),
+        *tube(RIGHT_RENAL, [5.0, 4.5, 4.0], pieces=2),
+        *tube(LEFT_RENAL, [5.0, 4.5, 4.5, 4.0]),
     )
-    regions = (
+    cava = (
+        *tube(CAVA, [8.5, flat, flat, 10.5, 11.5]),
+        *tube([CAVA[-1], (-14, -56, 132)], [11.5, 11.5]),
+    )
+    radii = wide * np.array([8, 9, 9.5, 10.5, 11.5, 12])
+    regions = [
         TissueRegion("blood", renal, over=("fat",)),
-        TissueRegion(
-            "vena_cava",
-            (
-                *tube(cava, [8.5, flat, flat, 10.5, 11.5]),
-                *tube([cava[-1], (-14, -56, 132)], [11.5, 11.5]),
-            ),
-        ),
-        TissueRegion(
-            "aorta",
-            tube(_jittered(rng, aorta, 1.5), [wide * r for r in (8, 9, 9.5, 10.5, 11.5, 12)]),
-        ),
-    )
-    pose = draw_pose(rng, (0.0, -40.0, 0.0), shift_mm=1.5, stretch=0.03, turn_deg=1.5)
-    return posed(regions, pose)
+        TissueRegion("vena_cava", cava),
+        TissueRegion("aorta", tube(_jittered(rng, AORTA, 1.5), radii)),
+    ]
+    return posed(rng, regions, (0.0, -40.0, 0.0), shift_mm=1.5, stretch=0.03, turn_deg=1.5)
 
 
 def draw_esophagus(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw the end of the esophagus, from behind the heart into the stomach."""
-    knots = [(4, -10, 160), (9, -22, 122), (20, -34, 98), (42, -28, 86)]
-    return (TissueRegion("esophagus", tube(_jittered(rng, knots, 2.0), [8.0, 8.5, 8.5, 8.0])),)
+    knots = _jittered(rng, ESOPHAGUS, 2.0)
+    return (TissueRegion("esophagus", tube(knots, [8.0, 8.5, 8.5, 8.0])),)
 
 
-def _mesentery(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
+def _draw_mesentery(rng: np.random.Generator) -> TissueRegion:
     """Draw thin vessels that fan out from the root of the mesentery: dots in the fat."""
     root = np.array([0.0, -75.0, -10.0])
     twigs: list[Solid] = []
     for _ in range(14):
         end = rng.uniform((-85.0, -112.0, -130.0), (90.0, -60.0, 10.0))
         bend = (root + end) / 2.0 + rng.normal(0.0, 10.0, 3)
-        twigs += tube([as_vector(root), as_vector(bend), as_vector(end)], [3.0, 2.4, 1.6], pieces=2)
-    return (TissueRegion("blood", tuple(twigs), over=("fat",)),)
+        twigs += tube([root, bend, end], [3.0, 2.4, 1.6], pieces=2)
+    return TissueRegion("blood", tuple(twigs), over=("fat",))
 
 
 def _fillings(
@@ -118,12 +108,12 @@ def _fillings(
     """Fill a tube, a few pieces at a time, with stool, gas over stool, or fluid."""
     regions: list[TissueRegion] = []
     for start in range(0, len(wall), 5):
-        inside = tuple(piece.shrunk(3.0) for piece in wall[start : start + 5])
+        inside = lumen(wall[start : start + 5], 3.0)
         content = str(rng.choice(["stool", "bowel_fluid"], p=[0.75, 0.25]))
         regions.append(TissueRegion(content, inside, over=("bowel_wall",)))
         if rng.random() < 0.55:
             middle = float(np.mean([piece.start_mm[1] for piece in inside]))
-            floor = _below(middle + float(rng.uniform(-floor_mm, floor_mm)))
+            floor = _below(middle + rng.uniform(-floor_mm, floor_mm))
             regions.append(TissueRegion("bowel_gas", inside, cuts=(floor,), over=(content,)))
     return tuple(regions)
 
@@ -134,6 +124,6 @@ def _below(y_mm: float) -> Solid:
 
 
 def _jittered(
-    rng: np.random.Generator, knots: Sequence[Vector], deviation_mm: float
-) -> list[Vector]:
-    return [as_vector(np.array(knot) + rng.normal(0.0, deviation_mm, 3)) for knot in knots]
+    rng: np.random.Generator, knots: ArrayLike, deviation_mm: float
+) -> NDArray[np.float64]:
+    return np.array(knots) + rng.normal(0.0, deviation_mm, np.shape(knots))

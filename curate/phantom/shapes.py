@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
@@ -23,9 +23,9 @@ def as_field(values: NDArray[np.floating]) -> Field:
     return values.astype(np.float32, copy=False)
 
 
-def as_vector(values: Sequence[float] | NDArray[np.floating]) -> Vector:
-    """Return three floats as a hashable tuple."""
-    x, y, z = (float(value) for value in values)
+def as_vector(values: ArrayLike) -> Vector:
+    """Return three numbers as a hashable tuple."""
+    x, y, z = np.asarray(values, dtype=np.float64).tolist()
     return x, y, z
 
 
@@ -130,11 +130,6 @@ class Capsule:
         radii = (self.radii_mm[0] * factor, self.radii_mm[1] * factor)
         return Capsule(pose(self.start_mm), pose(self.end_mm), radii)
 
-    def shrunk(self, thickness_mm: float) -> Capsule:
-        """Return what a wall of some thickness leaves of it; never thinner than 1 mm."""
-        first, last = (max(radius - thickness_mm, 1.0) for radius in self.radii_mm)
-        return replace(self, radii_mm=(first, last))
-
 
 @dataclass(frozen=True)
 class SmoothUnion:
@@ -189,26 +184,30 @@ class TissueRegion:
         )
 
 
-def rotation(degrees: Vector) -> NDArray[np.float64]:
+def rotation(degrees: ArrayLike) -> NDArray[np.float64]:
     """Return the matrix that turns about x, then y, then z."""
     return Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
 
 
 def ellipsoid(
-    centre_mm: Vector, radii_mm: Vector, turn_deg: Vector = (0.0, 0.0, 0.0), *, power: float = 2.0
+    centre_mm: ArrayLike,
+    radii_mm: ArrayLike,
+    turn_deg: ArrayLike = (0.0, 0.0, 0.0),
+    *,
+    power: float = 2.0,
 ) -> Ellipsoid:
     """Build an ellipsoid from half axes that are then turned about its centre."""
     to_unit = np.diag(1.0 / np.array(radii_mm)) @ rotation(turn_deg).T
-    return Ellipsoid(centre_mm, as_matrix(to_unit), power)
+    return Ellipsoid(as_vector(centre_mm), as_matrix(to_unit), power)
 
 
 def tube(
-    knots_mm: Sequence[Vector], radii_mm: Sequence[float], *, pieces: int = 4
+    knots_mm: ArrayLike, radii_mm: Sequence[float] | NDArray[np.float64], *, pieces: int = 4
 ) -> tuple[Capsule, ...]:
     """Build a bent tube: a spline through the knots, cut into capsules.
 
     Args:
-        knots_mm: At least two points that the centre line goes through.
+        knots_mm: Points [n, 3] that the centre line goes through, two or more.
         radii_mm: The radius at each knot.
         pieces: Capsules between two knots.
     """
@@ -222,3 +221,35 @@ def tube(
         Capsule(as_vector(a[:3]), as_vector(b[:3]), (float(a[3]), float(b[3])))
         for a, b in pairwise(line)
     )
+
+
+def lumen(wall: Sequence[Capsule], thickness_mm: float) -> tuple[Capsule, ...]:
+    """Return what a wall of some thickness leaves of a tube; never thinner than 1 mm."""
+    radii = np.maximum([piece.radii_mm for piece in wall] - np.float64(thickness_mm), 1.0)
+    return tuple(replace(p, radii_mm=tuple(r)) for p, r in zip(wall, radii.tolist(), strict=True))
+
+
+def posed(
+    rng: np.random.Generator,
+    regions: Sequence[TissueRegion],
+    pivot_mm: ArrayLike,
+    *,
+    shift_mm: float,
+    stretch: float,
+    turn_deg: float,
+) -> tuple[TissueRegion, ...]:
+    """Move regions together, by a move that is drawn from standard deviations.
+
+    Args:
+        rng: Source of randomness.
+        regions: What is moved.
+        pivot_mm: What the move turns and stretches about.
+        shift_mm: Of the shift along each axis.
+        stretch: Of the logarithm of the size; a third of it again along each axis.
+        turn_deg: Of the turn about each axis.
+    """
+    sizes = np.exp(rng.normal(0.0, stretch) + rng.normal(0.0, stretch / 3.0, 3))
+    matrix = rotation(rng.normal(0.0, turn_deg, 3)) @ np.diag(sizes)
+    shift = as_vector(rng.normal(0.0, shift_mm, 3))
+    pose = Pose(as_matrix(matrix), as_vector(pivot_mm), shift)
+    return tuple(region.moved(pose) for region in regions)

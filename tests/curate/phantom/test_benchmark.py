@@ -13,7 +13,7 @@ from curate.phantom import benchmark
 from curate.phantom.archives import write_phantom_archives
 from curate.phantom.benchmark import (
     PAPER_TRAINING_CASES,
-    Sizes,
+    SplitSizes,
     benchmark_sizes,
     forget_unpublished,
     make_benchmark,
@@ -65,13 +65,13 @@ def test_forgetting_gives_the_cases_as_they_are_published(tmp_path):
 
 
 def test_sizes_are_in_the_papers_proportion():
-    assert benchmark_sizes(0.9)["kits19"] == Sizes(train=151, validation=15, test=6)
+    assert benchmark_sizes(0.9)["kits19"] == SplitSizes(train=151, validation=15, test=6)
     assert benchmark_sizes() == {
-        "btcv": Sizes(4, 1),
-        "msd_liver": Sizes(18, 2),
-        "msd_spleen": Sizes(6, 1),
-        "msd_pancreas": Sizes(38, 4),
-        "kits19": Sizes(28, 3),
+        "btcv": SplitSizes(4, 1),
+        "msd_liver": SplitSizes(18, 2),
+        "msd_spleen": SplitSizes(6, 1),
+        "msd_pancreas": SplitSizes(38, 4),
+        "kits19": SplitSizes(28, 3),
     }
     assert all(size.train == PAPER_TRAINING_CASES[n] for n, size in benchmark_sizes(1).items())
 
@@ -79,7 +79,7 @@ def test_sizes_are_in_the_papers_proportion():
 @pytest.fixture
 def target(tmp_path, monkeypatch):
     """Few cases, and coarse: what is drawn is tested above."""
-    few = {"btcv": Sizes(1, 1, 1), "msd_spleen": Sizes(1, 1, 1)}
+    few = {"btcv": SplitSizes(1, 1, 1), "msd_spleen": SplitSizes(1, 1, 1)}
     monkeypatch.setattr(benchmark, "benchmark_sizes", lambda _: few)
     monkeypatch.setattr(
         benchmark,
