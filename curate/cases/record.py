@@ -20,7 +20,7 @@ VOLUMES = (IMAGE, LABEL)
 # Changes when the same input and settings give other voxels or another row.
 METHOD_VERSION = 3
 # What a recipe tells people, and where its files are: none of it changes a voxel.
-TOLD = {
+DESCRIPTIVE = {
     *("title", "licence", "commercial_use", "citation", "homepage", "remarks"),
     *("labelled_cases", "sources", "layout"),
 }
@@ -47,7 +47,7 @@ class Provenance:
         cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
     ) -> "Provenance":
         """Describe a case by the present state of its source files."""
-        facts = recipe.model_dump(mode="json", exclude=TOLD)
+        facts = recipe.model_dump(mode="json", exclude=DESCRIPTIVE)
         files = {"image": _state(case.image), "label": _state(case.label)}
         decided = "" if override is None else _hash(override.model_dump(mode="json"))
         return cls(settings_key(target), _hash(facts), decided, files)

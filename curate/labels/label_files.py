@@ -59,10 +59,10 @@ def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArr
         taken = np.bincount(painted[mask], minlength=value)
         overlaps += [f"{n:,} of {name} in {names[v - 1]}" for v, n in enumerate(taken) if v and n]
         painted[mask & (painted == 0)] = value
+    found = list(findings.values())
     if overlaps:
-        finding = Finding("masks_overlap", f"voxels: {'; '.join(overlaps)}")
-        return painted, [*findings.values(), finding]
-    return painted, list(findings.values())
+        found.append(Finding("masks_overlap", f"voxels: {'; '.join(overlaps)}"))
+    return painted, found
 
 
 def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]]:
@@ -93,7 +93,7 @@ def _align(label: Volume, image: Grid, path: Path) -> tuple[NDArray[Any], list[F
     if off > TOLERANCE_VOXELS:
         reason = (
             f"{path}: image and label are up to {off:.4g} voxels apart, more than "
-            f"{TOLERANCE_VOXELS}: {_told(image)} and {_told(grid)}"
+            f"{TOLERANCE_VOXELS}: {_geometry(image)} and {_geometry(grid)}"
         )
         raise SetAsideError(Finding("grid_mismatch", reason))
     findings: list[Finding] = []
@@ -106,7 +106,7 @@ def _align(label: Volume, image: Grid, path: Path) -> tuple[NDArray[Any], list[F
     return aligned.voxels, findings
 
 
-def _told(grid: Grid) -> str:
+def _geometry(grid: Grid) -> str:
     return f"spacing {grid.spacing_mm}, origin {grid.origin_mm}, direction {grid.direction_lps}"
 
 
@@ -126,9 +126,8 @@ def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[LabelArray, list[Fi
             furthest = max(furthest, _furthest(slab, whole, path))
         _check_range(whole, path)
         values[at] = whole
-    if not furthest:
-        return values, []
-    return values, [Finding("label_rounded", f"{path.name}: by up to {furthest:.2g}")]
+    finding = Finding("label_rounded", f"{path.name}: by up to {furthest:.2g}")
+    return values, [finding] if furthest else []
 
 
 def _furthest(slab: NDArray[Any], whole: NDArray[Any], path: Path) -> float:

@@ -69,8 +69,7 @@ class Grid:
         """Read the grid of a 3-D image with one value per voxel.
 
         Raises:
-            GeometryError: The image has another number of dimensions or components, or its
-                header makes no sense.
+            GeometryError: The image is something else, or its header makes no sense.
         """
         dimension, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
         _require(dimension == 3, f"expected a 3-D volume, got {dimension} dimensions")

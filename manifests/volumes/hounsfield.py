@@ -15,7 +15,7 @@ from manifests.volumes.slabs import slabs
 from manifests.volumes.volume import Volume
 
 SAMPLES = 1 << 21  # voxels, at least, that judge a distribution
-ENOUGH = 4096  # voxels; fewer have no distribution worth judging
+MIN_VOXELS = 4096  # fewer have no distribution worth judging
 OFFSET, WRAP = 1024, 1 << 16
 GREATEST, LEAST = np.iinfo(np.int16).max, int(AIR_HU)
 TWELVE_BITS = 1 << 12  # a scanner's range of values
@@ -24,17 +24,17 @@ TWELVE_BITS = 1 << 12  # a scanner's range of values
 AIR_HU_RANGE = (-1174, -899)  # with the noise of a low dose
 CUT_OFF_HU = -900  # a least intensity above this is not that of air
 SOFT_HU_RANGE = (-150, 251)  # from fat to organs and vessels full of contrast agent
-NO_FAT_HU = -10
+NO_FAT_HU = -10  # and above
 PADDING_HU = -1500  # what is less is no noise of air but marks voxels without a measurement
 
 # Shares of the voxels
-NOTHING = 1e-4  # noise
-FEW_NONFINITE = 1e-4
-HEAP = 5e-3  # at one intensity: more than noise explains
-A_PART = 0.05  # air and soft tissue each take more of a scan of the trunk
-HALF = 0.5  # of what is denser than air: most of a body is soft tissue
-WHOLE_LAYER = 0.9  # of a layer: it is lost
-NEAR_TOP = 0.98  # of the greatest grey level, which resampling may have lowered
+NOISE_SHARE = 1e-4  # counts as none
+MAX_NONFINITE_SHARE = 1e-4  # within the body
+SPIKE_SHARE = 5e-3  # at one intensity: more than noise explains
+MIN_TISSUE_SHARE = 0.05  # air and soft tissue each take more of a scan of the trunk
+MIN_SOFT_OF_DENSE = 0.5  # of what is denser than air: most of a body is soft tissue
+LOST_LAYER_SHARE = 0.9  # of a layer: it is lost
+MIN_OF_TOP = 0.98  # of the greatest grey level, which resampling may have lowered
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def to_hounsfield(volume: Volume, path: Path) -> Volume:
     voxels, more = _unwrapped(voxels)
     findings += more
     seen = Distribution.of(voxels)
-    if voxels.size >= ENOUGH:
-        found = judge(seen, path)
+    if voxels.size >= MIN_VOXELS:
+        found = _judge(seen, path)
         findings += found
         if any(f.code == "intensity_offset" for f in found):
             voxels = _wide(voxels) - OFFSET
@@ -82,28 +82,25 @@ def to_hounsfield(volume: Volume, path: Path) -> Volume:
     return replace(volume, voxels=voxels, findings=(*volume.findings, *findings, *more))
 
 
-def judge(seen: Distribution, path: Path) -> list[Finding]:
+def _judge(seen: Distribution, path: Path) -> list[Finding]:
     """Decide whether intensities are Hounsfield units, or were before 1024 was added.
 
     With 1024 added, air is about 24 and soft tissue at 874 to 1274, and next to nothing is below
     air's noise. In true Hounsfield units only dense bone has 874 and more.
-
-    Raises:
-        SetAsideError: They are grey levels, or one value only.
     """
     words = f"intensities from {seen.least:.6g} to {seen.greatest:.6g}"
     _check_not_grey(seen, f"{path}: expected Hounsfield units; got {words}")
     air, soft = (seen.share(*hu, offset=OFFSET) for hu in (AIR_HU_RANGE, SOFT_HU_RANGE))
     dense = seen.share(AIR_HU_RANGE[1], np.inf, offset=OFFSET)
     below = seen.share(PADDING_HU, AIR_HU_RANGE[0] + OFFSET)
-    if below <= NOTHING and soft > max(A_PART, HALF * dense):
-        code = "intensity_offset" if air > A_PART else "intensity_offset_suspected"
+    if below <= NOISE_SHARE and soft > max(MIN_TISSUE_SHARE, MIN_SOFT_OF_DENSE * dense):
+        code = "intensity_offset" if air > MIN_TISSUE_SHARE else "intensity_offset_suspected"
         shares = f"{air:.0%} of the voxels are below 125, {soft:.0%} from 874 to 1274"
         return [Finding(code, f"{words}; {shares}")]
-    if seen.share(PADDING_HU, NO_FAT_HU) <= NOTHING:
+    if seen.share(PADDING_HU, NO_FAT_HU) <= NOISE_SHARE:
         return [Finding("intensity_suspect", f"{words}: neither air nor fat")]
-    heap = seen.share(seen.least, np.nextafter(seen.least, np.inf))
-    if seen.least > CUT_OFF_HU and heap > HEAP:
+    spike = seen.share(seen.least, np.nextafter(seen.least, np.inf))
+    if seen.least > CUT_OFF_HU and spike > SPIKE_SHARE:
         return [Finding("intensity_suspect", f"{words}: air and more was cut off")]
     return []
 
@@ -112,7 +109,7 @@ def _check_not_grey(seen: Distribution, expected: str) -> None:
     if seen.least == seen.greatest:
         raise SetAsideError(Finding("not_hounsfield", f"{expected}: one value only"))
     for name, top in (("normalised values", 1.0), ("8-bit grey levels", 255.0)):
-        if seen.least >= 0 and NEAR_TOP * top <= seen.greatest <= top:
+        if seen.least >= 0 and MIN_OF_TOP * top <= seen.greatest <= top:
             raise SetAsideError(Finding("not_hounsfield", f"{expected}: {name}; get the original"))
 
 
@@ -127,7 +124,7 @@ def _finite(voxels: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[Findin
         f"{count:,} voxels ({count / bad.size:.2%}): {nan:,} NaN, {count - nan:,} infinite; "
         f"{inside:,} of them not around the body"
     )
-    if inside > FEW_NONFINITE * bad.size or count == bad.size:
+    if inside > MAX_NONFINITE_SHARE * bad.size or count == bad.size:
         raise SetAsideError(Finding("intensity_invalid", f"{path}: {words}"))
     voxels = voxels if voxels.flags.writeable else voxels.copy()
     voxels[bad] = AIR_HU
@@ -148,7 +145,7 @@ def _outside(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
     outside = np.isin(labels, touching[touching > 0])
     for axis in range(3):
         layers = np.moveaxis(bad, axis, 0)
-        full = layers.mean(axis=(1, 2)) > WHOLE_LAYER
+        full = layers.mean(axis=(1, 2)) > LOST_LAYER_SHARE
         border = np.logical_and.accumulate(full) | np.logical_and.accumulate(full[::-1])[::-1]
         np.moveaxis(outside, axis, 0)[full & ~border] = False
     return outside

@@ -19,15 +19,7 @@ GDCM = "GDCMImageIO"
 
 
 def read_dicom(folder: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
-    """Read the only CT series of a folder and of the folders in it.
-
-    Returns:
-        The voxels [z, y, x] in Hounsfield units, where they lie, and what was noticed.
-
-    Raises:
-        SetAsideError: There is not one series, or it cannot be used.
-        GeometryError: The headers make no sense.
-    """
+    """Read the only CT series of a folder and of the folders in it, in Hounsfield units."""
     paths, grid, findings = _plan(folder)
     if math.prod(grid.size_xyz) > MAX_VOXELS:
         reason = f"{folder}: {grid.size_xyz} voxels; expected at most {MAX_VOXELS:,}"

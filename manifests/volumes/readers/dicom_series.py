@@ -69,11 +69,7 @@ def plan_volume(
 ) -> tuple[list[Path], Grid, list[Finding]]:
     """Choose the slices of a folder's only CT volume, in order, and find its grid.
 
-    `same_pixels` tells whether two files hold the same image.
-
-    Raises:
-        SetAsideError: There is not one volume, or it has a gap or a tilt.
-        GeometryError: The headers make no sense.
+    `same_pixels` tells whether two files hold the same image. A gap or a tilt is an error.
     """
     chosen, left_out = _only_stack(slices, folder)
     normal = chosen[0].axes[2]

@@ -18,15 +18,7 @@ SINGLE_FILES = (".nrrd", ".mha")
 
 
 def read_itk(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
-    """Read one volume.
-
-    Returns:
-        The voxels [z, y, x], where they lie, and what was noticed.
-
-    Raises:
-        SetAsideError: The file is damaged, or is something else.
-        GeometryError: Its spacing or size makes no sense.
-    """
+    """Read one volume; further dimensions of size 1 are dropped."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

@@ -29,13 +29,6 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
 
     Floats and scaled numbers become float32, other numbers stay what they are. The path is that of
     the file, or of either one of a pair `.hdr` and `.img`.
-
-    Returns:
-        The voxels [z, y, x], where they lie, and what was noticed.
-
-    Raises:
-        SetAsideError: The file is damaged, or is something else.
-        GeometryError: Its spacing or size makes no sense.
     """
     header_path, voxel_path = _pair(path)
     try:

@@ -42,12 +42,7 @@ class NiftiHeader:
 
 
 def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
-    """Read the header at the start of an uncompressed stream.
-
-    Raises:
-        SetAsideError: It is no NIfTI header, or one that cannot be used.
-        GeometryError: Its spacing or size makes no sense.
-    """
+    """Read the header at the start of an uncompressed stream."""
     header = _header(stream, path)
     try:
         stored = cast("np.dtype[Any]", header.get_data_dtype())

@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 Weights = NDArray[np.float32]  # [voxels to fill, voxels of the source]
 Values = NDArray[np.float32]  # [z, y, x]
 
-ASTRAY = 1e-3  # voxels that a position may be off an axis at the far end of the grid
+PARALLEL_TOLERANCE = 1e-3  # voxels that a position may be off an axis at the far end of the grid
 NEGLIGIBLE = 1e-6  # of a weight: less than a hundredth of a Hounsfield unit
 DIGITS = 9
 BLOCK = 32
@@ -79,9 +79,9 @@ def parallel_axes(source: Grid, grid: Grid) -> tuple[Axis, Axis, Axis] | None:
     along = np.abs(steps).argmax(axis=0)
     if len(set(along.tolist())) < 3:
         return None
-    astray = np.abs(steps) * np.asarray(grid.size_xyz)
-    astray[along, range(3)] = 0
-    if astray.max() > ASTRAY:
+    off_axis = np.abs(steps) * np.asarray(grid.size_xyz)
+    off_axis[along, range(3)] = 0
+    if off_axis.max() > PARALLEL_TOLERANCE:
         return None
     sizes = source.size_xyz
     x, y, z = (
