@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from curate.download.http_client import certificate_problem
-from curate.download.http_response import Verdict, judge, transient_error
+from curate.download.http_response import OutdatedPartError, describe, judge
 from curate.download.part_file import PartFile, opened
 from curate.download.remote_file import OnProgress, RemoteFile, Transfer, ignore_progress
 from curate.download.retry_policy import RetryPolicy, TransientError
@@ -92,10 +92,16 @@ def _ask(part: PartFile, session: Session) -> None:
     file = part.file
     try:
         with session.client.stream("GET", file.url, headers=_headers(part)) as response:
-            if error := transient_error(response):
-                raise error
-            if _act(judge(response, part), part):
-                _take(response.iter_raw(), part, session)
+            action = judge(response, part)
+            if action == "complete":
+                part.end_here()
+                return
+            if action == "restart":
+                part.restart(describe(response, part))
+            _take(response.iter_raw(), part, session)
+    except OutdatedPartError:
+        part.restart()
+        raise
     except (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
         msg = f"{file.name}: {file.url} leads nowhere: {error}; {file.by_hand}"
         raise SourceError(msg) from error
@@ -120,24 +126,6 @@ def _headers(part: PartFile) -> dict[str, str]:
         if part.info.validator:
             headers["If-Range"] = part.info.validator
     return headers
-
-
-def _act(verdict: Verdict, part: PartFile) -> bool:
-    """Do what the verdict says, and return whether the body is to be taken."""
-    file = part.file
-    if verdict.action == "refuse":
-        msg = f"{file.name}: {file.url}: {verdict.reason}; {file.by_hand}"
-        raise SourceError(msg)
-    if verdict.action == "retry":
-        raise TransientError(verdict.reason)
-    if verdict.action == "forget":
-        part.restart()
-        raise TransientError(verdict.reason, retry_after_seconds=0.0)
-    if verdict.action == "complete":
-        part.end_here()
-    if verdict.action == "restart":
-        part.restart(verdict.info)
-    return verdict.action in ("append", "restart")
 
 
 def _take(chunks: Iterator[bytes], part: PartFile, session: Session) -> None:

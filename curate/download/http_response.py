@@ -1,7 +1,6 @@
 """What an HTTP response means for a file of which a part is there; nothing is done here."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -9,6 +8,7 @@ import httpx2
 
 from curate.download.part_file import PartFile, ResumeInfo
 from curate.download.retry_policy import TransientError, parse_retry_after
+from manifests.ground.errors import SourceError
 
 TRANSIENT = frozenset({408, 421, 423, 425, 429})  # besides everything from 500 up
 ADVICE = {
@@ -21,20 +21,12 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What to do with a response.
+class OutdatedPartError(TransientError):
+    """What is here is no part of the file that the server has now; ask again without it."""
 
-    Attributes:
-        action: `append` the body to the part; `restart` the part with the body; `complete`: the
-            part is all there is; `forget` the part and ask again; `retry` later; `refuse` for good.
-        reason: Why, for people.
-        info: What the server says of the file, for a restart.
-    """
-
-    action: Literal["append", "restart", "complete", "forget", "retry", "refuse"]
-    reason: str = ""
-    info: ResumeInfo | None = None
+    def __init__(self, reason: str) -> None:
+        """Keep the reason; there is nothing to wait for."""
+        super().__init__(reason, retry_after_seconds=0.0)
 
 
 def transient_error(response: httpx2.Response) -> TransientError | None:
@@ -46,72 +38,81 @@ def transient_error(response: httpx2.Response) -> TransientError | None:
     return TransientError(f"the server answered {status}", wait_seconds)
 
 
-def judge(response: httpx2.Response, part: PartFile) -> Verdict:
-    """Decide what to do with a response whose status is not transient."""
+def judge(response: httpx2.Response, part: PartFile) -> Literal["append", "restart", "complete"]:
+    """Decide what to do: `append` the body, `restart` with it, or regard the part as `complete`.
+
+    Raises:
+        SourceError: The server refuses, or has another file.
+        TransientError: The same may go well later.
+        OutdatedPartError: The part is to be dropped first.
+    """
     status = response.status_code
+    if error := transient_error(response):
+        raise error
+    if status in (200, 206):
+        _check_plain(response)
     if status == 200:
-        return _judge_whole(response, part)
+        _check_size(_number(response.headers.get("content-length")), part)
+        return "restart"
     if status == 206:
-        return _judge_rest(response, part)
+        _check_rest(response, part)
+        return "append"
     if status == 416 and part.offset:
-        return _judge_beyond(response, part)
+        total = _content_range(response, r"bytes \*/(\d+)")
+        if total and int(total[1]) == part.offset and part.file.size_bytes in (None, part.offset):
+            return "complete"
+        reason = "the file on the server is shorter than what is here of it"
+        raise OutdatedPartError(reason)
     advice = f": {ADVICE[status]}" if status in ADVICE else ""
-    return Verdict("refuse", f"the server answered {status}{advice}")
+    raise _refusal(part, f"the server answered {status}{advice}")
 
 
-def _judge_whole(response: httpx2.Response, part: PartFile) -> Verdict:
-    expected = part.file.size_bytes
-    if problem := _no_plain_file(response):
-        return Verdict("retry", problem)
+def describe(response: httpx2.Response, part: PartFile) -> ResumeInfo:
+    """Return what the server says of the whole file that it sends."""
     total = _number(response.headers.get("content-length"))
-    if _differ(total, expected):
-        return Verdict("refuse", _other_size(total, expected))
-    info = part.info.model_copy(
+    return part.info.model_copy(
         update={
-            "total_bytes": total if total is not None else expected,
+            "total_bytes": total if total is not None else part.file.size_bytes,
             "etag": _strong_etag(response),
             "last_modified": response.headers.get("last-modified"),
         }
     )
-    return Verdict("restart", "the server sends the whole file", info=info)
 
 
-def _judge_rest(response: httpx2.Response, part: PartFile) -> Verdict:
-    if problem := _no_plain_file(response):
-        return Verdict("retry", problem)
-    span = _content_range(response, r"bytes (\d+)-\d+/(\d+|\*)")
-    if span is None or int(span[1]) != part.offset:
-        return Verdict("forget", "the server sent another part of the file than was asked for")
-    total = _number(span[2])
-    if _differ(total, part.file.size_bytes):
-        return Verdict("refuse", _other_size(total, part.file.size_bytes))
-    changed = _differ(_strong_etag(response), part.info.etag)
-    if changed or _differ(total, part.info.total_bytes):
-        return Verdict("forget", "the file on the server was changed meanwhile")
-    return Verdict("append")
-
-
-def _judge_beyond(response: httpx2.Response, part: PartFile) -> Verdict:
-    total = _content_range(response, r"bytes \*/(\d+)")
-    if total and int(total[1]) == part.offset and part.file.size_bytes in (None, part.offset):
-        return Verdict("complete")
-    return Verdict("forget", "the file on the server is shorter than what is here of it")
-
-
-def _no_plain_file(response: httpx2.Response) -> str | None:
+def _check_plain(response: httpx2.Response) -> None:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        return f"the server sent the file {encoding}-encoded, though asked for it plain"
+        reason = f"the server sent the file {encoding}-encoded, though asked for it plain"
+        raise TransientError(reason)
     if response.headers.get("content-type", "").strip().lower().startswith("text/html"):
-        return "a web page came instead of the file: does this network want a log-in?"
-    return None
+        reason = "a web page came instead of the file: does this network want a log-in?"
+        raise TransientError(reason)
 
 
-def _other_size(total: int | None, expected: int | None) -> str:
-    return (
-        f"the server has a file of {total:,} bytes, expected {expected:,}: it is not the file that "
-        f"the recipe describes"
-    )
+def _check_size(total: int | None, part: PartFile) -> None:
+    expected = part.file.size_bytes
+    if _differ(total, expected):
+        reason = (
+            f"the server has a file of {total:,} bytes, expected {expected:,}: it is not the file "
+            f"that the recipe describes"
+        )
+        raise _refusal(part, reason)
+
+
+def _check_rest(response: httpx2.Response, part: PartFile) -> None:
+    span = _content_range(response, r"bytes (\d+)-\d+/(\d+|\*)")
+    if span is None or int(span[1]) != part.offset:
+        reason = "the server sent another part of the file than was asked for"
+        raise OutdatedPartError(reason)
+    total = _number(span[2])
+    _check_size(total, part)
+    if _differ(_strong_etag(response), part.info.etag) or _differ(total, part.info.total_bytes):
+        reason = "the file on the server was changed meanwhile"
+        raise OutdatedPartError(reason)
+
+
+def _refusal(part: PartFile, reason: str) -> SourceError:
+    return SourceError(f"{part.file.name}: {part.file.url}: {reason}; {part.file.by_hand}")
 
 
 def _content_range(response: httpx2.Response, pattern: str) -> re.Match[str] | None:

@@ -39,7 +39,6 @@ class Transfer:
 
     Attributes:
         done_bytes: What is on disk.
-        total_bytes: Its size if known.
         checking: What an earlier run left is being read again; nothing comes over the network.
     """
 

@@ -62,11 +62,11 @@ def check(
 
 
 def _try_on(recipe: "Recipe", data: Path, read: int) -> None:
-    from curate.drafts.trial import trial_table, trial_words, try_recipe
+    from curate.drafts.trial import trial_table, try_recipe
     from manifests.ground.errors import RecipeError
 
     trial = try_recipe(recipe, data, most=read)
-    for line in trial_words(trial):
+    for line in trial.summary:
         _say(line)
     Console().print(trial_table(trial))
     if trial.problems:

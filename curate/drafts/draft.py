@@ -65,11 +65,17 @@ def check_new(path: Path, *, force: bool) -> None:
 def _toml(draft: Draft) -> str:
     """Return the recipe's text, with comments on what was guessed and what is to be filled in."""
     meanings = with_parts(draft.meanings)
-    head, values = _head(draft, meanings), _values(draft, meanings)
-    return "\n".join(s for s in (head, _layout(draft), values, _declared(meanings)) if s)
+    new = {s for structures in meanings.values() for s in structures} - {*vocabulary()}
+    declared = [
+        line
+        for name in sorted(new)
+        for line in (f"[structures.{name}]", 'code = "" # SNOMED CT, if it has one', "")
+    ]
+    parts = (_head(draft, meanings), _layout(draft), _values(draft, meanings), declared)
+    return "\n".join(line for part in parts for line in part)
 
 
-def _head(draft: Draft, meanings: Meanings) -> str:
+def _head(draft: Draft, meanings: Meanings) -> list[str]:
     metadata = draft.survey.metadata
     licence = draft.licence or metadata.get("licence", "")
     folder = _comment(str(draft.survey.folder))
@@ -88,10 +94,10 @@ def _head(draft: Draft, meanings: Meanings) -> str:
     ]
     if any({"left_kidney", "right_kidney"} <= {*structures} for structures in meanings.values()):
         lines.append("split_kidneys = true # one value for both: prepare splits them by position")
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
-def _layout(draft: Draft) -> str:
+def _layout(draft: Draft) -> list[str]:
     layout = draft.survey.layout
     lines = [
         "[layout]",
@@ -107,10 +113,10 @@ def _layout(draft: Draft) -> str:
             f"images = {_listed(layout.images)}",
             f"labels = {_listed(layout.labels)}",
         ]
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
-def _values(draft: Draft, meanings: Meanings) -> str:
+def _values(draft: Draft, meanings: Meanings) -> list[str]:
     masks = bool(draft.survey.masks)
     lines = [
         "# The structures in each mask file. Where masks overlap, the first one counts."
@@ -128,17 +134,12 @@ def _values(draft: Draft, meanings: Meanings) -> str:
     if rest:
         lines.append("# Masks that are not read. To use one, declare it in [structures.NAME]:")
         lines += [f"# {_quoted(key)} = [{_quoted(_plain(key))}]" for key in rest]
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
 def _comment(text: str) -> str:
     """Return text that cannot leave its comment."""
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def _declared(meanings: Meanings) -> str:
-    new = sorted({s for structures in meanings.values() for s in structures} - {*vocabulary()})
-    return "\n".join(f'[structures.{name}]\ncode = "" # SNOMED CT, if it has one\n' for name in new)
 
 
 def _plain(file: str) -> str:

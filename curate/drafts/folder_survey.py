@@ -103,11 +103,10 @@ def _paired(folder: Path, found: list[PatternedPath]) -> tuple[Kind, Layout, tup
     both = {f.case for f in images} & {f.case for f in labels}
     if not both:
         raise SourceError(_nothing(folder, found))
-    expression, roots = case_expression(both), _roots(folder)
     image_patterns = best_patterns(images, both)
     labels = [f for f in labels if f.case in both]
     patterns = best_patterns(labels, both)
-    places = {"roots": roots, "case": expression, "images": image_patterns}
+    places = {"roots": _roots(folder), "case": case_expression(both), "images": image_patterns}
     masks = None if any(_is_map(p) for p in patterns) else mask_folder(labels)
     if masks:
         return "masks", MasksLayout(kind="masks", labels=(masks[0],), **places), masks[1]

@@ -45,6 +45,14 @@ class Trial:
         return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.values)
 
     @property
+    def summary(self) -> list[str]:
+        """How many cases there are, and which images have no label."""
+        lines = [f"{self.root}: {self.whole} cases with image and label"]
+        if self.no_label:
+            lines.append(f"{len(self.no_label)} images have no label: {_some(self.no_label)}")
+        return lines
+
+    @property
     def problems(self) -> list[str]:
         """What is wrong, each with what to do; nothing if the recipe fits the folder."""
         found, layout = [], self.recipe.layout
@@ -124,14 +132,6 @@ def trial_table(trial: Trial) -> Table:
     ]
     columns = ["value", *folded("covers"), *right("labels", "median mL")]
     return new_table(f"Values in {trial.values.cases} labels", columns, rows)
-
-
-def trial_words(trial: Trial) -> list[str]:
-    """Say how many cases there are, and what else a user may want to know."""
-    lines = [f"{trial.root}: {trial.whole} cases with image and label"]
-    if trial.no_label:
-        lines.append(f"{len(trial.no_label)} images have no label: {_some(trial.no_label)}")
-    return lines
 
 
 def _some(names: Sequence[str]) -> str:

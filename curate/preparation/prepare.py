@@ -136,7 +136,13 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
         msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
         raise NothingMadeError(msg)
     path = target.folder / FILE_NAME
-    remarks = _damage(path)
+    remarks: list[str] = []
+    try:
+        read_manifest(path)
+    except ManifestError as error:
+        if path.exists():
+            lost = "it was written again, and a split that you had chosen is lost"
+            remarks.append(f"{error}: {lost}")
     facts = update_facts({c.dataset for c in cases}, recipes, target.folder, request.raw)
     # No voxel depends on the licence: it is the one that the recipe names today.
     licensed = [
@@ -155,13 +161,3 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
         )
     all_remarks = "\n".join(filter(None, remarks))
     return Report(manifest, tally.made, tuple(tally.rejected), path, all_remarks)
-
-
-def _damage(manifest: Path) -> list[str]:
-    """Say what is lost with a manifest that cannot be read."""
-    try:
-        read_manifest(manifest)
-    except ManifestError as error:
-        if manifest.exists():
-            return [f"{error}: it was written again, and a split that you had chosen is lost"]
-    return []

@@ -102,7 +102,7 @@ def _outcome(future: Future[Result]) -> Result | Exception:
 
 
 def _begin(threads: int) -> None:
-    """What each worker does first."""
+    """Prepare a worker for its jobs."""
     # read when the libraries are loaded, so before the import that loads them
     os.environ |= dict.fromkeys(THREADS, str(threads))
     import SimpleITK as sitk
