@@ -9,7 +9,7 @@ import httpx2
 
 from curate.download.http_client import certificate_problem
 from curate.download.http_response import OutdatedPartError, describe, judge
-from curate.download.part_file import PartFile, opened
+from curate.download.part_file import PartFile, open_part
 from curate.download.remote_file import OnProgress, RemoteFile, Transfer, ignore_progress
 from curate.download.retry_policy import RetryPolicy, TransientError
 from manifests.ground.errors import SourceError
@@ -45,7 +45,7 @@ def fetch(file: RemoteFile, session: Session) -> None:
         session.on_progress(Transfer(file.name, done, total, checking=True))
 
     try:
-        with opened(file, report_checked) as part:
+        with open_part(file, report_checked) as part:
             _receive_checked(part, session)
             part.finish()
     except OSError as error:

@@ -60,7 +60,7 @@ class PartFile:
     """
 
     def __init__(self, file: RemoteFile, info: ResumeInfo, stream: FileIO) -> None:
-        """Start with nothing; call `opened` for a part."""
+        """Start with nothing; call `open_part` for one."""
         self.file = file
         self.info = info
         self.offset = 0
@@ -117,7 +117,7 @@ class PartFile:
         self.file.part.replace(self.file.target)
         _info_path(self.file).unlink(missing_ok=True)
 
-    def count_kept(self, on_progress: Callable[[int], None]) -> None:
+    def read_kept(self, on_progress: Callable[[int], None]) -> None:
         """Read what an earlier run left, for its size and checksums."""
         buffer = memoryview(bytearray(CHUNK_BYTES))
         while size := self._stream.readinto(buffer):
@@ -132,7 +132,7 @@ class PartFile:
 
 
 @contextmanager
-def opened(file: RemoteFile, on_progress: Callable[[int], None]) -> Generator[PartFile]:
+def open_part(file: RemoteFile, on_progress: Callable[[int], None]) -> Generator[PartFile]:
     """Open the part of a file, with what an earlier run left if it belongs to the same file.
 
     `on_progress` is called with the number of bytes of that run that were read again.
@@ -141,7 +141,7 @@ def opened(file: RemoteFile, on_progress: Callable[[int], None]) -> Generator[Pa
     file.part.parent.mkdir(parents=True, exist_ok=True)
     with file.part.open("r+b" if info else "w+b", buffering=0) as stream:
         part = PartFile(file, info or ResumeInfo.of(file), stream)
-        part.count_kept(on_progress)
+        part.read_kept(on_progress)
         yield part
 
 

@@ -137,7 +137,7 @@ def _files(
             name=f"{recipe.name}/{path}",
             url=_url(source, path),
             target=here or root / path,
-            part=_part(root, path),
+            part=root / PARTIAL / f"{path}.part",
             size_bytes=checksum.size_bytes if checksum else None,
             md5=checksum.md5 if checksum else None,
             homepage=recipe.homepage,
@@ -158,7 +158,7 @@ def _archive(
         name=f"{recipe.name}/{source.file}",
         url=source.url if is_http else f"synapse:{source.synapse_id}",
         target=root / source.file,
-        part=_part(root, source.file),
+        part=root / PARTIAL / f"{source.file}.part",
         size_bytes=source.bytes if is_http else None,
         md5=source.md5,
         sha256=source.sha256 if is_http else None,
@@ -180,10 +180,6 @@ def _url(source: HuggingFaceSource | GitSource, path: str) -> str:
     if isinstance(source, GitSource):
         return source.url.replace("{revision}", source.revision).replace("{path}", path)
     return f"hf://datasets/{source.repository}@{source.revision}/{path}"  # until it is looked up
-
-
-def _part(root: Path, path: str) -> Path:
-    return root / PARTIAL / f"{path}.part"
 
 
 def _other_places(

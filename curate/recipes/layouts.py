@@ -14,18 +14,14 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class _Layout(StrictModel):
+    """Patterns of the names that an archive, and the folder that holds the dataset, may have."""
+
     archives: tuple[str, ...] = ()
     roots: Names
 
 
 class DecathlonLayout(_Layout):
-    """Images and labels are listed in a `dataset.json` at the root.
-
-    Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
-        index: The list's name.
-    """
+    """Images and labels are listed in a `dataset.json`, or what `index` calls it, at the root."""
 
     kind: Literal["decathlon"]
     index: str = "dataset.json"
@@ -37,8 +33,6 @@ class _NamedLayout(_Layout):
     `*` stands for anything within one name, as in `sub-*/*/{case}_ct.nii.gz`.
 
     Attributes:
-        archives: Patterns of the names that an archive of the dataset may have.
-        roots: Patterns of the folder that holds the dataset.
         case: Regular expression of a case's name.
         images: Where an image, or its DICOM folder, may lie below the root; the first that exists
             is taken.
