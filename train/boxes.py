@@ -1,6 +1,6 @@
 """Boxes of voxels: where a patch is in its volume, and how much of it is within."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -78,6 +78,16 @@ def patch_box(centre_zyx: Triple, size_zyx: Triple, shape_zyx: Triple) -> Box:
     """Return the box around a voxel, moved into the volume along each axis that is long enough."""
     axes = zip(centre_zyx, size_zyx, shape_zyx, strict=True)
     return Box(triple(_start(*axis) for axis in axes), size_zyx)
+
+
+def box_around(boxes: Sequence[tuple[slice, ...]]) -> tuple[slice, ...]:
+    """Return the box around boxes, as an index; an empty one around none."""
+    if not boxes:
+        return (slice(0),) * 3
+    return tuple(
+        slice(min(s.start for s in sides), max(s.stop for s in sides))
+        for sides in zip(*boxes, strict=True)
+    )
 
 
 def _start(centre: int, size: int, limit: int) -> int:

@@ -138,7 +138,7 @@ def case_overlay(
 
 
 def overlay_path(folder: Path, case_id: str) -> Path:
-    """Where the picture of a case goes: in `folder` itself, whatever its id."""
+    """Return where the picture of a case goes: in `folder` itself, whatever its id."""
     return folder / f"{case_id.replace('/', '_')}.png"
 
 
@@ -151,7 +151,7 @@ def write_overlay(figure: Figure, path: Path, *, dots_per_inch: int = 130) -> No
 def _wrong(
     truth: ClassVolume, predictions: Collection[ClassVolume], merged: tuple[int, ...], n: int
 ) -> ClassVolume:
-    """1 where a prediction and the truth differ about a group of merged classes."""
+    """Return 1 where a prediction and the truth differ about a group of merged classes."""
     in_group = np.array(merged) == n
     wrong = np.zeros(truth.shape, bool)
     for prediction in predictions:

@@ -22,9 +22,7 @@ class View:
     Attributes:
         axis: The array axis, of z, y, x, that the slice cuts across.
         index: Where it does, in voxels.
-        rows: Which of the slice's rows are shown.
-        columns: Which of its columns are shown.
-        step_mm: Spacing along rows and columns.
+        step_mm: Spacing from row to row and from column to column.
         upwards: Whether later rows are higher, as along z, or lower, as along y.
     """
 
@@ -36,12 +34,12 @@ class View:
     upwards: bool
 
     def of(self, volume: Shaped[np.ndarray, "z y x"]) -> Slice:
-        """The part of a volume that is shown."""
+        """Return the part of a volume that is shown."""
         return np.take(volume, self.index, axis=self.axis)[self.rows, self.columns]
 
     @property
     def size_mm(self) -> tuple[float, float]:
-        """Height and width."""
+        """Return height and width."""
         return (
             (self.rows.stop - self.rows.start) * self.step_mm[0],
             (self.columns.stop - self.columns.start) * self.step_mm[1],
@@ -49,7 +47,7 @@ class View:
 
     @property
     def extent_mm(self) -> tuple[float, float, float, float]:
-        """Positions of the left, right, bottom and top edge, with the first row at 0."""
+        """Return where the left, right, bottom and top edge are, with the first row at 0."""
         height, width = self.size_mm
         return (0.0, width, 0.0, height) if self.upwards else (0.0, width, height, 0.0)
 
@@ -97,7 +95,7 @@ def choose_views(
 
 
 def _fullest(labels: Collection[ClassVolume], axis: int, length: int) -> int:
-    """Index of the slice across `axis` where the classes together show most of themselves."""
+    """Return the index of the slice where the classes together show most of themselves."""
     others = tuple(a for a in range(3) if a != axis)
     shown = np.zeros(length)
     for volume in labels:
@@ -108,7 +106,7 @@ def _fullest(labels: Collection[ClassVolume], axis: int, length: int) -> int:
 
 
 def _span(inside: np.ndarray, margin: float) -> slice:
-    """From the first to the last pixel inside, with a margin; all of them if none is."""
+    """Return the pixels from the first to the last inside, with a margin, or else all."""
     found = np.flatnonzero(inside)
     if not found.size:
         return slice(0, inside.size)

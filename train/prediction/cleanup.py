@@ -1,4 +1,4 @@
-"""Cleanup: of each organ its largest piece."""
+"""Cleanup: the largest connected component of each organ."""
 
 import cc3d
 import numpy as np
@@ -6,17 +6,18 @@ from scipy import ndimage
 
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.structures import vocabulary
+from train.boxes import box_around
 from train.prediction.sliding_window import ClassVolume
 
 _NEIGHBOURS = 26
 
 
 def keep_largest_components(classes: ClassVolume, space: LabelSpace) -> ClassVolume:
-    """Return class ids with only each organ's largest piece; the others become background.
+    """Return class ids with only each organ's largest component; the others become background.
 
-    Voxels that touch at a corner are one piece. A class that is a part of another, such as a
-    tumour, may have many pieces and keeps them all; it joins the pieces of its organ, so that a
-    pancreas is not cut in two by its tumour.
+    Voxels that touch at a corner are connected. A class that is a part of another, such as a
+    tumour, keeps all its components; it connects those of its organ, so that a pancreas is not
+    cut in two by its tumour.
     """
     result = classes.copy()
     boxes = ndimage.find_objects(classes, max_label=len(space) - 1)
@@ -24,19 +25,16 @@ def keep_largest_components(classes: ClassVolume, space: LabelSpace) -> ClassVol
         found = [box for m in (n, *parts) if (box := boxes[m - 1])]
         if not boxes[n - 1]:
             continue
-        box = tuple(
-            slice(min(s.start for s in axis), max(s.stop for s in axis))
-            for axis in zip(*found, strict=True)
-        )
+        box = box_around(found)
         whole = np.isin(classes[box], (n, *parts))
-        pieces = cc3d.connected_components(whole, connectivity=_NEIGHBOURS)
-        own = np.bincount(pieces[classes[box] == n])  # the organ's voxels in each piece
-        result[box][(classes[box] == n) & (pieces != own.argmax())] = 0
+        components = cc3d.connected_components(whole, connectivity=_NEIGHBOURS)
+        own = np.bincount(components[classes[box] == n])  # the organ's voxels in each of them
+        result[box][(classes[box] == n) & (components != own.argmax())] = 0
     return result
 
 
 def _parts(space: LabelSpace) -> dict[int, tuple[int, ...]]:
-    """The classes that are parts of each class which is itself a part of none."""
+    """Return the classes that are parts of each class which is itself a part of none."""
     known = {**vocabulary(), **space.structures}
     wholes = [
         {known[name].part_of for name in entry.structures} - {None, *entry.structures}

@@ -6,8 +6,6 @@ from pathlib import Path
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import write_text
 
-_Row = tuple[int, str, tuple[int, int, int]]  # label value, name, red green blue
-
 
 def write_colour_tables(space: LabelSpace, folder: Path, name: str) -> None:
     """Write `name.ctbl` for 3D Slicer and `name.label.txt` for ITK-SNAP."""
@@ -40,11 +38,11 @@ def itksnap_labels(space: LabelSpace) -> str:
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of `#rrggbb`."""
+    """Return red, green and blue, 0 to 255, of `#rrggbb`."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue
 
 
-def _rows(space: LabelSpace) -> Iterator[_Row]:
+def _rows(space: LabelSpace) -> Iterator[tuple[int, str, tuple[int, int, int]]]:
     for n, entry in enumerate(space.classes, start=1):
         yield n, entry.name, rgb(entry.colour)

@@ -61,8 +61,24 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
     """
     hd, pydicom = importlib.import_module("highdicom"), importlib.import_module("pydicom")
     sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in slice_files(series)]
+    described = (_described(hd, n, entry) for n, entry in enumerate(space.classes, start=1))
     try:
-        segmentation = _segmentation(hd, sources, classes, space)
+        segmentation = hd.seg.Segmentation(
+            source_images=sources,
+            pixel_array=classes,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=list(described),
+            series_instance_uid=hd.UID(),
+            series_number=_SERIES_NUMBER,
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer="marginalia",
+            manufacturer_model_name="marginalia",
+            software_versions=version("marginalia"),
+            device_serial_number="0",
+            series_description=f"marginalia {space.name}",
+            content_label=space.name[:16].upper(),
+        )
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         msg = (
             f"{series} cannot be referred to by a DICOM SEG: expected slices with all identities "
@@ -72,30 +88,6 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
         raise TrainingError(msg) from error
     with whole_file(output) as temporary:
         segmentation.save_as(temporary)
-
-
-def _segmentation(
-    hd: Any,  # noqa: ANN401
-    sources: list[Any],
-    classes: ClassVolume,
-    space: LabelSpace,
-) -> Any:  # noqa: ANN401
-    return hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=classes,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_described(hd, n, c) for n, c in enumerate(space.classes, start=1)],
-        series_instance_uid=hd.UID(),
-        series_number=_SERIES_NUMBER,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="marginalia",
-        manufacturer_model_name="marginalia",
-        software_versions=version("marginalia"),
-        device_serial_number="0",
-        series_description=f"marginalia {space.name}",
-        content_label=space.name[:16].upper(),
-    )
 
 
 def _described(hd: Any, number: int, entry: LabelClass) -> Any:  # noqa: ANN401
@@ -124,6 +116,6 @@ def _described(hd: Any, number: int, entry: LabelClass) -> Any:  # noqa: ANN401
 
 
 def _organ(code: str) -> str:
-    """A meaning for an organ's code, without a side; a meaning is free text."""
+    """Return a meaning, which is free text, for an organ's code, without a side."""
     names = (n for n, s in vocabulary().items() if s.code == code)
     return next(names, "organ").removeprefix("left_").replace("_", " ").capitalize()

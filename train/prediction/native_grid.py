@@ -74,7 +74,7 @@ class _Mapping:
     def box(
         self, start: Sequence[int], stop: Sequence[int], shape: Sequence[int]
     ) -> tuple[slice, slice, slice]:
-        """The network's voxels that a part of the native grid is interpolated from."""
+        """Return the network's voxels that a part of the native grid is interpolated from."""
         ends = np.stack([self.matrix * s for s in (start, np.subtract(stop, 1))])
         low, high = (f(ends, axis=0).sum(1) + self.offset for f in (np.min, np.max))
         first = np.clip(np.floor(low - _ALIGNED), 0, np.subtract(shape, 1)).astype(int)
@@ -89,7 +89,7 @@ class _Mapping:
         stop: Sequence[int],
         corner: Sequence[int],
     ) -> Float[Tensor, "found native_z native_y native_x"]:
-        """Values on a part of the native grid; `corner` is the network's voxel values[:, 0, 0, 0].
+        """Interpolate on a part of the native grid; `corner` is where values[:, 0, 0, 0] lies.
 
         Beyond the outermost centres, which is by half a voxel at most, the outermost values go on.
         """
@@ -105,7 +105,7 @@ class _Mapping:
             along = axes[axis]
             index = np.arange(start[axis], stop[axis])
             line = torch.from_numpy(self.matrix[along, axis] * index + offset[along])
-            values = _stretched(values, 1 + axis, line.to(values.device))
+            values = _interpolated(values, 1 + axis, line.to(values.device))
         return values
 
     def _oblique(
@@ -131,7 +131,7 @@ class _Mapping:
         return grid_sample(values[None], places[None], **how)[0]
 
 
-def _stretched(values: Tensor, axis: int, line: Float[Tensor, "along"]) -> Tensor:
+def _interpolated(values: Tensor, axis: int, line: Float[Tensor, "along"]) -> Tensor:
     """Interpolate linearly along one axis, at the indices of `line`."""
     line = line.clamp(0, values.shape[axis] - 1)
     low = line.floor().clamp(max=max(values.shape[axis] - 2, 0))

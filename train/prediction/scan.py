@@ -49,13 +49,13 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name is that of an image that can be opened by it."""
+    """Return whether a file's name is that of an image that can be opened by it."""
     name = path.name.lower()
     return name.endswith(SUFFIXES) and not name.endswith(_PARTS)
 
 
 def scan_name(path: Path) -> str:
-    """Name of a scan: its folder's name, or its file's without the suffix of an image."""
+    """Return a scan's name: its folder's, or its file's without the suffix of an image."""
     if path.is_dir():
         return path.resolve().name
     suffixes = (s for s in SUFFIXES if path.name.lower().endswith(s))
@@ -63,7 +63,7 @@ def scan_name(path: Path) -> str:
 
 
 def require_scan(path: Path) -> None:
-    """Refuse what is no scan at all, in words of its own.
+    """Refuse what is no scan at all, and say what was expected.
 
     Raises:
         TrainingError: It is not there, or is neither an image nor a folder that holds one.
@@ -72,7 +72,10 @@ def require_scan(path: Path) -> None:
         got = "nothing is there; check the path"
     elif path.is_dir() and not any(series_of(f) is not None for f in _files(path)):
         got = "no image and no DICOM slice is in it"
-    elif path.is_file() and not (_is_nifti(path) or _itk_reads(path)):
+    elif path.is_file() and not (
+        path.name.lower().endswith(NIFTI_SUFFIXES)
+        or sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    ):
         got = "the file is none of these"
     else:
         return
@@ -94,7 +97,7 @@ def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
 
 
 def _series_of_folders(files: Iterable[Path]) -> dict[Path, str]:
-    """The folders that hold DICOM files, with the series of each one's first."""
+    """Return the folders that hold DICOM files, with the series of each one's first."""
     found: dict[Path, str] = {}
     for file in files:
         if file.parent not in found and (series := series_of(file)) is not None:
@@ -103,18 +106,11 @@ def _series_of_folders(files: Iterable[Path]) -> dict[Path, str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [f for f in sorted(folder.rglob("*")) if f.is_file() and not _is_hidden(f, folder)]
+    return [f for f in sorted(folder.rglob("*")) if f.is_file() and not is_hidden(f, folder)]
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
-
-
-def _itk_reads(path: Path) -> bool:
-    return bool(sitk.ImageFileReader.GetImageIOFromFileName(str(path)))
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Return whether a file, or a folder between it and that folder, is hidden."""
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 

@@ -32,7 +32,6 @@ HuVolume = Int16[np.ndarray, "z y x"] | Float[np.ndarray, "z y x"]
 ClassVolume = UInt8[np.ndarray, "z y x"]
 ClassProbabilities = Float[Tensor, "classes z y x"]
 PaddedVolume = Int16[np.ndarray, "pad_z pad_y pad_x"] | Float[np.ndarray, "pad_z pad_y pad_x"]
-_Starts = tuple[int, ...]
 
 OVERLAP = 0.5
 _SIGMA = 0.125  # of the Gaussian weights, as a share of the window; MONAI's and nnU-Net's
@@ -95,13 +94,15 @@ def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, ClassPro
     window = model.patch_size_zyx
     padded, inner = _padded(hu, window)
     starts = [_starts(n, w, predictor.overlap) for n, w in zip(padded.shape, window, strict=True)]
+    at_once = max(1, _VOXELS_AT_ONCE // math.prod(window))
     sums = _WeightedSums(model, (window[0], *padded.shape[1:]), device)
     predict = mirrored_mean(model, predictor.mirror_axes)
     network = for_device(model.network, device)
     with _evaluating(network), torch.inference_mode(), autocast(model.precision, device):
         for z, following in pairwise((*starts[0], len(padded))):
-            for some in _batches(list(product(*starts[1:])), window):
-                places = [_place((z, y, x), window) for y, x in some]
+            layer = [_place((z, y, x), window) for y, x in product(*starts[1:])]
+            for n in range(0, len(layer), at_once):
+                places = layer[n : n + at_once]
                 hu = np.stack([padded[place] for place in places]).astype(np.float32)
                 images = model.normalisation.apply(torch.from_numpy(hu)[:, None].to(device))
                 sums.add(predict(images), places)
@@ -147,17 +148,11 @@ def _padded(hu: HuVolume, window: Sequence[int]) -> tuple[PaddedVolume, tuple[sl
     return hu, (z, y, x)
 
 
-def _starts(size: int, window: int, overlap: float) -> _Starts:
+def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
     """Return where windows start along an axis: evenly, but the last ends with the volume."""
     step = max(1, int(window * (1 - overlap)))
     count = math.ceil((size - window) / step) + 1
     return tuple(min(n * step, size - window) for n in range(count))
-
-
-def _batches(starts_yx: list[_Starts], window: Sequence[int]) -> Generator[list[_Starts]]:
-    size = max(1, _VOXELS_AT_ONCE // math.prod(window))
-    for n in range(0, len(starts_yx), size):
-        yield starts_yx[n : n + size]
 
 
 def _place(start: Sequence[int], window: Sequence[int]) -> tuple[slice, slice, slice]:

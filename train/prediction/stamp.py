@@ -1,4 +1,4 @@
-"""Stamp: which network, used how, something was made by."""
+"""Stamp: which network a label map was made by, and how it was used."""
 
 import hashlib
 import json
@@ -17,18 +17,13 @@ from train.model import Model
 
 @dataclass(frozen=True)
 class Stamp:
-    """All that a label map depends on, beside the scan.
-
-    Attributes:
-        settings: Class ids, grid, intensity scale, overlap, whatever else was asked for, and a hash
-            of the weights; plain values.
-    """
+    """All that a label map depends on beside the scan, as plain values."""
 
     settings: Mapping[str, Any]
 
     @classmethod
     def of(cls, model: Model, *, overlap: float, **options: object) -> "Stamp":
-        """Stamp a model whose windows overlap by that share; options that are off do not count."""
+        """Return the stamp of a model with these options; those that are off do not count."""
         settings = {
             "label_space": model.label_space.name,
             "classes": {str(n): name for n, name in enumerate(model.label_space.names)},
@@ -43,7 +38,7 @@ class Stamp:
 
     @cached_property
     def text(self) -> str:
-        """The stamp in the few letters that a NIfTI header's description has room for."""
+        """Return the stamp in the few letters that a NIfTI header's description has room for."""
         identity = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         return f"marginalia-{identity[:16]}"
 

@@ -7,11 +7,10 @@ from scipy.ndimage import find_objects
 
 from manifests.classes.merged import groups_of
 from manifests.table.case import Case
+from train.boxes import box_around
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.metrics import TOLERANCE_MM, diagonal_mm, measure
 from train.scoring.scores import Detection, Score
-
-Box = tuple[slice, ...]
 
 
 def score_case(
@@ -49,7 +48,7 @@ def score_case(
     for n, group in groups_of(case.merged).items():
         if n == 0 or not (known is None or set(group) <= set(known)):
             continue
-        box = _around([b for b in (boxes[0][n - 1], boxes[1][n - 1]) if b])
+        box = box_around([b for b in (boxes[0][n - 1], boxes[1][n - 1]) if b])
         masks = found[box] == n, labelled[box] == n
         voxels = [np.count_nonzero(mask) for mask in masks]
         measured = measure(*masks, spacing_mm=case.spacing_mm, tolerance_mm=tolerance_mm)
@@ -73,7 +72,7 @@ def score_case(
     return tuple(scores)
 
 
-def _bounding_box(volume: ClassVolume) -> Box:
+def _bounding_box(volume: ClassVolume) -> tuple[slice, ...]:
     """Return the box of all voxels that are not 0."""
     box: list[slice] = []
     for axis in range(volume.ndim):
@@ -83,16 +82,6 @@ def _bounding_box(volume: ClassVolume) -> Box:
         # each axis on what the last one left, so that most of it is never read
         volume = volume[(slice(None),) * axis + (box[-1],)]
     return tuple(box)
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    """Return the box around boxes; an empty one around none."""
-    if not boxes:
-        return (slice(0),) * 3
-    return tuple(
-        slice(min(s.start for s in sides), max(s.stop for s in sides))
-        for sides in zip(*boxes, strict=True)
-    )
 
 
 def _outcome(found: bool, labelled: bool) -> Detection:

@@ -59,7 +59,7 @@ def evaluate_run(run: Path, manifest_path: Path, request: EvaluationRequest) -> 
         name=run.resolve().name,
         manifest=manifest,
         folder=folder,
-        settings={**settings, **_place_of(manifest_path)},
+        settings={**settings, "manifest": str(manifest_file(manifest_path).resolve())},
         results=(_keep(result, folder) for result in results),
     )
 
@@ -91,16 +91,12 @@ def evaluate_folder(
         settings={
             **truth_settings(manifest, request),
             "prediction": prediction,
-            **_place_of(manifest_path),
+            "manifest": str(manifest_file(manifest_path).resolve()),
         },
         results=evaluate_label_maps(found, manifest, mapping, request),
         remarks=tuple(_remarks(found, mapping, space.names)),
         missing=found.missing,
     )
-
-
-def _place_of(manifest_path: Path) -> dict[str, str]:
-    return {"manifest": str(manifest_file(manifest_path).resolve())}
 
 
 def _keep(result: CaseResult, folder: Path) -> CaseResult:

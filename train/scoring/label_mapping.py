@@ -21,10 +21,9 @@ _UNLISTED = -1
 
 @dataclass(frozen=True)
 class LabelMapping:
-    """What the values of label maps mean.
+    """The class id of each value that may occur in label maps.
 
     Attributes:
-        class_of: Class id of each value that may occur.
         ignored: Names of a file that are no class here; their values count as background.
     """
 
@@ -33,11 +32,11 @@ class LabelMapping:
 
     @property
     def known(self) -> frozenset[int]:
-        """The foreground classes that some value means."""
+        """Return the foreground classes that some value means."""
         return frozenset(self.class_of.values()) - {0}
 
     def to_classes(self, values: Shaped[np.ndarray, "z y x"]) -> ClassVolume:
-        """Send values to class ids.
+        """Return the class ids of values.
 
         Raises:
             TrainingError: A value is no integer, or is not listed.
@@ -64,7 +63,7 @@ class LabelMapping:
 
 
 def identity_mapping(label_space: LabelSpace) -> LabelMapping:
-    """The label space's own: a value is a class id."""
+    """Return the mapping of a label space's own values: each is a class id."""
     return LabelMapping({n: n for n in range(len(label_space))})
 
 
@@ -117,7 +116,7 @@ def _content(path: Path) -> Mapping[str, Any]:
 
 
 def _entries(content: Mapping[str, Any], path: Path) -> Iterator[tuple[str, list[int]]]:
-    """Names and their values, whichever of the two stands first."""
+    """Return names and their values, whichever of the two stands first."""
     for key, said in content.items():
         name, found = (said, key) if isinstance(said, str) else (key, said)
         values = found if isinstance(found, list) else [found]
@@ -135,7 +134,7 @@ def _entries(content: Mapping[str, Any], path: Path) -> Iterator[tuple[str, list
 
 
 def _plain(name: str) -> tuple[str, ...]:
-    """The words of a name, whichever stands first: TotalSegmentator says `kidney_left`."""
+    """Return the sorted words of a name: TotalSegmentator says `kidney_left`."""
     return tuple(sorted(re.findall(r"[a-z0-9]+", name.lower())))
 
 

@@ -14,7 +14,7 @@ from manifests.table.case import Case
 from manifests.volumes.grid import Grid
 from manifests.volumes.resampling.resampling import resample_label
 from manifests.volumes.volume import Volume, read_volume
-from train.prediction.scan import is_image, scan_name
+from train.prediction.scan import is_hidden, is_image, scan_name
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.label_mapping import LabelMapping
 
@@ -25,11 +25,10 @@ _PROBES = 16  # along each axis, to tell how much of a case a label map covers
 
 @dataclass(frozen=True)
 class LabelMapFiles:
-    """Which files are whose.
+    """Which case has which file, by case id.
 
     Attributes:
-        files: Of each case that has one, by case id.
-        problems: Why a case has none, by case id.
+        problems: Why a case has no file.
         missing: Those of them that have no file at all, and not several.
         extra: Label maps of no case of the manifest.
     """
@@ -111,7 +110,7 @@ def read_label_map(path: Path, case: Case, values: LabelMapping) -> tuple[ClassV
 
 
 def flat_name(case_id: str) -> str:
-    """A case's id as a file name: in the folder that it is put in, whatever the id."""
+    """Return a case's id as a file name, which stays in its folder whatever the id."""
     return case_id.replace("/", "_")
 
 
@@ -123,13 +122,12 @@ def write_label_map(path: Path, classes: ClassVolume, case: Case) -> None:
 
 def _images(folder: Path) -> Iterator[Path]:
     for path in (*folder.glob("*"), *folder.glob("*/*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_image(path) and not hidden and path.is_file():
+        if is_image(path) and not is_hidden(path, folder) and path.is_file():
             yield path
 
 
 def _names(cases: Iterable[Case]) -> dict[str, list[str]]:
-    """The names, without a suffix, that mean each case and no other."""
+    """Return the names, without a suffix, that mean each case and no other."""
     possible = {
         case.case_id: dict.fromkeys(
             (case.case_id, flat_name(case.case_id), case.case_id.split("/", 1)[-1])
@@ -162,7 +160,7 @@ def _is_same(grid: Grid, other: Grid) -> bool:
 
 
 def _probes(grid: Grid) -> Grid:
-    """A few points spread over a grid."""
+    """Return a few points spread over a grid."""
     step = np.array(grid.size_xyz) / _PROBES
     spacing, origin = step * grid.spacing_mm, grid.position_mm((step - 1) / 2)
     (sx, sy, sz), (ox, oy, oz) = spacing.tolist(), origin.tolist()

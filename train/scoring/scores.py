@@ -100,8 +100,8 @@ class Scores:
     Attributes:
         scores: One for each case and class that it annotates.
         failures: Why a case could not be scored, by case id.
-        settings: What was evaluated and how, plain values.
-        predictions: Where the label map of a case is kept, by case id; relative to the scores.
+        settings: What was evaluated and how, as plain values.
+        predictions: Where the label map of a case is kept, relative to the scores, by case id.
         notes: What was noticed about a label map, by case id.
     """
 

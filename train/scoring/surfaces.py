@@ -19,7 +19,7 @@ _LEAF = 32  # points; one batch of queries a tree does not repay the default's d
 
 
 def surface(mask: Mask) -> Mask:
-    """The voxels that a mask loses when it is eroded by one voxel along each axis.
+    """Return the voxels that a mask loses when it is eroded by one voxel along each axis.
 
     What lies outside the volume counts as not in the mask.
     """
@@ -34,7 +34,7 @@ def surface(mask: Mask) -> Mask:
 
 
 def nearest_mm(start: Mask, goal: Mask, *, spacing_mm: Vector) -> Distances:
-    """Distance from each voxel of one surface to the nearest voxel of another, in C order.
+    """Return the distance from each voxel of one surface to the nearest of another, in C order.
 
     Exact: the neighbours of a voxel are looked at from the nearest on, and what is farther than
     all of them is asked of a k-d tree.
@@ -74,7 +74,7 @@ def _positions_mm(
 def _neighbours(
     spacing_zyx: tuple[float, ...],
 ) -> tuple[Int[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
-    """Steps to the voxels of a ball around a voxel, and their lengths, the shortest first."""
+    """Return steps to the voxels of a ball around a voxel, and their lengths, shortest first."""
     radius_mm = float(np.cbrt(_NEIGHBOURS * np.prod(spacing_zyx) * 3 / (4 * np.pi)))
     reach = [int(radius_mm / step) for step in spacing_zyx]
     box = np.indices([2 * n + 1 for n in reach]).reshape(3, -1).T - reach
