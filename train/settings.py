@@ -132,7 +132,7 @@ class TrainSettings(BaseModel):
 
     @property
     def epochs(self) -> int:
-        """Epochs of both stages."""
+        """Return the epochs of both stages."""
         return sum(self.stage_epochs)
 
     @model_validator(mode="after")
@@ -192,7 +192,7 @@ PRESETS = MappingProxyType(
 
 
 def resolve(preset: str = "default", overrides: Iterable[str] = ()) -> TrainSettings:
-    """The settings of a preset with some of them replaced.
+    """Return the settings of a preset with some of them replaced.
 
     Args:
         preset: A key of `PRESETS`.

@@ -72,7 +72,7 @@ def write_volumes(folder: Path, cases: Sequence[Case]) -> list[MappedCase]:
         for name, array in zip(("image", "label"), arrays, strict=True):
             path = folder / f"{name}_{number}.raw"
             array.tofile(path)
-            files.append(MappedFile(path, array.dtype, array.shape, 0))
+            files.append(MappedFile(path, torch.from_numpy(array).dtype, array.shape, 0))
         dataset, merged = ("partial", LIVER_ONLY) if number % 2 else ("full", FULL)
         volumes.append(MappedCase(f"{dataset}/{number}", dataset, merged, *files, ""))
     return volumes

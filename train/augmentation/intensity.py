@@ -110,23 +110,18 @@ def _add_noise(image: ImagePatch, noise: Noise) -> ImagePatch:
 
 
 def _blur(image: ImagePatch, std: tuple[float, float, float]) -> ImagePatch:
-    for axis, std_voxels in enumerate(std):
-        image = _blur_along(image, axis, std_voxels)
-    return image
-
-
-def _blur_along(image: ImagePatch, axis: int, std_voxels: float) -> ImagePatch:
     # a sum of shifted images: by default, convolutions on a GPU round to ten bits (TF32)
-    radius = math.ceil(_BLUR_RADIUS * std_voxels)
-    weights = [math.exp(-0.5 * (n / std_voxels) ** 2) for n in range(-radius, radius + 1)]
-    size = image.shape[axis]
-    before = image.narrow(axis, 0, 1).expand(*(radius if a == axis else -1 for a in range(3)))
-    after = image.narrow(axis, size - 1, 1).expand(*(radius if a == axis else -1 for a in range(3)))
-    padded = torch.cat([before, image, after], axis)
-    blurred = torch.zeros_like(image)
-    for shift, weight in enumerate(weights):
-        blurred.add_(padded.narrow(axis, shift, size), alpha=weight / sum(weights))
-    return blurred
+    for axis, std_voxels in enumerate(std):
+        radius = math.ceil(_BLUR_RADIUS * std_voxels)
+        weights = [math.exp(-0.5 * (n / std_voxels) ** 2) for n in range(-radius, radius + 1)]
+        size = image.shape[axis]
+        borders = (image.narrow(axis, place, 1) for place in (0, size - 1))
+        before, after = (border.repeat_interleave(radius, axis) for border in borders)
+        padded = torch.cat([before, image, after], axis)
+        image = torch.zeros_like(image)
+        for shift, weight in enumerate(weights):
+            image.add_(padded.narrow(axis, shift, size), alpha=weight / sum(weights))
+    return image
 
 
 def _change_contrast(image: ImagePatch, factor: float) -> ImagePatch:

@@ -81,10 +81,10 @@ def empty_like(tensor: Tensor) -> Tensor:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what small tensors free instead of giving it back to the system.
+    """Make glibc keep the memory of freed small tensors instead of returning it to the system.
 
-    Else each chunk of work touches its memory for the first time again, which took a third of the
-    time on two threads. Freeing one large block, which nothing ever touches, raises both of
-    glibc's dynamic thresholds (see M_MMAP_THRESHOLD in mallopt(3)); other allocators ignore it.
+    Otherwise each chunk touches its memory for the first time again, which took a third of the time
+    on two threads. Freeing one large block raises both of glibc's dynamic thresholds (see
+    M_MMAP_THRESHOLD in mallopt(3)); other allocators ignore it.
     """
     torch.empty(_KEPT, dtype=torch.uint8)

@@ -29,7 +29,7 @@ class MappedFile:
     """
 
     path: Path
-    dtype: np.dtype
+    dtype: torch.dtype
     shape_zyx: Triple
     offset: int
 
@@ -47,7 +47,6 @@ class MappedFile:
             TrainingError: The file is gone.
         """
         # PyTorch closes a file once it is mapped, so that thousands of cases can be open
-        dtype = torch.from_numpy(np.empty(0, self.dtype)).dtype
         size = self.offset + self.voxel_bytes
         try:
             content = torch.from_file(str(self.path), shared=False, size=size, dtype=torch.uint8)
@@ -61,7 +60,7 @@ class MappedFile:
         if self.offset % self.dtype.itemsize:  # allowed by NIfTI, and written by nobody
             voxels = voxels.clone()
         # x varies fastest in NIfTI: its [x, y, z] in Fortran order is our [z, y, x] in C order
-        return voxels.view(dtype).view(self.shape_zyx)
+        return voxels.view(self.dtype).view(self.shape_zyx)
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,8 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
         case.case_id,
         case.dataset,
         case.merged,
-        _volume_file(manifest.path(case.image), case, np.int16),
-        _volume_file(manifest.path(case.label), case, np.uint8),
+        _mapped_file(manifest.path(case.image), case, torch.int16),
+        _mapped_file(manifest.path(case.label), case, torch.uint8),
         case.label_sha256,
     )
 
@@ -154,8 +153,8 @@ def check_label(case: MappedCase, largest: int) -> None:
         raise TrainingError(msg)
 
 
-def _volume_file(path: Path, case: Case, dtype: type[np.generic]) -> MappedFile:
+def _mapped_file(path: Path, case: Case, dtype: torch.dtype) -> MappedFile:
     z, y, x = reversed(case.size)
     # the voxels come last in the file, and its size is known to be right
-    offset = path.stat().st_size - z * y * x * np.dtype(dtype).itemsize
-    return MappedFile(path, np.dtype(dtype), (z, y, x), offset)
+    offset = path.stat().st_size - z * y * x * dtype.itemsize
+    return MappedFile(path, dtype, (z, y, x), offset)
