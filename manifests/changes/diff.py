@@ -37,8 +37,8 @@ class Difference:
 
     Attributes:
         key: Its place, as in `split.seed` or `classes.0.name`.
-        old: What stood there, or `ABSENT`.
-        new: What stands there now, or `ABSENT`.
+        old: The value before, or `ABSENT`.
+        new: The value now, or `ABSENT`.
     """
 
     key: str

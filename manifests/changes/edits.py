@@ -55,8 +55,7 @@ def edit(
     """
     named = frozenset(drop).union(*merge)
     _check_structures(manifest, named)
-    whole = manifest if source is None or where is None else source
-    with select_cases(whole, where) as cases:
+    with select_cases(manifest if where is None else source or manifest, where) as cases:
         chosen = frozenset(cases.ids())
     parts, touched = list[pa.Table](), 0
     for start in range(0, len(manifest), ROWS_AT_ONCE):
@@ -100,7 +99,7 @@ def coarsen(
 def _merge_blocks(blocks: Blocks, group: Block) -> Blocks:
     one = frozenset[str]().union(*(block for block in blocks if block & group))
     if not group <= one:
-        # a structure that no block holds lies in the background, and takes the others there
+        # a structure that no block holds is in the background, and takes the others there
         return tuple(block for block in blocks if not block & group)
     return tuple(dict.fromkeys(one if block & group else block for block in blocks))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manifests.ground.errors import ManifestError
 from manifests.table.case import SPLITS
-from manifests.table.subjects import parted_cases
+from manifests.table.subjects import separated_cases
 
 COLUMNS = ("case_id", "split")
 MOST_LISTED = 20
@@ -53,15 +53,15 @@ def check_given_split(given: Mapping[str, str], subject_of: Mapping[str, str]) -
     if unknown := sorted(given.keys() - subject_of.keys()):
         msg = f"the split names {len(unknown)} cases that the manifest has not: {unknown[0]!r} ..."
         raise ManifestError(msg)
-    parted = [
+    separated = [
         f"{case_id} in {given[case_id]}, {other} in {given[other]}"
-        for case_id, other in parted_cases(given, subject_of)
+        for case_id, other in separated_cases(given, subject_of)
     ]
-    if parted:
+    if separated:
         head = (
             "the split parts cases of one patient, so that one would be tested on what it was "
             "trained on; put them into one split, or leave one of them out:"
         )
-        more = [f"and {len(parted) - MOST_LISTED} more"] if len(parted) > MOST_LISTED else []
-        msg = "\n  ".join([head, *parted[:MOST_LISTED], *more])
+        more = [f"and {len(separated) - MOST_LISTED} more"] if len(separated) > MOST_LISTED else []
+        msg = "\n  ".join([head, *separated[:MOST_LISTED], *more])
         raise ManifestError(msg)

@@ -77,13 +77,13 @@ class Manifest:
         """
         row: int = self.table["case_id"].index(case_id).as_py()
         if row < 0:
-            known = self.table["case_id"].to_pylist()
-            msg = f"no case {case_id!r} among {len(known)}; the first is {known[:1]}"
+            first = self.table["case_id"].slice(0, 1).to_pylist()
+            msg = f"no case {case_id!r} among {len(self)}; the first is {first}"
             raise ManifestError(msg)
         return _as_case(self.table.slice(row, 1).to_pylist()[0])
 
     def path(self, relative: str) -> Path:
-        """Return where the file lies that a row names as its `image` or `label`.
+        """Return the path of the file that a row names as its `image` or `label`.
 
         Raises:
             ManifestError: The path leaves the manifest's folder, by `..`, as an absolute path or

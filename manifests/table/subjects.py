@@ -12,7 +12,7 @@ def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[st
     Args:
         rows: Case id, subject id and the ids of related cases.
     """
-    told = {case_id: (subject, related) for case_id, subject, related in rows}
+    cases = {case_id: (subject, related) for case_id, subject, related in rows}
     above: dict[str, str] = {}
 
     def top(subject: str) -> str:
@@ -21,15 +21,15 @@ def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[st
             subject = above[subject]
         return subject
 
-    for subject, related in told.values():
+    for subject, related in cases.values():
         for other in related:
-            if other in told:
-                least, greatest = sorted((top(subject), top(told[other][0])))
+            if other in cases:
+                least, greatest = sorted((top(subject), top(cases[other][0])))
                 above[greatest] = least
-    return {case_id: top(subject) for case_id, (subject, _) in told.items()}
+    return {case_id: top(subject) for case_id, (subject, _) in cases.items()}
 
 
-def parted_cases(
+def separated_cases(
     splits: Mapping[str, str], subject_of: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """Yield cases in another split than the first case of their subject, and that first case."""

@@ -15,7 +15,7 @@ from manifests.ground.findings import MEANINGS
 from manifests.table.case import SCHEMA, SPLITS
 from manifests.table.manifest import read_manifest
 from manifests.table.row_groups import read_row_groups
-from manifests.table.subjects import common_subjects, parted_cases
+from manifests.table.subjects import common_subjects, separated_cases
 from manifests.table.volume_files import Mismatch, file_mismatches, hash_mismatches
 
 Row = dict[str, Any]
@@ -94,7 +94,7 @@ def _subjects(rows: list[Row]) -> Iterator[Problem]:
     )
     by_id = {row["case_id"]: row for row in rows}
     splits = {case_id: row["split"] for case_id, row in by_id.items() if row["split"] is not None}
-    for case_id, other in parted_cases(splits, subject_of):
+    for case_id, other in separated_cases(splits, subject_of):
         same = by_id[case_id]["subject_id"] == by_id[other]["subject_id"]
         tie = "of the same subject" if same else "of the same image or patient"
         got = f"{splits[case_id]}, with {other} {tie} in {splits[other]}"

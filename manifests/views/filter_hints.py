@@ -24,7 +24,8 @@ def filter_hints(cases: SelectedCases, where: str) -> Text:
     """Say that no case matches, and list the values of the condition's columns and near ones."""
     text = Text.assemble("no case matches ", plain(where, "bold"))
     known: dict[str, str] = {}  # by their small letters
-    for n, column in enumerate(_columns_of(where)):
+    words = set(re.findall(r"\w+", LITERAL.sub(" ", where).lower()))
+    for n, column in enumerate(name for name in SCHEMA.names if name in words):
         values, to_compare = _values(cases.every, column)
         text.append_text(Text.assemble("; " if n else ": ", f"{column} has ", values))
         known |= {value.lower(): value for value in to_compare}
@@ -35,11 +36,6 @@ def filter_hints(cases: SelectedCases, where: str) -> Text:
             hint = plain(repr(known[near[0]]), "bold")
             text.append_text(Text.assemble("; did you mean ", hint, "?"))
     return text
-
-
-def _columns_of(where: str) -> list[str]:
-    words = set(re.findall(r"\w+", LITERAL.sub(" ", where).lower()))
-    return [name for name in SCHEMA.names if name in words]
 
 
 def _values(rows: duckdb.DuckDBPyRelation, column: str) -> tuple[Text, Sequence[str]]:

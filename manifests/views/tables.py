@@ -46,12 +46,7 @@ def summary_view(summary: Summary, space: LabelSpace) -> Group:
 
 
 def splits_table(summary: Summary, request: SplitRequest | None = None) -> Table:
-    """Return how many cases of each dataset are in which split.
-
-    Args:
-        summary: The summary.
-        request: Requested numbers, shown if they were not met, since patients stay together.
-    """
+    """Return how many cases of each dataset are in which split, and numbers that were not met."""
     splits = [s for s in (*SPLITS, UNASSIGNED) if any(d.splits[s] for d in summary.datasets)]
     columns = [*unbroken("dataset"), *right("cases", "patients", *splits), "recipe"]
     table = new_table("Datasets", columns)
