@@ -77,7 +77,8 @@ class ManifestDiff:
 def diff(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
     """Compare two manifests on disk by case id, column by column.
 
-    A file that stayed where it was did not change, even if the manifests lie in two folders.
+    A path changed if it reads otherwise and leads elsewhere: the files of a copied folder have
+    not moved, nor have those that a manifest in another folder names from there.
 
     Args:
         old: The file, or the folder that holds `manifest.parquet`.
@@ -106,12 +107,9 @@ def _diff(
     folders = [f"{m.folder.resolve()}/".replace("'", "''") for m in (old, new)]
     db.execute("create temp table changes (place int, column_name text, case_id text)")
     for place, column in enumerate(SCHEMA.names):
-        before, after = (_compared(column, folder) for folder in folders)
         db.execute(
             f"insert into changes select {place}, '{column}', case_id "
-            f"from (select case_id, {before} as value from {OLD}) o "
-            f"join (select case_id, {after} as value from {NEW}) n using (case_id) "
-            "where o.value is distinct from n.value"
+            f"from {OLD} o join {NEW} n using (case_id) where {_changed(column, *folders)}"
         )
     counted = db.execute(
         "select column_name, count(distinct case_id) from changes "
@@ -128,11 +126,13 @@ def _diff(
     )
 
 
-def _compared(column: str, folder: str) -> str:
-    """Return SQL for what of a cell is compared."""
-    if column in PATHS:
-        return f"'{folder}' || {column}"
-    return f"md5({column})" if column in LONG else column
+def _changed(column: str, old_folder: str, new_folder: str) -> str:
+    """Return SQL for whether a cell differs between `o` and `n`."""
+    old, new = f"o.{column}", f"n.{column}"
+    if column in LONG:
+        return f"md5({old}) is distinct from md5({new})"
+    moved = f" and '{old_folder}' || {old} is distinct from '{new_folder}' || {new}"
+    return f"{old} is distinct from {new}{moved if column in PATHS else ''}"
 
 
 def _changes(db: duckdb.DuckDBPyConnection, column: str, most: int | None) -> list[Change]:

@@ -94,6 +94,20 @@ def test_files_that_stay_where_they_are_do_not_change(make_manifest, cases, tmp_
     assert not diff_of(below, above)
 
 
+def test_a_copied_folder_shows_what_changed_in_it_and_no_paths(make_manifest, cases, tmp_path):
+    """As when a prepared folder is copied, and prepared again at another spacing."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    respaced = [replace(c, spacing_mm=(3.0, 3.0, 3.0)) for c in cases]
+    for folder, rows in ((old, cases), (new, respaced)):
+        folder.mkdir()
+        write_manifest(make_manifest(rows, folder=folder), folder / "manifest.parquet")
+    found = diff(old, new, examples=1)
+    assert found.changed_cases == {"spacing_mm": 3}
+    assert [(c.case_id, c.column) for c in found.changed] == [("a/1", "spacing_mm")]
+    assert diff_view(found)
+    assert not diff(old, old)
+
+
 def test_settings_are_compared_by_key(make_manifest, cases, diff_of):
     manifest = make_manifest(cases)
     first = assign_splits(manifest, SplitRequest(test=1))
