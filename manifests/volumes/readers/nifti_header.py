@@ -146,6 +146,8 @@ def _affine(
 
 
 def _qform(header: Nifti1Header) -> FloatArray | None:
+    # NIfTI-1: qfac is -1 or 1, and a 0 that old writers left there means 1; nibabel refuses it
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     try:
         with np.errstate(invalid="ignore"):
             return _usable(*header.get_qform(coded=True))

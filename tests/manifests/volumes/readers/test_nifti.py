@@ -1,6 +1,7 @@
 """NIfTI files byte by byte: what is believed of a header, and what is refused before it is read."""
 
 import gzip
+import struct
 import tracemalloc
 from itertools import product
 
@@ -127,6 +128,23 @@ def test_one_form_is_enough(path):
         volume = read_volume(write_nifti(path, ct(), **forms))
         assert codes(volume) == []
         assert volume.grid.origin_mm == pytest.approx((-100, -90, 30))
+
+
+@pytest.mark.parametrize("qfac", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("axes", [(-1, -1, 1), (1, 1, 1), (-1, -1, -1)])
+def test_a_qform_counts_whatever_its_qfac(tmp_path, qfac, axes):
+    """In `pixdim[0]`, -1 mirrors the third axis; old writers leave a 0, which the standard reads
+    as 1."""
+    affine = np.diag([*np.multiply(axes, SPACING_MM), 1.0])
+    affine[:3, 3] = 20, -30, -100
+    path = write_nifti(tmp_path / "v.nii", ct(), sform=None, qform=affine)
+    content = bytearray(path.read_bytes())
+    content[76:80] = struct.pack("<f", qfac)
+    path.write_bytes(content)
+    volume, itk = read_volume(path), sitk.ReadImage(str(path))
+    assert volume.grid.origin_mm == pytest.approx(itk.GetOrigin())
+    assert volume.grid.direction_lps == pytest.approx(itk.GetDirection(), abs=1e-6)
+    assert "orientation_unstated" not in codes(volume)
 
 
 def test_a_damaged_sform_gives_way_to_the_qform(path):
