@@ -1,11 +1,19 @@
 """Intervals and tests against theory, tables and hand calculation."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata, wilcoxon
 
-from train.comparison.statistics import bootstrap_means, holm, percentile_interval, signed_rank_p
+from train.comparison.statistics import (
+    MOST_EXACT,
+    bootstrap_means,
+    holm,
+    percentile_interval,
+    signed_rank_p,
+)
 
 
 def draws(values, seed=0, resamples=4000):
@@ -70,6 +78,43 @@ def test_p_by_hand():
     # ranks 1 to 4, only rank 1 is negative: sums 1 and 9; of 16 signs, {}, {1} and their mirror
     # images are as far out
     assert signed_rank_p(np.array([-0.1, 0.2, 0.3, 0.4])) == pytest.approx(4 / 16)
+
+
+def test_p_with_ties_and_zeros_is_that_of_all_ways_to_sign_the_ranks():
+    differences = np.array([0.3, 0.3, -0.1, 0.2, 0.2, -0.3, 0.5, 0.0, 0.6, 0.0, 0.1, 0.4])
+    ranks = rankdata(np.abs(differences[differences != 0]))
+    signs = np.array(list(product([0, 1], repeat=len(ranks))))
+    sums, found = signs @ ranks, ranks[differences[differences != 0] > 0].sum()
+    expected = 2 * min((sums <= found).mean(), (sums >= found).mean())
+    assert signed_rank_p(differences) == pytest.approx(expected, rel=1e-12)
+
+
+def test_p_stays_exact_with_ties_from_fourteen_cases_on():
+    assert signed_rank_p(np.array([0.1, 0.1, *np.arange(1.0, 13.0)])) == pytest.approx(2 / 2**14)
+    assert signed_rank_p(np.array([0.0, *np.arange(1.0, 15.0)])) == pytest.approx(2 / 2**14)
+
+
+@pytest.mark.parametrize("n", [12, 50])
+def test_p_without_ties_is_scipys_exact_one(n):
+    differences = np.random.default_rng(n).normal(0.2, 1, n)
+    expected = wilcoxon(differences, method="exact").pvalue
+    assert signed_rank_p(differences) == pytest.approx(expected, rel=1e-9)
+
+
+def test_p_of_many_cases_is_close_on_both_sides_of_the_last_exact_one():
+    differences = np.random.default_rng(0).normal(0.1, 1, MOST_EXACT)
+    exact = signed_rank_p(differences)
+    expected = wilcoxon(differences, method="asymptotic").pvalue
+    assert exact == pytest.approx(expected, rel=0.02)
+    many = np.append(differences, 1e-6)
+    assert signed_rank_p(many) == wilcoxon(many, method="asymptotic").pvalue
+
+
+def test_noise_of_arithmetic_is_no_difference():
+    """Distances that are equal in exact arithmetic, as those of mirror images are."""
+    noise = np.array([1, 1, -1, 1, 1, 1, 1, -1, 1, 1, 1, 1]) * 1.8e-15
+    assert signed_rank_p(noise) == 1.0
+    assert signed_rank_p(np.append(noise, 0.7)) == 1.0
 
 
 def test_no_difference_and_no_case():
