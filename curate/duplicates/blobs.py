@@ -1,9 +1,9 @@
-"""Blobs: where a CT stands out on voxels of twice the size, a quick look for its keypoints."""
+"""Blobs: local extrema of a CT at half its resolution, a quick first look for its keypoints."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.extrema import Positions, Values, binomial_sums, standing_out
+from curate.duplicates.extrema import Positions, Values, binomial_sums, local_extrema
 
 CELLS = 4000  # of the image; the strongest of each count
 BLOBS_IN_CELL = 3  # some keypoints have no sure frame
@@ -15,9 +15,9 @@ CHUNK_VOXELS = 1 << 20  # as much as a processor keeps at hand
 
 
 def find_blobs(hu: NDArray[np.generic]) -> Positions:
-    """The first voxels [n, 3] of pairs of voxels along each axis that stand out as one.
+    """Return the first voxels [n, 3] of cubes of two voxels a side that are local extrema.
 
-    They are the strongest of each cell, and not nearer to an edge than two pairs.
+    They are the strongest of each cell, and not nearer to an edge than two cubes.
 
     Args:
         hu: Hounsfield units, up to a constant, in an array of three axes.
@@ -37,7 +37,7 @@ def find_blobs(hu: NDArray[np.generic]) -> Positions:
 
 
 def _halved(hu: NDArray[np.generic]) -> Values:
-    """Sums of two by two by two voxels, and around them once more those at the edges.
+    """Return sums of two by two by two voxels, with those at the edges repeated around them.
 
     An odd last voxel along an axis falls away.
     """
@@ -55,14 +55,14 @@ def _halved(hu: NDArray[np.generic]) -> Values:
 
 
 def _blobs_in(half: Values, start: int, stop: int) -> tuple[Positions, Values]:
-    """Where blobs are among some layers of the halved array, and how much they stand out."""
+    """Return the blobs in some layers of the halved array, and their contrasts."""
     smooth = binomial_sums(half[start : stop + 2 * (REACH + SMOOTHED)], times=2 * SMOOTHED)
-    place, contrast = standing_out(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
+    place, contrast = local_extrema(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
     return 2 * (place + np.array([start, 0, 0])), contrast
 
 
 def cells_of(position: Positions, size: tuple[int, ...]) -> NDArray[np.int64]:
-    """Numbers of the cells that positions lie in."""
+    """Return the numbers of the cells that positions lie in."""
     side = max(4, int((np.prod(size, dtype=float) / CELLS) ** (1 / 3)))
     return np.asarray(
         np.ravel_multi_index(tuple(position.T // side), [n // side + 1 for n in size])

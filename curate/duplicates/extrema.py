@@ -1,4 +1,4 @@
-"""What stands out in a volume: voxels that are brighter or darker than all their neighbours."""
+"""Local extrema of a volume: voxels that are brighter or darker than all their neighbours."""
 
 from itertools import product
 from typing import TypeVar
@@ -15,7 +15,7 @@ DIRECTIONS = np.array([d for d in product((-1, 0, 1), repeat=3) if any(d)])
 
 
 def binomial_sums(values: Values, *, times: int) -> Values:
-    """Sums of neighbours along each of three axes, so many times over: a binomial smoothing.
+    """Smooth binomially: add neighbours along each of three axes, so many times over.
 
     The edges fall away. Sums of whole numbers below 2^24 are exact, so they are the same in
     whichever order.
@@ -27,14 +27,14 @@ def binomial_sums(values: Values, *, times: int) -> Values:
     return values
 
 
-def standing_out(smooth: Values, reach: int, least: float) -> tuple[Positions, Values]:
-    """Places that no neighbour exceeds or undercuts, and by how much they stand out.
+def local_extrema(smooth: Values, reach: int, least: float) -> tuple[Positions, Values]:
+    """Return the local maxima and minima, and their contrasts.
 
     Args:
         smooth: Three axes, and one more on which things lie side by side if there are several.
-        reach: Places are so far from the edges, and held against the mean of the six at this
-            distance.
-        least: How much they have to stand out.
+        reach: Extrema are so far from the edges, and compared with the mean of the six voxels at
+            this distance.
+        least: The least contrast.
     """
     place = _beyond_next_six(smooth, reach)
     around = values_at(smooth, place, np.concatenate([AXES, -AXES]) * reach)
@@ -48,13 +48,13 @@ def standing_out(smooth: Values, reach: int, least: float) -> tuple[Positions, V
 
 
 def values_at(smooth: Values, place: Positions, steps: Positions) -> Values:
-    """Values [n, steps] at steps from places."""
+    """Return the values [n, steps] at steps from positions."""
     strides = np.array(smooth.strides) // smooth.itemsize
     return smooth.reshape(-1)[(place @ strides)[:, None] + steps @ strides[:3]]
 
 
 def _beyond_next_six(smooth: Values, border: int) -> Positions:
-    """Places, so far from the edges, that none of the six next to them exceeds or undercuts."""
+    """Return the positions, so far from the edges, that are extrema of the six next to them."""
     inner = smooth
     for axis in range(3):
         inner = _cut(inner, axis, border - 1, inner.shape[axis] - border + 1)

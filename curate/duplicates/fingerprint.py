@@ -1,4 +1,4 @@
-"""The fingerprint of a CT: keypoints by which its copies and parts are known again."""
+"""The fingerprint of a CT: keypoints by which its copies and parts are recognised."""
 
 import base64
 import math
@@ -48,7 +48,7 @@ class Fingerprint:
         )
 
     def to_text(self) -> str:
-        """The fingerprint as the manifest keeps it: base64, at most 3.9 kB."""
+        """Return the fingerprint as the manifest keeps it: base64, at most 3.9 kB."""
         content = bytes([VERSION]) + _to_bytes(self.on_voxels) + _to_bytes(self.on_lattice)
         return base64.b64encode(content).decode()
 

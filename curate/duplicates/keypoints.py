@@ -9,16 +9,17 @@ to whole turns; the bits are those of Charikar 2002; keypoints are spread as by 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from itertools import permutations, product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.duplicates.blobs import CHUNK_VOXELS, cells_of, find_blobs
-from curate.duplicates.extrema import DIRECTIONS, Positions, binomial_sums, standing_out, values_at
+from curate.duplicates.extrema import DIRECTIONS, Positions, binomial_sums, local_extrema, values_at
 
 Samples = NDArray[np.float32]  # [n, 52]
 
@@ -54,9 +55,9 @@ class Keypoints:
 
     Attributes:
         size: Of the array.
-        position: Where they are.
+        position: [n, 3], along the axes of the array.
         frame: Their places in `FRAMES` [n].
-        code: What surrounds them [n], uint64.
+        code: What surrounds them [n].
     """
 
     size: tuple[int, ...]
@@ -65,15 +66,14 @@ class Keypoints:
     code: NDArray[np.uint64]
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     position: Positions
     contrast: NDArray[np.float32]
     samples: Samples
 
 
 def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
-    """The keypoints of a CT that are spread most evenly over it.
+    """Find the keypoints of a CT that are spread most evenly over it.
 
     In a large array they are looked for around blobs only. Turning, flipping and cropping the array
     changes few of those that are found; adding a constant changes nothing, and so does what is less
@@ -99,22 +99,22 @@ def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
 
 
 def _found_on_all(hu: NDArray[np.generic]) -> _Found:
-    """All keypoints of a small array."""
+    """Find all keypoints of a small array."""
     depth = max(1, CHUNK_VOXELS // hu[0].size)
     starts = range(0, len(hu) - 2 * BORDER, depth) if min(hu.shape) > 2 * BORDER else ()
-    return _together(
+    return _concatenate(
         _found_in_patches(hu[None, start : start + depth + 2 * BORDER], np.array([[start, 0, 0]]))
         for start in starts
     )
 
 
 def _found_around_blobs(hu: NDArray[np.generic]) -> _Found:
-    """All keypoints around what stands out on voxels of twice the size."""
+    """Find all keypoints around the blobs of a large array."""
     blobs = find_blobs(hu)
     size = np.minimum(PATCH, hu.shape)
     corner = np.clip(blobs - BEFORE_BLOB, 0, np.array(hu.shape) - size)
     patches = np.lib.stride_tricks.sliding_window_view(hu, tuple(size))
-    found = _together(
+    found = _concatenate(
         _found_in_patches(patches[tuple(some.T)], some)
         for some in np.array_split(corner, len(corner) // PATCHES_AT_A_TIME + 1)
         if len(some)
@@ -123,22 +123,21 @@ def _found_around_blobs(hu: NDArray[np.generic]) -> _Found:
     return _Found(found.position[once], found.contrast[once], found.samples[once])
 
 
-def _together(parts: Iterable[_Found]) -> _Found:
+def _concatenate(parts: Iterable[_Found]) -> _Found:
     none = _Found(
         np.zeros((0, 3), np.int64),
         np.zeros(0, np.float32),
         np.zeros((0, len(OFFSETS)), np.float32),
     )
-    every = [none, *parts]
-    return _Found(*(np.concatenate([getattr(p, f.name) for p in every]) for f in fields(_Found)))
+    return _Found(*map(np.concatenate, zip(none, *parts, strict=True)))
 
 
 def _found_in_patches(patches: NDArray[np.generic], corner: Positions) -> _Found:
-    """All keypoints in patches [n, z, y, x] of an array, by the positions of their corners."""
+    """Find all keypoints in patches [n, z, y, x] of an array whose corners are given."""
     # the patches side by side on the last axis, where sums over long rows are fast
     part = np.moveaxis(patches, 0, -1)
     smooth = binomial_sums(np.ascontiguousarray(np.rint(part), np.float32), times=SMOOTHED * 2)
-    place, contrast = standing_out(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
+    place, contrast = local_extrema(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
     position = corner[place[:, 3]] + place[:, :3] + SMOOTHED
     return _Found(position, contrast / WEIGHT, values_at(smooth, place, OFFSETS))
 
@@ -146,7 +145,7 @@ def _found_in_patches(patches: NDArray[np.generic], corner: Positions) -> _Found
 def _frames(
     samples: Samples,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """Frames, how far each is from a tie, and its greatest asymmetry.
+    """Return the frames, how far each is from a tie, and its greatest asymmetry.
 
     The axes of a frame follow the asymmetry of the surroundings: each points to where it is
     brighter, the most asymmetric first. So a thing that runs along an axis unchanged, such as the
@@ -170,14 +169,14 @@ def _codes(samples: Samples, frame: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 @cache
 def _sample_orders() -> NDArray[np.int64]:
-    """For each frame, which sample stands where the frame has its own [48, 52]."""
+    """Return [48, 52], for each frame, which sample stands where the frame has its own."""
     turned = OFFSETS @ FRAMES  # [48, 52, 3]
     return (turned[:, :, None] == OFFSETS).all(axis=3).argmax(axis=2)
 
 
 @cache
 def _projections() -> NDArray[np.float64]:
-    """Random sums of the samples [52, 64], blind to what depends on the distance alone.
+    """Return weights [52, 64] of random sums, blind to what depends on the distance alone.
 
     The signs come from a hash: they must never change, since codes are kept.
     """

@@ -1,4 +1,4 @@
-"""Known relations: which cases show one patient, as their publishers or others have told."""
+"""Known relations: which cases show one patient, according to their publishers or others."""
 
 import re
 from collections import defaultdict
@@ -46,7 +46,7 @@ class Member(StrictModel):
         return self
 
     def place(self, name: str) -> int | None:
-        """The place of a case among the members, from 0; None if it is not one of them."""
+        """Return the place of a case among the members, from 0; None if it is not one of them."""
         found = re.fullmatch(self.case, name)
         if found is None or not found[1].isdecimal():
             return None
@@ -64,12 +64,12 @@ class SamePatients(StrictModel):
 
 
 class Relations(StrictModel):
-    """All that is known."""
+    """All known relations."""
 
     same_patients: tuple[SamePatients, ...] = ()
 
     def pairs(self, cases: Iterable[Case]) -> Iterator[tuple[str, str, str]]:
-        """Two case ids that show one patient, and how that is known."""
+        """Yield two case ids that show one patient, and how that is known."""
         by_dataset: defaultdict[str, list[Case]] = defaultdict(list)
         for case in cases:
             by_dataset[case.dataset].append(case)
@@ -86,5 +86,5 @@ class Relations(StrictModel):
 
 @cache
 def known_relations() -> Relations:
-    """The relations that come with marginalia."""
+    """Return the relations that come with marginalia."""
     return read_toml(FILE, Relations, what="relations", error=RecipeError)

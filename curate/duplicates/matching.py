@@ -21,7 +21,7 @@ LEAST_VOTES = 4
 MOST_ALIKE = 256  # a code that more keypoints have says nothing
 SHIFT_TOLERANCE = 1  # voxels
 WHOLE = 0.98  # of an image, from which on it is all of it;
-WHOLE_RESAMPLED = 0.9  # likewise where grids differ, and so do their outermost points
+WHOLE_RESAMPLED = 0.9  # the same where grids differ, and so do their outermost points
 
 Ints = NDArray[np.int64]
 
@@ -31,8 +31,7 @@ class Match:
     """Two CTs that show the same image, at least in part.
 
     Attributes:
-        first: Number of the one.
-        second: Number of the other, greater.
+        first: Number of the one; `second`, of the other, is greater.
         votes: Codes of keypoints that agree on how the one lies in the other.
         candidates: The fewer of the keypoints that either has in the common part.
         common: Share of the first, and of the second, that is in the common part.
@@ -57,7 +56,7 @@ class Match:
 
 
 def find_matches(fingerprints: Sequence[Fingerprint]) -> list[Match]:
-    """All matches among CTs, for each two the one with the most votes, ordered by their numbers."""
+    """Return all matches ordered by their numbers, for each two CTs the one with the most votes."""
     best: dict[tuple[int, int], Match] = {}
     views = ([f.on_voxels for f in fingerprints], [f.on_lattice for f in fingerprints])
     for resampled, view in enumerate(views):
@@ -89,7 +88,7 @@ def _in_view(view: Sequence[Keypoints], *, resampled: bool) -> Iterator[Match]:
 
 
 def _same_code(code: NDArray[np.uint64], case: Ints) -> tuple[Ints, Ints]:
-    """Keypoints of two cases with one code; the first of each two is of the earlier case."""
+    """Return pairs of keypoints with one code, of two cases; the earlier case comes first."""
     order = np.argsort(code, kind="stable")  # within a code by case
     stops = np.append(np.flatnonzero(np.diff(code[order])) + 1, len(order))
     length = np.diff(stops, prepend=0)
@@ -106,7 +105,7 @@ def _same_code(code: NDArray[np.uint64], case: Ints) -> tuple[Ints, Ints]:
 
 
 def _groups(key: Ints) -> list[Ints]:
-    """Places of each key that stands at least `LEAST_VOTES` times."""
+    """Return the indices of each key that occurs at least `LEAST_VOTES` times."""
     order = np.argsort(key, kind="stable")
     starts = np.flatnonzero(np.diff(key[order], prepend=-1))
     stops = np.append(starts[1:], len(key))
@@ -115,7 +114,7 @@ def _groups(key: Ints) -> list[Ints]:
 
 
 def _most_agreeing(shift: Ints, code: NDArray[np.uint64]) -> tuple[int, Ints]:
-    """The number of codes that agree on the most popular shift, and that shift.
+    """Return the number of codes that agree on the most popular shift, and that shift.
 
     Codes count, not keypoints: what repeats itself, such as a table, has many of one code.
     """
@@ -159,6 +158,6 @@ def _match(
 
 @cache
 def _turns() -> Ints:
-    """The frame number of the turn from one frame to another [48, 48]."""
+    """Return [48, 48] the number of the turn from one frame to another."""
     turned = np.einsum("bji,ajk->abik", FRAMES, FRAMES)
     return (turned[:, :, None] == FRAMES).all(axis=(3, 4)).argmax(axis=2)

@@ -19,14 +19,7 @@ AXES = ("third", "second", "first")  # of a file, in the order of an array's
 
 @dataclass(frozen=True)
 class Relation:
-    """What ties two cases.
-
-    Attributes:
-        first: A case id.
-        second: Another.
-        code: The finding's.
-        reason: What was seen, in words that follow the other case's name.
-    """
+    """What ties two cases, by their ids; the reason is worded to follow the other case's id."""
 
     first: str
     second: str
@@ -35,7 +28,7 @@ class Relation:
 
 
 def find_relations(cases: Sequence[Case]) -> list[Relation]:
-    """The relations among cases, by their images and by what is known; one for each two."""
+    """Return the relations among cases, by image and by what is known; one for each two."""
     found: dict[frozenset[str], Relation] = {}
     for relation in (*_same_voxels(cases), *_alike(cases), *_known(cases)):
         found.setdefault(frozenset((relation.first, relation.second)), relation)
@@ -43,7 +36,7 @@ def find_relations(cases: Sequence[Case]) -> list[Relation]:
 
 
 def with_relations(cases: Sequence[Case], relations: Sequence[Relation]) -> list[Case]:
-    """The cases with the findings of their relations, and one subject for those that are tied."""
+    """Return the cases with the findings of their relations, and one subject for tied cases."""
     ties: defaultdict[str, dict[str, Finding]] = defaultdict(dict)
     for r in relations:
         ties[r.first][r.second] = Finding(r.code, f"{r.second}: {r.reason}")

@@ -94,10 +94,9 @@ def anatomy() -> Anatomy:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One observation.
+    """One observation of an axis.
 
     Attributes:
-        axis: The axis that it speaks of.
         score: Above 0 for the header, below 0 against it; a sum of 4 decides an axis.
         description: What was seen.
     """
@@ -110,15 +109,7 @@ class Evidence:
 def order_evidence(
     axis: Axis, names: tuple[str, str], positions: Positions, scale: Scale
 ) -> Evidence:
-    """Judge the order of two things along an axis.
-
-    Args:
-        axis: The axis.
-        names: What should lie farther to the left, the back or the head; and what it is held
-            against.
-        positions: Of both, and of any others.
-        scale: How strongly a distance (mm) speaks.
-    """
+    """Judge the order of two things; the first should lie farther left, back or to the head."""
     first, second = (positions[name][AXES.index(axis)] for name in names)
     way = WAYS[axis][int(first < second)]
     description = f"{names[0]} {abs(first - second):.0f} mm {way} {names[1]}"

@@ -41,7 +41,6 @@ class Verdict:
     """What the anatomy says of one axis of the header.
 
     Attributes:
-        axis: The axis.
         score: The sum of what the image and the labels say, each at most `MOST`.
         evidence: What was seen.
     """

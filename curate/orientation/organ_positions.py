@@ -21,10 +21,6 @@ def organ_positions(labels: BlockMap, structures: Structures) -> Positions:
 
     An organ counts with its tumours. A block of several organs has no position unless they are one
     of the groups of anatomy.toml, and neither has an organ of which there is hardly anything.
-
-    Args:
-        labels: The annotation, on any grid.
-        structures: What is known of the structures.
     """
     coarse = subsample(labels.volume, STEP_MM)
     numbers_zyx = look_up(coarse, labels.number_of).voxels
@@ -41,12 +37,7 @@ def organ_positions(labels: BlockMap, structures: Structures) -> Positions:
 
 
 def organ_order_evidence(positions: Positions, structures: Structures) -> list[Evidence]:
-    """Compare the organs' positions with anatomy.
-
-    Args:
-        positions: Of the organs, and of the `spine` where the image shows it.
-        structures: What is known of the structures, above all their sides.
-    """
+    """Compare with anatomy the positions of organs, and of the `spine` where the image shows it."""
     orders = [
         order_evidence(axis, (s.first, s.second), positions, s.scale)
         for axis in AXES

@@ -23,7 +23,6 @@ class Scan:
     """One planned scan.
 
     Attributes:
-        protocol: The dataset's.
         grid: Where the patient is sampled; the axes are those of LPS.
         contrast: Shares of the phases none, arterial and portal venous.
         noise_hu: Standard deviation of the noise in the middle of the body.
@@ -76,12 +75,7 @@ def plan_scan(
 
 
 def acquire(hu: Field, scan: Scan, rng: np.random.Generator) -> Field:
-    """Turn a noise-free image into what the scanner shows.
-
-    Args:
-        hu: Noise-free Hounsfield units on `scan.grid`, [z, y, x].
-        scan: The planned scan.
-        rng: Source of the noise.
+    """Turn noise-free Hounsfield units on the scan's grid into what the scanner shows.
 
     Returns:
         Whole Hounsfield units from -1024 to 3071 (float32, [z, y, x]).

@@ -37,13 +37,7 @@ class CasePlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """What one archive holds.
-
-    Attributes:
-        dataset: The recipe's name.
-        archive: The archive's file name.
-        cases: With and without labels, in the order of the archive.
-    """
+    """What one archive holds: cases with labels, then those without."""
 
     dataset: str
     archive: str
@@ -51,12 +45,7 @@ class ArchivePlan:
 
 
 def plan_archive(dataset: str, count: int) -> ArchivePlan:
-    """Plan a dataset's archive with so many labelled cases.
-
-    Args:
-        dataset: A name of `phantom_datasets`.
-        count: From 1 to the dataset's capacity; checked by the caller.
-    """
+    """Plan a dataset's archive with so many labelled cases, from 1 to its capacity."""
     task = phantom_datasets()[dataset].decathlon
     if task is not None:
         labelled = [_decathlon_case(task, index, labelled=True) for index in range(count)]
@@ -68,12 +57,7 @@ def plan_archive(dataset: str, count: int) -> ArchivePlan:
 
 
 def text_files(plan: ArchivePlan, grids: Sequence[Grid]) -> dict[str, bytes]:
-    """Return the text files of an archive: paths and contents.
-
-    Args:
-        plan: The archive.
-        grids: Of its cases, in order.
-    """
+    """Return the paths and contents of an archive's text files, given the grids of its cases."""
     task = phantom_datasets()[plan.dataset].decathlon
     if task is not None:
         content = json.dumps(_dataset_json(task, plan), indent=1)

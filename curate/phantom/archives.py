@@ -134,13 +134,7 @@ def _label_lookup(dataset: str) -> NDArray[np.uint8]:
 
 
 def _nifti(volume: Volume, case: CasePlan, number_type: str) -> bytes:
-    """Return a compressed NIfTI file of a volume whose axes are those of LPS.
-
-    Args:
-        volume: In the scanner's frame.
-        case: Names the file's axes and the header's forms.
-        number_type: NumPy's name of the number type to store.
-    """
+    """Return a compressed NIfTI file of a volume along LPS, with the axes and forms of a case."""
     affine = np.diag([*np.multiply(volume.grid.spacing_mm, (-1.0, -1.0, 1.0)), 1.0])
     affine[:3, 3] = np.multiply(volume.grid.origin_mm, (-1.0, -1.0, 1.0))
     image = nib.Nifti1Image(volume.voxels.T.astype(number_type), affine)

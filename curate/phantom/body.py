@@ -53,13 +53,7 @@ def draw_body(rng: np.random.Generator) -> Body:
 
 
 def paint_body(body: Body, points: Points, tissues: NDArray[np.uint8]) -> None:
-    """Paint a trunk without organs.
-
-    Args:
-        body: The trunk.
-        points: Anatomical coordinates of the voxels.
-        tissues: The voxels' tissue ids, air so far; painted in place.
-    """
+    """Paint a trunk without organs into the voxels' tissue ids, which are air so far."""
     side, front, back = body.fat_mm
     outline = _Outline(body, points)
     tissues[outline.level(side, front, back) < 1.0] = TISSUE_ID["skin_fat"]

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.phantom.shapes import Field, Matrix, Points, TissueRegion, Vector, as_field
 from curate.phantom.tissues import FIRST_INNER_ID, TISSUE_ID, TISSUES
 from manifests.volumes.grid import Grid
+
+TISSUE_IDS = np.arange(len(TISSUES))
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,6 @@ class Frame:
         )
         return as_field(x), as_field(y), as_field(z)
 
-    def reach_mm(self) -> NDArray[np.float64]:
-        """Return the most that the warp can add along each axis."""
-        return np.array([sum(abs(wave.amplitude) for wave in waves) for waves in self.warp])
-
 
 class Canvas:
     """The tissue ids of a grid's voxels, over which solids are painted."""
@@ -61,16 +58,16 @@ class Canvas:
         self.points = frame.points(grid)
         self.tissues = np.full(self.points[0].shape, TISSUE_ID["air"], dtype=np.uint8)
         self._size = np.array(grid.size_xyz)
-        self._reach = frame.reach_mm()
+        # the most that the warp can add along each axis
+        self._reach = np.array([sum(abs(wave.amplitude) for wave in w) for w in frame.warp])
         back = np.linalg.inv(grid.steps_mm)
         self._to_index = back @ np.linalg.inv(np.array(frame.to_anatomy))
         self._first = back @ (np.array(frame.shift_mm) - grid.origin_mm)
 
     def paint(self, region: TissueRegion) -> None:
         """Paint a region, each of its solids in the box that it can reach."""
-        may = np.arange(len(TISSUES)) >= FIRST_INNER_ID
-        if region.over:
-            may = np.isin(np.arange(len(TISSUES)), [TISSUE_ID[name] for name in region.over])
+        over = [TISSUE_ID[name] for name in region.over]
+        may = np.isin(TISSUE_IDS, over) if over else TISSUE_IDS >= FIRST_INNER_ID
         for solid in region.solids:
             box = self._box(solid.box_mm())
             view = self.tissues[box]

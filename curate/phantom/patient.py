@@ -43,7 +43,6 @@ class Patient:
 
     Attributes:
         frame: How the patient lies in the scanner, and how large and how bent.
-        body: The trunk.
         regions: Organs, tumours, gut and vessels, in the order of painting.
         texture: Unevenness within a tissue: the product of two sums of waves of unit variance.
         hu_shift: Of each tissue, against the average patient's Hounsfield units.
@@ -57,12 +56,7 @@ class Patient:
 
 
 def draw_patient(rng: np.random.Generator, *, tumour_chance: TumourChance | None = None) -> Patient:
-    """Draw a patient.
-
-    Args:
-        rng: Source of randomness; the same state gives the same patient.
-        tumour_chance: How likely there are tumours; `TumourChance()` by default.
-    """
+    """Draw a patient; the same state of the generator gives the same one."""
     return Patient(
         frame=_draw_frame(rng),
         body=draw_body(rng),
@@ -78,7 +72,7 @@ def render(
     """Sample a patient at the centres of a grid's voxels.
 
     Args:
-        patient: The patient.
+        patient: As drawn by `draw_patient`.
         grid: Any grid in the scanner's LPS frame.
         contrast: Shares of the phases none, arterial and portal venous.
 

@@ -37,13 +37,7 @@ def as_matrix(rows: NDArray[np.floating]) -> Matrix:
 
 @dataclass(frozen=True)
 class Pose:
-    """An affine move of a solid: turn and stretch about a pivot, then shift.
-
-    Attributes:
-        matrix: What is done to a vector that starts at the pivot.
-        pivot_mm: The point that `matrix` leaves in place.
-        shift_mm: Added afterwards.
-    """
+    """An affine move of a solid: turn and stretch by a matrix about a pivot, then shift."""
 
     matrix: Matrix
     pivot_mm: Vector
@@ -225,7 +219,7 @@ def tube(
 
 def lumen(wall: Sequence[Capsule], thickness_mm: float) -> tuple[Capsule, ...]:
     """Return what a wall of some thickness leaves of a tube; never thinner than 1 mm."""
-    radii = np.maximum([piece.radii_mm for piece in wall] - np.float64(thickness_mm), 1.0)
+    radii = np.maximum(np.subtract([piece.radii_mm for piece in wall], thickness_mm), 1.0)
     return tuple(replace(p, radii_mm=tuple(r)) for p, r in zip(wall, radii.tolist(), strict=True))
 
 

@@ -77,13 +77,7 @@ def draw_spleen(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
 def draw_kidney(
     rng: np.random.Generator, side: str, *, with_tumour: bool
 ) -> tuple[tuple[TissueRegion, ...], tuple[TissueRegion, ...]]:
-    """Draw a kidney: cortex, pyramids and a sinus of fat, and apart from it a tumour or none.
-
-    Args:
-        rng: Source of randomness.
-        side: The patient's side, "left" or "right".
-        with_tumour: Whether it has a tumour.
-    """
+    """Draw the "left" or "right" kidney: cortex, pyramids and a sinus of fat; apart, its tumour."""
     sign = 1.0 if side == "left" else -1.0
     centre = np.array([69.0 * sign, 0.0, 7.0 if side == "left" else -8.0])
     turn = (-14.0, -11.0 * sign, 0.0)
