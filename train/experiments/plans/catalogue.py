@@ -32,14 +32,7 @@ class Edit(StrictModel):
 
 
 class DatasetPart(StrictModel):
-    """A part of a dataset, which is a dataset of its own.
-
-    Attributes:
-        name: What it is called.
-        share: Of the cases of each split, beside the other parts' shares.
-        drop: Structures whose labels it has not.
-        merge: Sets of structures that it labels as one.
-    """
+    """A part of a dataset, which is a dataset of its own: its share of each split's cases."""
 
     name: str
     share: Count
@@ -48,24 +41,14 @@ class DatasetPart(StrictModel):
 
 
 class DividedDataset(StrictModel):
-    """A dataset in parts.
-
-    Attributes:
-        dataset: Its role or name.
-        parts: One after the other; each case is in one of them.
-    """
+    """A dataset, by role or name, in parts: each case is in one of them."""
 
     dataset: str
     parts: Annotated[tuple[DatasetPart, ...], Field(min_length=1)]
 
 
 class AnotherSplit(StrictModel):
-    """Another split of one dataset, with as many cases in each.
-
-    Attributes:
-        dataset: Its role or name.
-        seed: Decides which cases are taken.
-    """
+    """Another split of one dataset, by role or name, with as many cases in each."""
 
     dataset: str
     seed: int
@@ -78,8 +61,8 @@ class Training(StrictModel):
         datasets: Roles or names of the datasets that it learns from; none means all.
         keep: Classes whose labels it sees; none means all.
         single_organ: k of each n training cases label one class only; none: all as they are.
-        edits: Further availability edits.
-        parts: Name of a dataset in parts, whose parts are then all that there is.
+        edits: Further edits of what the cases label.
+        parts: Name of a divided dataset, whose parts are then the only datasets.
         another_split: Another split of one dataset.
         set: Settings in which it differs from the preset.
     """
@@ -97,8 +80,8 @@ class RowSpec(StrictModel):
     """One row of a table.
 
     Attributes:
-        title: What it is called.
-        trainings: One, or several of which each speaks for the classes that it keeps.
+        title: Of the row.
+        trainings: One, or several of which each is scored on the classes that it keeps.
         paper: `TABLE/ROW` of the paper's numbers; its own table and title if left out.
     """
 
@@ -111,9 +94,9 @@ class TableSpec(StrictModel):
     """One table.
 
     Attributes:
-        title: What it is called.
-        rows: Its rows.
-        against: Title of the row that the others are tested against; none are if left out.
+        title: Of the table.
+        rows: From top to bottom.
+        against: Title of the row that the others are tested against; the first if left out.
         tested_on: Roles or names of the datasets whose test cases count; none means all.
     """
 
@@ -128,19 +111,15 @@ class TableSpec(StrictModel):
         return tuple(dict.fromkeys(name for row in self.rows for name in row.trainings))
 
 
-class Catalogue(StrictModel):
-    """All experiments.
-
-    Attributes:
-        datasets: The manifest's name of a dataset, by its role in the paper.
-        trainings: By name.
-        parts: Datasets in parts, by name.
-        tables: By name.
-    """
-
+class _Entries(StrictModel):
     datasets: dict[str, str] = Field(default_factory=dict)
     trainings: dict[str, Training] = Field(default_factory=dict)
     parts: dict[str, DividedDataset] = Field(default_factory=dict)
+
+
+class Catalogue(_Entries):
+    """All experiments by name, and the manifest's name of a dataset by its role in the paper."""
+
     tables: dict[str, TableSpec] = Field(default_factory=dict)
 
     def table(self, name: str) -> TableSpec:
@@ -188,28 +167,19 @@ class Catalogue(StrictModel):
         return [words for words, holds in found.items() if holds]
 
 
-class AddedTable(StrictModel):
-    """A table of a user's file: a new one, or rows for one that there is.
+class AddedTable(TableSpec):
+    """A table of a user's file: a new one, or changes of one that there is.
 
-    Attributes:
-        title: Of a new table.
-        rows: They come after those that there are; a row of the same title takes the other's place.
-        against: As in `TableSpec`.
-        tested_on: Likewise.
+    Its rows come after those that there are; one of the same title takes the other's place.
     """
 
     title: str = ""
     rows: tuple[RowSpec, ...] = ()
-    against: str = ""
-    tested_on: Names = ()
 
 
-class CatalogueAddition(StrictModel):
+class CatalogueAddition(_Entries):
     """A user's file; checked as a whole once the two are put together."""
 
-    datasets: dict[str, str] = Field(default_factory=dict)
-    trainings: dict[str, Training] = Field(default_factory=dict)
-    parts: dict[str, DividedDataset] = Field(default_factory=dict)
     tables: dict[str, AddedTable] = Field(default_factory=dict)
 
 
@@ -241,8 +211,6 @@ def load_catalogue(addition: Path | None = None) -> Catalogue:
 
 
 def _joined(table: TableSpec | None, added: AddedTable) -> dict[str, Any]:
-    rows = {row.title: row for row in (table.rows if table else ())}
-    rows |= {row.title: row for row in added.rows}
-    old = vars(table) if table else {"title": "", "against": "", "tested_on": ()}
-    new = {key: getattr(added, key) or old[key] for key in ("title", "against", "tested_on")}
-    return {**new, "rows": tuple(rows.values())}
+    rows = {row.title: row for row in (*(table.rows if table else ()), *added.rows)}
+    changed = {key: value for key, value in vars(added).items() if value}
+    return {**(vars(table) if table else {"title": ""}), **changed, "rows": tuple(rows.values())}

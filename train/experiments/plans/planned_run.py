@@ -57,12 +57,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """A manifest and its file, which need not be written yet unless it is the user's own.
-
-    Attributes:
-        manifest: The cases.
-        path: The file.
-    """
+    """A manifest and its file, which need not be written yet unless it is the user's own."""
 
     manifest: Manifest
     path: Path
@@ -91,14 +86,9 @@ class PreparedRun:
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """One training with one seed.
+    """One training of the catalogue with one seed, or the problem why it cannot be planned.
 
-    Attributes:
-        training: Its name in the catalogue.
-        seed: Of its weights, patches and augmentation.
-        folder: Where it goes; equal for equal settings and cases, whatever they are called.
-        prepared: What is needed to do it; none if it cannot be planned.
-        problem: Why it cannot.
+    Runs of equal settings and cases have one folder, whatever they are called.
     """
 
     training: str

@@ -1,6 +1,5 @@
 """The paper's own numbers, as it prints them."""
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -17,13 +16,9 @@ MeanStd = tuple[float, float]
 
 
 class PaperRow(StrictModel):
-    """What the paper prints in one row.
+    """Mean and standard deviation of each column of a row, and the mean in its column "All".
 
-    Attributes:
-        dice: Mean and standard deviation of each column.
-        dice_all: Its column "All".
-        hausdorff_mm: Likewise; the paper does not say the unit.
-        hausdorff_mm_all: Likewise.
+    The paper does not say the unit of the Hausdorff distance.
     """
 
     dice: tuple[MeanStd, ...]
@@ -33,26 +28,10 @@ class PaperRow(StrictModel):
 
 
 class PaperTable(StrictModel):
-    """One of the paper's tables.
-
-    Attributes:
-        columns: As in `liver in F`.
-        rows: By title.
-    """
+    """One of the paper's tables: its columns, as in `liver in F`, and its rows by title."""
 
     columns: tuple[str, ...]
     rows: dict[str, PaperRow]
-
-    def cells(self, title: str, metric: Metric) -> dict[str, tuple[float, float | None]]:
-        """Mean and standard deviation by column; `all` has no deviation. None printed: empty."""
-        row = self.rows.get(title)
-        if row is None or metric not in ("dice", "hausdorff_mm"):
-            return {}
-        values: tuple[MeanStd, ...] = getattr(row, metric)
-        cells: Mapping[str, tuple[float, float | None]] = dict(
-            zip(self.columns, values, strict=True)
-        )
-        return {**cells, ALL: (getattr(row, f"{metric}_all"), None)}
 
 
 class _Paper(RootModel[dict[str, PaperTable]]):
@@ -61,13 +40,20 @@ class _Paper(RootModel[dict[str, PaperTable]]):
 
 @cache
 def paper_tables() -> dict[str, PaperTable]:
-    """The paper's tables, by name."""
+    """Return the paper's tables, by name."""
     found = read_toml(SHIPPED, _Paper, what="the paper's numbers", error=TrainingError)
     return found.root
 
 
 def paper_cells(place: str, metric: Metric) -> dict[str, tuple[float, float | None]]:
-    """What the paper prints at `TABLE/ROW`, by column; empty if it has no such row."""
+    """Return mean and standard deviation by column at `TABLE/ROW`; empty if it has no such row.
+
+    The column `all` has no deviation.
+    """
     table, _, title = place.partition("/")
     found = paper_tables().get(table)
-    return found.cells(title, metric) if found else {}
+    if found is None or title not in found.rows or metric not in ("dice", "hausdorff_mm"):
+        return {}
+    row = found.rows[title]
+    cells = dict(zip(found.columns, getattr(row, metric), strict=True))
+    return {**cells, ALL: (getattr(row, f"{metric}_all"), None)}

@@ -1,7 +1,7 @@
 """Rows: the scores of a table's row, from its runs with all seeds."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
@@ -12,13 +12,7 @@ from train.scoring.scores import CellName, Score, Scores
 
 @dataclass(frozen=True)
 class RowScores:
-    """What the runs of one row come to.
-
-    Attributes:
-        title: The row's.
-        seeds: Those of which all of the row's runs are done.
-        by_seed: Scores of each of them.
-    """
+    """Scores of one row for each seed of which all of the row's runs are done."""
 
     title: str
     seeds: tuple[int, ...]
@@ -31,7 +25,7 @@ class RowScores:
 
     @property
     def cells(self) -> set[CellName]:
-        """Class and dataset of all that is scored."""
+        """The class and the dataset of all that is scored."""
         return {(s.class_name, s.dataset) for scores in self.by_seed for s in scores.scores}
 
     def spread(self, metric: Metric, cells: Collection[CellName]) -> float:
@@ -42,23 +36,19 @@ class RowScores:
 
     def limited_to(self, cells: Collection[CellName]) -> "RowScores":
         """Return the same row with some of its cells only."""
-        limited = (
-            replace(
-                scores, scores=tuple(s for s in scores.scores if (s.class_name, s.dataset) in cells)
-            )
-            for scores in self.by_seed
-        )
+        kept = ([s for s in x.scores if (s.class_name, s.dataset) in cells] for x in self.by_seed)
+        limited = (replace(x, scores=tuple(k)) for x, k in zip(self.by_seed, kept, strict=True))
         return replace(self, by_seed=tuple(limited))
 
 
 def row_scores(
     table: TableSpec, catalogue: Catalogue, done: Mapping[tuple[str, int], Scores]
 ) -> list[RowScores]:
-    """The rows of which at least one seed is done.
+    """Return the rows of which at least one seed is done.
 
     Args:
         table: The table.
-        catalogue: Says which classes a training speaks for.
+        catalogue: Says which classes a training is scored on.
         done: Scores by training and seed.
     """
     rows = []
@@ -75,7 +65,7 @@ def row_scores(
 
 
 def of_equal_cases(rows: Sequence[RowScores]) -> list[dict[str, RowScores]]:
-    """The rows by their titles, those of one test set together."""
+    """Return the rows by their titles, those of one test set together."""
     groups: dict[tuple[str, ...], dict[str, RowScores]] = {}
     for row in rows:
         cases = tuple(row.by_seed[0].settings.get("cases", ()))
@@ -84,52 +74,44 @@ def of_equal_cases(rows: Sequence[RowScores]) -> list[dict[str, RowScores]]:
 
 
 def mean_of_seeds(seeds: Sequence[Scores]) -> Scores:
-    """Scores of one network that stands for several, each case's and class's their mean.
+    """Return scores that are the mean over seeds of each case and class.
 
     Where some rightly found nothing, those count as perfect beside the others.
     """
     if len(seeds) == 1:
         return seeds[0]
     found: dict[tuple[str, int], list[Score]] = {}
-    for scores in seeds:
-        for score in scores.scores:
-            found.setdefault((score.case_id, score.class_id), []).append(score)
-    failures = {case: why for scores in seeds for case, why in scores.failures.items()}
-    settings = {k: v for k, v in seeds[0].settings.items() if k != "prediction"}
-    return Scores(tuple(map(_mean, found.values())), failures, settings)
+    for score in (s for scores in seeds for s in scores.scores):
+        found.setdefault((score.case_id, score.class_id), []).append(score)
+    return _of_several(seeds, map(_mean, found.values()))
 
 
 def _mean(scores: Sequence[Score]) -> Score:
-    if all(score.outcome == "absent" for score in scores):
+    found = [score for score in scores if score.outcome != "absent"]
+    if not found:
         return scores[0]
-    values = {m: fmean(_value(score, m) for score in scores) for m in METRICS}
-    outcomes = [score.outcome for score in scores if score.outcome != "absent"]
+    values = {
+        m: fmean([SCALES[m].best if s.outcome == "absent" else getattr(s, m) for s in scores])
+        for m in METRICS
+    }
     volume = fmean(score.prediction_ml for score in scores)
-    return replace(scores[0], outcome=outcomes[0], prediction_ml=volume, **values)
-
-
-def _value(score: Score, metric: Metric) -> float:
-    return SCALES[metric].best if score.outcome == "absent" else getattr(score, metric)
+    return replace(scores[0], outcome=found[0].outcome, prediction_ml=volume, **values)
 
 
 def _joined(parts: Mapping[str, Scores], catalogue: Catalogue) -> Scores:
     """The scores of a row's trainings, of each those of the classes that it keeps."""
-    if len(parts) == 1:
-        (name,) = parts
-        return _of_classes(parts[name], catalogue.trainings[name].keep)
-    limited = [_of_classes(s, catalogue.trainings[name].keep) for name, s in parts.items()]
-    first = next(iter(parts.values()))
-    settings = {k: v for k, v in first.settings.items() if k != "prediction"}
-    failures = {case: why for scores in limited for case, why in scores.failures.items()}
-    joined = sorted((s for scores in limited for s in scores.scores), key=_order)
-    return Scores(tuple(joined), failures, settings)
+    limited: list[Scores] = []
+    for name, scores in parts.items():
+        kept = catalogue.trainings[name].keep
+        found = tuple(s for s in scores.scores if not kept or s.class_name in kept)
+        limited.append(replace(scores, scores=found))
+    if len(limited) == 1:
+        return limited[0]
+    every = (s for scores in limited for s in scores.scores)
+    return _of_several(limited, sorted(every, key=lambda s: (s.case_id, s.class_id)))
 
 
-def _order(score: Score) -> tuple[str, int]:
-    return score.case_id, score.class_id
-
-
-def _of_classes(scores: Scores, classes: Sequence[str]) -> Scores:
-    if not classes:
-        return scores
-    return replace(scores, scores=tuple(s for s in scores.scores if s.class_name in classes))
+def _of_several(parts: Sequence[Scores], scores: Iterable[Score]) -> Scores:
+    failures = {case: why for part in parts for case, why in part.failures.items()}
+    settings = {k: v for k, v in parts[0].settings.items() if k != "prediction"}
+    return Scores(tuple(scores), failures, settings)
