@@ -7,13 +7,7 @@ import typer
 from typer.core import TyperCommand
 
 from manifests.commands import ManifestPath
-from train.console import (
-    PREEMPTED_EXIT_CODE,
-    SOME_FAILED_EXIT_CODE,
-    FirstThatFits,
-    console,
-    say,
-)
+from train.console import PREEMPTED_EXIT_CODE, SOME_FAILED_EXIT_CODE, FirstThatFits, console, say
 from train.training.commands import Overrides, Preset
 
 if TYPE_CHECKING:
@@ -136,10 +130,9 @@ def _write_slurm(path: Path, runs: "list[PlannedRun]", again: list[str]) -> None
     from manifests.ground.atomic import write_text
     from train.experiments.slurm_script import slurm_script, write_manifests
 
-    unplanned = [run for run in runs if run.prepared is None]
-    for run in unplanned:
+    for run in (run for run in runs if run.prepared is None):
         say(f"{run.title}: {run.problem}")
-    if len(unplanned) < len(runs):
+    if any(run.prepared for run in runs):
         write_manifests(runs)
         write_text(path, slurm_script(runs, again))
         say(f"sbatch {path}")
@@ -158,11 +151,10 @@ def _make_table(results: "list[RunResult]", request: "RunRequest", name: str) ->
     from train.experiments.reproduce import table_of, write_all
 
     done = {result.run: result.scores for result in results if result.scores}
-    table = request.catalogue.table(name)
-    made = table_of(name, request, done)
-    if made is not None:
-        _show(made)
-        for line in write_all(made, table, request, done):
+    table = table_of(name, request, done)
+    if table is not None:
+        _show(table)
+        for line in write_all(table, request, done):
             say(line)
 
 
@@ -170,8 +162,7 @@ def _results(runs: "list[PlannedRun]", address: str) -> "list[RunResult]":
     from contextlib import nullcontext
 
     from train.experiments.progress import show_progress
-    from train.experiments.reproduce import on_cluster
-    from train.experiments.runner import run_all
+    from train.experiments.runner import on_cluster, run_all
 
     done = []
     with show_progress(console, len(runs)) as progress:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from manifests.ground.atomic import write_text
+from manifests.ground.dask_cluster import connected
 from manifests.ground.errors import MarginaliaError, TrainingError
-from manifests.table.manifest import Manifest, write_manifest
-from train.experiments.plans.planned_run import ManifestFile, PlannedRun, PreparedRun
+from manifests.table.manifest import Manifest
+from train.experiments.plans.planned_run import TEST, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
 from train.scoring.evaluate import (
     EvaluationRequest,
@@ -27,7 +29,6 @@ from train.training.events import Event
 from train.training.log import read_log
 from train.training.loop import SETTINGS, train
 
-TEST = "test"
 ABOUT, LOCK = "run.json", ".lock"
 
 OnEvent = Callable[[PlannedRun, Event], None]
@@ -35,14 +36,9 @@ OnEvent = Callable[[PlannedRun, Event], None]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a run.
+    """What became of a run: its test scores, or why there are none.
 
-    Attributes:
-        run: The run.
-        scores: On the test split; none if it failed or was stopped.
-        was_there: It had been done before.
-        failure: Why it failed.
-        preempted: A signal stopped it; the same call goes on.
+    If a signal stopped it, the same call resumes it.
     """
 
     run: PlannedRun
@@ -55,28 +51,21 @@ class RunResult:
 def run_all(
     runs: Iterable[PlannedRun], *, on_event: OnEvent = lambda _run, _event: None
 ) -> Iterator[RunResult]:
-    """Do all runs one after the other; a run that fails does not end the others.
+    """Do one run with each step; a run that fails does not end the others, a signal does.
 
     A run that another process is doing is left for the end, and then waited for.
-
-    Returns:
-        An iterator that does one run with each step, and ends early if a signal stopped one.
     """
     left: list[PlannedRun] = []
-    for run in runs:
-        try:
-            result = run_once(run, on_event=on_event, wait=False)
-        except Timeout:
-            left.append(run)
-            continue
-        yield result
-        if result.preempted:
-            return
-    for run in left:
-        result = run_once(run, on_event=on_event)
-        yield result
-        if result.preempted:
-            return
+    for wait, some in ((False, runs), (True, left)):
+        for run in some:
+            try:
+                result = run_once(run, on_event=on_event, wait=wait)
+            except Timeout:
+                left.append(run)
+                continue
+            yield result
+            if result.preempted:
+                return
 
 
 def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[RunResult]:
@@ -90,11 +79,19 @@ def run_spread(runs: Iterable[PlannedRun], workers: Executor) -> Iterator[RunRes
             yield RunResult(futures[future], failure=f"its worker failed: {error}")
 
 
+@contextmanager
+def on_cluster(runs: Iterable[PlannedRun], address: str) -> Iterator[Iterator[RunResult]]:
+    """Do runs on the workers of a Dask cluster, which see the same folders.
+
+    Raises:
+        ClusterError: Dask is not installed, or there is no cluster at the address.
+    """
+    with connected(address) as client:
+        yield run_spread(runs, client.get_executor(pure=False))
+
+
 def run_once(
-    run: PlannedRun,
-    *,
-    on_event: OnEvent = lambda _run, _event: None,
-    wait: bool = True,
+    run: PlannedRun, *, on_event: OnEvent = lambda _run, _event: None, wait: bool = True
 ) -> RunResult:
     """Train and evaluate one run, as far as that has not been done.
 
@@ -114,7 +111,7 @@ def run_once(
 
 
 def kept_scores(run: PlannedRun) -> Scores | None:
-    """The test scores of a run that is finished; none if it is not.
+    """Return the test scores of a run that is finished; none if it is not.
 
     Raises:
         TrainingError: It was trained with other settings: its preset has changed since then.
@@ -142,12 +139,6 @@ def _trained(folder: Path, settings: TrainSettings) -> bool:
     return len(log) >= settings.epochs and in_second >= settings.stage_epochs[1]
 
 
-def write_if_missing(cases: ManifestFile) -> None:
-    """Write a manifest that is not there yet."""
-    if not cases.path.exists():
-        write_manifest(cases.manifest, cases.path)
-
-
 def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> RunResult:
     if scores := kept_scores(run):
         return RunResult(run, scores, was_there=True)
@@ -156,7 +147,7 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> RunResult:
     result = train(told, run.folder, settings, on_event=lambda event: on_event(run, event))
     if result.preempted:
         return RunResult(run, preempted=True)
-    write_if_missing(prepared.tested_on)
+    prepared.tested_on.write_if_missing()
     request = EvaluationRequest(split=TEST, device=settings.device)
     evaluation = evaluate_run(run.folder, prepared.tested_on.path, request)
     scores = collect_scores(evaluation.results, evaluation.settings)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.experiments.plans.planned_run import PlannedRun, PreparedRun, RunRequest
-from train.experiments.runner import TEST, write_if_missing
+from train.experiments.plans.planned_run import TEST, PlannedRun, PreparedRun, RunRequest
 
 SLURM_HEAD = """\
 #!/bin/bash
@@ -58,8 +57,8 @@ def write_manifests(runs: Sequence[PlannedRun]) -> None:
     """Write the manifests that runs need and that are not there yet."""
     for run in runs:
         if run.prepared:
-            write_if_missing(run.prepared.trained_on)
-            write_if_missing(run.prepared.tested_on)
+            run.prepared.trained_on.write_if_missing()
+            run.prepared.tested_on.write_if_missing()
 
 
 def slurm_script(runs: Sequence[PlannedRun], again: Sequence[str]) -> str:

@@ -15,8 +15,7 @@ from tests.train.experiments.conftest import QUICK
 from train.experiments import runner
 from train.experiments.commands import app
 from train.experiments.plans.planned_run import plan_runs
-from train.experiments.reproduce import on_cluster
-from train.experiments.runner import kept_scores, run_all, run_once, run_spread
+from train.experiments.runner import kept_scores, on_cluster, run_all, run_once, run_spread
 
 MINE = """
 [datasets]

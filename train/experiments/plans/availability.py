@@ -3,7 +3,6 @@
 The edits leave the test cases as they are.
 """
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 
 from manifests.changes.edits import edit
@@ -11,6 +10,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.experiments.plans.catalogue import Edit, Training
+from train.experiments.plans.modified_manifests import hashed_order
 from train.planning.plan import is_full
 
 NOT_TESTED = "split <> 'test'"
@@ -100,7 +100,7 @@ def single_organ(
         raise TrainingError(msg)
     k, n = share
     count = min(max(1, (2 * k * len(full) + n) // (2 * n)), len(full) - 1)
-    chosen = sorted(full, key=lambda case_id: hashlib.sha256(case_id.encode()).digest())[:count]
+    chosen = sorted(full, key=hashed_order)[:count]
     names = manifest.label_space.names[1:]
     for i, name in enumerate(names):
         cases = chosen[i :: len(names)]

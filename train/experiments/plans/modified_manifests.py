@@ -50,7 +50,7 @@ def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) ->
         raise TrainingError(msg)
     part_of: dict[str, str] = {}
     for split in ("train", "validation", "test"):
-        ids = sorted((c.case_id for c in cases.cases() if c.split == split), key=_order)
+        ids = sorted((c.case_id for c in cases.cases() if c.split == split), key=hashed_order)
         part_of |= dict(zip(ids, _dealt(parts, len(ids)), strict=True))
     names = [part_of.get(case.case_id, name) for case in cases.cases()]
     manifest = cases.with_columns({"dataset": names})
@@ -105,7 +105,8 @@ def _dealt(parts: DividedDataset, count: int) -> list[str]:
     return names
 
 
-def _order(case_id: str) -> bytes:
+def hashed_order(case_id: str) -> bytes:
+    """Return what cases are sorted by, so that their order follows from their ids alone."""
     return hashlib.sha256(case_id.encode()).digest()
 
 

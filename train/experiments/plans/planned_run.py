@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.table.case import Case
-from manifests.table.manifest import Manifest
+from manifests.table.manifest import Manifest, write_manifest
 from train.experiments.plans.availability import apply_edits, training_edits
 from train.experiments.plans.budget import Budget, with_budget
 from train.experiments.plans.catalogue import Catalogue, Edit, Training
@@ -21,7 +21,7 @@ from train.experiments.plans.modified_manifests import (
 from train.planning.plan import TrainingPlan, plan_training
 from train.settings import EXECUTION_SETTINGS, PRESETS, TrainSettings, resolve
 
-RUNS = "runs"
+RUNS, TEST = "runs", "test"
 _KEY_LETTERS = 12
 _NOT_IN_KEY = EXECUTION_SETTINGS | {"seed"}
 
@@ -62,6 +62,11 @@ class ManifestFile:
     manifest: Manifest
     path: Path
 
+    def write_if_missing(self) -> None:
+        """Write the file if it is not there yet."""
+        if not self.path.exists():
+            write_manifest(self.manifest, self.path)
+
 
 @dataclass(frozen=True)
 class PreparedRun:
@@ -99,7 +104,7 @@ class PlannedRun:
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """What messages call it."""
         return f"{self.training}, seed {self.seed}"
 
 

@@ -7,8 +7,7 @@ from statistics import fmean
 from manifests.table.manifest import read_manifest
 from train.comparison.worst import draw_worst, worst_cases
 from train.experiments.plans.catalogue import TableSpec
-from train.experiments.plans.planned_run import PlannedRun
-from train.experiments.runner import TEST
+from train.experiments.plans.planned_run import TEST, PlannedRun
 from train.pictures.overlays import overlay_path
 from train.scoring.evaluate import scores_folder
 from train.scoring.runs import Run, draw_case
