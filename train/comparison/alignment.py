@@ -52,7 +52,7 @@ def align(runs: Sequence[Scores]) -> list[AlignedScores]:
 
 
 def differences(named: Mapping[str, Scores]) -> tuple[list[str], set[Metric]]:
-    """What a reader must know of runs that were not evaluated alike, and metrics it forbids.
+    """Return what a reader must know of runs not evaluated alike, and metrics it forbids.
 
     Raises:
         TrainingError: They have other classes, were scored against other truths, or share no case.

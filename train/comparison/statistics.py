@@ -27,18 +27,13 @@ class Interval(NamedTuple):
 def bootstrap_means(
     values: Values, *, generator: np.random.Generator, resamples: int = RESAMPLES
 ) -> Means:
-    """Means over cases that are drawn with replacement, as many as there are.
+    """Return means over cases that are drawn with replacement, as many as there are.
 
     A draw is of cases: it takes all runs and classes of a case together, so that what runs have
     in common cancels from their difference.
 
-    Args:
-        values: NaN where a case does not have the class.
-        generator: Draws the cases.
-        resamples: Number of draws.
-
-    Returns:
-        NaN where no case of a draw has the class.
+    A value is NaN where a case does not have the class; a mean is NaN where no case of a draw has
+    it.
 
     Source: Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7 (1979).
     """
@@ -53,7 +48,7 @@ def bootstrap_means(
 
 
 def percentile_interval(draws: Float[np.ndarray, " draws"]) -> Interval:
-    """The interval that leaves out the same share of draws at either end; NaN draws do not count.
+    """Return the interval that leaves out the same share of draws at either end, NaN not counted.
 
     Draws that are all alike, as of a single case, say nothing: NaN.
     """
@@ -92,7 +87,7 @@ def signed_rank_p(differences: Float[np.ndarray, " cases"]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number; NaN is no test and stays.
+    """Return p-values corrected for their number; NaN is no test and stays.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6 (1979).

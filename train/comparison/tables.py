@@ -29,18 +29,12 @@ _NAME_WIDTHS = {"wide": 24, "stacked": 15, "means": 9}
 def compare_table(
     named: Mapping[str, Scores], *, metric: Metric = "dice", title: str = ""
 ) -> FirstThatFits:
-    """Several networks side by side in one metric; see `comparison_table`.
-
-    Args:
-        named: Scores by the network's name, in the order of the columns.
-        metric: Which metric.
-        title: Above the table.
-    """
+    """Return several networks, in the order given, side by side; see `comparison_table`."""
     return comparison_view(compare(named, metrics=(metric,)), metric, title=title)
 
 
 def comparison_view(comparison: Comparison, metric: Metric, *, title: str = "") -> FirstThatFits:
-    """The table of `comparison_table` as the screen has room for it."""
+    """Return the table of `comparison_table` as the screen has room for it."""
     layouts = (comparison_table(comparison, metric, title=title, layout=x) for x in LAYOUTS)
     return FirstThatFits(tuple(layouts))
 
@@ -48,7 +42,7 @@ def comparison_view(comparison: Comparison, metric: Metric, *, title: str = "") 
 def comparison_table(
     comparison: Comparison, metric: Metric, *, title: str = "", layout: Layout = "wide"
 ) -> Table:
-    """Runs side by side: mean ± standard deviation of one metric by class and dataset.
+    """Return runs side by side: mean ± standard deviation of one metric by class and dataset.
 
     The best of each line is bold and, of three or more, the second underlined. Below a mean stand
     its bootstrap interval and, for every run but the reference, the corrected p-value of the
@@ -105,12 +99,12 @@ def comparison_notes(comparison: Comparison, metric: Metric) -> list[str]:
 
 
 def worst_view(worst: pd.DataFrame, names: Sequence[str]) -> FirstThatFits:
-    """The table of `worst_table` as the screen has room for it."""
+    """Return the table of `worst_table` as the screen has room for it."""
     return FirstThatFits((worst_table(worst, names), worst_table(worst, names, stacked=True)))
 
 
 def worst_table(worst: pd.DataFrame, names: Sequence[str], *, stacked: bool = False) -> Table:
-    """The worst classes of cases, with each run's Dice and HD95, below it if stacked."""
+    """Return the worst classes of cases, with each run's Dice and HD95, below it if stacked."""
     headings = [_heading(name, "means" if stacked else "wide") for name in names]
     columns = [*unbroken("case"), *folded("class"), *folded(*headings, justify="right")]
     table = new_table("worst cases: Dice, HD95 / mm", columns, look=RULED)

@@ -44,14 +44,10 @@ def draw_worst(
 ) -> Iterator[str]:
     """Draw each where its runs and the truth differ most.
 
-    Args:
-        worst: What to draw.
-        runs: What predicted it.
-        manifest_path: The manifest; where the runs say it is if left out.
-        folder: Where the pictures go.
+    The manifest is where the runs say it is if no path is given.
 
     Returns:
-        An iterator that draws one with each step and says where, or why not.
+        An iterator that draws one picture with each step and says where, or why not.
     """
     said = (run.scores.settings.get("manifest") for run in runs)
     known = [manifest_path] if manifest_path else [Path(path) for path in said if path]

@@ -34,10 +34,9 @@ exit "$code"
 
 
 def run_commands(run: PlannedRun, request: RunRequest) -> list[str]:
-    """The commands of one run: edit the manifest if need be, train, evaluate.
+    """Return the commands of one run: edit the manifest if need be, train, evaluate.
 
-    A manifest in which datasets or splits are other ones has no command: `write_manifests` makes
-    it.
+    No command changes datasets or splits: `write_manifests` writes such manifests.
     """
     prepared = run.prepared
     if prepared is None:
@@ -62,11 +61,9 @@ def write_manifests(runs: Sequence[PlannedRun]) -> None:
 
 
 def slurm_script(runs: Sequence[PlannedRun], again: Sequence[str]) -> str:
-    """A SLURM array of all runs that can be planned, one task each; one at least can be.
+    """Return a SLURM array of all runs that can be planned, at least one, with one task each.
 
-    Args:
-        runs: Planned runs.
-        again: The command that the runs come from; a task does one of its runs.
+    `again` is the command that the runs come from; a task does one of its runs.
     """
     planned = [run for run in runs if run.prepared]
     tasks = [[*again, "--only", run.training, *_seeds([run])] for run in planned]
@@ -80,7 +77,7 @@ def slurm_script(runs: Sequence[PlannedRun], again: Sequence[str]) -> str:
 
 
 def same_command(table: str, request: RunRequest, experiments: Path | None) -> list[str]:
-    """The command of a request, without what chooses its runs or says where they are done."""
+    """Return the command of a request, without what chooses its runs or where they are done."""
     return [
         *("marginalia", "reproduce", table, str(request.manifest_path)),
         *("--out", str(request.out), "--preset", request.preset),

@@ -19,12 +19,9 @@ NOT_TESTED = "split <> 'test'"
 def training_edits(
     manifest: Manifest, training: Training, datasets: Sequence[str]
 ) -> tuple[Edit, ...]:
-    """The edits after which the manifest says what a training is told.
+    """Return the edits after which the manifest says what a training is told.
 
-    Args:
-        manifest: The cases as they are.
-        training: What it is to be told.
-        datasets: Names of the datasets that it learns from; none means all.
+    The datasets are those that it learns from; none means all.
 
     Raises:
         TrainingError: There is no such class, or there are too few fully labelled cases.
@@ -38,7 +35,7 @@ def training_edits(
 
 
 def apply_edits(manifest: Manifest, edits: Sequence[Edit]) -> Manifest:
-    """The manifest after all edits, one after the other.
+    """Return the manifest after all edits, one after the other.
 
     Raises:
         ManifestError: An edit cannot be made.
@@ -51,7 +48,7 @@ def apply_edits(manifest: Manifest, edits: Sequence[Edit]) -> Manifest:
 def keep_only(
     manifest: Manifest, classes: Collection[str], datasets: Collection[str]
 ) -> tuple[Edit, ...]:
-    """The edits after which datasets label some classes and no other; none if they do so already.
+    """Return the edits after which datasets label some classes only; none if they do already.
 
     Raises:
         TrainingError: The label space has no such class.
@@ -72,15 +69,11 @@ def keep_only(
 def single_organ(
     manifest: Manifest, share: tuple[int, int], datasets: Collection[str]
 ) -> Iterator[Edit]:
-    """The edits after which some fully labelled training cases label one class only.
+    """Return the edits after which some fully labelled training cases label one class only.
 
     The cases come in an order that their ids alone decide, so that those of a smaller share are
-    among those of a larger one; the classes come in turn. One case at least stays as it is.
-
-    Args:
-        manifest: The cases as they are.
-        share: k and n: of each n cases, k.
-        datasets: Of these datasets.
+    among those of a larger one; the classes come in turn. One case at least stays as it is. Of
+    each n cases of the datasets, k are changed, where the share is (k, n).
 
     Raises:
         TrainingError: There are no two fully labelled training cases.

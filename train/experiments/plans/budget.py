@@ -13,16 +13,12 @@ Budget = Literal["patches", "epochs"]
 def with_budget(
     settings: TrainSettings, cases: Collection[Case], union: Collection[Case], budget: Budget
 ) -> TrainSettings:
-    """Settings whose epochs are those of one training among several.
+    """Return the settings of a training on the union with the epochs of one on some of its cases.
 
-    Args:
-        settings: Those of a training on the union.
-        cases: What this training learns from.
-        union: What the training on the union learns from.
-        budget: With `patches`, both stages have as many patches as they have in a training on the
-            union, to the nearest epoch, and as many validations: an epoch has the same number of
-            patches of each dataset, so fewer datasets have more epochs. With `epochs`, as many
-            epochs. Either way, without a fully labelled case the first stage joins the second.
+    With `patches`, both stages have as many patches as they have in a training on the union, to
+    the nearest epoch, and as many validations: an epoch has the same number of patches of each
+    dataset, so fewer datasets have more epochs. With `epochs`, they have as many epochs. Either
+    way, without a fully labelled case the first stage joins the second.
 
     Source: section 4.4; that all networks see as many patches is ours.
     """

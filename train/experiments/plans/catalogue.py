@@ -107,7 +107,7 @@ class TableSpec(StrictModel):
 
     @property
     def trainings(self) -> Names:
-        """Names of its trainings, each once."""
+        """The names of its trainings, each once."""
         return tuple(dict.fromkeys(name for row in self.rows for name in row.trainings))
 
 
@@ -123,7 +123,7 @@ class Catalogue(_Entries):
     tables: dict[str, TableSpec] = Field(default_factory=dict)
 
     def table(self, name: str) -> TableSpec:
-        """The table of a name.
+        """Return the table of a name.
 
         Raises:
             TrainingError: There is none.
@@ -135,11 +135,11 @@ class Catalogue(_Entries):
         return self.tables[name]
 
     def dataset_names(self, roles: Collection[str]) -> Names:
-        """The manifest's names of datasets that are given by role or by name."""
+        """Return the manifest's names of datasets that are given by role or by name."""
         return tuple(self.datasets.get(role, role) for role in roles)
 
     def role(self, dataset: str) -> str:
-        """A dataset's role in the paper, or its name where it has none."""
+        """Return a dataset's role in the paper, or its name where it has none."""
         roles = {name: role for role, name in self.datasets.items()}
         return roles.get(dataset, dataset)
 

@@ -17,7 +17,7 @@ _PROBES = 3
 
 
 def expected_seconds(runs: Iterable[PlannedRun]) -> dict[PlannedRun, float]:
-    """How long the training of each run has still to go; runs that cannot be planned are left out.
+    """Return the seconds that each run that can be planned has still to train.
 
     If a run of the list has trained for an epoch, its seconds per batch count, with all that is not
     the network; else the network alone is timed on a small patch.
@@ -33,14 +33,14 @@ def expected_seconds(runs: Iterable[PlannedRun]) -> dict[PlannedRun, float]:
 
 
 def batches(prepared: PreparedRun) -> int:
-    """Batches of a whole training."""
+    """Return the number of batches of a whole training."""
     plan, epochs = prepared.plan, prepared.settings.stage_epochs
     first, second = (n * plan.steps(s) if n else 0 for s, n in zip((1, 2), epochs, strict=True))
     return first + second
 
 
 def total(seconds: Mapping[PlannedRun, float]) -> float:
-    """Of all runs, those that share a folder counted once."""
+    """Return the seconds of all runs; those that share a folder count once."""
     return sum({run.folder: needed for run, needed in seconds.items()}.values())
 
 

@@ -15,7 +15,7 @@ from train.experiments.plans.catalogue import AnotherSplit, Catalogue, DividedDa
 
 
 def modified_manifest(manifest: Manifest, training: Training, catalogue: Catalogue) -> Manifest:
-    """The cases, datasets and splits that a training and its test have.
+    """Return the cases, datasets and splits that a training and its test have.
 
     Raises:
         MarginaliaError: A dataset or a class is missing.
@@ -28,7 +28,7 @@ def modified_manifest(manifest: Manifest, training: Training, catalogue: Catalog
 
 
 def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) -> Manifest:
-    """A dataset's cases as datasets of their own, each with what it labels; no other dataset.
+    """Return the parts of a dataset as datasets, each with what it labels, and no other dataset.
 
     Each split is divided by the parts' shares, in an order that the case ids alone decide.
 
@@ -62,7 +62,7 @@ def in_parts(manifest: Manifest, parts: DividedDataset, catalogue: Catalogue) ->
 
 
 def with_another_split(manifest: Manifest, wanted: AnotherSplit, catalogue: Catalogue) -> Manifest:
-    """Other cases of one dataset in each split, as many as before; the other datasets stay.
+    """Give one dataset other cases in each split, as many as before; the other datasets stay.
 
     Raises:
         MarginaliaError: The dataset is not there, or the split would part cases of one subject.
@@ -80,7 +80,7 @@ def with_another_split(manifest: Manifest, wanted: AnotherSplit, catalogue: Cata
 
 
 def selected_on_test(manifest: Manifest) -> Manifest:
-    """The same cases with the test cases for validation, and without those that were for it.
+    """Return the test cases as validation cases, without those that were for validation.
 
     Source: Shi et al. 2021, section 4.4: "samples are randomly selected from the testing set".
     """
@@ -90,7 +90,7 @@ def selected_on_test(manifest: Manifest) -> Manifest:
 
 
 def manifest_name(manifest: Manifest) -> str:
-    """A file name that is equal for equal rows and label spaces: a file of that name says them."""
+    """Return a file name that is equal for equal rows and label spaces."""
     rows = manifest.table.to_pylist()
     text = json.dumps([manifest.label_space.model_dump(), rows], sort_keys=True)
     return f"reproduce-{hashlib.sha256(text.encode()).hexdigest()[:12]}.parquet"

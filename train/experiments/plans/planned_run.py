@@ -125,7 +125,7 @@ def plan_runs(request: RunRequest, names: Iterable[str]) -> list[PlannedRun]:
 
 
 def run_key(preset: str, changed: Mapping[str, Any], manifest_sha256: str) -> str:
-    """A few letters that are equal for equal trainings.
+    """Return a few letters that are equal for equal trainings.
 
     Only what differs from the preset counts, so that a setting that is added some day, and is left
     as it is, does not make finished runs strangers. Where and how fast a run is computed does not

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from manifests.table.manifest import read_manifest
+from train.comparison.alignment import score_frame
 from train.comparison.worst import draw_worst, worst_cases
 from train.experiments.plans.catalogue import TableSpec
 from train.experiments.plans.planned_run import TEST, PlannedRun
@@ -17,7 +18,7 @@ WORST = 3  # as many as Fig. 5 has
 
 
 def drawable_runs(table: TableSpec, done: Mapping[PlannedRun, Scores]) -> list[Run]:
-    """The first seed of each row that is one network, under the row's title."""
+    """Return the first seed of each row that is one network, under the row's title."""
     titles = {row.trainings[0]: row.title for row in table.rows if len(row.trainings) == 1}
     runs: dict[str, Run] = {}
     for run, scores in done.items():
@@ -28,15 +29,10 @@ def drawable_runs(table: TableSpec, done: Mapping[PlannedRun, Scores]) -> list[R
 
 
 def draw_table(runs: Sequence[Run], manifest_path: Path, folder: Path) -> Iterator[str]:
-    """Draw a typical case of each dataset, and the worst classes of cases.
-
-    Args:
-        runs: What predicted, a column each.
-        manifest_path: The cases.
-        folder: Where the pictures go.
+    """Draw a typical case of each dataset, and the worst classes of cases, a column for each run.
 
     Returns:
-        An iterator that draws one with each step and says where, or why not.
+        An iterator that draws one picture with each step and says where, or why not.
 
     Source: Shi et al. 2021, Figs. 4 and 5.
     """
@@ -48,12 +44,9 @@ def draw_table(runs: Sequence[Run], manifest_path: Path, folder: Path) -> Iterat
 
 
 def typical_cases(runs: Sequence[Run]) -> list[str]:
-    """Of each dataset, the case whose mean Dice over classes and runs is the median."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for score in (s for run in runs for s in run.scores.scores if s.outcome != "absent"):
-        found.setdefault(score.dataset, {}).setdefault(score.case_id, []).append(score.dice)
-    typical: list[str] = []
-    for _, cases in sorted(found.items()):
-        ordered = sorted(cases, key=lambda case_id: (fmean(cases[case_id]), case_id))
-        typical.append(ordered[len(ordered) // 2])
-    return typical
+    """Return of each dataset the case whose mean Dice over classes and runs is the median."""
+    frame = score_frame([run.scores for run in runs])
+    scored = frame.loc[frame["outcome"] != "absent"]
+    means = scored.groupby(["dataset", "case_id"], as_index=False)["dice"].agg(fmean)
+    ordered = means.sort_values(["dice", "case_id"])
+    return [cases["case_id"].iloc[len(cases) // 2] for _, cases in ordered.groupby("dataset")]

@@ -17,11 +17,8 @@ def pooled_tests(rows: Sequence[RowScores], against: str) -> pd.DataFrame:
 
     A case's value is the mean over its classes, each the mean over the seeds: those that both rows
     score. Single cells of a few cases leave such a test no chance once it is corrected for all of
-    them; there are no more pooled tests than rows.
-
-    Args:
-        rows: The rows.
-        against: Title of the row to test against; of rows with other test cases, the first.
+    them; there are no more pooled tests than rows. Rows with other test cases are tested against
+    the first of them.
 
     Returns:
         By metric and row, the p-value of the signed-rank test, with one difference for each case,

@@ -18,12 +18,7 @@ POOLED = "p, pooled"
 
 
 def results_view(table: ResultsTable, metric: Metric, *, means_only: bool = False) -> Table:
-    """Return one metric of a table.
-
-    Args:
-        table: The table.
-        metric: The metric.
-        means_only: Leave out the single cells, for a narrow screen, and say so.
+    """Return one metric of a table; for a narrow screen its means only, which it then says.
 
     Source: Shi et al. 2021, Tables 3 to 8, 10 and 11.
     """

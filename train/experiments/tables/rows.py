@@ -44,13 +44,7 @@ class RowScores:
 def row_scores(
     table: TableSpec, catalogue: Catalogue, done: Mapping[tuple[str, int], Scores]
 ) -> list[RowScores]:
-    """Return the rows of which at least one seed is done.
-
-    Args:
-        table: The table.
-        catalogue: Says which classes a training is scored on.
-        done: Scores by training and seed.
-    """
+    """Return the rows of which at least one seed is done; scores are by training and seed."""
     rows = []
     seeds = tuple(dict.fromkeys(seed for _, seed in done))
     for row in table.rows:
