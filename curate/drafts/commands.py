@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from curate.drafts.folder_survey import Survey
     from curate.drafts.label_values import LabelValues
     from curate.drafts.value_meanings import Meanings
-    from curate.recipes.schema import Recipe
 
 app = typer.Typer(help="List, check and write recipes for source datasets.", no_args_is_help=True)
 
@@ -57,20 +56,17 @@ def check(
     _say(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
     if loaded.split_kidneys:
         _say("the kidneys are split into left and right, case by case")
-    if data is not None:
-        _try_on(loaded, data, read)
-
-
-def _try_on(recipe: "Recipe", data: Path, read: int) -> None:
+    if data is None:
+        return
     from curate.drafts.trial import trial_table, try_recipe
     from manifests.ground.errors import RecipeError
 
-    trial = try_recipe(recipe, data, most=read)
+    trial = try_recipe(loaded, data, most=read)
     for line in trial.summary:
         _say(line)
     Console().print(trial_table(trial))
     if trial.problems:
-        raise RecipeError("\n".join([f"{recipe.name} does not fit {trial.root}:", *trial.problems]))
+        raise RecipeError("\n".join([f"{loaded.name} does not fit {trial.root}:", *trial.problems]))
 
 
 @app.command()

@@ -37,13 +37,9 @@ def update_facts(
 def _facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetFacts:
     # An acceptance of the same licence stays on record when the download is gone.
     before = known.acceptance if known and known.licence == recipe.licence else None
+    names = {"title", "version", "licence", "commercial_use", "citation", "homepage"}
     return DatasetFacts(
-        title=recipe.title,
-        version=recipe.version,
-        licence=recipe.licence,
-        commercial_use=recipe.commercial_use,
-        citation=recipe.citation,
-        homepage=recipe.homepage,
+        **recipe.model_dump(include=names),
         remarks=tuple(
             f"{', '.join(r.cases)}: {r.text}" if r.cases else r.text for r in recipe.remarks
         ),

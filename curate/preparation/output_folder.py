@@ -33,8 +33,7 @@ def exclusive(folder: Path) -> Generator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
-        lock.acquire()
+        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True).acquire()
     except Timeout as error:
         msg = (
             f"another `marginalia prepare` is at work in {folder}: wait until it has ended, or "
@@ -44,10 +43,8 @@ def exclusive(folder: Path) -> Generator[None]:
     except OSError as error:
         msg = f"nothing can be written to {folder}: {error}; choose another folder with --out"
         raise MarginaliaError(msg) from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

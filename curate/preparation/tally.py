@@ -88,12 +88,9 @@ def _settled(job: CaseJob, outcome: PreparedCase | Finding | Exception) -> Prepa
         except OSError as error:
             return Finding(NOT_WRITTEN, error.strerror or str(error))
         return outcome
-    finding = outcome if isinstance(outcome, Finding) else _as_finding(outcome)
-    if finding.code not in TRANSIENT:
+    if isinstance(outcome, Exception):
+        code = "worker_died" if isinstance(outcome, WorkerDiedError) else "failed"
+        outcome = Finding(code, f"{type(outcome).__name__}: {outcome}")
+    if outcome.code not in TRANSIENT:
         delete_case(job.folder)
-    return finding
-
-
-def _as_finding(error: Exception) -> Finding:
-    code = "worker_died" if isinstance(error, WorkerDiedError) else "failed"
-    return Finding(code, f"{type(error).__name__}: {error}")
+    return outcome
