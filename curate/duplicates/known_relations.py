@@ -22,7 +22,6 @@ class Member(StrictModel):
     """Cases of one dataset.
 
     Attributes:
-        dataset: The name of its recipe.
         case: Regular expression of a case's whole name; its one group is a number.
         first: The first case's number.
         last: The last case's number; None for no end.

@@ -16,12 +16,7 @@ Sides = NDArray[np.uint8]
 def join_fragments(
     mask: RunLengthMask, component: NDArray[np.integer], side: Sides
 ) -> tuple[Sides, tuple[Finding, ...]]:
-    """Give each component without a side that of the nearest voxel that has one.
-
-    Args:
-        mask: All voxels.
-        component: The component that each run belongs to.
-        side: The side of each run; 0 is none, for all runs of a component.
+    """Give each component whose runs have side 0 the side of the nearest voxel that has one.
 
     Returns:
         The sides, with none missing, and what was done.

@@ -12,6 +12,7 @@ from scipy.spatial import ConvexHull
 from curate.kidneys.midline import LEFT, RIGHT, Midline
 from curate.kidneys.run_length import Floats, RunLengthMask
 from manifests.volumes.downsampling import bin_means
+from manifests.volumes.grid import MM3_PER_ML
 from manifests.volumes.volume import Volume
 
 KIDNEY_ML = 20.0  # a component of this volume is a kidney, or half of a fused one
@@ -51,7 +52,7 @@ def find_isthmus(component: RunLengthMask, midline: Midline) -> Isthmus | None:
     low_mm, slice_ml = _profile_ml(component)
     # voxels that lie farther apart than the bins would leave gaps that look like necks
     blur_mm = max(SMOOTH_MM, float(np.abs(component.grid.steps_mm[0]).sum()) / 2)
-    area_mm2 = ndimage.gaussian_filter1d(1000 * slice_ml, blur_mm)
+    area_mm2 = ndimage.gaussian_filter1d(MM3_PER_ML * slice_ml, blur_mm)
     cuts_mm = low_mm + np.arange(1, len(slice_ml))
     area_mm2 = (area_mm2[1:] + area_mm2[:-1]) / 2
     moments = slice_ml * (low_mm + np.arange(len(slice_ml)) + 0.5 - midline.x_mm)
@@ -60,7 +61,7 @@ def find_isthmus(component: RunLengthMask, midline: Midline) -> Isthmus | None:
     lesser_ml = np.minimum(right_ml, left_ml)
     near = abs(cuts_mm - midline.x_mm) <= ISTHMUS_WINDOW_MM
     allowed = opposite & near & (lesser_ml >= KIDNEY_ML)
-    ratio = np.where(allowed, area_mm2 / np.maximum(1000 * lesser_ml, 1) ** (2 / 3), np.inf)
+    ratio = np.where(allowed, area_mm2 / np.maximum(MM3_PER_ML * lesser_ml, 1) ** (2 / 3), np.inf)
     best = int(np.argmin(ratio))
     if ratio[best] > ISTHMUS_RATIO:
         return None
@@ -86,7 +87,7 @@ def solidity(component: RunLengthMask) -> float:
     shell = lobes & np.logical_not(ndimage.binary_erosion(lobes))
     corners = np.array(list(product((-HULL_EDGE, HULL_EDGE), repeat=3)))
     position_mm = coarse.grid.position_mm(np.argwhere(shell)[:, None, ::-1] + corners)
-    hull_ml = ConvexHull(position_mm.reshape(-1, 3)).volume / 1000
+    hull_ml = ConvexHull(position_mm.reshape(-1, 3)).volume / MM3_PER_ML
     return float(np.count_nonzero(lobes) * coarse.grid.voxel_ml / hull_ml)
 
 

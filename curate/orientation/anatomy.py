@@ -65,11 +65,6 @@ class Statement(NamedTuple):
     decisive_mm: Positive
     trust: Positive
 
-    @property
-    def scale(self) -> Scale:
-        """How strongly a distance speaks for it."""
-        return Scale(decisive=self.decisive_mm, trust=self.trust)
-
 
 class Anatomy(StrictModel):
     """Where organs lie.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from curate.labels.relabel import BlockMap, look_up
-from curate.orientation.anatomy import AXES, Evidence, Positions, anatomy, order_evidence
+from curate.orientation.anatomy import AXES, Evidence, Positions, Scale, anatomy, order_evidence
 from manifests.classes.structures import Structure, vocabulary
 from manifests.volumes.downsampling import subsample
 
@@ -39,7 +39,7 @@ def organ_positions(labels: BlockMap, structures: Structures) -> Positions:
 def organ_order_evidence(positions: Positions, structures: Structures) -> list[Evidence]:
     """Compare with anatomy the positions of organs, and of the `spine` where the image shows it."""
     orders = [
-        order_evidence(axis, (s.first, s.second), positions, s.scale)
+        order_evidence(axis, s[:2], positions, Scale(decisive=s.decisive_mm, trust=s.trust))
         for axis in AXES
         for s in anatomy().statements[axis]
         if s.first in positions and s.second in positions

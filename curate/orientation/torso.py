@@ -11,13 +11,13 @@ from skimage.measure import label, regionprops
 from skimage.segmentation import clear_border
 
 from manifests.volumes.downsampling import bin_means, every_nth, steps_within
-from manifests.volumes.grid import IDENTITY, Grid
+from manifests.volumes.grid import IDENTITY, MM3_PER_ML, Grid
 from manifests.volumes.orientation import closest_permutation, reorient
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import Volume
 
 STEP_MM = 4.0
-VOXEL_ML = STEP_MM**3 / 1000
+VOXEL_ML = STEP_MM**3 / MM3_PER_ML
 AIR_HU = -800.0
 GAS_HU = -500.0
 LUNG_ABOVE_AIR_HU = 90.0  # gut holds air, lungs hold more

@@ -64,7 +64,11 @@ def text_files(plan: ArchivePlan, grids: Sequence[Grid]) -> dict[str, bytes]:
         return {f"{task.folder}/dataset.json": content.encode()}
     if plan.dataset != "kits19":
         return {}
-    records = [_kits_record(case, grid) for case, grid in zip(plan.cases, grids, strict=True)]
+    axes = ("x_spacing", "y_spacing", "z_spacing")
+    records = [
+        {"case_id": case.name, "voxel_spacing": dict(zip(axes, grid.spacing_mm, strict=True))}
+        for case, grid in zip(plan.cases, grids, strict=True)
+    ]
     return {
         "kits19/README.md": f"# KiTS19\n\n{REMARK}.\n".encode(),
         "kits19/data/kits.json": json.dumps(records, indent=2).encode(),
@@ -138,11 +142,3 @@ def _kits_case(number: int) -> CasePlan:
         forms=("qform",) if odd else ("sform",),
         at_origin=True,
     )
-
-
-def _kits_record(case: CasePlan, grid: Grid) -> dict[str, object]:
-    x, y, z = grid.spacing_mm
-    return {
-        "case_id": case.name,
-        "voxel_spacing": {"x_spacing": x, "y_spacing": y, "z_spacing": z},
-    }

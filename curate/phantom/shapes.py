@@ -85,10 +85,6 @@ class Ellipsoid:
         matrix = np.array(self.to_unit) @ np.linalg.inv(np.array(pose.matrix))
         return replace(self, centre_mm=pose(self.centre_mm), to_unit=as_matrix(matrix))
 
-    def scaled(self, factor: float) -> Ellipsoid:
-        """Return the ellipsoid grown about its centre."""
-        return replace(self, to_unit=as_matrix(np.array(self.to_unit) / factor))
-
 
 @dataclass(frozen=True)
 class Capsule:

@@ -1,6 +1,6 @@
 """The phantom's solid organs and their tumours, as analytic solids in anatomical coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from curate.phantom.shapes import (
     SmoothUnion,
     Solid,
     TissueRegion,
+    as_matrix,
     ellipsoid,
     lumen,
     posed,
@@ -92,7 +93,7 @@ def draw_kidney(
         ellipsoid(at(13.0 * np.cos(a) - 2.0, -3.0, 36.0 * np.sin(a * 0.62)), (9.0, 11.0, 7.0))
         for a in np.linspace(-2.3, 2.3, 7)
     )
-    capsule = bean.scaled(float(rng.uniform(1.05, 1.25)))
+    capsule = replace(bean, to_unit=as_matrix(np.array(bean.to_unit) / rng.uniform(1.05, 1.25)))
     kidney = [
         TissueRegion("fat", (capsule,)),
         TissueRegion(f"{side}_kidney", (bean,), (sinus,)),
