@@ -21,7 +21,6 @@ class AlignedScores:
     """One dataset's scores of all runs.
 
     Attributes:
-        dataset: Its name.
         classes: Id, name, and how many cases not all runs that score the class scored.
         values: Of each metric; NaN where a run does not score the class, where not all runs that
             do scored the case, and where the class is absent from truth and predictions.

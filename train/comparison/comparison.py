@@ -33,7 +33,6 @@ class Comparison:
     """Runs side by side.
 
     Attributes:
-        names: Of the runs.
         table: One row for each metric, class of a dataset, and run. The last rows of a metric are
             of the class `all`: the mean over the classes in which every run has a value. Columns:
             `cases` that all runs scored and how many were `left_out`; `mean`; `std`, that of a
@@ -41,7 +40,6 @@ class Comparison:
             signed-rank test against it, and `p_holm`, corrected for all tests of the metric. The
             intervals are those of the bootstrap. NaN where there is nothing to say.
         warnings: What a reader must know before trusting them.
-        seed: Of the bootstrap.
     """
 
     names: tuple[str, ...]
@@ -83,7 +81,7 @@ def compare(
 
     Args:
         named: Scores by the run's name.
-        metrics: The metrics to compare.
+        metrics: Those to compare.
         against: Name of the run that the others are tested against, or `best`, for each metric
             the run with the best mean of all; the first run if left out.
         seed: Of the bootstrap.

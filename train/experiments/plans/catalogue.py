@@ -80,7 +80,6 @@ class RowSpec(StrictModel):
     """One row of a table.
 
     Attributes:
-        title: Of the row.
         trainings: One, or several of which each is scored on the classes that it keeps.
         paper: `TABLE/ROW` of the paper's numbers; its own table and title if left out.
     """
@@ -94,8 +93,6 @@ class TableSpec(StrictModel):
     """One table.
 
     Attributes:
-        title: Of the table.
-        rows: From top to bottom.
         against: Title of the row that the others are tested against; the first if left out.
         tested_on: Roles or names of the datasets whose test cases count; none means all.
     """
@@ -138,10 +135,10 @@ class Catalogue(_Entries):
         """Return the manifest's names of datasets that are given by role or by name."""
         return tuple(self.datasets.get(role, role) for role in roles)
 
-    def role(self, dataset: str) -> str:
-        """Return a dataset's role in the paper, or its name where it has none."""
+    def column(self, class_name: str, dataset: str) -> str:
+        """Return a class and its dataset's role in the paper, or its name where it has none."""
         roles = {name: role for role, name in self.datasets.items()}
-        return roles.get(dataset, dataset)
+        return f"{class_name} in {roles.get(dataset, dataset)}"
 
     @model_validator(mode="after")
     def _check(self) -> "Catalogue":

@@ -33,11 +33,7 @@ class RunRequest:
     """What all runs of one call have in common.
 
     Attributes:
-        catalogue: The experiments.
-        manifest: The cases, as they are.
-        manifest_path: Its file.
         out: Folder of all runs and tables.
-        preset: Of the settings.
         overrides: As `marginalia train --set` takes them; a training's own come after.
         seeds: One run of each training for each.
         budget: How long a training on some of the datasets is.

@@ -7,18 +7,11 @@ from pathlib import Path
 from manifests.ground.atomic import write_text
 from manifests.views.table_style import latex_table, latex_text, markdown_table
 from train.comparison.comparison import Entry
-from train.comparison.tables import RANK_MARKDOWN
+from train.comparison.tables import RANK_MARKDOWN, interval_words, p_words
 from train.experiments.tables.results_table import ResultsTable
-from train.experiments.tables.results_view import (
-    POOLED,
-    below_words,
-    headings,
-    notes_of,
-    own_words,
-    pooled_words,
-)
+from train.experiments.tables.results_view import POOLED, headings, notes_of, pooled_words
 from train.scoring.metrics import SCALES, Metric
-from train.scoring.tables import mean_std
+from train.scoring.tables import mean_std, number
 
 PRINTED: tuple[Metric, ...] = ("dice", "hausdorff_mm", "hd95_mm")
 COLUMNS = (
@@ -54,8 +47,11 @@ def _markdown(table: ResultsTable) -> str:
 
 
 def _markdown_cell(metric: Metric, cell: Entry) -> str:
-    own = RANK_MARKDOWN.get(cell["rank"], "{}").format(own_words(metric, cell))
-    return "<br>".join([own, *below_words(metric, cell)])
+    mean = mean_std(metric, cell["mean"], cell["std_over_cases"])
+    spread = cell["std_over_seeds"]
+    seeds = [] if math.isnan(spread) else [f"seeds ± {number(metric, spread)}"]
+    below = (*interval_words(metric, cell), *seeds, *p_words(cell))
+    return "<br>".join([RANK_MARKDOWN.get(cell["rank"], "{}").format(mean), *below])
 
 
 def _latex(table: ResultsTable, metric: Metric) -> str:
@@ -72,7 +68,8 @@ def _latex(table: ResultsTable, metric: Metric) -> str:
 
 
 def _latex_cell(metric: Metric, cell: Entry) -> str:
-    return _RANK_LATEX.get(cell["rank"], "{}").format(latex_text(own_words(metric, cell)))
+    mean = latex_text(mean_std(metric, cell["mean"], cell["std_over_cases"]))
+    return _RANK_LATEX.get(cell["rank"], "{}").format(mean)
 
 
 def _rows(

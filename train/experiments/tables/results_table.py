@@ -27,8 +27,6 @@ class ResultsTable:
     """All metrics of one table.
 
     Attributes:
-        name: The table's name in the catalogue.
-        title: What it is called.
         seeds: Of each row that has runs, by its title.
         against: Title of the row that the others are tested against.
         missing: Titles of the rows that have no runs yet.
@@ -87,7 +85,7 @@ def build_table(
     """Lay out the rows of a table that have runs.
 
     Args:
-        name: The table's name.
+        name: The table's name in the catalogue.
         rows: Those of its rows that have runs, at least one.
         catalogue: Has the table, and says which dataset has which role.
         labelled: What the training cases annotate: the cells that `all` is the mean of.
@@ -102,16 +100,20 @@ def build_table(
         rows = [row.limited_to({c for c in row.cells if c[1] in tested}) for row in rows]
     titles = {row.title: row for row in rows}
     cells = {cell for row in rows for cell in row.cells}
-    columns = {_column(*cell, catalogue): {cell} for cell in cells}
+    columns = {catalogue.column(*cell): {cell} for cell in cells}
     means = {ALL: set(labelled), **({EVERYTHING: cells} if cells - set(labelled) else {})}
     # a mean over fewer cells is not to stand beside the others
     whole = [row for row in rows if row.cells == cells]
     every = _compared(rows, table.against)
-    parts = [_of_cells(comparison, catalogue) for comparison in every]
+    found = pd.concat([comparison.table for comparison in every])
+    found = found.loc[found["dataset"] != ""]
+    parts = [found.assign(column=list(map(catalogue.column, found["class"], found["dataset"])))]
     for column, counted in means.items():
         limited = [row.limited_to(counted) for row in whole]
-        parts += [_of_all(comparison, column) for comparison in _compared(limited, table.against)]
-    frame = _laid_out(pd.concat(parts), list(titles))
+        for comparison in _compared(limited, table.against):
+            overall = comparison.table.loc[comparison.table["dataset"] == ""]
+            parts.append(overall.assign(column=column, cases=math.nan))
+    frame = _laid_out(pd.concat(parts).rename(columns=_NAMES), list(titles))
     columns |= means
     places = {row.title: row.paper or f"{name}/{row.title}" for row in table.rows}
     keys = list(frame[_KEY].itertuples(index=False, name=None))
@@ -146,23 +148,6 @@ def _laid_out(found: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
         for rank in ranks(cells["metric"].iloc[0], cells["mean"].tolist())
     ]
     return frame.assign(rank=ranked)
-
-
-def _of_cells(comparison: Comparison, catalogue: Catalogue) -> pd.DataFrame:
-    found = comparison.table.loc[comparison.table["dataset"] != ""]
-    columns = [
-        _column(*cell, catalogue) for cell in zip(found["class"], found["dataset"], strict=True)
-    ]
-    return found.rename(columns=_NAMES).assign(column=columns)
-
-
-def _of_all(comparison: Comparison, column: str) -> pd.DataFrame:
-    found = comparison.table.loc[comparison.table["dataset"] == ""]
-    return found.rename(columns=_NAMES).assign(column=column, cases=math.nan)
-
-
-def _column(class_name: str, dataset: str, catalogue: Catalogue) -> str:
-    return f"{class_name} in {catalogue.role(dataset)}"
 
 
 def _compared(rows: Sequence[RowScores], against: str) -> list[Comparison]:

@@ -8,11 +8,11 @@ from rich.text import Text
 
 from manifests.views.table_style import RULED, add_row, folded, new_table
 from train.comparison.comparison import Entry
-from train.comparison.tables import RANK_STYLES, interval_words, p_words
+from train.comparison.tables import RANK_STYLES, p_words
 from train.experiments.tables.results_table import EVERYTHING, ResultsTable
 from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL
-from train.scoring.tables import NOTHING, mean_above_std, mean_std, number
+from train.scoring.tables import NOTHING, mean_above_std, number
 
 POOLED = "p, pooled"
 
@@ -60,18 +60,6 @@ def _cell(metric: Metric, cell: Entry) -> Text:
     if not math.isnan(cell["paper_mean"]):
         lines.append(Text(f"paper {number(metric, cell['paper_mean'])}", "dim cyan"))
     return Text("\n").join(lines)
-
-
-def own_words(metric: Metric, cell: Entry) -> str:
-    """Return our mean and its standard deviation over cases."""
-    return mean_std(metric, cell["mean"], cell["std_over_cases"])
-
-
-def below_words(metric: Metric, cell: Entry) -> list[str]:
-    """Return interval, spread over seeds and p-value, those that there are."""
-    spread = cell["std_over_seeds"]
-    seeds = [] if math.isnan(spread) else [f"seeds ± {number(metric, spread)}"]
-    return [*interval_words(metric, cell), *seeds, *p_words(cell)]
 
 
 def pooled_words(cells: Mapping[str, Entry]) -> str:
