@@ -68,8 +68,9 @@ def edit(
         ]
         for i in to_edit:
             rows[i] = _coarsen_row(rows[i], drop, merge, manifest.label_space)
-        columns = {name: [row[name] for row in rows] for name in CHANGED}
-        parts.append(set_columns(part, columns) if to_edit else part)
+        if to_edit:
+            part = set_columns(part, {name: [row[name] for row in rows] for name in CHANGED})
+        parts.append(part)
         touched += len(to_edit)
     if not touched:
         msg = (
