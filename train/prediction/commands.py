@@ -10,7 +10,9 @@ from train.console import SOME_FAILED_EXIT_CODE, say, track_progress
 app = typer.Typer()
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on.")]
-Which = Annotated[Literal["best", "last"], typer.Option(help="Checkpoint of the run to use.")]
+CheckpointChoice = Annotated[
+    Literal["best", "last"], typer.Option(help="Checkpoint of the run to use.")
+]
 Overlap = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Fraction of a window that the next overlaps.")
 ]
@@ -30,7 +32,7 @@ def predict_command(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
     *,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointChoice = "best",
     device: Device = "auto",
     overlap: Overlap = 0.5,
     mirror: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from train.console import SOME_FAILED_EXIT_CODE, console, say, track_progress
-from train.prediction.commands import Device, Overlap, Which
+from train.prediction.commands import CheckpointChoice, Device, Overlap
 
 app = typer.Typer()
 
@@ -42,7 +42,7 @@ def evaluate_command(
             metavar="DIR", help="Folder for the scores. Default: evaluation/SPLIT in RUN or DIR."
         ),
     ] = None,
-    checkpoint: Which = "best",
+    checkpoint: CheckpointChoice = "best",
     device: Device = "auto",
     overlap: Overlap = 0.5,
     tolerance_mm: Annotated[

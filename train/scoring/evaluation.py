@@ -75,7 +75,9 @@ def evaluate_folder(
     manifest = read_manifest(manifest_path)
     space = manifest.label_space
     mapping = (
-        read_label_mapping(request.labels, space) if request.labels else identity_mapping(space)
+        read_label_mapping(request.labels, space)
+        if request.labels
+        else identity_mapping(len(space))
     )
     found = find_label_maps(
         predictions, split_cases(manifest, request.split), list(manifest.cases())

@@ -62,9 +62,9 @@ class LabelMapping:
         return classes
 
 
-def identity_mapping(label_space: LabelSpace) -> LabelMapping:
-    """Return the mapping of a label space's own values: each is a class id."""
-    return LabelMapping({n: n for n in range(len(label_space))})
+def identity_mapping(classes: int) -> LabelMapping:
+    """Return the mapping of values that are class ids, of that many classes."""
+    return LabelMapping({n: n for n in range(classes)})
 
 
 def read_label_mapping(path: Path, label_space: LabelSpace) -> LabelMapping:
@@ -72,8 +72,8 @@ def read_label_mapping(path: Path, label_space: LabelSpace) -> LabelMapping:
 
     The file, or its key `labels`, maps names to a value or a list of values (`{"liver": 1}`) or
     values to names (`{"1": "liver"}`). A name is that of a class, or of a structure, which means
-    the class that the structure belongs to; upper case, blanks, hyphens
-    and the order of the words do not matter.
+    the class that the structure belongs to; upper case, blanks, hyphens and the order of the words
+    do not matter.
 
     Raises:
         TrainingError: The file cannot be read or is not such a mapping, no name is a class, or a

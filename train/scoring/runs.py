@@ -11,7 +11,7 @@ from train.pictures.overlays import case_overlay, overlay_path, write_overlay
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.evaluate import FOLDER, scores_folder
-from train.scoring.label_mapping import LabelMapping
+from train.scoring.label_mapping import LabelMapping, identity_mapping
 from train.scoring.label_maps import read_label_map
 from train.scoring.scores import SCORES_FILE, Scores, read_scores
 
@@ -93,9 +93,10 @@ def _kept_prediction(run: Run, case: Case) -> ClassVolume | None:
     if kept is None or not (run.folder / kept).is_file():
         return None
     listed = run.scores.settings.get("prediction", {}).get("values")
-    own = {n: n for n in range(len(case.merged))}
-    class_of = {int(value): n for value, n in listed.items()} if listed else own
-    classes, _ = read_label_map(run.folder / kept, case, LabelMapping(class_of))
+    mapping = identity_mapping(len(case.merged))
+    if listed:
+        mapping = LabelMapping({int(value): n for value, n in listed.items()})
+    classes, _ = read_label_map(run.folder / kept, case, mapping)
     return classes
 
 

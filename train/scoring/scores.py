@@ -124,11 +124,6 @@ class Scores:
         frame = pd.DataFrame(map(asdict, self.scores), columns=columns).rename(columns=_CLASS)
         return frame.assign(stamp=self.stamp)
 
-    @property
-    def summary(self) -> pd.DataFrame:
-        """Return one row per cell."""
-        return pd.DataFrame([cell.row for cell in self.cells])
-
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Return counts and means by class and dataset."""
@@ -162,12 +157,13 @@ def write_scores(scores: Scores, folder: Path) -> None:
 
     JSON has no NaN: a mean or deviation that does not exist is null.
     """
-    for name, frame in {SCORES_FILE: scores.rows, CELLS_FILE: scores.summary}.items():
+    cells = [cell.row for cell in scores.cells]
+    for name, frame in {SCORES_FILE: scores.rows, CELLS_FILE: pd.DataFrame(cells)}.items():
         with whole_file(folder / name) as temporary:
             frame.to_csv(temporary, index=False)
     summary = {
         "mean": {metric: _or_none(scores.mean(metric)) for metric in METRICS},
-        "cells": [{k: _or_none(v) for k, v in cell.row.items()} for cell in scores.cells],
+        "cells": [{k: _or_none(v) for k, v in row.items()} for row in cells],
         "failures": dict(scores.failures),
         "notes": dict(scores.notes),
         "predictions": dict(scores.predictions),
