@@ -26,7 +26,6 @@ class Override(BaseModel):
         kidneys: `left` or `right`: all of it is that kidney. `pair`: the two largest components are
             the kidneys. `merged`: keep it as one group. `swap`: the other way round than found.
         cut_x_mm: Part the kidneys at this sagittal plane (LPS x, mm): beyond it is the left one.
-        skip: Leave the case out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -18,9 +18,7 @@ class SourceCase:
     """One labelled case as it was published; the files need not exist.
 
     Attributes:
-        dataset: The recipe's name; empty as long as there is no recipe.
         name: The case's own name, as in `liver_0`.
-        image: The image file, or a DICOM folder.
         label: The label file, or the folder of the masks.
         masks: File names of the masks in the order of their values; none if there is one label.
         finding: Why the case cannot be used, if its files' places say so already.

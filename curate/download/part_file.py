@@ -20,7 +20,6 @@ class ResumeInfo(BaseModel):
     """Which file a part belongs to, kept as `NAME.part.json`.
 
     Attributes:
-        total_bytes: Its size as the server says.
         etag: The server's name for this state of the file, if it has a strong one.
         last_modified: When the file was changed, in the server's own words.
     """
@@ -54,7 +53,6 @@ class PartFile:
     """The part of one file, open for writing, with the checksums of what it holds.
 
     Attributes:
-        offset: Bytes it holds.
         doubtful: Whether the transfer may be to blame for a wrong checksum: the file came in
             pieces, or nobody said how long it is.
     """

@@ -31,7 +31,6 @@ class PlannedFile:
     """One file of a source.
 
     Attributes:
-        path: Where it lies in its repository, or its name.
         state: Whether it is `there`, was published `outdated`, or is `missing`.
         part_bytes: What an earlier run left of it.
     """

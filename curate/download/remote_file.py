@@ -38,7 +38,6 @@ class Transfer:
     """How far a file has come.
 
     Attributes:
-        done_bytes: What is on disk.
         checking: What an earlier run left is being read again; nothing comes over the network.
     """
 

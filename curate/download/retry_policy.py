@@ -48,8 +48,6 @@ class RetryPolicy:
         longest_seconds: At most so long, unless the server asks for more.
         longest_retry_after_seconds: A server that asks for more than this is not waited for.
         jitter: Shortens the waits by up to a half, so that many clients do not return at once.
-        stop: Once set, nothing more is tried.
-        sleep: Waits; returns early when `stop` is set.
     """
 
     failures: int = 15

@@ -35,11 +35,8 @@ class Options:
     """How to download.
 
     Attributes:
-        offline: Fetch nothing; what is missing is an error.
         accepted: Names of datasets whose licence is accepted, or `all`.
         ask: Asks a person whether a licence is accepted; None where nobody is there.
-        synapse_token: The user's token, if given by an option.
-        jobs: Number of files at a time.
         stall_seconds: A connection that brings nothing for so long is broken off.
     """
 

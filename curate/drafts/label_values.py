@@ -18,9 +18,7 @@ class LabelValues:
     """What labels hold.
 
     Attributes:
-        cases: Number of labels that were read.
         volumes_ml: By value, or by the name of a mask file, the volume in each case that has it.
-        problems: Why some could not be read.
     """
 
     cases: int

@@ -22,7 +22,6 @@ class Trial:
     """What became of a recipe on a folder.
 
     Attributes:
-        root: Where the dataset was found.
         whole: Number of cases whose image and label are there.
         no_image: Names of cases without an image.
         no_label: Names of images, or list entries, without a label.

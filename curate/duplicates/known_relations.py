@@ -23,7 +23,6 @@ class Member(StrictModel):
 
     Attributes:
         case: Regular expression of a case's whole name; its one group is a number.
-        first: The first case's number.
         last: The last case's number; None for no end.
     """
 

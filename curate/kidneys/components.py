@@ -17,9 +17,7 @@ class Components:
     """The 26-connected components of a mask.
 
     Attributes:
-        mask: The voxels.
         of_run: The component that each run belongs to, from 0.
-        volume_ml: Of each component.
         x_mm: Centroid of each component along LPS x.
     """
 
@@ -62,7 +60,6 @@ class SidedKidneys:
         component: The component that each run belongs to.
         side: Of each run; 0 where it belongs to a fragment.
         method: As in `KidneySplit`.
-        findings: What was seen.
     """
 
     mask: RunLengthMask

@@ -42,7 +42,6 @@ class Verdict:
 
     Attributes:
         score: The sum of what the image and the labels say, each at most `MOST`.
-        evidence: What was seen.
     """
 
     axis: Axis

@@ -42,7 +42,6 @@ class Patient:
     """All that there is to know of a patient.
 
     Attributes:
-        frame: How the patient lies in the scanner, and how large and how bent.
         regions: Organs, tumours, gut and vessels, in the order of painting.
         texture: Unevenness within a tissue: the product of two sums of waves of unit variance.
         hu_shift: Of each tissue, against the average patient's Hounsfield units.

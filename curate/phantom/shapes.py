@@ -54,7 +54,6 @@ class Ellipsoid:
     """A superellipsoid: the points where `|a|^p + |b|^p + |c|^p < 1` in its own axes.
 
     Attributes:
-        centre_mm: Its centre.
         to_unit: Sends a vector from the centre, in mm, to the axes of the unit ball.
         power: p; 2 is an ellipsoid, larger is boxier.
     """

@@ -16,7 +16,6 @@ class Tissue(NamedTuple):
     """One material.
 
     Attributes:
-        name: A patient's solids refer to it.
         structure: The structure that it is a part of, "" for none.
         hu: Hounsfield units without contrast, in the arterial and in the portal venous phase.
         spread_hu: Standard deviation between patients.

@@ -17,16 +17,7 @@ from manifests.table.case import Case
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """What a user asks for.
-
-    Attributes:
-        recipes: The datasets, each once.
-        raw: The folder with their archives or unpacked folders.
-        limit: At most so many cases of each dataset; None for all.
-        verify: Whether cases that are there are read whole, and made again if they are damaged.
-        overrides: What a person decided on single cases, by their ids.
-        fuse_duplicates: Whether cases of one image become one case.
-    """
+    """What a user asks for."""
 
     recipes: tuple[Recipe, ...]
     raw: Path

@@ -35,9 +35,6 @@ class Report:
     """What a run of `prepare` came to.
 
     Attributes:
-        made: Number of cases that this run made.
-        rejected: Cases that were set aside.
-        path: Where the manifest lies.
         remark: What else a user should know; empty if nothing.
         problems: Datasets that could not be prepared, or a full disk: run again once it is mended.
     """

@@ -28,7 +28,6 @@ class Tally:
     Attributes:
         asked: Number of cases that were to be made.
         rows: Cases that were made or kept.
-        made: Number of cases that were made.
     """
 
     asked: int

@@ -51,8 +51,6 @@ class ManifestDiff:
     """The differences between an old and a new manifest.
 
     Attributes:
-        added: Ids of the cases that only the new one has.
-        removed: Ids of the cases that only the old one has.
         changed: Cells of the other cases, by case id; for each column all, or as many as were
             asked for.
         changed_cases: How many of the other cases have a changed cell in a column, by column.

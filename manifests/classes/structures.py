@@ -19,7 +19,6 @@ class Structure(StrictModel):
 
     Attributes:
         code: SNOMED CT concept; empty if a file declares a structure without one.
-        region: For a neoplasm, the SNOMED CT concept of its organ.
         part_of: The structure whose outline holds this one.
     """
 

@@ -26,10 +26,7 @@ class DatasetFacts(BaseModel):
     """What a recipe says of its dataset as a whole.
 
     Attributes:
-        version: Version of the recipe.
         licence: SPDX name, or words.
-        commercial_use: Whether the licence allows it.
-        remarks: Known peculiarities of the dataset or of some of its cases.
         acceptance: Of the licence; None if nothing had to be downloaded.
     """
 

@@ -53,10 +53,8 @@ class DatasetSummary:
 
     Attributes:
         splits: Number of cases by split; those without one are `unassigned`.
-        classes: In the order of the label space.
         commercial_use: Whether the licences allow it; None if the manifest does not say.
         accepted: When the licence was accepted, and how; None if nothing was downloaded.
-        recipes: Recipes and their versions.
     """
 
     name: str

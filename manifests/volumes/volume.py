@@ -33,7 +33,6 @@ class Volume:
 
     Attributes:
         voxels: Any number type, [z, y, x].
-        findings: What was noticed when they were read.
     """
 
     voxels: NDArray[Any]

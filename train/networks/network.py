@@ -28,9 +28,7 @@ class NetworkSettings:
     """What decides the architecture of the network.
 
     Attributes:
-        spacing_mm: Spacing along x, y, z.
         filters: Channels by level, full resolution first; the patch may allow fewer levels.
-        method: Some methods have networks of their own.
         deep_supervision: Whether training mode returns logits of coarser levels, too.
     """
 

@@ -38,7 +38,6 @@ class Residence:
     """The voxels of cases.
 
     Attributes:
-        kind: Where they are.
         cases: By their ids.
         held: The voxels by case id; empty on disk.
     """

@@ -7,6 +7,7 @@ from scipy.ndimage import find_objects
 
 from manifests.classes.merged import groups_of
 from manifests.table.case import Case
+from manifests.volumes.grid import MM3_PER_ML
 from train.boxes import box_around
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.metrics import TOLERANCE_MM, diagonal_mm, measure
@@ -38,7 +39,7 @@ def score_case(
             All of them if left out.
         tolerance_mm: Of NSD.
     """
-    voxel_ml = float(np.prod(case.spacing_mm)) / 1000
+    voxel_ml = float(np.prod(case.spacing_mm)) / MM3_PER_ML
     farthest_mm = diagonal_mm(truth.shape, case.spacing_mm)
     inside = _bounding_box(prediction | truth)
     found = np.array(case.merged, np.uint8)[prediction[inside]]

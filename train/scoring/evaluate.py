@@ -38,7 +38,6 @@ class EvaluationRequest:
         out: Folder for the scores; by default one in the folder of what is scored.
         overlap: Share of a window that the next one covers again.
         labels: File that says which values of label maps mean which class; by default class ids.
-        jobs: Number of label maps to score in parallel.
     """
 
     split: str = "test"

@@ -29,10 +29,7 @@ class Evaluation:
     """Cases that are scored while the results are iterated over.
 
     Attributes:
-        folder: Where the scores go.
         settings: What the scores depend on.
-        results: One for each case.
-        remarks: What was noticed beforehand.
         missing: Cases that will fail since they have no prediction, as a remark says.
     """
 

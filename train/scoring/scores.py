@@ -38,7 +38,6 @@ class Score:
         outcome: Which of truth and prediction hold voxels of it.
         dice: A metric as `measure` defines it, as all down to `nsd`; all are NaN if it is absent,
             and the distances the volume's diagonal if it is missed or invented.
-        truth_ml: Volume that is labelled.
     """
 
     dataset: str
@@ -68,7 +67,6 @@ class Cell:
 
     Attributes:
         class_name: The column is called `class`.
-        cases: Number of cases that were scored.
         missed: Those of them where only the truth holds voxels.
         invented: Those of them where only the prediction does.
         absent: Further cases, where neither does.
@@ -98,7 +96,6 @@ class Scores:
     """Scores of one network or program.
 
     Attributes:
-        scores: One for each case and class that it annotates.
         failures: Why a case could not be scored, by case id.
         settings: What was evaluated and how, as plain values.
         predictions: Where the label map of a case is kept, relative to the scores, by case id.

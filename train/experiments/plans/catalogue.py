@@ -21,7 +21,6 @@ class Edit(StrictModel):
     """One call of `marginalia edit`.
 
     Attributes:
-        drop: Structures whose labels are forgotten.
         merge: Sets of structures that are labelled as one.
         where: The cases, as an SQL condition; empty for all.
     """

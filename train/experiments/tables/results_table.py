@@ -35,7 +35,6 @@ class ResultsTable:
             `std_over_seeds` of the mean, `p_pooled` of the row's test over all cases, what the
             paper prints, and the `rank`: 0 for the best of its column, 1 for the second, -1 without
             a value. NaN where there is nothing to say.
-        notes: What a reader must know.
     """
 
     name: str
