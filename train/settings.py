@@ -1,6 +1,7 @@
 """Settings of a training, and the presets: one aligned table, one column a preset."""
 
 import json
+import math
 from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -47,8 +48,8 @@ class TrainSettings(BaseModel):
         deep_supervision: Add the loss at the coarser levels of the decoder, with smaller weights;
             for the methods `marginal` and `regular`.
         batch_size: Patches in a batch, over all processes.
-        accumulation: Number of parts in which a process computes its part of a batch: the same
-            result with less memory.
+        accumulation: Number of parts in which a process computes its part of a batch, at most
+            `batch_size`: the same result with less memory.
         patches_per_dataset: Patches drawn from each dataset in an epoch, whatever its size.
         stage_epochs: Epochs of the first stage (fully labelled cases only) and the second (all).
         first_stage_dice: Validation Dice of every class that ends the first stage: it continues
@@ -135,10 +136,21 @@ class TrainSettings(BaseModel):
         """Return the epochs of both stages."""
         return sum(self.stage_epochs)
 
+    @property
+    def patches_at_once(self) -> int:
+        """Return the patches of the largest part of a batch, all of them in one process."""
+        return math.ceil(self.batch_size / self.accumulation)
+
     @model_validator(mode="after")
     def _check(self) -> "TrainSettings":
         if not self.epochs:
             msg = "stage_epochs must hold at least one epoch"
+            raise ValueError(msg)
+        if self.accumulation > self.batch_size:
+            msg = (
+                f"accumulation is {self.accumulation}, and a batch has {self.batch_size} patches: "
+                f"set accumulation to {self.batch_size} at most, which is one patch at a time"
+            )
             raise ValueError(msg)
         if not self.marginal_weight and not self.exclusion_weight:
             msg = "marginal_weight and exclusion_weight must not both be 0"

@@ -59,6 +59,7 @@ def test_the_paper_names_no_augmentation_and_tiny_leaves_shapes_as_they_are():
         ("batch_size", "expected key=value"),
         ("batch_size=0", "batch_size: Input should be greater than or equal to 1"),
         ("batch_size=two", "got 'two'"),
+        ("accumulation=3", "a batch has 2 patches: set accumulation to 2 at most"),
         ("learning_rate=NaN", "learning_rate: Input should be a finite number"),
         ("patch_size_zyx=16,16", "patch_size_zyx"),
         ("stage_epochs=0,0", "at least one epoch"),
@@ -75,6 +76,12 @@ def test_the_paper_names_no_augmentation_and_tiny_leaves_shapes_as_they_are():
 def test_a_bad_override_is_explained(override, words):
     with pytest.raises(TrainingError, match=words.replace("[", r"\[")):
         resolve("tiny", [override])
+
+
+@pytest.mark.parametrize(("accumulation", "patches"), [(1, 5), (2, 3), (3, 2), (5, 1)])
+def test_the_largest_part_of_a_batch_is_what_needs_memory(accumulation, patches):
+    settings = resolve("tiny", ["batch_size=5", f"accumulation={accumulation}"])
+    assert settings.patches_at_once == patches
 
 
 def test_some_loss_must_have_a_weight():

@@ -75,7 +75,7 @@ def with_fitted_patch(
             needs = footprint(
                 patched,
                 num_classes,
-                batch_size=settings.batch_size // settings.accumulation,
+                batch_size=settings.patches_at_once,
                 optimiser=settings.optimiser,
                 half=settings.precision == "bfloat16",
             )

@@ -74,7 +74,8 @@ def expected_time(plan: TrainingPlan, device: torch.device) -> str:
 
 def seconds_of_batch(plan: TrainingPlan, rate: float) -> float:
     """Return the network's seconds for a batch, from its seconds per floating-point operation."""
-    return _footprint(plan).flops * rate * plan.settings.accumulation
+    settings = plan.settings
+    return _footprint(plan).flops * rate * settings.batch_size / settings.patches_at_once
 
 
 def _footprint(plan: TrainingPlan) -> Footprint:
@@ -82,7 +83,7 @@ def _footprint(plan: TrainingPlan) -> Footprint:
     return footprint(
         plan.network,
         len(plan.label_space),
-        batch_size=settings.batch_size // settings.accumulation,
+        batch_size=settings.patches_at_once,
         optimiser=settings.optimiser,
         half=uses_bfloat16(settings.precision, pick_device(settings.device)),
     )

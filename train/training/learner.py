@@ -85,11 +85,14 @@ def learn(
     try:
         losses = _backward(learner, batch, settings, share_of_batch)
     except torch.cuda.OutOfMemoryError as error:
+        patches = len(batch.case_ids)
+        at_once = math.ceil(patches / settings.accumulation)
+        parts = min(2 * settings.accumulation, patches)
+        advice = f"set accumulation={parts} to resume with less memory and the same result, or "
         msg = (
-            f"out of memory on {learner.fabric.device} with {settings.batch_size} patches of "
-            f"{settings.patch_size_zyx} voxels (z, y, x): {str(error).splitlines()[0]} Set "
-            f"accumulation={2 * settings.accumulation} to resume with less memory and the same "
-            f"result, or begin in another folder with a smaller patch_size_zyx"
+            f"out of memory on {learner.fabric.device} with {at_once} patches at once of "
+            f"{settings.patch_size_zyx} voxels (z, y, x): {str(error).splitlines()[0]}; "
+            f"{advice if at_once > 1 else ''}begin in another folder with a smaller patch_size_zyx"
         )
         raise TrainingError(msg) from error
     if math.isfinite(losses[0]):

@@ -70,6 +70,22 @@ def test_a_batch_in_parts_teaches_the_same(alone, manifest, tmp_path):
         torch.testing.assert_close(weights(tmp_path)[name], expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("accumulation", "advice"),
+    [(1, "; set accumulation=2 to"), (3, "; set accumulation=4 to"), (4, "; begin")],
+)
+def test_advice_when_out_of_memory_leads_to_settings_that_are_taken(
+    manifest, tmp_path, monkeypatch, accumulation, advice
+):
+    def fail(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("train.training.learner._backward", fail)
+    settings = resolve("tiny", [*QUICK, f"accumulation={accumulation}"])
+    with pytest.raises(TrainingError, match=advice):
+        train(manifest, tmp_path, settings)
+
+
 def command(manifest_path, run):
     sets = [word for setting in QUICK for word in ("--set", setting)]
     return ["-m", "marginalia", "train", manifest_path, "--out", run, "--preset", "tiny", *sets]
