@@ -26,12 +26,16 @@ CUT_OFF_HU = -900  # a least intensity above this is not that of air
 SOFT_HU_RANGE = (-150, 251)  # from fat to organs and vessels full of contrast agent
 NO_FAT_HU = -10  # and above
 PADDING_HU = -1500  # what is less is no noise of air but marks voxels without a measurement
+BONE_HU = 1500  # of the densest bone; metal has more
+MIN_RANGE_HU = 20  # the noise of water alone has more
 
 # Shares of the voxels
 NOISE_SHARE = 1e-4  # counts as none
 MAX_NONFINITE_SHARE = 1e-4  # within the body
 SPIKE_SHARE = 5e-3  # at one intensity: more than noise explains
 MIN_TISSUE_SHARE = 0.05  # air and soft tissue each take more of a scan of the trunk
+MAX_SPOILT_SHARE = 0.99  # of what was clamped or wrapped: the rest is no scan
+MAX_DENSER_SHARE = 0.5  # than bone: a body is mostly soft tissue
 MIN_SOFT_OF_DENSE = 0.5  # of what is denser than air: most of a body is soft tissue
 LOST_LAYER_SHARE = 0.9  # of a layer: it is lost
 MIN_OF_TOP = 0.98  # of the greatest grey level, which resampling may have lowered
@@ -69,7 +73,7 @@ def to_hounsfield(volume: Volume, path: Path) -> Volume:
         SetAsideError: The intensities cannot be used.
     """
     voxels, findings = _finite(volume.voxels, path)
-    voxels, more = _unwrapped(voxels)
+    voxels, more = _unwrapped(voxels, path)
     findings += more
     seen = Distribution.of(voxels)
     if voxels.size >= MIN_VOXELS:
@@ -78,7 +82,7 @@ def to_hounsfield(volume: Volume, path: Path) -> Volume:
         if any(f.code == "intensity_offset" for f in found):
             voxels = _wide(voxels) - OFFSET
             seen = Distribution.of(voxels)
-    voxels, more = _clamped(voxels, seen)
+    voxels, more = _clamped(voxels, seen, path)
     return replace(volume, voxels=voxels, findings=(*volume.findings, *findings, *more))
 
 
@@ -89,7 +93,7 @@ def _judge(seen: Distribution, path: Path) -> list[Finding]:
     air's noise. In true Hounsfield units only dense bone has 874 and more.
     """
     words = f"intensities from {seen.least:.6g} to {seen.greatest:.6g}"
-    _check_not_grey(seen, f"{path}: expected Hounsfield units; got {words}")
+    _check_not_grey(seen, path)
     air, soft = (seen.share(*hu, offset=OFFSET) for hu in (AIR_HU_RANGE, SOFT_HU_RANGE))
     dense = seen.share(AIR_HU_RANGE[1], np.inf, offset=OFFSET)
     below = seen.share(PADDING_HU, AIR_HU_RANGE[0] + OFFSET)
@@ -105,12 +109,27 @@ def _judge(seen: Distribution, path: Path) -> list[Finding]:
     return []
 
 
-def _check_not_grey(seen: Distribution, expected: str) -> None:
+def _check_not_grey(seen: Distribution, path: Path) -> None:
+    """Refuse what no CT can be: values of a normalised, 8-bit or inverted image."""
+    words = f"intensities from {seen.least:.6g} to {seen.greatest:.6g}"
     if seen.least == seen.greatest:
-        raise SetAsideError(Finding("not_hounsfield", f"{expected}: one value only"))
-    for name, top in (("normalised values", 1.0), ("8-bit grey levels", 255.0)):
-        if seen.least >= 0 and MIN_OF_TOP * top <= seen.greatest <= top:
-            raise SetAsideError(Finding("not_hounsfield", f"{expected}: {name}; get the original"))
+        raise _no_hounsfield(path, f"{words}: one value only")
+    within = seen.sample[np.searchsorted(seen.sample, seen.least, "right") :]  # without padding
+    small = within.size and max(-float(within[0]), float(within[-1])) < MIN_RANGE_HU
+    if seen.greatest - seen.least < MIN_RANGE_HU or (small and np.any(within % 1)):
+        raise _no_hounsfield(path, f"{words}: normalised values")
+    signed = (seen.least, seen.greatest) == (-128, 127)
+    if signed or (seen.least >= 0 and MIN_OF_TOP * 255 <= seen.greatest <= 255):
+        raise _no_hounsfield(path, f"{words}: 8-bit grey levels")
+    denser = seen.share(BONE_HU, np.inf)
+    if denser > MAX_DENSER_SHARE:
+        reason = f"{words}: {denser:.0%} of the voxels are denser than bone, as if turned round"
+        raise _no_hounsfield(path, reason)
+
+
+def _no_hounsfield(path: Path, seen: str) -> SetAsideError:
+    reason = f"{path}: expected Hounsfield units; got {seen}; get the original"
+    return SetAsideError(Finding("not_hounsfield", reason))
 
 
 def _finite(voxels: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[Finding]]:
@@ -126,6 +145,8 @@ def _finite(voxels: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[Findin
     )
     if inside > MAX_NONFINITE_SHARE * bad.size or count == bad.size:
         raise SetAsideError(Finding("intensity_invalid", f"{path}: {words}"))
+    if bad.size - count >= MIN_VOXELS:  # before they are air, which no normalised image has
+        _check_not_grey(Distribution.of(voxels[~bad]), path)
     voxels = voxels if voxels.flags.writeable else voxels.copy()
     voxels[bad] = AIR_HU
     return voxels, [Finding("nonfinite_replaced", words)]
@@ -151,7 +172,7 @@ def _outside(bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return outside
 
 
-def _unwrapped(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[Finding]]:
+def _unwrapped(voxels: NDArray[Any], path: Path) -> tuple[NDArray[Any], list[Finding]]:
     """Undo the reading of negative 16-bit numbers as unsigned ones.
 
     The evidence is a gap: values just below 65536, and none between them and those of a CT.
@@ -162,15 +183,22 @@ def _unwrapped(voxels: NDArray[Any]) -> tuple[NDArray[Any], list[Finding]]:
     high = voxels >= least_wrapped
     if ((voxels > GREATEST) & ~high).any():
         return voxels, []
+    if high.mean() > MAX_SPOILT_SHARE:
+        raise _no_hounsfield(
+            path, f"{high.mean():.0%} of the voxels from {least_wrapped} to {WRAP}"
+        )
     wide = _wide(voxels)
     wide[high] -= WRAP
     reason = f"{high.mean():.2%} of the voxels, the least at {wide.min():.6g} HU then"
     return wide, [Finding("intensity_wrapped", reason)]
 
 
-def _clamped(voxels: NDArray[Any], seen: Distribution) -> tuple[NDArray[Any], list[Finding]]:
+def _clamped(
+    voxels: NDArray[Any], seen: Distribution, path: Path
+) -> tuple[NDArray[Any], list[Finding]]:
     """Clamp to what a harmonised volume may hold: from air to the greatest 16-bit number."""
     findings: list[Finding] = []
+    spoilt = 0.0
     for code, extreme, beyond, limit in (
         ("padding_clamped", seen.least, np.less, LEAST),
         ("intensity_clamped", seen.greatest, np.greater, GREATEST),
@@ -179,6 +207,10 @@ def _clamped(voxels: NDArray[Any], seen: Distribution) -> tuple[NDArray[Any], li
             count = sum(int(beyond(voxels[at], limit).sum()) for at in slabs(voxels.shape))
             share = f"{count:,} voxels ({count / voxels.size:.2%})"
             findings.append(Finding(code, f"{share}, as far as {extreme:.6g}"))
+            spoilt += count / voxels.size
+    if spoilt > MAX_SPOILT_SHARE:
+        words = f"{spoilt:.0%} of the voxels below {LEAST} or above {GREATEST}"
+        raise _no_hounsfield(path, words)
     if findings:
         low = LEAST if seen.least < LEAST else None
         high = GREATEST if seen.greatest > GREATEST else None

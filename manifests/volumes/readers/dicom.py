@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import MAX_VOXELS, Grid
 from manifests.volumes.readers.dicom_series import Slice, plan_volume
-from manifests.volumes.readers.itk import last_line
+from manifests.volumes.readers.itk import last_line, read_stored
 
 GDCM = "GDCMImageIO"
 
@@ -61,18 +61,24 @@ def _stacked(paths: list[Path], grid: Grid) -> NDArray[Any]:
 
 
 def _pixels(path: Path) -> NDArray[Any]:
+    reader = _reader(path)
     try:
-        image = sitk.ReadImage(str(path), imageIO=GDCM)
+        image = read_stored(reader, path)
     except RuntimeError as error:
         raise SetAsideError(Finding("unreadable", f"{path}: {last_line(error)}")) from error
     return sitk.GetArrayFromImage(image)[0]
 
 
-def _slice(path: Path) -> Slice | None:
-    """Read a file's header; None if it is no DICOM image."""
+def _reader(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(GDCM)
+    return reader
+
+
+def _slice(path: Path) -> Slice | None:
+    """Read a file's header; None if it is no DICOM image."""
+    reader = _reader(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError:

@@ -4,6 +4,7 @@
 
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import SimpleITK as sitk
@@ -15,6 +16,7 @@ from manifests.volumes.readers.nifti import GZIP_MAX_RATIO
 
 # An image's header may name other files; only these hold their voxels themselves.
 SINGLE_FILES = (".nrrd", ".mha")
+PHOTOMETRY = "0028|0004"
 
 
 def read_itk(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
@@ -24,12 +26,40 @@ def read_itk(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
     try:
         reader.ReadImageInformation()
         findings = _check_claim(reader, path)
-        image = reader.Execute()
+        image = read_stored(reader, path)
     except RuntimeError as error:
         raise SetAsideError(Finding("unreadable", f"{path}: {last_line(error)}")) from error
     if findings:
         image = image[(slice(None), slice(None), slice(None), *[0] * (image.GetDimension() - 3))]
     return sitk.GetArrayFromImage(image), Grid.of(image), findings
+
+
+def read_stored(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
+    """Read the file of a reader; the values of DICOM are stored value x slope + intercept.
+
+    GDCM turns those of MONOCHROME1 round, which says how to show them, not what they mean: a copy
+    that says MONOCHROME2 is read in its place.
+
+    Raises:
+        SetAsideError: The file says so where it cannot be changed, as it is compressed as a whole.
+    """
+    image = reader.Execute()
+    if not _is_turned_round(reader):
+        return image
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "image.dcm"
+        copy.write_bytes(path.read_bytes().replace(b"MONOCHROME1", b"MONOCHROME2"))
+        reader.SetFileName(str(copy))
+        image = reader.Execute()
+    if _is_turned_round(reader):
+        reason = f"{path}: expected MONOCHROME2, got MONOCHROME1 in a deflated file; inflate it"
+        raise SetAsideError(Finding("unreadable", reason))
+    return image
+
+
+def _is_turned_round(reader: sitk.ImageFileReader) -> bool:
+    known = reader.HasMetaDataKey(PHOTOMETRY)
+    return known and reader.GetMetaData(PHOTOMETRY).strip(" \0") == "MONOCHROME1"
 
 
 def _check_claim(reader: sitk.ImageFileReader, path: Path) -> tuple[Finding, ...]:

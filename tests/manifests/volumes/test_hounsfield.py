@@ -129,13 +129,26 @@ def grey(top):
         (grey(255).astype(np.uint8), "8-bit"),
         (grey(255).astype(np.float32), "8-bit"),
         (grey(255).astype(np.float32) / 255, "normalised"),
+        (grey(255).astype(np.int16) - 128, "8-bit"),
         (np.full((16, 20, 24), 40, np.int16), "one value only"),
+        ((whole().clip(-1000, 2000) + 1000) / 3000, "normalised"),  # ends before 1
+        (whole().clip(-175, 250) / 212.5 - 37.5 / 212.5, "normalised"),  # from -1 to 1
+        ((whole() - whole().mean()) / whole().std(), "normalised"),
+        (np.where(whole() < -900, np.nan, whole() / 100.0), "normalised"),
+        (np.where(whole() < -900, -1024, whole() / 100.0), "normalised"),  # padded
+        (whole() - 2000, "below -1024"),
+        (2047 - whole(), "denser than bone"),  # 12 bits turned round
+        ((-1 - np.abs(whole())).astype(np.int16).view(np.uint16), "65536"),
     ],
 )
 def test_grey_levels_are_set_aside(voxels, words):
     finding = aside(voxels)
     assert finding.code == "not_hounsfield"
     assert words in finding.reason
+
+
+def test_a_few_voxels_of_which_none_is_left_are_set_aside():
+    assert aside(np.full((4, 5, 6), -2000, np.int16)).code == "not_hounsfield"
 
 
 def test_an_mr_is_noted():
@@ -233,7 +246,7 @@ def test_negative_numbers_that_were_read_as_unsigned_are_found_out():
 def test_wrapped_numbers_need_a_gap():
     spoilt = whole().astype(np.int16).view(np.uint16)
     spoilt[0, 0, 0] = 50000
-    assert "intensity_wrapped" not in settle(spoilt)[1]
+    assert "denser than bone" in aside(spoilt).reason
 
 
 def test_what_16_bits_cannot_hold_is_clamped():

@@ -86,6 +86,21 @@ def test_a_series_is_read_in_the_order_of_positions_and_rescaled(tmp_path):
     assert volume.grid.direction_lps == (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_monochrome1_means_the_same_numbers(tmp_path, signed):
+    """It tells viewers what to show as white; GDCM turns the values round."""
+    pixels = voxels() if signed else voxels().clip(-1024)
+    folder = write_series(
+        tmp_path / "series", pixels=pixels, **{"0028|1052": "0"} if signed else {}
+    )
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert content.count(b"MONOCHROME2") == 1
+        file.write_bytes(content.replace(b"MONOCHROME2", b"MONOCHROME1"))
+    assert np.array_equal(read_volume(folder).voxels, pixels)
+    assert np.array_equal(read_volume(folder / "s9.dcm").voxels, pixels[:1])
+
+
 def stored(folder):
     """The bytes at the end of each file, from the lowest slice to the highest."""
     count = SHAPE[1] * SHAPE[2]
