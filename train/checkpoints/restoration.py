@@ -55,9 +55,17 @@ def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str =
     """Copy a checkpoint's parameters of some prefix into a network or an objective.
 
     Raises:
-        CheckpointError: They do not fit, or there are none.
+        CheckpointError: They do not fit, there are none, or they are not finite numbers.
     """
     check_network(checkpoint, network, prefix=prefix)
+    names = [prefix + name for name in parameters_of(network)]
+    if wrong := [n for n in names if not checkpoint.tensors[n].isfinite().all()]:
+        msg = (
+            f"{checkpoint.path}: expected weights that are finite numbers, got NaN or infinity in "
+            f"{len(wrong)} of {len(names)} tensors, the first {wrong[0]}: the training diverged; "
+            f"use another checkpoint of the run, or train again with a lower learning rate"
+        )
+        raise CheckpointError(msg)
     with torch.no_grad():
         for name, parameter in parameters_of(network).items():
             parameter.copy_(checkpoint.tensors[prefix + name])

@@ -11,7 +11,7 @@ import torch
 
 from manifests.ground.atomic import whole_file
 from manifests.ground.content_hash import sha256_of
-from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.ground.errors import TrainingError
 from manifests.ground.findings import Finding
 from manifests.volumes.grid import Grid, harmonised_grid
 from manifests.volumes.resampling.resampling import resample_image
@@ -141,7 +141,7 @@ def predict_files(
             with whole_file(output) as temporary:
                 sitk.WriteImage(labels, str(temporary), True)
         # one bad scan must not end the run for the others; its reason is in the report
-        except (MarginaliaError, RuntimeError, OSError, ValueError, MemoryError) as error:
+        except Exception as error:
             return Prediction(scan, output, "failed", reason_of(error))
         seconds = time.perf_counter() - start
         return Prediction(scan, output, "written", seconds=seconds, findings=findings)

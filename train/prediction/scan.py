@@ -115,5 +115,13 @@ def is_hidden(path: Path, folder: Path) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says: ours in full, any other's last line, where ITK tells the cause."""
-    return str(error) if isinstance(error, MarginaliaError) else last_line(error)
+    """Return what an error says: ours in full, any other's last line, where ITK tells the cause.
+
+    The kind of error stands first where the text alone says little, as that of a `KeyError`.
+    """
+    if isinstance(error, MarginaliaError):
+        return str(error)
+    words, kind = last_line(error), type(error).__name__
+    if words == kind or isinstance(error, RuntimeError | OSError | ValueError | MemoryError):
+        return words
+    return f"{kind}: {words}"

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int16, UInt8
 from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
+from manifests.ground.errors import TrainingError
 from manifests.volumes.grid import AIR_HU
 from train.device import autocast
 from train.model import Model
@@ -108,6 +109,13 @@ def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, ClassPro
                 sums.add(predict(images), places)
             first, last = max(z, inner[0].start), min(following, inner[0].stop)
             finished = sums.finish(following - z)[:, first - z : last - z, *inner[1:]]
+            if not finished.sum().isfinite():  # each voxel's probabilities sum to 1
+                msg = (
+                    f"the network gives no numbers for slices {z} to {following} of "
+                    f"{len(padded)} on its grid, but NaN, in {model.precision}: use another "
+                    f"checkpoint of the run, or predict with --device cpu"
+                )
+                raise TrainingError(msg)
             yield slice(first - inner[0].start, last - inner[0].start), finished
             sums.shift(following - z)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.ground.errors import TrainingError
 from manifests.table.case import SPLITS, Case
 from manifests.table.manifest import Manifest
 from train.checkpoints.checkpoint import Which
@@ -26,7 +26,6 @@ from train.scoring.scores import Score, Scores
 
 FOLDER = "evaluation"
 SPACING_TOLERANCE = 1e-3  # relative
-_CASE_ERRORS = (MarginaliaError, RuntimeError, OSError, ValueError, LookupError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ def evaluate_cases(
             truth = read_target(volume)
             prediction = predict_classes(predictor, volume.image)
             scores = score_case(prediction, truth, case, names, tolerance_mm=request.tolerance_mm)
-        except _CASE_ERRORS as error:
+        except Exception as error:
             return CaseResult(case, failure=reason_of(error))
         return CaseResult(case, scores, prediction)
 
@@ -117,7 +116,7 @@ def evaluate_label_maps(
             prediction, note = read_label_map(path, case, mapping)
             truth = read_target(open_case(manifest, case))
             scores = score_case(prediction, truth, case, names, **how)
-        except (*_CASE_ERRORS, MemoryError) as error:
+        except Exception as error:
             return CaseResult(case, failure=reason_of(error))
         return CaseResult(case, scores, file=str(path.resolve()), note=note)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
 from train.pictures.overlays import case_overlay, overlay_path, write_overlay
@@ -82,7 +82,7 @@ def draw_case(
         if not shown:
             return f"no picture  {case_id}: no run has kept its label map"
         write_overlay(case_overlay(manifest, case, shown, title=title, focus=focus), path)
-    except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
+    except Exception as error:
         return f"no picture  {case_id}: {reason_of(error)}"
     return ""
 

@@ -218,6 +218,13 @@ def test_weights_that_do_not_fit_are_explained(saved, change, words):
         load_model(saved, which="last")
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_weights_that_are_not_numbers_are_refused(saved, bad):
+    forge(saved, tensors=lambda t: {first_weight(t): t[first_weight(t)] * 0 + bad})
+    with pytest.raises(CheckpointError, match=r"got NaN or infinity in 1 of .*network/.*diverged"):
+        load_model(saved, which="last")
+
+
 @pytest.mark.parametrize("what", ["exp_avg", "step"])
 def test_momenta_that_do_not_fit_are_explained(saved, header, network, what):
     def change(tensors):

@@ -257,7 +257,7 @@ def test_dicom_seg_needs_highdicom(tmp_path, monkeypatch):
 def test_dicom_seg_needs_a_series(tmp_path):
     pytest.importorskip("highdicom")
     scan = write(tmp_path / "scan.nii.gz")
-    with pytest.raises(TrainingError, match="no DICOM series"):
+    with pytest.raises(TrainingError, match="is not a DICOM series"):
         run([scan], tmp_path / "out", dicom_seg=True)
     assert not (tmp_path / "out").exists()
 

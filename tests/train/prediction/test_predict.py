@@ -193,6 +193,36 @@ def test_a_network_that_fails_is_the_scans_reason(tmp_path, scan):
     assert (result.outcome, result.reason) == ("failed", "no memory for torch.float32")
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("pixdim"), "KeyError: 'pixdim'"),
+        (IndexError("no voxel"), "IndexError: no voxel"),
+        (MemoryError(), "MemoryError"),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+    ],
+)
+def test_no_kind_of_error_of_one_scan_ends_the_run(tmp_path, scan, monkeypatch, error, words):
+    second = write(scan.with_name("second.nii.gz"))
+    read = predict.read_scan
+
+    def fail_on_the_first(path):
+        if path == scan:
+            raise error
+        return read(path)
+
+    monkeypatch.setattr(predict, "read_scan", fail_on_the_first)
+    first, other = run([scan, second], tmp_path / "out")
+    assert (first.outcome, first.reason, other.outcome) == ("failed", words, "written")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_network_that_gives_no_numbers_is_the_scans_failure(tmp_path, scan, bad):
+    (result,) = run([scan], tmp_path / "out", Threshold(shift_hu=bad))
+    assert result.outcome == "failed"
+    assert "the network gives no numbers for slices 0 to" in result.reason
+
+
 def test_the_same_call_again_does_what_is_missing(tmp_path, scan):
     second = write(scan.with_name("second.mha"))
     (first,) = run([scan], tmp_path / "out")

@@ -16,6 +16,7 @@ from manifests.table.case import Case
 from manifests.table.manifest import Manifest
 from manifests.volumes.grid import Grid
 from train.model import Model, Normalisation
+from train.scoring.case_scores import score_case
 from train.scoring.evaluate import (
     EvaluationRequest,
     collect_scores,
@@ -251,6 +252,26 @@ def test_a_case_that_fails_does_not_stop_the_others(tmp_path, manifest):
     assert sorted(scores.failures) == ["full/1", "part/1"]
     assert "image.nii" in scores.failures["full/1"]
     assert {s.case_id for s in scores.scores} == {"full/2"}
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), ZeroDivisionError("by zero")])
+def test_no_kind_of_error_of_one_case_ends_the_evaluation(manifest, monkeypatch, error):
+    def fail_on_the_first(prediction, truth, case, names, **how):
+        if case.case_id == "full/1":
+            raise error
+        return score_case(prediction, truth, case, names, **how)
+
+    monkeypatch.setattr("train.scoring.evaluate.score_case", fail_on_the_first)
+    scores = evaluate(model(), manifest)
+    assert list(scores.failures) == ["full/1"]
+    assert str(error) in scores.failures["full/1"]
+    assert {s.case_id for s in scores.scores} == {"full/2", "part/1"}
+
+
+def test_a_network_that_gives_no_numbers_has_no_scores(manifest):
+    scores = evaluate(model(ReadsTheImage(scale=math.nan)), manifest)
+    assert not scores.scores
+    assert all("gives no numbers" in reason for reason in scores.failures.values())
 
 
 def test_a_label_that_is_no_class_is_that_cases_failure(tmp_path):
