@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from manifests.classes.label_space import LabelSpace
+from manifests.volumes.resampling.separable import Interpolation
 from train.device import Precision
 
 
@@ -32,6 +33,7 @@ class Model:
         patch_size_zyx: Voxels of a training patch, and of the sliding window.
         mirrored_axes: Axes (0 is z, 2 is x) along which it was trained on mirror images, too.
         precision: Of the network's computation, where the device can.
+        interpolation: How the images that it was trained on were resampled.
     """
 
     network: nn.Module
@@ -41,3 +43,4 @@ class Model:
     patch_size_zyx: tuple[int, int, int]
     mirrored_axes: tuple[int, ...] = ()
     precision: Precision = "float32"
+    interpolation: Interpolation = "linear"

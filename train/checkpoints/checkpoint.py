@@ -21,6 +21,7 @@ from torch import Tensor, nn, optim
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import CheckpointError, explain
+from manifests.volumes.resampling.separable import Interpolation
 from train.model import Model, Normalisation
 from train.networks.network import NetworkSettings
 from train.settings import TrainSettings
@@ -39,6 +40,7 @@ class CheckpointHeader(BaseModel):
 
     Attributes:
         spacing_mm: Spacing along x, y, z.
+        interpolation: How images were resampled; early checkpoints do not say it.
         manifest_sha256: Digest of what the training used of its manifest.
         losses: Mean loss of each whole epoch so far.
         step: Batches of those epochs.
@@ -54,6 +56,7 @@ class CheckpointHeader(BaseModel):
     settings: TrainSettings
     normalisation: Normalisation
     spacing_mm: tuple[_Millimetres, _Millimetres, _Millimetres]
+    interpolation: Interpolation = "linear"
     manifest_sha256: str
     losses: tuple[float, ...]
     step: int
@@ -93,6 +96,7 @@ class CheckpointHeader(BaseModel):
             self.settings.patch_size_zyx,
             mirrored_axes=tuple(axis for axis, share in enumerate(mirrors) if share),
             precision=self.settings.precision,
+            interpolation=self.interpolation,
         )
 
 

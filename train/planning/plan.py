@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from manifests.classes.merged import annotated_classes, is_full
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
+from manifests.volumes.resampling.separable import Interpolation
 from train.boxes import PatchGrid, triple
 from train.methods.table import METHODS
 from train.model import Normalisation
@@ -32,6 +34,7 @@ class TrainingPlan:
         validation: Cases that choose the best checkpoint.
         spacing_mm: Spacing along x, y, z of all cases.
         remarks: Notes for the user.
+        interpolation: How `prepare` resampled the images, and prediction has to.
     """
 
     settings: TrainSettings
@@ -41,6 +44,7 @@ class TrainingPlan:
     spacing_mm: tuple[float, float, float]
     normalisation: Normalisation
     remarks: tuple[str, ...]
+    interpolation: Interpolation = "linear"
 
     @property
     def network(self) -> NetworkSettings:
@@ -79,8 +83,8 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
 
     Raises:
         TrainingError: There is no case to train on or none that is fully labelled for the first
-            stage, the manifest lacks a dataset, or the cases have several spacings or do not suit
-            the method.
+            stage, the manifest lacks a dataset or was resampled in an unknown way, or the cases
+            have several spacings or do not suit the method.
     """
     chosen = _of_datasets(manifest, settings.datasets)
     training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
@@ -97,6 +101,7 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
         spacing_mm=spacing_mm,
         normalisation=normalisation_of(training),
         remarks=_remarks(space, training, validation, chosen),
+        interpolation=_interpolation(manifest),
     )
 
 
@@ -182,6 +187,20 @@ def _one_spacing(cases: Sequence[Case]) -> tuple[float, float, float]:
         )
         raise TrainingError(msg)
     return triple(spacings[0])
+
+
+def _interpolation(manifest: Manifest) -> Interpolation:
+    prepared = manifest.settings.get("prepare")
+    found = prepared.get("interpolation", "linear") if isinstance(prepared, dict) else "linear"
+    for known in get_args(Interpolation):
+        if found == known:
+            return known
+    msg = (
+        f"the manifest in {manifest.folder} says that its images were resampled by {found!r} "
+        f"(settings.prepare.interpolation): expected one of {', '.join(get_args(Interpolation))}; "
+        f"prepare them again"
+    )
+    raise TrainingError(msg)
 
 
 def _remarks(

@@ -68,7 +68,7 @@ def predict_image(
     model = predictor.model
     native = Grid.of(image)
     grid = harmonised_grid(native, model.spacing_mm)
-    hu = resample_image(Volume.of(image), grid).voxels
+    hu = resample_image(Volume.of(image), grid, interpolation=model.interpolation).voxels
     # half precision: it rounds by less than a thousandth, and lets a long scan fit
     probs = probabilities(predictor, hu, dtype=torch.float16)
     classes = most_probable(probs, grid, native, device=predictor.device)

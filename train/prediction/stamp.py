@@ -31,6 +31,8 @@ class Stamp:
             "patch_size_zyx": list(model.patch_size_zyx),
             "normalisation": asdict(model.normalisation),
             "overlap": overlap,
+            # linear was all there was, and what was made then is still valid
+            **({"interpolation": how} if (how := model.interpolation) != "linear" else {}),
             **{name: value for name, value in options.items() if value},
             "weights_sha256": _weights_sha256(model.network),
         }

@@ -32,6 +32,7 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> C
         settings=plan.settings,
         normalisation=plan.normalisation,
         spacing_mm=plan.spacing_mm,
+        interpolation=plan.interpolation,
         manifest_sha256=plan.manifest_sha256,
         losses=(),
         step=0,
@@ -47,7 +48,7 @@ def resume(plan: TrainingPlan, run: Path, learner: Learner, *, force: bool) -> C
     if learner.average:
         restore_network(checkpoint, learner.average.module, prefix=AVERAGE)
         learner.average.n_averaged.fill_(1)  # else the next update would start a new average
-    now = ("settings", "label_space", "manifest_sha256")
+    now = ("settings", "label_space", "interpolation", "manifest_sha256")
     return checkpoint.header.model_copy(update={key: getattr(header, key) for key in now})
 
 

@@ -174,6 +174,14 @@ def forge(path, *, header=None, tensors=None):
     save_file(changed, path, {"format": FORMAT, "header": text, "sha256": _digest(text, changed)})
 
 
+def test_the_model_resamples_as_its_training_images_were(saved):
+    forge(saved, header=lambda _: {"interpolation": "cubic"})
+    assert load_model(saved).interpolation == "cubic"
+    # as the checkpoints of the time before it was kept
+    forge(saved, header=lambda values: values.pop("interpolation") and {})
+    assert load_model(saved).interpolation == "linear"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -182,6 +190,7 @@ def forge(path, *, header=None, tensors=None):
         (lambda v: {"settings": v["settings"] | {"batch_size": 0}}, "settings.batch_size"),
         (lambda v: {"normalisation": v["normalisation"] | {"std_hu": 0}}, "std_hu above 0"),
         (lambda _: {"spacing_mm": [0, 1, 1]}, "spacing_mm.0"),
+        (lambda _: {"interpolation": "sinc"}, "interpolation: Input should be 'linear' or"),
     ],
 )
 def test_a_header_that_makes_no_sense_is_explained(saved, change, words):

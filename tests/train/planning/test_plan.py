@@ -28,6 +28,25 @@ def test_the_first_stage_has_the_fully_labelled_cases_only(manifest, settings):
     assert plan.remarks == ()
 
 
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ({}, "linear"),
+        ({"prepare": {}}, "linear"),
+        ({"prepare": {"interpolation": "cubic"}}, "cubic"),
+    ],
+)
+def test_the_plan_knows_how_the_images_were_resampled(manifest, settings, head, expected):
+    plan = plan_training(replace(manifest, settings=head), settings)
+    assert plan.interpolation == expected
+
+
+def test_an_unknown_interpolation_is_refused(manifest, settings):
+    odd = replace(manifest, settings={"prepare": {"interpolation": ["sinc"]}})
+    with pytest.raises(TrainingError, match=r"resampled by \['sinc'\].*one of linear, cubic"):
+        plan_training(odd, settings)
+
+
 def test_a_case_whose_labels_were_merged_is_fully_labelled_no_more(manifest, settings):
     dropped = edited(manifest, lambda c: replace(c, merged=(0, 1, 0)))
     with pytest.raises(TrainingError, match=r"none of 5 .*--set stage_epochs=0,4"):

@@ -1,6 +1,7 @@
 """Prediction with a network that thresholds, on balls whose place in the patient is known."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import GeometryError, TrainingError
 from manifests.ground.findings import SetAsideError
-from manifests.volumes.grid import Grid
+from manifests.volumes.grid import Grid, harmonised_grid
+from manifests.volumes.resampling.resampling import resample_image
+from manifests.volumes.volume import Volume
 from train.model import Model, Normalisation
 from train.prediction import predict
 from train.prediction.predict import plan_outputs, predict_files, predict_image
@@ -121,6 +124,25 @@ def test_the_label_map_lies_on_the_images_own_grid(name):
     found = sitk.GetArrayFromImage(labels)
     assert dice(found > 0, truth > 0) > 0.95
     assert dice(found == 2, truth == 2) > 0.9
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_the_network_sees_what_prepare_makes_of_the_image(interpolation):
+    seen = []
+
+    class Watching(Threshold):
+        def forward(self, images):
+            seen.append(images[0, 0].numpy().copy())
+            return super().forward(images)
+
+    own = Grid((24, 20, 12), (3.0, 3.0, 6.0))
+    hu = np.random.default_rng(0).normal(0, 30, own.size_xyz[::-1]).astype(np.int16)
+    model = predictor(Watching()).model
+    model = replace(model, patch_size_zyx=(24, 40, 48), interpolation=interpolation)
+    predict_image(Predictor(model, "cpu"), own.image(hu))
+    grid = harmonised_grid(own, model.spacing_mm)
+    expected = resample_image(Volume(hu, own), grid, interpolation=interpolation).voxels
+    np.testing.assert_array_equal(seen[0], expected)
 
 
 def test_of_equal_probabilities_the_background_wins():
