@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -57,6 +57,8 @@ DEMO_NETWORKS = {
     ],
     "union": ["stage_epochs=15,3", "patches_per_dataset=24", "validation_every=9"],
 }
+# What a file or the machine is to blame for, where no nearer place says it better.
+OF_THE_MACHINE = (OSError, MemoryError, RecursionError, UnicodeError, OverflowError)
 DEMO_TITLES = {"full_only": "F only", "union": "union"}
 
 
@@ -67,10 +69,17 @@ def main() -> None:
     try:
         app()
     except MarginaliaError as error:
-        console = Console(stderr=True)
-        console.print("Error:", style="bold red", end=" ")
-        console.print(str(error), highlight=False, markup=False)
-        sys.exit(1)
+        _end_with(str(error))
+    except OF_THE_MACHINE as error:
+        *_, last = ["", *str(error).strip().splitlines()]
+        _end_with(f"{type(error).__name__}: {last or 'out of memory'}")
+
+
+def _end_with(message: str) -> NoReturn:
+    console = Console(stderr=True)
+    console.print("Error:", style="bold red", end=" ")
+    console.print(message, highlight=False, markup=False)
+    sys.exit(1)
 
 
 @app.command()
@@ -102,7 +111,8 @@ def demo(
     console.print(compare_table({DEMO_TITLES[name]: s for name, s in scores.items()}))
     seconds = perf_counter() - started
     _write_demo_summary(out / "summary.json", scores, seed, seconds)
-    console.print(f"{seconds:.0f} s; overlays in {out / 'overlays'}; {out / 'summary.json'}")
+    said = f"{seconds:.0f} s; overlays in {out / 'overlays'}; {out / 'summary.json'}"
+    console.print(said, markup=False)
 
 
 def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":

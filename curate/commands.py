@@ -130,11 +130,12 @@ def prepare(
         with progress_bars(console) as notify:
             report = run(request, workers=jobs, executor=executor, notify=notify, absent=absent)
     console.print(report_table(report))
-    console.print(f"{report.made} cases made; manifest: {report.path}")
+    console.print(f"{report.made} cases made; manifest: {report.path}", markup=False)
     if report.remark:
         console.print(report.remark, highlight=False, markup=False)
     if report.rejected:
-        console.print(f"{len(report.rejected)} set aside: {report.path.with_name('rejected.csv')}")
+        rejected = report.path.with_name("rejected.csv")
+        console.print(f"{len(report.rejected)} set aside: {rejected}", markup=False)
     if report.problems:
         raise MarginaliaError("\n".join(report.problems))
     if any(r.finding.code != "skipped" for r in report.rejected):

@@ -11,6 +11,7 @@ from rich.progress import (
     Progress,
     TaskID,
     TaskProgressColumn,
+    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -19,6 +20,7 @@ from curate.download.remote_file import OnProgress, Transfer
 from curate.preparation.tally import Notify
 
 SECONDS_BETWEEN_LINES = 30.0
+NAME = TextColumn("{task.description}", markup=False)  # a name is a stranger's
 
 
 @contextmanager
@@ -31,8 +33,8 @@ def progress_bars(console: Console) -> Generator[Notify]:
     if not console.is_terminal:
         yield _line_printer(console)
         return
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress("{task.description}", *columns, console=console) as progress:
+    columns = (NAME, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
         tasks = {}
 
         def notify(work: str, done: int, total: int) -> None:
@@ -64,9 +66,9 @@ def download_bars(console: Console, total_bytes: int | None = None) -> Generator
 
     A console that is no terminal stays quiet.
     """
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (NAME, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     quiet = not console.is_terminal
-    with Progress("{task.description}", *columns, console=console, disable=quiet) as progress:
+    with Progress(*columns, console=console, disable=quiet) as progress:
         everything = progress.add_task("all files", total=total_bytes)
         tasks: dict[str, TaskID] = {}
         done: dict[str, int] = {}

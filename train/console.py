@@ -43,7 +43,7 @@ def track_progress(results: Iterable[T], total: int, work: str) -> Iterator[T]:
     """Yield the results, and show how many there were so far."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(work, total=total)
         for result in results:

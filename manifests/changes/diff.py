@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from manifests.ground.errors import ManifestError
 from manifests.table.case import SCHEMA
 from manifests.table.manifest import Manifest, read_head
-from manifests.table.sql import CONFIG, rows_of
+from manifests.table.sql import database, rows_of
 
 OLD, NEW = "old_cases", "new_cases"
 PATHS = ("image", "label")
@@ -88,7 +88,7 @@ def diff(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
         ManifestError: See `read_manifest`.
     """
     heads = read_head(old), read_head(new)
-    with duckdb.connect(":memory:", config=CONFIG) as db:
+    with database() as db:
         try:
             rows_of(db, old).create_view(OLD)
             rows_of(db, new).create_view(NEW)

@@ -245,13 +245,21 @@ def _as_manifest(
             table,
             LabelSpace.model_validate_json(raw["marginalia.label_space"]),
             path.parent,
-            json.loads(raw["marginalia.settings"]),
+            _settings(raw["marginalia.settings"]),
             raw["marginalia.software_version"],
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         msg = f"{path}: the manifest's metadata is damaged: {error}"
         raise ManifestError(msg) from error
     return head.with_table(as_schema(table, path, columns))
+
+
+def _settings(text: str) -> dict[str, Any]:
+    settings = json.loads(text)
+    if not isinstance(settings, dict) or not isinstance(settings.get("edits", []), list):
+        msg = f"expected settings by name, and a list of edits, got {text[:100]}"
+        raise ValueError(msg)
+    return settings
 
 
 def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
@@ -276,6 +284,6 @@ def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.n
 def _as_case(row: dict[str, Any]) -> Case:
     try:
         return Case.from_row(row)
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         msg = f"case {row['case_id']}: {error.args[0]}; use the marginalia that wrote the manifest"
         raise ManifestError(msg) from error

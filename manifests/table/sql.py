@@ -25,6 +25,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 # A condition reads columns and nothing else; set once the one file that may be read is named.
 LOCKS = ("enable_external_access = false", "lock_configuration = true")
+INTERRUPTED = "Query interrupted"  # DuckDB's words for Ctrl-C
 PATTERN_CHARACTERS = "*?["  # which DuckDB would look for other files by
 
 
@@ -65,6 +66,18 @@ class SelectedCases:
 
 
 @contextmanager
+def database() -> Generator[duckdb.DuckDBPyConnection]:
+    """Yield an empty database in memory; Ctrl-C in a query is a `KeyboardInterrupt`."""
+    with duckdb.connect(":memory:", config=CONFIG) as db:
+        try:
+            yield db
+        except RuntimeError as error:
+            if str(error) == INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise
+
+
+@contextmanager
 def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generator[SelectedCases]:
     """Select the cases of a manifest for which a condition holds.
 
@@ -81,7 +94,7 @@ def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generat
         head, source = manifest, "the manifest"
     else:
         head, source = read_head(manifest), str(manifest_file(manifest))
-    with duckdb.connect(":memory:", config=CONFIG) as db:
+    with database() as db:
         try:
             rows = rows_of(db, manifest)
             for lock in LOCKS:

@@ -13,7 +13,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, as_blocks, is_merged, merged_classes
 from manifests.ground.findings import MEANINGS
 from manifests.table.case import SCHEMA, SPLITS
-from manifests.table.manifest import read_manifest
+from manifests.table.manifest import Manifest, read_manifest
 from manifests.table.row_groups import read_row_groups
 from manifests.table.subjects import common_subjects, separated_cases
 from manifests.table.volume_files import Mismatch, file_mismatches, hash_mismatches
@@ -67,9 +67,23 @@ def validate(path: Path, *, files: bool = True, hashes: bool = False) -> list[Pr
     return problems
 
 
-def _row_mismatches(row: Row, space: LabelSpace) -> list[Mismatch]:
+def unsound_rows(manifest: Manifest) -> dict[str, str]:
+    """Return what is wrong with the form or the grid of each unsound row, by case id."""
+    found: dict[str, str] = {}
+    for row in manifest.table.select(COLUMNS_OF_ONE).to_pylist():
+        for column, expected, got in _row_mismatches(row, manifest.label_space, (_positive,))[:1]:
+            found[row["case_id"]] = (
+                f"its row in the manifest is damaged: {column}: expected {expected}, got {got}; "
+                f"see `marginalia validate`"
+            )
+    return found
+
+
+def _row_mismatches(
+    row: Row, space: LabelSpace, content_checks: tuple[RowCheck, ...] | None = None
+) -> list[Mismatch]:
     # the content is checked only if the form is right
-    for checks in (FORM_CHECKS, CONTENT_CHECKS):
+    for checks in (FORM_CHECKS, content_checks or CONTENT_CHECKS):
         if found := [mismatch for check in checks for mismatch in check(row, space)]:
             return found
     return []

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from curate import progress
-from curate.progress import progress_bars
+from curate.download.remote_file import Transfer
+from curate.progress import download_bars, progress_bars
 
 
 def logged(*steps):
@@ -27,3 +28,14 @@ def test_a_log_has_a_line_for_each_work_that_is_done():
 def test_a_log_tells_of_long_work_in_between(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     assert logged(*STEPS[2:]) == ["prepare: 33 %", "prepare: done"]
+
+
+@pytest.mark.parametrize("bars", [progress_bars, download_bars])
+def test_names_in_bars_are_no_markup(bars):
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    with bars(console) as on_progress:
+        if bars is progress_bars:
+            on_progress("[/red]evil", 1, 2)
+        else:
+            on_progress(Transfer("[/red]evil", 1, 2))
+    assert "[/red]evil" in console.file.getvalue()

@@ -59,7 +59,12 @@ class RunsProgress:
 @contextmanager
 def show_progress(console: Console, total: int) -> Generator[RunsProgress]:
     """Draw the progress of so many runs within the block."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Remaining(),
+    )
     with Progress(*columns, console=console) as progress:
         runs = progress.add_task("runs", total=total)
         yield RunsProgress(progress, runs, progress.add_task("", total=None))

@@ -11,6 +11,7 @@ import numpy as np
 from manifests.ground.errors import TrainingError
 from manifests.table.case import SPLITS, Case
 from manifests.table.manifest import Manifest
+from manifests.table.validate import unsound_rows
 from train.checkpoints.checkpoint import Which
 from train.device import pick_device
 from train.model import Model
@@ -84,9 +85,11 @@ def evaluate_cases(
     """
     cases = scorable_cases(model, manifest, split=request.split)
     predictor = Predictor(model, pick_device(request.device), request.overlap)
-    names = manifest.label_space.names
+    names, unsound = manifest.label_space.names, unsound_rows(manifest)
 
     def step(case: Case) -> CaseResult:
+        if case.case_id in unsound:
+            return CaseResult(case, failure=unsound[case.case_id])
         try:
             volume = open_case(manifest, case)
             truth = read_target(volume)
@@ -109,9 +112,11 @@ def evaluate_label_maps(
         with its reason and does not stop the others.
     """
     how = {"known": mapping.known, "tolerance_mm": request.tolerance_mm}
-    names = manifest.label_space.names
+    names, unsound = manifest.label_space.names, unsound_rows(manifest)
 
     def step(case: Case, path: Path) -> CaseResult:
+        if case.case_id in unsound:
+            return CaseResult(case, failure=unsound[case.case_id])
         try:
             prediction, note = read_label_map(path, case, mapping)
             truth = read_target(open_case(manifest, case))
@@ -141,7 +146,8 @@ def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case
         )
         raise TrainingError(msg)
     cases = split_cases(manifest, split)
-    for case in cases:
+    unsound = unsound_rows(manifest)  # each of which fails alone
+    for case in (c for c in cases if c.case_id not in unsound):
         if not np.allclose(case.spacing_mm, model.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
             msg = (
                 f"case {case.case_id}: its spacing is {case.spacing_mm} mm, the network's is "

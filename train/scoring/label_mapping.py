@@ -106,7 +106,7 @@ def _content(path: Path) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
         content = content.get("labels", content)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         msg = f"labels file {path} cannot be read as {path.suffix or 'JSON'}: {error}"
         raise TrainingError(msg) from error
     if not isinstance(content, dict) or not content:
@@ -121,10 +121,10 @@ def _entries(content: Mapping[str, Any], path: Path) -> Iterator[tuple[str, list
         name, found = (said, key) if isinstance(said, str) else (key, said)
         values = found if isinstance(found, list) else [found]
         try:
-            numbers = [int(value) for value in values]
-        except (TypeError, ValueError):
-            numbers = [-1]
-        if any(not 0 <= n <= LARGEST_VALUE for n in numbers):
+            numbers = [int(value) for value in values if float(value) == int(value)]
+        except (TypeError, ValueError, OverflowError):
+            numbers = []
+        if len(numbers) < len(values) or any(not 0 <= n <= LARGEST_VALUE for n in numbers):
             msg = (
                 f"{path}: expected a name and values from 0 to {LARGEST_VALUE}, as in liver and 1, "
                 f"got {key!r}: {said!r}"

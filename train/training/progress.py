@@ -29,7 +29,7 @@ _SMOOTHING = 0.1  # share of the latest batch in the mean speed
 @contextmanager
 def show_progress(console: Console, settings: TrainSettings) -> Generator["TrainingProgress"]:
     """Show the events that the yielded function is called with."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("reading", total=settings.epochs)
         yield TrainingProgress(progress, task, settings)
@@ -53,13 +53,13 @@ class TrainingProgress:
         elif isinstance(event, EpochDone):
             self._line(event)
         elif isinstance(event, Stopped):
-            self.progress.console.print(stopped_words(event), highlight=False)
+            self._say(stopped_words(event))
         else:
             self._bar(event)
 
     def _start(self, event: Started) -> None:
         before = f", resuming after epoch {event.epochs_done}" if event.epochs_done else ""
-        self.progress.console.print(f"training on {event.device}{before}")
+        self._say(f"training on {event.device}{before}")
         self.progress.update(self.task, completed=event.epochs_done)
 
     def _line(self, event: EpochDone) -> None:
@@ -68,11 +68,13 @@ class TrainingProgress:
         best = "  best so far" if event.improved and score else ""
         classes = means_by_key((name, dice) for (_, name), dice in event.cells.items())
         each = "".join(f"  {name} {dice:.2f}" for name, dice in classes.items())
-        self.progress.console.print(
+        self._say(
             f"epoch {r.epoch:4d}  stage {r.stage}  loss {r.loss:.4f}  "
-            f"{r.seconds:.0f} s{score}{best}{each}",
-            highlight=False,
+            f"{r.seconds:.0f} s{score}{best}{each}"
         )
+
+    def _say(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False)
 
     def _bar(self, event: StepDone) -> None:
         now = perf_counter()

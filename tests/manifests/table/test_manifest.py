@@ -150,7 +150,11 @@ def test_other_schema_version(path):
 
 
 @pytest.mark.parametrize(
-    "metadata", [{"label_space": "{}"}, {"label_space": "]"}, {"settings": "{"}]
+    "metadata",
+    [
+        *({"label_space": "{}"}, {"label_space": "]"}, {"settings": "{"}, {"settings": "[]"}),
+        *({"settings": '{"edits": 1}'}, {"settings": "[" * 100_000}),
+    ],
 )
 @pytest.mark.usefixtures("written")
 def test_damaged_metadata(path, metadata):

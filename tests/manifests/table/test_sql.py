@@ -1,5 +1,7 @@
 """SQL: a condition selects cases and can do nothing else, in memory as on disk."""
 
+import signal
+import threading
 from dataclasses import replace
 
 import pyarrow as pa
@@ -222,3 +224,13 @@ def test_no_python_variable_can_be_read(manifest, name):
     assert outside.num_rows
     with pytest.raises(ManifestError, match=r"does not exist|syntax error"):
         ids_of(manifest, f"exists(select * from {name})")
+
+
+def test_ctrl_c_in_a_condition_is_ctrl_c(manifest):
+    endless = (
+        "(select count(*) from range(1000000) a, range(1000000) b where a.range < b.range) > 5"
+    )
+    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), select_cases(manifest, endless) as cases:
+        cases.ids()

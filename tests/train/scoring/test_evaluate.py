@@ -80,7 +80,7 @@ def write_case(folder, case_id, *, predicted, truth=TRUTH, merged=FULL, split="t
     sitk.WriteImage(grid.image(label), folder / paths["label"])
     columns = Case.__dataclass_fields__
     unused = {**dict.fromkeys(columns, ""), **{n: 0.0 for n in columns if "hu_" in n}}
-    lists = ("voxels", "volume_ml", "source_size", "source_spacing_mm", "source_origin_mm")
+    lists = ("source_size", "source_spacing_mm", "source_origin_mm")
     given = {
         "case_id": case_id,
         "dataset": case_id.split("/")[0],
@@ -90,12 +90,13 @@ def write_case(folder, case_id, *, predicted, truth=TRUTH, merged=FULL, split="t
         "blocks": (),
         "merged": merged,
         "annotated": (),
+        **dict.fromkeys(("voxels", "volume_ml"), (0,) * len(merged)),
         "size": grid.size_xyz,
         "spacing_mm": SPACING_MM,
         "origin_mm": grid.origin_mm,
         "findings": (),
     }
-    return Case(**{**unused, **dict.fromkeys(lists, (0, 0, 0)), **given})
+    return Case(**{**unused, **dict.fromkeys(lists, (1, 1, 1)), **given})
 
 
 def manifest_of(folder, cases):
@@ -386,3 +387,11 @@ def test_nothing_scored_is_no_error(tmp_path):
 def test_scores_that_are_not_there_say_what_to_do(tmp_path):
     with pytest.raises(TrainingError, match="marginalia evaluate"):
         read_scores(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [{"spacing_mm": (1.5, 2.0)}, {"merged": (0, None, 2, 3)}])
+def test_one_bad_row_fails_alone(tmp_path, damage):
+    good, bad = (write_case(tmp_path, f"set/{name}", predicted=TRUTH) for name in ("good", "bad"))
+    scores = evaluate(model(), manifest_of(tmp_path, [good, replace(bad, **damage)]))
+    assert {s.case_id for s in scores.scores} == {"set/good"}
+    assert "its row in the manifest is damaged" in scores.failures["set/bad"]

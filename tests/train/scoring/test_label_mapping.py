@@ -74,6 +74,9 @@ def test_organs_that_are_no_class_count_as_background_and_are_told(tmp_path):
         ({}, "expected names and values"),
         ([1, 2], "cannot be read"),
         ("{", "cannot be read"),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, "cannot be read"),
+        ('{"liver": 1e400}', "expected a name and values"),
+        ({"liver": 1.5}, "expected a name and values"),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path, content, message):
