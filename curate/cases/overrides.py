@@ -5,7 +5,7 @@ kidneys = "merged"
 reason = "crossed fused; seen in the image"
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -80,14 +80,17 @@ def check_datasets(overrides: Mapping[str, Override], known: set[str]) -> None:
 
 
 def check_cases(
-    overrides: Mapping[str, Override], recipe: Recipe, cases: Sequence[SourceCase]
+    overrides: Mapping[str, Override],
+    recipe: Recipe,
+    cases: Sequence[SourceCase],
+    gone: Collection[str] = (),
 ) -> None:
-    """Refuse overrides of a dataset that fit none of its cases.
+    """Refuse overrides of a dataset that fit none of its cases, nor the names of those `gone`.
 
     Raises:
         OverrideError: There is no such case, or its kidneys are told apart already.
     """
-    ids = {case.case_id for case in cases}
+    ids = {*(case.case_id for case in cases), *(f"{recipe.name}/{name}" for name in gone)}
     ours = {c: o for c, o in overrides.items() if c.split("/")[0] == recipe.name}
     if odd := sorted(set(ours) - ids):
         msg = (

@@ -44,11 +44,15 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, case: SourceCase, recipe: Recipe, target: Target, override: Override | None = None
+        cls,
+        case: SourceCase | None,
+        recipe: Recipe,
+        target: Target,
+        override: Override | None = None,
     ) -> "Provenance":
-        """Describe a case by the present state of its source files."""
+        """Describe a case by the present state of its source files, if it has any."""
         facts = recipe.model_dump(mode="json", exclude=DESCRIPTIVE)
-        files = {"image": _state(case.image), "label": _state(case.label)}
+        files = {"image": _state(case.image), "label": _state(case.label)} if case else {}
         decided = "" if override is None else _hash(override.model_dump(mode="json"))
         return cls(settings_key(target), _hash(facts), decided, files)
 
@@ -84,7 +88,10 @@ def write_record(
 
 
 def read_record(folder: Path) -> tuple[Case, Provenance] | None:
-    """Read the record of a case whose volumes have the sizes they had; None if it is damaged."""
+    """Read the record of a case whose volumes have the sizes they had; None if it is damaged.
+
+    A copy of a case's folder by another name is no case.
+    """
     try:
         record: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))
         if record.pop("check") != _hash(record):
@@ -94,13 +101,19 @@ def read_record(folder: Path) -> tuple[Case, Provenance] | None:
         row = Case.from_row(record["row"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # the case is made again
-    return (row, provenance) if whole else None
+    return (row, provenance) if whole and folder.parts[-2:] == Path(row.case_id).parts else None
 
 
 def unchanged_case(folder: Path, provenance: Provenance) -> Case | None:
     """Return the row of a case that is whole and was made from this, by sizes and times."""
     found = read_record(folder)
     return found[0] if found and found[1] == provenance else None
+
+
+def earlier_case(folder: Path, provenance: Provenance, *, verify: bool = False) -> Case | None:
+    """Return the row of a case that is whole and was made in this way, from whatever files."""
+    found = _made_alike(folder, provenance)
+    return found[0] if found and (not verify or is_undamaged(folder, found[0])) else None
 
 
 def same_content(
@@ -110,8 +123,8 @@ def same_content(
 
     With `verify`, the content of the harmonised volumes counts as well.
     """
-    found = read_record(folder)
-    if not found or replace(found[1], files=provenance.files) != provenance:
+    found = _made_alike(folder, provenance)
+    if not found:
         return None
     row, recorded = found
     if recorded.files != provenance.files and not (
@@ -151,6 +164,11 @@ def delete_case(folder: Path) -> None:
 def is_ours(folder: Path) -> bool:
     """Return whether a folder holds a case, or what is left of one."""
     return any((folder / name).is_file() for name in (NAME, *VOLUMES))
+
+
+def _made_alike(folder: Path, provenance: Provenance) -> tuple[Case, Provenance] | None:
+    found = read_record(folder)
+    return found if found and replace(found[1], files=provenance.files) == provenance else None
 
 
 def _state(path: Path) -> list[Any]:

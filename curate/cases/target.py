@@ -5,7 +5,9 @@ from pathlib import Path
 
 from curate.datasets.discover import SourceCase
 from manifests.classes.label_space import LabelSpace
+from manifests.ground.errors import MarginaliaError
 from manifests.volumes.resampling.separable import Interpolation
+from manifests.volumes.volume import MAX_SPACING_MM, MIN_SPACING_MM
 
 IMAGE, LABEL = "image.nii", "label.nii"
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
@@ -25,6 +27,20 @@ class Target:
     spacing_mm: tuple[float, float, float]
     folder: Path
     interpolation: Interpolation = "linear"
+
+    def __post_init__(self) -> None:
+        """Refuse a spacing that no volume may have.
+
+        Raises:
+            MarginaliaError: It is not three numbers within those bounds.
+        """
+        given = self.spacing_mm
+        if len(given) != 3 or not all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in given):
+            msg = (
+                f"--spacing: expected three numbers from {MIN_SPACING_MM} to {MAX_SPACING_MM} "
+                f"(mm along x, y and z), got {' '.join(map(str, given))}; nothing was changed"
+            )
+            raise MarginaliaError(msg)
 
     def case_folder(self, case: SourceCase) -> Path:
         """Return where the files of one case go."""

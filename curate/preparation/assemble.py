@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from curate.cases import record
 from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
 from curate.duplicates.relations import find_relations, with_relations
@@ -13,16 +12,6 @@ from manifests.table.case import Case
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest
 
 DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
-
-
-def cases_of_other_datasets(names: set[str], target: Target) -> tuple[list[Case], int]:
-    """Return whole cases of datasets beside `names`, and the number of those made otherwise."""
-    settings = record.settings_key(target)
-    folders = sorted((target.folder / "cases").glob("*/*"))
-    others = [f for f in folders if f.parent.name not in names and record.is_ours(f)]
-    found = filter(None, map(record.read_record, others))
-    rows = [row for row, provenance in found if provenance.settings == settings]
-    return rows, len(others) - len(rows)
 
 
 def assemble(

@@ -1,14 +1,13 @@
 """The folder that `prepare` writes to: one run at a time, and nothing left of those that died."""
 
 import shutil
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from curate.cases.record import delete_case, is_ours
 from curate.cases.target import FUSED
 from curate.preparation.dataset_record import NAME as DATASET_NAME
 from curate.preparation.rejected import NAME as REJECTED_NAME
@@ -65,10 +64,3 @@ def staging_folder(folder: Path) -> Generator[Path]:
         yield folder / STAGING / uuid4().hex
     finally:
         shutil.rmtree(folder / STAGING, ignore_errors=True)
-
-
-def forget_all_but(known: Collection[str], dataset: Path) -> None:
-    """Remove the cases that are not `known` from a dataset's folder, but no file of others."""
-    for folder in list(dataset.glob("*")):
-        if folder.name not in known and is_ours(folder):
-            delete_case(folder)

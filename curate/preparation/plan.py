@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.cases.overrides import Override, check_cases, check_datasets
-from curate.cases.record import Provenance, unchanged_case
+from curate.cases.record import Provenance, is_ours, unchanged_case
 from curate.cases.target import Target
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
@@ -43,6 +43,7 @@ class PlannedDataset:
         names: Names of all its cases; empty while it is not unpacked, as are `done` and `open`.
         done: Cases that stand from an earlier run.
         open: Cases to be made, or to be looked at more closely.
+        gone: Names of cases that the folder holds and the dataset does not have any more.
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class PlannedDataset:
     names: frozenset[str] = frozenset()
     done: tuple[Case, ...] = ()
     open: tuple[SourceCase, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 def plan(request: PrepareRequest) -> list[PlannedDataset]:
@@ -95,14 +97,18 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
         cases = discover(recipe, location.path)
     except SourceError as error:
         return PlannedDataset(recipe, problem=str(error))
-    check_cases(request.overrides, recipe, cases)
+    names = frozenset(case.name for case in cases)
+    made = sorted((request.target.folder / "cases" / recipe.name).glob("*"))
+    gone = tuple(folder.name for folder in made if folder.name not in names and is_ours(folder))
+    check_cases(request.overrides, recipe, cases, gone)
     wanted = {case: _standing(case, recipe, request) for case in cases[: request.limit]}
     return PlannedDataset(
         recipe,
         location,
-        names=frozenset(case.name for case in cases),
+        names=names,
         done=tuple(row for row in wanted.values() if row),
         open=tuple(case for case, row in wanted.items() if not row),
+        gone=gone,
     )
 
 

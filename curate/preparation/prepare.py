@@ -9,19 +9,17 @@ from pathlib import Path
 from curate.cases.making import CaseJob
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
-from curate.preparation.assemble import assemble, cases_of_other_datasets
+from curate.preparation.assemble import assemble
 from curate.preparation.dataset_record import update_facts
-from curate.preparation.output_folder import (
-    exclusive,
-    forget_all_but,
-    staging_folder,
-)
+from curate.preparation.earlier import earlier_cases, named
+from curate.preparation.output_folder import exclusive, staging_folder
 from curate.preparation.plan import PlannedDataset, PrepareRequest, check_overrides, plan_cases
 from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
 from curate.preparation.workers import Executor, run_all
 from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
+from manifests.table.case import Case
 from manifests.table.dataset_facts import as_settings
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
@@ -76,8 +74,6 @@ def prepare(
         ready = [p for p in planned if not p.problem]
         if not ready:
             raise SourceError("\n".join(problems.values()))
-        for p in ready:
-            forget_all_but(p.names, folder / "cases" / p.recipe.name)
         jobs = _jobs(ready, request, staging)
         tally = make_all(jobs, executor, workers=workers, notify=notify)
         messages = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
@@ -126,8 +122,8 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     """Write what the run came to."""
     target, recipes = request.target, {p.recipe.name: p.recipe for p in ready}
     write_rejected(tally.rejected, target.folder, datasets=recipes.keys())
-    others, left_out = cases_of_other_datasets(set(recipes), target)
-    cases = [*chain.from_iterable(p.done for p in ready), *tally.rows, *others]
+    earlier = earlier_cases(ready, tally.rejected, request)
+    cases = [*chain.from_iterable(p.done for p in ready), *tally.rows, *earlier.rows]
     if not cases:
         path = target.folder / REJECTED_NAME
         msg = f"none of {len(tally.rejected)} cases could be made: see {path}"
@@ -149,12 +145,12 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     manifest, remark = assemble(licensed, target, fuse=fuse, verify=verify)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(manifest, path)
-    remarks.append(remark)
-    if left_out:
-        remarks.append(
-            f"{left_out} cases of other datasets in the folder were made with another label space, "
-            f"spacing, interpolation or marginalia, and are not in the manifest: prepare them "
-            f"again with these"
-        )
+    remarks += [remark, *earlier.remarks(), *_flat(cases)]
     all_remarks = "\n".join(filter(None, remarks))
     return Report(manifest, tally.made, tuple(tally.rejected), path, all_remarks)
+
+
+def _flat(cases: Sequence[Case]) -> list[str]:
+    """Say which cases the spacing has made flat."""
+    flat = [c.case_id for c in cases if min(c.size) == 1 < min(c.source_size)]
+    return [f"the spacing left one voxel along an axis of: {named(flat)}"] if flat else []

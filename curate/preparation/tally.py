@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.cases.making import NOT_WRITTEN, CaseJob, PreparedCase, make
-from curate.cases.record import delete_case, move_case
+from curate.cases.record import move_case
 from curate.preparation.rejected import Rejected
 from curate.preparation.workers import Executor, WorkerDiedError
 from manifests.ground.findings import Finding
@@ -17,8 +17,6 @@ Notify = Callable[[str, int, int], None]  # what is being done, steps done, step
 
 # After this many cases that could not be written, with none written in between, there is no room.
 MAX_UNWRITTEN_IN_A_ROW = 3
-# Findings that say nothing of the case itself: what an earlier run made of it stays.
-TRANSIENT = (NOT_WRITTEN, "worker_died")
 
 
 @dataclass
@@ -80,7 +78,7 @@ def make_all(jobs: Sequence[CaseJob], executor: Executor, *, workers: int, notif
 
 
 def _settled(job: CaseJob, outcome: PreparedCase | Finding | Exception) -> PreparedCase | Finding:
-    """Move what was made to its place; what an earlier run made of a bad case goes."""
+    """Move what was made to its place; what an earlier run made of a bad case stays."""
     if isinstance(outcome, PreparedCase):
         try:
             move_case(job.made, job.folder)
@@ -89,7 +87,5 @@ def _settled(job: CaseJob, outcome: PreparedCase | Finding | Exception) -> Prepa
         return outcome
     if isinstance(outcome, Exception):
         code = "worker_died" if isinstance(outcome, WorkerDiedError) else "failed"
-        outcome = Finding(code, f"{type(outcome).__name__}: {outcome}")
-    if outcome.code not in TRANSIENT:
-        delete_case(job.folder)
+        return Finding(code, f"{type(outcome).__name__}: {outcome}")
     return outcome

@@ -138,7 +138,8 @@ def test_a_skipped_case_is_listed_and_is_no_failure(raw, tmp_path):
             ("case_00001", "skipped", "another patient")
         ]
     assert [c.case_id for c in read_manifest(tmp_path / "out").cases()] == [FIRST]
-    assert run(raw, tmp_path).made == 1
+    again = run(raw, tmp_path)  # its files were kept
+    assert (again.made, len(again.manifest)) == (0, 2)
 
 
 @pytest.mark.parametrize(

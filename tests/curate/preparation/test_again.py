@@ -8,15 +8,19 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import SimpleITK as sitk
+from typer.testing import CliRunner
 
+from curate.cases.overrides import Override
 from curate.cases.target import Target
+from curate.commands import app
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
-from manifests.ground.errors import SourceError
+from manifests.ground.errors import MarginaliaError, SourceError
 from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
@@ -181,16 +185,83 @@ def test_a_record_that_was_changed_is_not_believed(request_):
     assert report.path.read_bytes() == whole
 
 
-def test_a_case_that_is_no_more_goes_and_what_others_put_there_stays(own_raw):
-    run(own_raw)
-    index = own_raw.raw / "msd_spleen" / "Task09_Spleen" / "dataset.json"
+def without_source(request):
+    """Take the second case off the list of its dataset."""
+    index = request.raw / "msd_spleen" / "Task09_Spleen" / "dataset.json"
     listed = json.loads(index.read_text())
     listed["training"] = [e for e in listed["training"] if "spleen_2." in e["image"]]
     index.write_text(json.dumps(listed))
-    gone = own_raw.target.folder / "cases" / CASES[1]
-    (gone / "notes.txt").write_text("mine")
-    assert len(run(own_raw).manifest) == 2
-    assert [p.name for p in gone.iterdir()] == ["notes.txt"]
+
+
+def codes_of(report, case_id):
+    return [f.code for f in report.manifest.case(case_id).findings]
+
+
+def test_a_case_whose_source_is_gone_is_kept_told_and_marked(own_raw):
+    whole, before = run(own_raw), states(own_raw)
+    without_source(own_raw)
+    report = run(own_raw)
+    assert states(own_raw) == before
+    assert report.rejected == ()
+    assert f"no longer in their dataset, and were kept as an earlier run made them (source_gone): {CASES[1]};" in report.remark  # fmt: skip # noqa: E501
+    found = codes_of(report, CASES[1])
+    assert found == [*codes_of(whole, CASES[1]), "source_gone"]
+    assert validate(report.path, hashes=True) == []
+    assert len(run(replace(own_raw, limit=1)).manifest) == 2  # one of each dataset
+
+
+def test_decisions_on_a_case_whose_source_is_gone_still_count(own_raw):
+    run(own_raw)
+    without_source(own_raw)
+    skip = {CASES[1]: Override(reason="upside down", skip=True)}
+    report = run(replace(own_raw, overrides=skip))
+    assert len(report.manifest) == 2
+    assert CASES[1] not in report.remark
+
+
+@pytest.mark.parametrize("changed", ["spacing", "recipe", "damage"])
+def test_a_case_that_is_gone_and_was_made_otherwise_is_kept_but_in_no_manifest(own_raw, changed):
+    run(own_raw)
+    without_source(own_raw)
+    kept = sorted((own_raw.target.folder / "cases" / CASES[1]).iterdir())
+    other = own_raw
+    if changed == "spacing":
+        other = replace(own_raw, target=replace(own_raw.target, spacing_mm=(12.0, 12.0, 12.0)))
+    elif changed == "recipe":
+        other = with_recipe(own_raw, "msd_spleen", version="2")
+    else:
+        kept[0].write_text(kept[0].read_text().replace('"hu_max": ', '"hu_max": 1'))
+    report = run(other)
+    assert sorted((own_raw.target.folder / "cases" / CASES[1]).iterdir()) == kept
+    assert len(report.manifest) == 2
+    assert f"until they are prepared again with these: {CASES[1]}" in report.remark
+
+
+def test_a_copy_of_a_case_is_no_case(request_):
+    whole = run(request_)
+    cases = request_.target.folder / "cases"
+    shutil.copytree(cases / CASES[1], cases / "msd_spleen" / "copy")
+    report = run(request_)
+    assert report.manifest.table == whole.manifest.table
+    assert (cases / "msd_spleen" / "copy" / "image.nii").exists()
+
+
+@pytest.mark.parametrize("spacing_mm", [(0, 8, 10), (-1, 8, 10), (8, float("nan"), 10), (1e-9,) * 3, (8, 8, 1000)])  # fmt: skip # noqa: E501
+def test_a_spacing_that_no_volume_may_have_is_refused_before_anything_is_read(spacing_mm, tmp_path):
+    with pytest.raises(MarginaliaError, match=r"--spacing: expected .* 0.01 to 50.0 .*, got "):
+        Target(load_label_space("abdomen5"), spacing_mm, tmp_path)
+    words = ["prepare", "btcv", "--raw", tmp_path / "none", "--out", tmp_path / "out", "--offline"]
+    result = CliRunner().invoke(app, [str(w) for w in [*words, "--spacing", *spacing_mm]])
+    assert "--spacing" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spacing_that_leaves_one_voxel_is_told(own_raw):
+    for path in (own_raw.raw / "btcv").rglob("*.nii.gz"):
+        sitk.WriteImage(sitk.ReadImage(path)[:, :, :4], path)
+    target = replace(own_raw.target, spacing_mm=(10.0, 10.0, 50.0))
+    report = run(replace(own_raw, recipes=own_raw.recipes[:1], target=target))
+    assert report.remark == f"the spacing left one voxel along an axis of: {CASES[0]}"
 
 
 def test_a_limit_removes_no_case(request_):
@@ -200,13 +271,35 @@ def test_a_limit_removes_no_case(request_):
     assert run(request_).made == 0
 
 
-def test_a_case_that_is_set_aside_leaves_no_older_one(own_raw):
-    run(own_raw)
+@pytest.mark.parametrize("damage", ["damaged", "missing"])
+def test_a_case_that_fails_now_keeps_what_an_earlier_run_made_of_it(own_raw, damage):
+    whole, before = run(own_raw), states(own_raw)
     image = next(own_raw.raw.rglob("imagesTr/spleen_2.nii.gz"))
-    image.write_bytes(b"no image")
+    content = image.read_bytes()
+    image.write_bytes(b"no image") if damage == "damaged" else image.unlink()
     report = run(own_raw)
-    assert [r.finding.code for r in report.rejected] == ["unreadable"]
-    assert not (own_raw.target.folder / "cases" / CASES[2]).exists()
+    code = "unreadable" if damage == "damaged" else "file_missing"
+    assert [r.finding.code for r in report.rejected] == [code]
+    assert listed(own_raw) == ["msd_spleen"]
+    assert states(own_raw) == before
+    assert codes_of(report, CASES[2]) == [*codes_of(whole, CASES[2]), "not_made_again"]
+    assert f"could not be made again, and were kept as an earlier run made them (not_made_again): {CASES[2]}" in report.remark  # fmt: skip # noqa: E501
+    image.write_bytes(content)
+    again = run(own_raw)
+    assert (again.remark, again.rejected) == ("", ())
+    assert again.manifest.table == whole.manifest.table
+
+
+def test_a_case_that_fails_with_another_spacing_keeps_its_files(own_raw):
+    run(own_raw)
+    image = own_raw.target.folder / "cases" / CASES[2] / "image.nii"
+    content = image.read_bytes()
+    next(own_raw.raw.rglob("imagesTr/spleen_2.nii.gz")).write_bytes(b"no image")
+    target = replace(own_raw.target, spacing_mm=(12.0, 12.0, 12.0))
+    report = run(replace(own_raw, target=target))
+    assert image.read_bytes() == content
+    assert len(report.manifest) == 2
+    assert report.remark.endswith(f": {CASES[2]}")
 
 
 def test_what_was_set_aside_of_other_datasets_stays_listed(own_raw):
@@ -250,7 +343,7 @@ def test_cases_of_other_datasets_made_otherwise_are_told(request_):
     run(request_)
     target = replace(request_.target, spacing_mm=(12.0, 12.0, 12.0))
     report = run(replace(request_, recipes=request_.recipes[:1], target=target))
-    assert report.remark.startswith("2 cases of other datasets")
+    assert report.remark.endswith(f": {CASES[1]}, {CASES[2]}")
 
 
 def test_a_full_disk_ends_the_run_early(request_, monkeypatch):
