@@ -9,7 +9,6 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
-from manifests.ground.atomic import whole_file
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.errors import TrainingError
 from manifests.ground.findings import Finding
@@ -19,12 +18,11 @@ from manifests.volumes.volume import Volume
 from train.prediction.cleanup import keep_largest_components
 from train.prediction.colour_tables import write_colour_tables
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
+from train.prediction.label_map_file import note_of, write_label_map
 from train.prediction.native_grid import most_probable
 from train.prediction.scan import find_scans, read_scan, reason_of, require_scan
 from train.prediction.sliding_window import Predictor, probabilities
 from train.prediction.stamp import Stamp
-
-_NOTES = "ITK_FileNotes"  # the description in a NIfTI header
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,7 @@ def predict_files(
             if dicom_seg:  # before the label map, which tells that all is done
                 classes = sitk.GetArrayViewFromImage(labels)
                 write_dicom_seg(classes, model.label_space, scan, seg)
-            labels.SetMetaData(_NOTES, note)
-            with whole_file(output) as temporary:
-                sitk.WriteImage(labels, str(temporary), True)
+            write_label_map(labels, scan, note, output)
         # one bad scan must not end the run for the others; its reason is in the report
         except Exception as error:
             return Prediction(scan, output, "failed", reason_of(error))
@@ -178,10 +174,7 @@ def plan_outputs(scans: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
 
 
 def _already_there(scan: Path, output: Path, note: str) -> Prediction:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(output))
-    reader.ReadImageInformation()
-    if reader.HasMetaDataKey(_NOTES) and reader.GetMetaData(_NOTES) == note:
+    if note_of(output) == note:
         return Prediction(scan, output, "skipped")
     reason = (
         f"{output} is there, and is not what this network makes of this scan: overwrite it, or "

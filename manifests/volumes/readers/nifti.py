@@ -11,11 +11,12 @@ from typing import IO, Any
 
 import numpy as np
 from isal import igzip, isal_zlib
+from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import MAX_VOXELS, Grid
-from manifests.volumes.readers.nifti_header import NiftiHeader, parse_header
+from manifests.volumes.readers.nifti_header import NiftiHeader, parse_header, raw_header
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 GZIP_MAGIC = b"\x1f\x8b"
@@ -46,6 +47,17 @@ def read_nifti(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
     except (OSError, isal_zlib.error) as error:  # pyright: ignore[reportGeneralTypeIssues]
         reason = f"{path}: {error}; get the file again"
         raise SetAsideError(Finding("unreadable", reason)) from error
+
+
+def read_header(path: Path) -> Nifti1Header:
+    """Return a file's header as it stands there.
+
+    Raises:
+        SetAsideError: It is no NIfTI file.
+        OSError: It cannot be read.
+    """
+    with _opened(_pair(path)[0]) as stream:
+        return raw_header(stream, path)
 
 
 def _pair(path: Path) -> tuple[Path, Path]:

@@ -43,7 +43,7 @@ class NiftiHeader:
 
 def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
     """Read the header at the start of an uncompressed stream."""
-    header = _header(stream, path)
+    header = raw_header(stream, path)
     try:
         stored = cast("np.dtype[Any]", header.get_data_dtype())
         offset = int(header.get_data_offset())
@@ -91,7 +91,8 @@ def _nearest_right_angles(cosines: FloatArray) -> FloatArray:
     return left @ right
 
 
-def _header(stream: IO[bytes], path: Path) -> Nifti1Header:
+def raw_header(stream: IO[bytes], path: Path) -> Nifti1Header:
+    """Read the header at the start of an uncompressed stream, and believe nothing of it."""
     block = stream.read(HEADER_BYTES)
     sizes = {int.from_bytes(block[:4], order) for order in ("little", "big")}
     for kind in (Nifti1Header, Nifti2Header):

@@ -1,5 +1,6 @@
 """Prediction with a network that thresholds, on balls whose place in the patient is known."""
 
+import gzip
 import json
 from dataclasses import replace
 
@@ -14,10 +15,11 @@ from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import GeometryError, TrainingError
 from manifests.ground.findings import SetAsideError
 from manifests.volumes.grid import Grid, harmonised_grid
+from manifests.volumes.readers.nifti import read_header
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import Volume
 from train.model import Model, Normalisation
-from train.prediction import predict
+from train.prediction import label_map_file, predict
 from train.prediction.predict import plan_outputs, predict_files, predict_image
 from train.prediction.scan import read_scan, scan_name
 from train.prediction.sliding_window import Predictor
@@ -286,13 +288,56 @@ def test_the_header_names_the_settings_beside_it(tmp_path, scan):
     assert settings["spacing_mm"] == [1.5, 1.5, 3.0]
 
 
-def test_a_write_that_breaks_off_leaves_nothing(tmp_path, scan, monkeypatch):
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("codes", "qfac", "units"), [((2, 1), 1, 2), ((0, 0), -1, 0), ((1, 0), 0, 2), ((0, 3), -1, 10)]
+)
+def test_a_label_map_lies_on_its_scan_whatever_form_a_viewer_reads(
+    tmp_path, suffix, codes, qfac, units
+):
+    sform = np.diag([-2.0, -2.0, 2.0, 1.0])
+    sform[:3, 3] = 39.0, 41.0, 61.0
+    qform = sform + np.array([[0, 0, 0, 30], [0, 0, 0, -20], [0, 0, 0, 40], [0, 0, 0, 0]])
+    hu = draw(grid_of("RAS"))[0].T
+    image = nib.Nifti1Image(hu, sform)
+    image.set_qform(qform, codes[1])
+    image.set_sform(sform, codes[0])
+    image.header["pixdim"][0], image.header["xyzt_units"] = qfac, units
+    scan = tmp_path / f"scan{suffix}"
+    # nibabel would mend the qfac of a file
+    content = bytearray(image.to_bytes())
+    content[76:80] = np.float32(qfac).tobytes()
+    scan.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    (result,) = run([scan], tmp_path / "out")
+    assert (result.outcome, result.reason) == ("written", "")
+    one, two = (read_header(path) for path in (scan, result.output))
+    assert two["pixdim"][0] == (qfac or 1)  # 0 means 1
+    np.testing.assert_array_equal(one["pixdim"][1:], two["pixdim"][1:])
+    for name in label_map_file.PLACE[1:]:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+    labels = nib.load(result.output)
+    np.testing.assert_array_equal(labels.affine, nib.load(scan).affine)
+    assert labels.get_data_dtype() == np.uint8
+    assert dice(np.asarray(labels.dataobj) > 0, hu > 100) > 0.9
+    np.testing.assert_array_equal(
+        *(
+            np.array(sitk.ReadImage(p).TransformIndexToPhysicalPoint((9, 8, 7)))
+            for p in (scan, result.output)
+        )
+    )
+    assert [r.outcome for r in run([scan], tmp_path / "out")] == ["skipped"]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha"])
+def test_a_write_that_breaks_off_leaves_nothing(tmp_path, scan, monkeypatch, suffix):
     def broken(_, path, *__):
         open(path, "wb").write(b"half")  # noqa: PTH123, SIM115
         msg = "disk full"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(predict.sitk, "WriteImage", broken)
+    scan = write(scan.with_name(f"second{suffix}"))
+    monkeypatch.setattr(label_map_file.sitk, "WriteImage", broken)
+    monkeypatch.setattr(label_map_file.Nifti1Image, "to_filename", broken)
     (result,) = run([scan], tmp_path / "out")
     assert (result.outcome, result.reason) == ("failed", "disk full")
     assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".ctbl", *SETTINGS]
