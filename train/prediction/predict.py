@@ -20,7 +20,7 @@ from train.prediction.colour_tables import write_colour_tables
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.label_map_file import note_of, write_label_map
 from train.prediction.native_grid import most_probable
-from train.prediction.scan import find_scans, read_scan, reason_of, require_scan
+from train.prediction.scan import SEG_SUFFIX, find_scans, read_scan, reason_of, require_scan
 from train.prediction.sliding_window import Predictor, probabilities
 from train.prediction.stamp import Stamp
 
@@ -122,7 +122,7 @@ def predict_files(
 
     def step(scan: Path, output: Path) -> Prediction:
         start = time.perf_counter()
-        seg = output.with_name(f"{output.name.removesuffix('.nii.gz')}.seg.dcm")
+        seg = output.with_name(f"{output.name.removesuffix('.nii.gz')}{SEG_SUFFIX}")
         try:
             require_scan(scan)
             note = f"{stamp.text} {sha256_of(scan)[:16]}"
@@ -152,7 +152,8 @@ def plan_outputs(scans: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
     `folder/a/ct.nii.gz`.
 
     Raises:
-        TrainingError: Two outputs would have one name, or an output would replace a scan.
+        TrainingError: Two outputs would have one name, or an output would replace a scan or lie
+            among its slices.
     """
     found = [pair for path in scans for pair in find_scans(path, leave_out=folder)]
     planned = [(scan, folder / f"{name}.nii.gz") for scan, name in found]
@@ -161,6 +162,12 @@ def plan_outputs(scans: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
     for scan, output in planned:
         if output.resolve() in sources:
             msg = f"the label map of {scan} would replace the scan {output}; choose another folder"
+            raise TrainingError(msg)
+        if scan.is_dir() and scan.resolve() in output.resolve().parents:
+            msg = (
+                f"the label map of {scan} would be written to {output}, among its own slices, and "
+                f"so make another scan of it; choose a folder outside"
+            )
             raise TrainingError(msg)
         # names that differ in case only are one file on some file systems
         other = taken.setdefault(str(output).lower(), scan)

@@ -12,9 +12,11 @@ from manifests.volumes.readers.dicom import series_of
 from manifests.volumes.readers.itk import last_line
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volumes.volume import read_volume
+from train.prediction.label_map_file import note_of
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".img.gz")
 EXPECTED = "a CT as NIfTI, NRRD or MetaImage, a folder of DICOM slices, or a folder of any of them"
+SEG_SUFFIX = ".seg.dcm"  # of the DICOM SEG that prediction writes
 _PARTS = (".img", ".img.gz")  # opened through the .hdr beside them
 
 
@@ -23,7 +25,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
 
     A folder of one DICOM series is one scan, called as the folder. In any other folder, each image
     file and each folder that holds DICOM files is a scan, called by its place in the folder, as in
-    `patient_7/ct`.
+    `patient_7/ct`. What an earlier prediction wrote is none.
 
     Args:
         path: A file or a folder.
@@ -37,8 +39,10 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     files = _files(path)
     if leave_out.resolve() != path.resolve():
         files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
-    images = [f for f in files if is_image(f)]
-    series = _series_of_folders(f for f in files if not f.name.lower().endswith(SUFFIXES))
+    images = [f for f in files if is_image(f) and not note_of(f)]
+    series = _series_of_folders(
+        f for f in files if not f.name.lower().endswith((*SUFFIXES, SEG_SUFFIX))
+    )
     if not images and len(set(series.values())) <= 1:
         return [(path, scan_name(path))]
     scans = [(f, (f.parent.relative_to(path) / scan_name(f)).as_posix()) for f in images]

@@ -186,6 +186,27 @@ def test_label_maps_inside_the_scans_folder_are_not_taken_for_scans(tmp_path):
     assert [r.outcome for r in run([scan.parent], out)] == ["skipped"]
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".mha"])
+def test_predicting_into_the_scans_own_folder_does_the_same_each_time(tmp_path, suffix):
+    scan = write(tmp_path / "scans" / "a" / f"scan{suffix}")
+    (tmp_path / "scans" / "a" / "scan.seg.dcm").touch()
+    folder = tmp_path / "scans"
+    planned = plan_outputs([folder], folder)
+    assert planned == [(scan, scan.with_name("scan.nii.gz"))]
+    assert [r.outcome for r in run([folder], folder)] == ["written"]
+    assert plan_outputs([folder], folder) == planned
+    assert [r.outcome for r in run([folder], folder)] == ["skipped"]
+    assert [r.outcome for r in run([folder], tmp_path / "out")] == ["written"]
+
+
+def test_a_label_map_never_lies_among_the_slices_of_its_scan(tmp_path):
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "slice").touch()
+    for out in (tmp_path / "series", tmp_path / "series" / "out"):
+        with pytest.raises(TrainingError, match="among its own slices"):
+            plan_outputs([tmp_path / "series"], out)
+
+
 def test_two_names_of_one_output_are_refused(tmp_path):
     write(tmp_path / "scans" / "scan.nii.gz")
     write(tmp_path / "scans" / "scan.mha")
