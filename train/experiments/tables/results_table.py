@@ -1,7 +1,7 @@
 """A results table, as the paper prints it: one row for each network, ours beside the paper's."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -97,41 +97,69 @@ def build_table(
     if table.tested_on:
         tested = set(catalogue.dataset_names(table.tested_on))
         rows = [row.limited_to({c for c in row.cells if c[1] in tested}) for row in rows]
-    titles = {row.title: row for row in rows}
+    seeds = {row.title: row.seeds for row in rows}
     cells = {cell for row in rows for cell in row.cells}
-    columns = {catalogue.column(*cell): {cell} for cell in cells}
-    means = {ALL: set(labelled), **({EVERYTHING: cells} if cells - set(labelled) else {})}
-    # a mean over fewer cells is not to stand beside the others
-    whole = [row for row in rows if row.cells == cells]
+    means = {ALL: set(labelled)}
+    if not cells <= means[ALL]:
+        means[EVERYTHING] = cells
     every = _compared(rows, table.against)
-    found = pd.concat([comparison.table for comparison in every])
-    found = found.loc[found["dataset"] != ""]
-    parts = [found.assign(column=list(map(catalogue.column, found["class"], found["dataset"])))]
-    for column, counted in means.items():
-        limited = [row.limited_to(counted) for row in whole]
-        for comparison in _compared(limited, table.against):
-            overall = comparison.table.loc[comparison.table["dataset"] == ""]
-            parts.append(overall.assign(column=column, cases=math.nan))
-    frame = _laid_out(pd.concat(parts).rename(columns=_NAMES), list(titles))
-    columns |= means
-    places = {row.title: row.paper or f"{name}/{row.title}" for row in table.rows}
-    keys = list(frame[_KEY].itertuples(index=False, name=None))
-    paper = [paper_cells(places[row], m).get(c, (math.nan, None)) for m, c, row in keys]
-    frame = frame.assign(
-        labelled_in_training=[c in means or columns[c] <= set(labelled) for _, c, _ in keys],
-        seeds=[len(titles[row].seeds) for *_, row in keys],
-        std_over_seeds=[titles[row].spread(m, columns[c]) for m, c, row in keys],
-        paper_mean=[mean for mean, _ in paper],
-        paper_std=[math.nan if std is None else std for _, std in paper],
-    )
+    found = pd.concat([_by_column(every, catalogue), *_means(rows, means, table.against)])
+    columns = {catalogue.column(*cell): {cell} for cell in cells} | means
+    frame = _laid_out(found.rename(columns=_NAMES), list(seeds))
+    annotated = [column for column, counted in columns.items() if counted <= means[ALL]]
+    frame["labelled_in_training"] = frame["column"].isin([*annotated, *means])
+    frame = _with_paper(_with_seeds(frame, rows, columns), catalogue, name)
     return ResultsTable(
         name=name,
         title=table.title,
-        seeds={row.title: row.seeds for row in rows},
-        against=table.against if table.against in titles else rows[0].title,
-        missing=tuple(r.title for r in table.rows if r.title not in titles),
+        seeds=seeds,
+        against=table.against if table.against in seeds else rows[0].title,
+        missing=tuple(r.title for r in table.rows if r.title not in seeds),
         frame=frame.merge(pooled_tests(rows, table.against), how="left"),
         notes=tuple(dict.fromkeys([*notes, *(w for c in every for w in c.warnings)])),
+    )
+
+
+def _by_column(compared: Sequence[Comparison], catalogue: Catalogue) -> pd.DataFrame:
+    """Return the comparisons' numbers of each class and dataset, with the column's name."""
+    found = pd.concat([comparison.table for comparison in compared])
+    found = found.loc[found["dataset"] != ""]
+    return found.assign(column=list(map(catalogue.column, found["class"], found["dataset"])))
+
+
+def _means(
+    rows: Sequence[RowScores], means: Mapping[str, Collection[CellName]], against: str
+) -> Iterator[pd.DataFrame]:
+    """Yield the numbers of the columns that are means over cells."""
+    cells = {cell for row in rows for cell in row.cells}
+    # a mean over fewer cells is not to stand beside the others
+    whole = [row for row in rows if row.cells == cells]
+    for column, counted in means.items():
+        for comparison in _compared([row.limited_to(counted) for row in whole], against):
+            overall = comparison.table.loc[comparison.table["dataset"] == ""]
+            yield overall.assign(column=column, cases=math.nan)
+
+
+def _with_seeds(
+    frame: pd.DataFrame, rows: Sequence[RowScores], columns: Mapping[str, Collection[CellName]]
+) -> pd.DataFrame:
+    """Return the frame with the number of seeds, and the spread of the mean over them."""
+    by_title = {row.title: row for row in rows}
+    keys = frame[_KEY].itertuples(index=False, name=None)
+    return frame.assign(
+        seeds=[len(by_title[row].seeds) for row in frame["row"]],
+        std_over_seeds=[by_title[row].spread(m, columns[c]) for m, c, row in keys],
+    )
+
+
+def _with_paper(frame: pd.DataFrame, catalogue: Catalogue, name: str) -> pd.DataFrame:
+    """Return the frame with what the paper prints; NaN where it prints nothing."""
+    places = {row.title: row.paper or f"{name}/{row.title}" for row in catalogue.table(name).rows}
+    keys = frame[_KEY].itertuples(index=False, name=None)
+    paper = [paper_cells(places[row], m).get(c, (math.nan, None)) for m, c, row in keys]
+    return frame.assign(
+        paper_mean=[mean for mean, _ in paper],
+        paper_std=[math.nan if std is None else std for _, std in paper],
     )
 
 
