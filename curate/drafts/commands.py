@@ -101,6 +101,7 @@ def new(
 
     asking, found = is_terminal(), survey(folder)
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
+    _say(found.unused)
     chosen = name or _proposed(folder)
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
     path = out or Path(f"{chosen}.toml")

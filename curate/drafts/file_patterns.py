@@ -13,7 +13,7 @@ CASE = "{case}"
 SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha)$", re.IGNORECASE)
 BIDS_CASE = re.compile(r"sub-[^_]+(?:_ses-[^_]+)?")
 BIDS_FOLDER = re.compile(r"(sub|ses)-")
-CHANNEL = re.compile(r"(?<=\d)_0000$")  # nnU-Net numbers channels behind the name
+CHANNEL = "_0000"  # nnU-Net numbers channels behind the name
 PIECE = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]+")
 SHAPES = 3  # more kinds of names than this are told as any name
 
@@ -41,7 +41,10 @@ def patterned_paths(paths: Iterable[str]) -> list[PatternedPath]:
     folders = defaultdict[str, set[str]](set)
     for path in volumes:
         folders[path.name].add(_naming_folder(path))
-    found = (_read(path, fixed_name=len(folders[path.name] - {""}) > 1) for path in volumes)
+    labelled = frozenset(_around_case(_stem(p))[1] for p in volumes if _role(p) == "label") - {""}
+    found = (
+        _read(path, labelled, fixed_name=len(folders[path.name] - {""}) > 1) for path in volumes
+    )
     return [f for f in found if f]
 
 
@@ -98,12 +101,15 @@ def has_word(path: str, words: frozenset[str]) -> bool:
     return not words.isdisjoint(p.lower() for p in PIECE.findall(SUFFIX.sub("", path)))
 
 
-def _read(path: PurePosixPath, *, fixed_name: bool) -> PatternedPath | None:
-    stem = SUFFIX.sub("", path.name)
+def _read(
+    path: PurePosixPath, labelled: frozenset[str], *, fixed_name: bool
+) -> PatternedPath | None:
+    stem = _stem(path)
     folder = _naming_folder(path)
     same_name = fixed_name and not BIDS_CASE.match(stem)  # BIDS names the subject in the file
     by_folder = bool(folder) and (same_name or bool(structures_named(stem)))
-    before, case, after = ("", "", "") if by_folder else _around_case(stem)
+    known = labelled if _role(path) == "image" else frozenset[str]()
+    before, case, after = ("", "", "") if by_folder else _around_case(stem, known)
     name = f"{before}{CASE}{after}{path.name[len(stem) :]}" if case else path.name
     if not case and folder:
         before, case, after = _around_case(folder)
@@ -118,11 +124,20 @@ def _naming_folder(path: PurePosixPath) -> str:
     return next((part for part in reversed(path.parts[:-1]) if _around_case(part)[1]), "")
 
 
-def _around_case(name: str) -> tuple[str, str, str]:
-    """Split a name in three: the case, and around it the words that say image or label."""
+def _stem(path: PurePosixPath) -> str:
+    return SUFFIX.sub("", path.name)
+
+
+def _around_case(name: str, labelled: frozenset[str] = frozenset()) -> tuple[str, str, str]:
+    """Split a name in three: the case, and around it the words that say image or label.
+
+    A channel at the end is none of the case's, behind a number or the name of a labelled case.
+    """
     if found := BIDS_CASE.match(name):
         return "", found[0], name[found.end() :]
-    pieces = PIECE.findall(CHANNEL.sub("", name))
+    bare = name.removesuffix(CHANNEL)
+    channel = bare[-1:].isdigit() or (bare != name and _around_case(bare)[1] in labelled)
+    pieces = PIECE.findall(bare if channel else name)
     silent = known_words("image", "label")
     told = [n for n, p in enumerate(pieces) if p.isalnum() and p.lower() not in silent]
     if not told:

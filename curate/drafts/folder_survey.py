@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from curate.datasets.discover import SourceCase, published
 from curate.drafts.file_patterns import (
     CASE,
+    SUFFIX,
     PatternedPath,
     best_patterns,
     case_expression,
@@ -27,6 +29,8 @@ INDEX = "dataset.json"
 METADATA = {"name": "title", "description": "title", "licence": "licence", "license": "licence"}
 METADATA |= {"reference": "citation"}
 
+NAMED = 10  # so many files that were passed over are named
+
 Kind = Literal["decathlon", "nnunet", "masks", "bids", "pairs"]
 
 
@@ -40,6 +44,7 @@ class Survey:
         masks: Names of the mask files, if a label is a folder of them.
         names: What `dataset.json` calls each label value.
         metadata: What it says of the dataset: `title`, `licence`, `citation`.
+        passed_over: Files below the folder that no case has; volumes first.
     """
 
     folder: Path
@@ -49,6 +54,20 @@ class Survey:
     masks: tuple[str, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def unused(self) -> str:
+        """What was passed over, in words."""
+        if not self.passed_over:
+            return "no file was passed over"
+        kinds = Counter("".join(Path(p).suffixes[-2:]) or "no ending" for p in self.passed_over)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(NAMED))
+        more = ", ..." if len(self.passed_over) > NAMED else ""
+        return (
+            f"passed over, as no case has them: {len(self.passed_over)} files ({counts}): "
+            f"{', '.join(self.passed_over[:NAMED])}{more}"
+        )
 
 
 def survey(folder: Path) -> Survey:
@@ -67,13 +86,21 @@ def survey(folder: Path) -> Survey:
     kind: Kind = "decathlon"
     files: list[PatternedPath] = []
     if layout is None:
-        files = patterned_paths(_volumes(folder))
+        files = patterned_paths(_files(folder))
         kind, layout, masks = _paired(folder, files)
     cases = tuple(published(layout, folder))
     check_pairs(cases, files, folder)
     if not cases:
         raise SourceError(_nothing(folder, ()))
-    return Survey(folder, kind, layout, cases, masks, _names(index), _metadata(index))
+    passed = tuple(_passed_over(folder, cases, masks))
+    return Survey(folder, kind, layout, cases, masks, _names(index), _metadata(index), passed)
+
+
+def _passed_over(folder: Path, cases: Sequence[SourceCase], masks: Sequence[str]) -> list[str]:
+    images, labels = {case.image for case in cases}, {case.label for case in cases}
+    used = images | {label / mask for label in labels for mask in masks or ("",)}
+    found = (p for p in _files(folder) if folder / p not in used and p != INDEX)
+    return sorted(found, key=lambda p: (not SUFFIX.search(p), p))
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -134,7 +161,7 @@ def _kind(images: tuple[str, ...], cases: set[str]) -> Kind:
     return "bids" if all(case.startswith("sub-") for case in cases) else "pairs"
 
 
-def _volumes(folder: Path) -> Iterator[str]:
+def _files(folder: Path) -> Iterator[str]:
     """Yield all files below the folder, without junk, relative to it."""
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))

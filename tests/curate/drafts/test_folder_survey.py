@@ -97,6 +97,18 @@ PAIRS = {
         {"images": ("imagesTr/{case}_0000.nii.gz",), "labels": ("labelsTr/{case}.nii.gz",)},
         ["0", "10"],
     ),
+    "nnunet of names that end in letters": (
+        [f"imagesTr/{n}_0000.nii.gz" for n in ("0c12ff", "a3f9c1", "s01L")],
+        [f"labelsTr/{n}.nii.gz" for n in ("0c12ff", "a3f9c1", "s01L")],
+        {"images": ("imagesTr/{case}_0000.nii.gz",), "labels": ("labelsTr/{case}.nii.gz",)},
+        ["0c12ff", "a3f9c1", "s01L"],
+    ),
+    "numbers from 0000": (
+        [f"images/case_000{n}.nii.gz" for n in (0, 1)],
+        [f"labels/case_000{n}.nii.gz" for n in (0, 1)],
+        {"images": ("images/{case}.nii.gz",), "labels": ("labels/{case}.nii.gz",)},
+        ["case_0000", "case_0001"],
+    ),
     "names that look like patterns": (
         ["CT [thin]/p[1]?.nii.gz", "CT [thin]/p[2]?.nii.gz"],
         ["seg/p[1]?.nii.gz", "seg/p[2]?.nii.gz"],
@@ -110,6 +122,17 @@ PAIRS = {
         ["p7"],
     ),
 }
+
+
+def test_what_was_passed_over_is_told(tmp_path):
+    images, labels, _, _ = PAIRS["nnunet"]
+    root = make(tmp_path / "mine", *images, *labels)
+    assert survey(root).passed_over == ("imagesTs/a_003_0000.nii.gz",)
+    make(root, *(f"dicom/{n}.dcm" for n in range(11)), "imagesTr/b_x_0000.nii.gz", "dataset.json")
+    (root / "dataset.json").write_text("{}")
+    told = survey(root).unused
+    assert "13 files (11 .dcm, 2 .nii.gz): imagesTr/b_x_0000.nii.gz, imagesTs/a_003" in told
+    assert told.endswith(", ...")
 
 
 @pytest.mark.parametrize("name", PAIRS)
