@@ -5,12 +5,20 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file, or a folder's files in the order of their names."""
-    digest = hashlib.sha256()
-    for file in files_of(path):
-        with file.open("rb") as stream:
-            hashlib.file_digest(stream, lambda: digest)
-    return digest.hexdigest()
+    """Hash a file's content, or the names and contents of a folder's files.
+
+    A folder's hash is that of what `sha256sum` prints of its files, in the order of their names:
+    two masks that exchange their names change it.
+    """
+    if not path.is_dir():
+        return _of_file(path)
+    lines = (f"{_of_file(file)}  {file.relative_to(path).as_posix()}\n" for file in files_of(path))
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def files_of(path: Path) -> list[Path]:
