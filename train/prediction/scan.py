@@ -70,7 +70,8 @@ def require_scan(path: Path) -> None:
     """Refuse what is no scan at all, and say what was expected.
 
     Raises:
-        TrainingError: It is not there, or is neither an image nor a folder that holds one.
+        TrainingError: It is not there, is neither an image nor a folder that holds one, or is a
+            single DICOM file.
     """
     if not path.exists():
         got = "nothing is there; check the path"
@@ -81,6 +82,9 @@ def require_scan(path: Path) -> None:
         or sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     ):
         got = "the file is none of these"
+    elif path.is_file() and series_of(path) is not None:
+        # MR or a scout would pass, and one slice tells neither its neighbours nor their distance
+        got = "it is one DICOM file; give the folder of the series"
     else:
         return
     msg = f"{path}: expected {EXPECTED}; {got}"

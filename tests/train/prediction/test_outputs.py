@@ -207,6 +207,18 @@ def test_a_label_map_never_lies_among_the_slices_of_its_scan(tmp_path):
             plan_outputs([tmp_path / "series"], out)
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("slices", [1, 5])
+def test_a_single_dicom_file_is_refused(tmp_path, modality, slices):
+    image = sitk.Image(8, 8, slices, sitk.sitkInt16)
+    image.SetMetaData("0008|0060", modality)
+    sitk.WriteImage(image, tmp_path / "slice.dcm")
+    (tmp_path / "slice.dcm").rename(tmp_path / "slice")
+    (result,) = run([tmp_path / "slice"], tmp_path / "out")
+    assert result.outcome == "failed"
+    assert result.reason.endswith("it is one DICOM file; give the folder of the series")
+
+
 def test_two_names_of_one_output_are_refused(tmp_path):
     write(tmp_path / "scans" / "scan.nii.gz")
     write(tmp_path / "scans" / "scan.mha")
