@@ -6,8 +6,8 @@ from pathlib import Path
 from curate.datasets.discover import SourceCase
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import MarginaliaError
+from manifests.volumes.grid import MAX_SPACING_MM, MIN_SPACING_MM
 from manifests.volumes.resampling.separable import Interpolation
-from manifests.volumes.volume import MAX_SPACING_MM, MIN_SPACING_MM
 
 IMAGE, LABEL = "image.nii", "label.nii"
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`

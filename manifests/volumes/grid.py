@@ -22,6 +22,7 @@ AIR_HU = -1024.0
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 MM3_PER_ML = 1000.0
 MAX_VOXELS = 2**31
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 50.0  # of a scan
 EDGE_TOLERANCE = 1e-3  # voxels: a header rounds this much, and it is no reason for one more voxel
 
 FloatArray = NDArray[np.float64]
@@ -165,6 +166,12 @@ def harmonised_grid(source: Grid, spacing_mm: tuple[float, float, float]) -> Gri
     )
     x, y, z = (int(n) for n in size)
     return Grid((x, y, z), _triple(spacing), _triple((low + high) / 2 - (size - 1) / 2 * spacing))
+
+
+def is_possible(spacing_mm: ArrayLike) -> bool:
+    """Return whether a scan can have this spacing along each axis."""
+    spacing = np.asarray(spacing_mm)
+    return bool(((spacing >= MIN_SPACING_MM) & (spacing <= MAX_SPACING_MM)).all())
 
 
 def corner_distance(first: FloatArray, second: FloatArray, size_xyz: Sequence[int]) -> float:

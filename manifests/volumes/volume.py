@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import GeometryError
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid
+from manifests.volumes.grid import MAX_SPACING_MM, MIN_SPACING_MM, Grid, is_possible
 from manifests.volumes.readers.dicom import read_dicom
 from manifests.volumes.readers.itk import read_itk
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volumes.readers.nifti import read_nifti
 
-MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 50.0
 OBLIQUE_DEGREES = 0.1
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
 
@@ -69,7 +68,7 @@ def read_volume(path: Path) -> Volume:
             voxels, grid, findings = read_itk(path)
     except GeometryError as error:
         raise SetAsideError(Finding("geometry_invalid", f"{path}: {error}")) from error
-    if not all(MIN_SPACING_MM <= s <= MAX_SPACING_MM for s in grid.spacing_mm):
+    if not is_possible(grid.spacing_mm):
         reason = (
             f"{path}: expected a spacing of {MIN_SPACING_MM} to {MAX_SPACING_MM} mm; "
             f"got {grid.spacing_mm}"

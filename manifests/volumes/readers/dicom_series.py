@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
+from manifests.volumes.readers.right_angles import at_right_angles
 
 SAME_POSITION_MM = 0.01
 EVEN = 0.01  # of the distance of slices: rounding
@@ -79,12 +80,12 @@ def plan_volume(
     step_mm, uneven = _step(positions @ normal, folder)
     _check_tilt(positions, normal, folder)
     first = chosen[0]
-    x, y, z = positions[0].tolist()
-    direction = np.stack([*first.axes[:2], normal], axis=1).ravel().tolist()
-    grid = Grid(
-        (*first.size_xy, len(chosen)), (*first.spacing_xy_mm, step_mm), (x, y, z), tuple(direction)
-    )
-    return [s.path for s in chosen], grid, [*left_out, *duplicates, *uneven]
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([*first.axes[:2], normal], axis=1)
+    affine[:3, :3] *= *first.spacing_xy_mm, step_mm
+    affine[:3, 3] = positions[0]
+    grid, skewed = at_right_angles(affine, (*first.size_xy, len(chosen)), folder)
+    return [s.path for s in chosen], grid, [*left_out, *duplicates, *uneven, *skewed]
 
 
 def _only_stack(slices: Sequence[Slice], folder: Path) -> tuple[list[Slice], list[Finding]]:

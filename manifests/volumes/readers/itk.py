@@ -7,12 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import MAX_VOXELS, Grid
 from manifests.volumes.readers.nifti import GZIP_MAX_RATIO
+from manifests.volumes.readers.right_angles import at_right_angles
 
 # An image's header may name other files; only these hold their voxels themselves.
 SINGLE_FILES = (".nrrd", ".mha")
@@ -31,7 +33,11 @@ def read_itk(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
         raise SetAsideError(Finding("unreadable", f"{path}: {last_line(error)}")) from error
     if findings:
         image = image[(slice(None), slice(None), slice(None), *[0] * (image.GetDimension() - 3))]
-    return sitk.GetArrayFromImage(image), Grid.of(image), findings
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    grid, skewed = at_right_angles(affine, image.GetSize(), path)
+    return sitk.GetArrayFromImage(image), grid, (*findings, *skewed)
 
 
 def read_stored(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:

@@ -12,11 +12,11 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid, corner_distance
+from manifests.volumes.grid import Grid, corner_distance, is_possible
+from manifests.volumes.readers.right_angles import at_right_angles
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-SKEW_TOLERANCE = 0.01  # cosine; at 20 cm from the centre, 2 mm
-ROUNDING = 1e-4  # cosine; what single precision leaves of right angles
+MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; all else is millimetres
 SPACING_ROUNDING = 1e-3  # relative
 AGREEMENT_VOXELS = 0.1  # at the corner where the two forms differ most
 HEADER_BYTES = Nifti1Header.sizeof_hdr
@@ -56,39 +56,25 @@ def parse_header(stream: IO[bytes], path: Path) -> NiftiHeader:
         raise SetAsideError(Finding("several_volumes", reason))
     size_xyz, size_findings = _size(header, path)
     affine, form_findings = _affine(header, size_xyz, path)
-    grid, skew_findings = _grid(LPS_FROM_RAS @ affine, size_xyz, path)
+    affine, unit_findings = _in_mm(header, affine)
+    grid, skew_findings = at_right_angles(LPS_FROM_RAS @ affine, size_xyz, path)
     scaling = None if slope is None else (slope, intercept or 0.0)
-    findings = (*size_findings, *form_findings, *skew_findings)
+    findings = (*size_findings, *form_findings, *unit_findings, *skew_findings)
     return NiftiHeader(stored, offset, None if scaling == (1, 0) else scaling, grid, findings)
 
 
-def _grid(
-    affine_lps: FloatArray, size_xyz: tuple[int, int, int], path: Path
-) -> tuple[Grid, list[Finding]]:
-    """Return the grid of a 4 x 4 affine; axes that are nearly orthogonal are made so."""
-    spacing_mm = _spacing(affine_lps)
-    unusable = not np.isfinite(affine_lps).all() or not spacing_mm.all()
-    cosines = np.eye(3) if unusable else affine_lps[:3, :3] / spacing_mm
-    nearest = _nearest_right_angles(cosines)
-    skew = float(np.abs(nearest - cosines).max())
-    if skew > SKEW_TOLERANCE:
+def _in_mm(header: Nifti1Header, affine: FloatArray) -> tuple[FloatArray, list[Finding]]:
+    """Convert metres and micrometres, unless only millimetres make a spacing that a scan has."""
+    unit = int(header["xyzt_units"]) & 7
+    mm = MM_PER_UNIT.get(unit, 1.0)
+    spacing = _spacing(affine)
+    if is_possible(spacing) and not is_possible(spacing * mm):
         reason = (
-            f"{path}: the axes are off right angles by {skew:.3g}, more than {SKEW_TOLERANCE} "
-            f"(a tilted gantry?); resample the scan to a grid with right angles"
+            f"the unit is {'metres' if unit == 1 else 'micrometres'} (xyzt_units {unit}), the "
+            f"spacing {_words(spacing)}: taken as mm"
         )
-        raise SetAsideError(Finding("geometry_invalid", reason))
-    x, y, z = spacing_mm.tolist()
-    i, j, k = affine_lps[:3, 3].tolist()
-    grid = Grid(size_xyz, (x, y, z), (i, j, k), tuple(nearest.ravel().tolist()))
-    reason = f"off right angles by {skew:.2g} (cosine)"
-    return grid, [Finding("axes_skewed", reason)] if skew > ROUNDING else []
-
-
-def _nearest_right_angles(cosines: FloatArray) -> FloatArray:
-    if np.allclose(cosines, np.rint(cosines), rtol=0, atol=1e-6):
-        return np.rint(cosines)
-    left, _, right = np.linalg.svd(cosines)
-    return left @ right
+        return affine, [Finding("units_suspect", reason)]
+    return np.diag([mm, mm, mm, 1.0]) @ affine, []
 
 
 def raw_header(stream: IO[bytes], path: Path) -> Nifti1Header:

@@ -179,6 +179,73 @@ def test_axes_not_quite_at_right_angles_become_the_nearest_that_are(path):
     assert np.array_equal(volume.voxels, ct())
 
 
+@pytest.mark.parametrize(("unit", "scale"), [(1, 1e-3), (2, 1.0), (3, 1e3), (0, 1.0)])
+@pytest.mark.parametrize("forms", ["both", "none"])
+def test_metres_and_micrometres_are_converted(path, unit, scale, forms):
+    affine = np.diag([scale, scale, scale, 1]) @ AFFINE
+    form = affine if forms == "both" else None
+    spacing = np.array([1, *np.multiply(SPACING_MM, scale), 0, 0, 0, 0])
+    write_nifti(path, ct(), sform=form, qform=form, xyzt_units=unit, pixdim=spacing)
+    volume = read_volume(path)
+    assert "units_suspect" not in codes(volume)
+    assert volume.grid.spacing_mm == pytest.approx(SPACING_MM, rel=1e-5)
+    if form is not None:
+        assert volume.grid.origin_mm == pytest.approx((-100, -90, 30), rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1, 3])
+def test_a_unit_that_cannot_be_is_taken_for_millimetres(path, unit):
+    volume = read_volume(write_nifti(path, ct(), xyzt_units=unit))
+    assert codes(volume) == ["units_suspect"]
+    assert volume.grid.spacing_mm == pytest.approx(SPACING_MM)
+
+
+NRRD = """NRRD0004
+type: short
+dimension: 3
+space: left-posterior-superior
+sizes: 24 20 12
+space directions: (0.8,0,0) ({},0.8,0) (0,0,2.5)
+kinds: domain domain domain
+endian: little
+encoding: raw
+space origin: (-100,-90,30)
+
+"""
+META = """ObjectType = Image
+NDims = 3
+BinaryData = True
+BinaryDataByteOrderMSB = False
+CompressedData = False
+TransformMatrix = 1 0 0 {} 1 0 0 0 1
+Offset = -100 -90 30
+ElementSpacing = 0.8 0.8 2.5
+DimSize = 24 20 12
+ElementType = MET_SHORT
+ElementDataFile = LOCAL
+"""
+
+
+@pytest.mark.parametrize(("name", "header"), [("x.nrrd", NRRD), ("x.mha", META)])
+def test_right_angles_are_one_rule_for_all_formats(tmp_path, name, header):
+    def written(shear):
+        head = header.format(shear * (0.8 if name == "x.nrrd" else 1))
+        (tmp_path / name).write_bytes(head.encode() + ct().tobytes())
+        return tmp_path / name
+
+    assert codes(read_volume(written(0))) == []
+    assert codes(read_volume(written(1e-5))) == []
+    for shear in (0.0005, 0.0125):  # cosine
+        volume = read_volume(written(shear))
+        assert "axes_skewed" in codes(volume)
+        axes = np.reshape(volume.grid.direction_lps, (3, 3))
+        np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
+        assert np.array_equal(volume.voxels, ct())
+    finding = aside(written(0.1))
+    assert finding.code == "geometry_invalid"
+    assert "right angles" in finding.reason
+
+
 def test_sheared_slices_are_set_aside(path):
     finding = aside(write_nifti(path, ct(), sform=sheared(0.3), qform=None))
     assert finding.code == "geometry_invalid"
