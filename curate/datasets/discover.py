@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +13,8 @@ from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLa
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import Finding
+
+MATCH_SECONDS = 2  # of a processor, where a name takes microseconds
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,12 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     Raises:
         SourceError: The dataset's list is damaged, or there is no case.
     """
-    found, masks = published(recipe.layout, root), tuple(recipe.masks)
+    masks = tuple(recipe.masks)
+    try:
+        found = list(published(recipe.layout, root))
+    except SourceError as error:
+        msg = f"{recipe.name}: {error}"
+        raise SourceError(msg) from error
     cases = [replace(case, dataset=recipe.name, masks=masks) for case in found]
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
@@ -102,10 +111,39 @@ def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Pat
         matcher = re.compile(f"{head}(?P<case>{layout.case}){'(?P=case)'.join(tails)}")
         found = defaultdict[str, list[Path]](list)
         for path in sorted(files_like(root, pattern)):
-            if match := matcher.fullmatch(path.relative_to(root).as_posix()):
+            if match := _matched(matcher, path.relative_to(root).as_posix(), layout.case):
                 found[match["case"]].append(path)
         labels |= {name: paths for name, paths in found.items() if name not in labels}
     return labels
+
+
+def _matched(matcher: re.Pattern[str], name: str, case: str) -> re.Match[str] | None:
+    """Match a path, for so long as an expression may take that does not try all ways to match.
+
+    Raises:
+        SourceError: It takes longer.
+    """
+
+    def give_up(_signal: int, _frame: object) -> None:
+        msg = (
+            f"case = {case!r} in [layout]: expected a regular expression that matches at once; "
+            f"{name!r} took more than {MATCH_SECONDS} s: avoid repetitions within repetitions, "
+            f"such as (a+)+"
+        )
+        raise SourceError(msg)
+
+    # a match is one call into C, which looks for signals; they reach the main thread only
+    if threading.current_thread() is not threading.main_thread() or not hasattr(
+        signal, "SIGVTALRM"
+    ):
+        return matcher.fullmatch(name)
+    before = signal.signal(signal.SIGVTALRM, give_up)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MATCH_SECONDS)
+    try:
+        return matcher.fullmatch(name)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def _images(root: Path, layout: PairsLayout | MasksLayout, name: str) -> list[Path]:

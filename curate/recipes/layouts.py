@@ -3,7 +3,7 @@
 import glob
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -18,6 +18,20 @@ class _Layout(StrictModel):
 
     archives: tuple[str, ...] = ()
     roots: Names
+
+    @field_validator("archives", "roots", "images", "labels", check_fields=False)
+    @classmethod
+    def _lie_below(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            path = PurePath(pattern)
+            stars = any("**" in part and part != "**" for part in path.parts)
+            if not path.parts or path.is_absolute() or stars or "\0" in pattern:
+                msg = (
+                    f"{pattern!r}: expected a name or a path below the folder of the dataset, "
+                    f"with * for a part of a name"
+                )
+                raise ValueError(msg)
+        return patterns
 
 
 class DecathlonLayout(_Layout):
@@ -48,8 +62,8 @@ class _NamedLayout(_Layout):
     def _is_expression(cls, case: str) -> str:
         try:
             re.compile(f"(?P<case>{case})")
-        except re.error as error:
-            msg = f"{case!r} is not a regular expression: {error}"
+        except (re.error, RecursionError, OverflowError) as error:
+            msg = f"{case!r} is not a regular expression that can be used: {error}"
             raise ValueError(msg) from error
         return case
 

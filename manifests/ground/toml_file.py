@@ -54,6 +54,9 @@ def read_toml(path: Path, model: type[Model], *, what: str, error: type[Marginal
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
         return model.model_validate(facts, context={"folder": path.parent})
+    except RecursionError as cause:
+        msg = f"{what} {path} cannot be read: its lists or tables are nested too deep"
+        raise error(msg) from cause
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
         msg = f"{what} {path} cannot be read: {cause}"
         raise error(msg) from cause

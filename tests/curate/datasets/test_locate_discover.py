@@ -1,6 +1,7 @@
 """Finding a dataset below a folder, and its labelled cases."""
 
 import json
+import signal
 
 import pytest
 
@@ -63,6 +64,19 @@ def test_decathlon_cases_come_from_the_list_in_numeric_order(tmp_path):
     assert [c.name for c in cases] == ["liver_0", "liver_9", "liver_10"]
     assert cases[0].label == root / "labelsTr" / "liver_0.nii.gz"
     assert cases[0].case_id == "msd_liver/liver_0"
+
+
+def test_an_expression_that_never_ends_is_stopped_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.datasets.discover.MATCH_SECONDS", 0.2)
+    recipe = load_recipe("kits19")
+    name = "a" * 40
+    layout = recipe.layout.model_copy(update={"case": "(a+)+b"})
+    label = layout.labels[0].replace("{case}", name)
+    touch(tmp_path / label)
+    with pytest.raises(SourceError, match=r"kits19: case = '\(a\+\)\+b' in \[layout\].*aaaa"):
+        discover(recipe.model_copy(update={"layout": layout}), tmp_path)
+    assert signal.getsignal(signal.SIGVTALRM) == signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
 
 
 def test_a_list_that_leaves_its_folder_is_refused(tmp_path):

@@ -110,6 +110,12 @@ def test_users_recipe_is_taken_by_path(tmp_path):
         ('1 = ["spleen"]', '1 = "spleen"', "values.1: expected a list"),
         ('version = "1"', "version = 1", "version: expected text in quotes"),
         ("case = '\\d+'", "case = '(\\d+'", "is not a regular expression"),
+        ("case = '\\d+'", f"case = '{'(' * 2000}a{')' * 2000}'", "is not a regular expression"),
+        ('roots = ["mine"]', 'roots = ["/data/mine"]', "layout.pairs.roots"),
+        ('roots = ["mine"]', 'roots = ["."]', "layout.pairs.roots"),
+        ('roots = ["mine"]', 'roots = ["mine**"]', "layout.pairs.roots"),
+        ('"{case}/label.nii.gz"', '"/{case}/label.nii.gz"', "expected a name or a path below"),
+        ('title = "Mine"', f'title = "Mine"\na = {"[" * 5000}{"]" * 5000}', "nested too deep"),
         ("[values]", "[value]", "value: no such key"),
     ],
 )
