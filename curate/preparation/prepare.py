@@ -22,6 +22,7 @@ from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
 from manifests.table.case import Case
 from manifests.table.dataset_facts import as_settings
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
+from manifests.table.row_groups import with_users_columns
 
 
 class NothingMadeError(MarginaliaError):
@@ -144,7 +145,7 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     fuse, verify = request.fuse_duplicates, request.verify
     manifest, remark = assemble(licensed, target, fuse=fuse, verify=verify)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
-    write_manifest(manifest, path)
+    write_manifest(with_users_columns(manifest, path), path)
     remarks += [remark, *earlier.remarks(), *_flat(cases)]
     all_remarks = "\n".join(filter(None, remarks))
     return Report(manifest, tally.made, tuple(tally.rejected), path, all_remarks)

@@ -1,5 +1,6 @@
 """A manifest on disk by row groups, if all of its rows are too many for memory."""
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,12 @@ from manifests.table.manifest import (
 )
 
 
-def read_row_groups(path: Path) -> Iterator[Manifest]:
+def read_row_groups(path: Path, *, users: bool = False) -> Iterator[Manifest]:
     """Read a manifest's rows in order, as one manifest for each row group of the file.
+
+    Args:
+        path: The file, or the folder that holds `manifest.parquet`.
+        users: Whether to read the columns that a user added, too.
 
     Raises:
         ManifestError: See `read_manifest`.
@@ -30,7 +35,9 @@ def read_row_groups(path: Path) -> Iterator[Manifest]:
     with open_parquet(path) as file:
         # not `iter_batches`, which holds several row groups and takes twice as long
         for group in range(file.num_row_groups):
-            yield head.with_table(as_schema(file.read_row_group(group), path))
+            rows = file.read_row_group(group)
+            table = as_schema(rows, path)
+            yield head.with_table(_beside(table, rows) if users else table)
 
 
 def rewrite(source: Path, changed: Manifest, path: Path) -> None:
@@ -44,13 +51,42 @@ def rewrite(source: Path, changed: Manifest, path: Path) -> None:
     Raises:
         ManifestError: See `write_manifest`; or `source` no longer holds these cases.
     """
-    head = changed.with_table(pa.Table.from_batches([], SCHEMA))
+    with open_parquet(manifest_file(source)) as file:
+        rows = pa.Table.from_batches([], file.schema_arrow)
+    head = changed.with_table(_beside(pa.Table.from_batches([], SCHEMA), rows))
     write_manifest(head, path, _with_columns(source, changed.table))
+
+
+def with_users_columns(manifest: Manifest, path: Path) -> Manifest:
+    """Return a manifest with the columns that a user added to the older one at `path`.
+
+    A case that is new there has none of their values; so has every case if `path` is not readable.
+    """
+    try:
+        with open_parquet(path) as file:
+            names = [n for n in file.schema_arrow.names if n not in SCHEMA.names]
+            old = file.read(columns=["case_id", *names]) if names else None
+    except ManifestError:
+        return manifest
+    if old is None or "case_id" not in old.column_names:
+        return manifest
+    place = {case_id: n for n, case_id in enumerate(old["case_id"].to_pylist())}
+    places = [place.get(case_id) for case_id in manifest.table["case_id"].to_pylist()]
+    rows = old.take(pa.array(places, pa.int64()))
+    return manifest.with_table(_beside(manifest.table, rows))
+
+
+def _beside(table: pa.Table, rows: pa.Table) -> pa.Table:
+    """Return a table of `SCHEMA` with the columns of the same rows that are a user's own."""
+    for field in rows.schema:
+        if field.name not in SCHEMA.names:
+            table = table.append_column(field.with_nullable(True), rows[field.name])
+    return table
 
 
 def _with_columns(source: Path, columns: pa.Table) -> Iterator[pa.Table]:
     start = 0
-    for part in read_row_groups(source):
+    for part in read_row_groups(source, users=True):
         new = columns.slice(start, len(part))
         if not new["case_id"].equals(part.table["case_id"]):
             break

@@ -14,8 +14,8 @@ from manifests.changes.splits import COLUMNS, SplitRequest, assign_splits
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
 from manifests.table import manifest as manifest_module
-from manifests.table.manifest import read_manifest, write_manifest
-from manifests.table.row_groups import read_row_groups, rewrite
+from manifests.table.manifest import read_manifest, set_columns, write_manifest
+from manifests.table.row_groups import read_row_groups, rewrite, with_users_columns
 from manifests.table.validate import validate
 
 LIVER = [["liver", "liver_tumour"]]
@@ -171,3 +171,21 @@ def test_damaged_fingerprints_are_told(path):
     path.write_bytes(content)
     with pytest.raises(ManifestError, match="cannot be read as a manifest"):
         validate(path)
+
+
+def test_a_users_own_columns_are_kept(path):
+    table = pq.read_table(path)
+    own = {"site": [f"s{n}" for n in range(len(table))], "age": list(range(len(table)))}
+    for name, values in own.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, path, row_group_size=3)
+    rewrite(path, assign_splits(read_manifest(path, COLUMNS), SplitRequest(test=0.3)), path)
+    kept = pq.read_table(path)
+    assert {name: kept[name].to_pylist() for name in own} == own
+    fewer = read_manifest(path)
+    fewer = fewer.with_table(fewer.table.take([4, 0]))
+    new = fewer.with_table(set_columns(fewer.table.slice(0, 1), {"case_id": ["new/1"]}))
+    both = fewer.with_table(pa.concat_tables([fewer.table, new.table]))
+    again = with_users_columns(both, path).table
+    assert again["site"].to_pylist() == ["s4", "s0", None]
+    assert again["age"].to_pylist() == [4, 0, None]
