@@ -38,6 +38,8 @@ def bootstrap_means(
     Source: Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7 (1979).
     """
     cases = values.shape[-1]
+    if not cases:
+        return np.full((resamples, *values.shape[:2]), math.nan)
     times_drawn = generator.multinomial(cases, np.full(cases, 1 / cases), size=resamples)
     known = ~np.isnan(values)
     sums = np.tensordot(times_drawn, np.where(known, values, 0.0), axes=(1, 2))

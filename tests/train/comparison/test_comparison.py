@@ -156,3 +156,11 @@ def test_what_a_reader_must_know():
         "other failed on 1 cases",
     )
     assert compare({"one": evaluated(), "same": evaluated()}).warnings == ()
+
+
+def test_a_dataset_without_a_common_case_says_nothing_of_itself():
+    one = Scores((score("btcv/0", dice=0.8), score("kits/0", dice=0.7)))
+    other = Scores((score("btcv/0", dice=0.6), score("kits/1", dice=0.9)))
+    found, overall = lines({"one": one, "other": other})
+    assert [e["mean"] for e in overall] == pytest.approx([0.8, 0.6])
+    assert all(math.isnan(e["mean"]) and e["cases"] == 0 for e in found["liver", "kits"])
