@@ -7,6 +7,7 @@ from typing import Any
 
 from manifests.table.manifest import Manifest, manifest_file, read_manifest
 from train.checkpoints.restoration import load_model
+from train.prediction.scan import reason_of
 from train.scoring.evaluate import (
     CaseResult,
     EvaluationRequest,
@@ -102,7 +103,11 @@ def _keep(result: CaseResult, folder: Path) -> CaseResult:
     if result.prediction is None:
         return result
     file = f"{PREDICTIONS}/{flat_name(result.case.case_id)}.nii.gz"
-    write_label_map(folder / file, result.prediction, result.case)
+    try:
+        write_label_map(folder / file, result.prediction, result.case)
+    except (OSError, RuntimeError) as error:
+        failure = f"it was scored, but its label map cannot be kept: {reason_of(error)}"
+        return replace(result, failure=failure)
     return replace(result, file=file)
 
 

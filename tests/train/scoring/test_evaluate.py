@@ -13,9 +13,10 @@ from torch import nn
 from manifests.classes.label_space import LabelClass, LabelSpace
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
-from manifests.table.manifest import Manifest
+from manifests.table.manifest import Manifest, write_manifest
 from manifests.volumes.grid import Grid
 from train.model import Model, Normalisation
+from train.scoring import evaluation
 from train.scoring.case_scores import score_case
 from train.scoring.evaluate import (
     EvaluationRequest,
@@ -395,3 +396,21 @@ def test_one_bad_row_fails_alone(tmp_path, damage):
     scores = evaluate(model(), manifest_of(tmp_path, [good, replace(bad, **damage)]))
     assert {s.case_id for s in scores.scores} == {"set/good"}
     assert "its row in the manifest is damaged" in scores.failures["set/bad"]
+
+
+def test_a_label_map_that_cannot_be_kept_is_told_and_loses_no_scores(tmp_path, monkeypatch):
+    cases = [write_case(tmp_path, f"set/{name}", predicted=TRUTH) for name in "ab"]
+
+    def write(path, *_):
+        if "set_a" in path.name:
+            raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluation, "write_label_map", write)
+    monkeypatch.setattr(evaluation, "load_model", lambda *_, **__: model())
+    write_manifest(manifest_of(tmp_path, cases), tmp_path / "manifest.parquet")
+    found = evaluation.evaluate_run(tmp_path, tmp_path, EvaluationRequest())
+    scores = collect_scores(found.results, found.settings)
+    assert list(scores.failures) == ["set/a"]
+    assert "No space left" in scores.failures["set/a"]
+    assert {s.case_id for s in scores.scores} == {"set/a", "set/b"}
+    assert list(scores.predictions) == ["set/b"]
