@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from manifests.ground.errors import ManifestError
 from manifests.table.case import SCHEMA
-from manifests.table.manifest import Manifest, read_head
+from manifests.table.manifest import Manifest, read_manifest
 from manifests.table.sql import database, rows_of
 
 OLD, NEW = "old_cases", "new_cases"
@@ -87,7 +87,7 @@ def diff(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
     Raises:
         ManifestError: See `read_manifest`.
     """
-    heads = read_head(old), read_head(new)
+    heads = read_manifest(old, ["case_id"]), read_manifest(new, ["case_id"])
     with database() as db:
         try:
             rows_of(db, old).create_view(OLD)

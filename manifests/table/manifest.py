@@ -3,6 +3,7 @@
 # pyright: reportUnknownArgumentType=false
 
 import json
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -123,19 +124,39 @@ def manifest_file(path: Path) -> Path:
     return path / FILE_NAME if path.is_dir() else path
 
 
-def read_manifest(path: Path, columns: Sequence[str] = tuple(SCHEMA.names)) -> Manifest:
+def read_manifest(
+    path: Path, columns: Sequence[str] = tuple(SCHEMA.names), *, unique: bool = True
+) -> Manifest:
     """Read a manifest, or some of its columns.
 
     Args:
         path: The file, or the folder that holds `manifest.parquet`.
         columns: Their names.
+        unique: Refuse two rows of one `case_id`, if that is among the columns.
 
     Raises:
-        ManifestError: The file is not there, not Parquet, not a manifest, or of another schema.
+        ManifestError: The file is not there, not Parquet, not a manifest, or of another schema, or
+            two rows have one `case_id`.
     """
     path = manifest_file(path)
     with open_parquet(path) as file:
-        return _as_manifest(file.read(columns=list(columns)), path, columns)
+        manifest = _as_manifest(file.read(columns=list(columns)), path, columns)
+    if unique and "case_id" in columns:
+        _require_unique(manifest.table, path)
+    return manifest
+
+
+def _require_unique(table: pa.Table, path: Path) -> None:
+    case_ids = table["case_id"]
+    if len(case_ids.unique()) == len(case_ids):
+        return
+    ids: list[Any] = case_ids.to_pylist()
+    case_id, rows = Counter(ids).most_common(1)[0]
+    msg = (
+        f"{path}: expected one row of each case_id, got {rows} of {case_id!r}; leave rows out, or "
+        f"prepare the datasets into one folder; `marginalia validate` lists all such cases"
+    )
+    raise ManifestError(msg)
 
 
 def read_head(path: Path) -> Manifest:

@@ -54,7 +54,8 @@ def validate(path: Path, *, files: bool = True, hashes: bool = False) -> list[Pr
     Raises:
         ManifestError: See `read_manifest`.
     """
-    problems = _table_problems(read_manifest(path, COLUMNS_OF_ALL).table.to_pylist())
+    every = read_manifest(path, COLUMNS_OF_ALL, unique=False)
+    problems = _table_problems(every.table.to_pylist())
     for part in read_row_groups(path):
         rows: list[Row] = part.table.select(COLUMNS_OF_ONE).to_pylist()
         for row in rows:

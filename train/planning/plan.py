@@ -83,13 +83,14 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
 
     Raises:
         TrainingError: There is no case to train on or none that is fully labelled for the first
-            stage, the manifest lacks a dataset or was resampled in an unknown way, or the cases
-            have several spacings or do not suit the method.
+            stage, a dataset has no labelled voxel, the manifest lacks a dataset or was resampled in
+            an unknown way, or the cases have several spacings or do not suit the method.
     """
     chosen = _of_datasets(manifest, settings.datasets)
     training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
     validation = tuple(c for c in chosen if c.split == "validation" and annotated_classes(c.merged))
     _require_cases(training, chosen, settings)
+    _require_foreground(training, settings)
     METHODS[settings.method].check(settings, training)
     spacing_mm = _one_spacing((*training, *validation))
     space = manifest.label_space
@@ -176,6 +177,28 @@ def _require_cases(
             f"fully labelled; leave the stage out with --set stage_epochs=0,{first + second}"
         )
         raise TrainingError(msg)
+
+
+def _require_foreground(training: Sequence[Case], settings: TrainSettings) -> None:
+    """Refuse a dataset of which, in a stage, no batch could have foreground."""
+    full = [c for c in training if is_full(c.merged)]
+    for epochs, kind, cases in zip(
+        settings.stage_epochs, ("fully labelled ", ""), (full, training), strict=True
+    ):
+        labelled = {c.dataset for c in cases if _has_foreground(c)}
+        empty = sorted({c.dataset for c in cases} - labelled)
+        if epochs and empty:
+            rest = ",".join(sorted({c.dataset for c in training} - set(empty)))
+            msg = (
+                f"{', '.join(empty)}: expected a labelled voxel in the {kind}training cases, got "
+                f"none, so that no batch of the dataset could have foreground; "
+                f"{f'leave out with --set datasets={rest}' if rest else 'add cases with labels'}"
+            )
+            raise TrainingError(msg)
+
+
+def _has_foreground(case: Case) -> bool:
+    return any(n > 0 and merged > 0 for n, merged in zip(case.voxels, case.merged, strict=False))
 
 
 def _one_spacing(cases: Sequence[Case]) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from manifests.changes.diff import diff
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
@@ -120,6 +121,17 @@ def test_manifest_has_its_suffix(written, path):
 def test_missing_file(tmp_path):
     with pytest.raises(ManifestError, match=r"no manifest at .*manifest\.parquet"):
         read_manifest(tmp_path)
+
+
+def test_two_rows_of_one_case_are_refused_wherever_ids_are_read(written, path):
+    table = written.table
+    rewrite(path, pa.concat_tables([table, table.slice(1)]))
+    for columns in (SCHEMA.names, ["split", "case_id"]):
+        with pytest.raises(ManifestError, match=r"got 2 of 'btcv/2'; .*marginalia validate"):
+            read_manifest(path, columns)
+    with pytest.raises(ManifestError, match="got 2 of 'btcv/2'"):
+        diff(path, path)
+    assert len(read_manifest(path, ["split"])) == 3
 
 
 def test_file_that_is_no_parquet(path):

@@ -86,6 +86,26 @@ def test_a_case_that_tells_no_class_apart_is_set_aside(manifest, settings):
     )
 
 
+def test_a_dataset_without_a_labelled_voxel_is_told_before_anything_is_trained(manifest, settings):
+    def emptied(dataset):
+        def change(case):
+            return replace(case, voxels=(1, 0, 0)) if case.dataset == dataset else case
+
+        return edited(manifest, change)
+
+    with pytest.raises(TrainingError, match=r"liver_only: .*--set datasets=both$"):
+        plan_training(emptied("liver_only"), settings)
+    with pytest.raises(
+        TrainingError, match="both: expected a labelled voxel in the fully labelled"
+    ):
+        plan_training(emptied("both"), settings)
+    # an edit that takes the only labels away
+    blind = edited(manifest, lambda c: replace(c, voxels=(1, 0, 9), merged=(0, 1, 0)))
+    with pytest.raises(TrainingError, match=r"both, liver_only: .*add cases with labels"):
+        plan_training(blind, resolve("tiny", ["stage_epochs=0,1"]))
+    assert plan_training(emptied("liver_only"), resolve("tiny", ["datasets=both"])).training
+
+
 def test_without_validation_cases_the_plan_says_so(manifest, settings):
     plan = plan_training(edited(manifest, lambda c: replace(c, split="train")), settings)
     assert plan.remarks == ("no validation cases: the best checkpoint is the last",)
