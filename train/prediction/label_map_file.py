@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import SimpleITK as sitk
+from isal import isal_zlib
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 
 from manifests.ground.atomic import whole_file
@@ -43,6 +44,7 @@ def note_of(path: Path) -> str:
     """Return the note of a label map of ours; empty if the file is none."""
     try:
         found = _NOTE.match(read_header(path)["descrip"].tobytes())
-    except (OSError, EOFError, SetAsideError):
+    # the library's stub takes its exception for an instance
+    except (OSError, EOFError, SetAsideError, isal_zlib.error):  # pyright: ignore[reportGeneralTypeIssues]
         return ""
     return found[0].decode() if found else ""
