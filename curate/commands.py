@@ -54,12 +54,25 @@ def prepare(
             help="Folder with archives or unpacked datasets. Missing datasets are downloaded to it."
         ),
     ] = Path(),
-    label_space: LabelSpaceName = "abdomen5",
-    spacing: SpacingMm = (1.5, 1.5, 3.0),
+    label_space: Annotated[
+        str | None,
+        typer.Option(help="Label space: a name or a TOML file. Default: as in --out, or abdomen5."),
+    ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Spacing along x, y, z in mm. Default: as in --out, or 1.5 1.5 3."),
+    ] = None,
     interpolation: Annotated[
-        Interpolation,
-        typer.Option(help="Interpolation of images. Cubic preserves fine detail."),
-    ] = "linear",
+        Interpolation | None,
+        typer.Option(
+            help="Interpolation of images. Cubic preserves fine detail. Default: as in --out, or "
+            "linear."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Take another label space, spacing or interpolation."),
+    ] = False,
     jobs: Processes = CORES,
     dask: Annotated[
         str | None,
@@ -97,18 +110,23 @@ def prepare(
     If it is interrupted (full disk, lost network, ...), run it again: it does only what is left.
     """
     from curate.cases.overrides import load_overrides
-    from curate.cases.target import Target
     from curate.preparation.output_folder import exclusive
     from curate.preparation.plan import PrepareRequest, check_overrides, plan
     from curate.preparation.prepare import prepare as run
+    from curate.preparation.settled import settled_target
     from curate.preparation.tables import plan_view, report_table
     from curate.progress import progress_bars
-    from manifests.classes.label_space import load_label_space
     from manifests.ground.errors import MarginaliaError
 
     if dask:
         raw, out = raw.absolute(), out.absolute()  # workers stand in other folders
-    target = Target(load_label_space(label_space), spacing, out, interpolation)
+    target = settled_target(
+        out,
+        label_space=label_space,
+        spacing_mm=spacing,
+        interpolation=interpolation,
+        force=force,
+    )
     request = PrepareRequest(
         recipes=_recipes(datasets),
         raw=raw,
@@ -157,9 +175,19 @@ def _executor(dask: str | None, out: Path) -> "Executor":
 
 def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
     from curate.recipes.schema import PAPER, load_recipe
+    from manifests.ground.errors import RecipeError
 
-    recipes = [load_recipe(d) for d in datasets or PAPER]
-    return tuple({r.name: r for r in recipes}.values())
+    recipes: dict[str, tuple[str, Recipe]] = {}
+    for word in datasets or PAPER:
+        recipe = load_recipe(word)
+        other, known = recipes.setdefault(recipe.name, (word, recipe))
+        if known != recipe:
+            msg = (
+                f"{other} and {word} are two recipes of one name, {recipe.name!r}: their cases "
+                f"would share one folder; change `name` in one of them"
+            )
+            raise RecipeError(msg)
+    return tuple(recipe for _, recipe in recipes.values())
 
 
 def _options(

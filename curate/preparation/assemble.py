@@ -1,12 +1,11 @@
 """From the rows of the cases in a folder to its manifest."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
 from curate.duplicates.relations import find_relations, with_relations
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.splits import SplitRequest, assign_splits, keep_splits
 from manifests.ground.errors import ManifestError
 from manifests.table.case import Case
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest
@@ -16,11 +15,11 @@ DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 
 def assemble(
     cases: Sequence[Case], target: Target, *, fuse: bool = False, verify: bool = False
-) -> tuple[Manifest, str]:
-    """Return a manifest of `cases`, related and split, and what a user should know of it.
+) -> Manifest:
+    """Return a manifest of `cases`, related and split.
 
-    The split is the one that the manifest in the folder was given last; where these cases do not
-    allow it any more, or there is none, the default one.
+    Cases keep the splits that they have in the manifest in the folder; new ones are split as it was
+    last, or by the default where there is none.
 
     Args:
         cases: Every one stands in its folder.
@@ -44,15 +43,7 @@ def assemble(
         },
     )
     try:
-        return assign_splits(manifest, _last_split(target.folder)), ""
-    except ManifestError as error:
-        remark = f"the earlier split cannot be kept, the default one was assigned: {error}"
-        return assign_splits(manifest, DEFAULT_SPLIT), remark
-
-
-def _last_split(folder: Path) -> SplitRequest:
-    try:
-        settings = read_manifest(folder / FILE_NAME).settings
-        return SplitRequest.model_validate(settings["split"])
-    except (ManifestError, KeyError, ValueError):
-        return DEFAULT_SPLIT
+        earlier = read_manifest(target.folder / FILE_NAME)
+    except ManifestError:
+        return assign_splits(manifest, DEFAULT_SPLIT)
+    return keep_splits(manifest, earlier, DEFAULT_SPLIT)

@@ -28,8 +28,9 @@ def exclusive(folder: Path) -> Generator[None]:
 
     Raises:
         InUseError: Another run is at work there.
-        MarginaliaError: Nothing can be written there.
+        MarginaliaError: Nothing can be written there, or its cases would lie elsewhere.
     """
+    _refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, timeout=0, is_singleton=True).acquire()
@@ -44,6 +45,19 @@ def exclusive(folder: Path) -> Generator[None]:
         raise MarginaliaError(msg) from error
     with lock:
         yield
+
+
+def _refuse_links(folder: Path) -> None:
+    inside = folder.resolve()
+    places = [p for name in ("cases", FUSED) for p in (folder / name, *folder.glob(f"{name}/*"))]
+    for link in places:
+        if not (place := link.resolve()).is_relative_to(inside):
+            msg = (
+                f"{link} leads outside {folder}, to {place}, and a manifest names no file outside "
+                f"its own folder: move the files back, and choose a folder on that disk with "
+                f"--out, or make {folder} as a whole the link"
+            )
+            raise MarginaliaError(msg)
 
 
 @contextmanager

@@ -143,12 +143,11 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
         replace(c, licence=facts[c.dataset].licence) if c.dataset in facts else c for c in cases
     ]
     fuse, verify = request.fuse_duplicates, request.verify
-    manifest, remark = assemble(licensed, target, fuse=fuse, verify=verify)
+    manifest = assemble(licensed, target, fuse=fuse, verify=verify)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(with_users_columns(manifest, path), path)
-    remarks += [remark, *earlier.remarks(), *_flat(cases)]
-    all_remarks = "\n".join(filter(None, remarks))
-    return Report(manifest, tally.made, tuple(tally.rejected), path, all_remarks)
+    remarks += [*earlier.remarks(), *_flat(cases)]
+    return Report(manifest, tally.made, tuple(tally.rejected), path, "\n".join(remarks))
 
 
 def _flat(cases: Sequence[Case]) -> list[str]:

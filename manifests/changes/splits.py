@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from manifests.changes.given_split import check_given_split
 from manifests.ground.errors import ManifestError, explain
 from manifests.ground.toml_file import StrictModel
-from manifests.table.case import Split
+from manifests.table.case import SPLITS, Split
 from manifests.table.manifest import Manifest
 from manifests.table.subjects import common_subjects
 
@@ -39,6 +39,7 @@ class SplitRequest(StrictModel):
         seed: Decides, with the subject's id, which subjects are taken first.
         given: The splits by case id, made by somebody else; then no other field counts, and cases
             that are not named stay unassigned.
+        absent: The splits that cases had which are not in the manifest now; they return with them.
     """
 
     test: Amount = 0
@@ -47,6 +48,7 @@ class SplitRequest(StrictModel):
     validation_by_dataset: dict[str, Amount] = Field(default_factory=dict)
     seed: int = 0
     given: dict[str, Split] = Field(default_factory=dict)
+    absent: dict[str, Split] = Field(default_factory=dict)
 
     def amount(self, split: str, dataset: str) -> Amount:
         """Return the amount of one dataset for `test` or `validation`."""
@@ -138,31 +140,73 @@ def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
     return manifest.with_columns({"split": splits}, split=request.model_dump(mode="json"))
 
 
+def keep_splits(manifest: Manifest, earlier: Manifest, default: SplitRequest) -> Manifest:
+    """Give every case the split that it had in an earlier manifest, and others one by its request.
+
+    If cases of several splits turn out to be of one subject, all of them go to the split that comes
+    first in `SPLITS`: nothing is tested on what was trained on. Cases that are not in the manifest
+    now keep their splits on record. A case that is made of others (`a+b`) has the first one's.
+    """
+    try:
+        request = SplitRequest.model_validate(earlier.settings["split"])
+    except (KeyError, ValueError):
+        request = default
+    had = earlier.table.select(["case_id", "split"]).to_pylist()
+    known = {**request.absent, **{r["case_id"]: r["split"] for r in had if r["split"]}}
+    known |= request.given
+    rows = manifest.table.select(COLUMNS).to_pylist()
+    subject_of = common_subjects((r["case_id"], r["subject_id"], r["related"]) for r in rows)
+    own = {c: s for c in subject_of if (s := known.get(c) or known.get(c.partition("+")[0]))}
+    fixed: dict[str, str] = {}
+    for case_id, split in own.items():
+        subject = subject_of[case_id]
+        fixed[subject] = min(split, fixed.get(subject, split), key=SPLITS.index)
+    held_out = _take(_subjects(rows, subject_of), request, fixed)
+    splits = [
+        None
+        if request.given and row["case_id"] not in own
+        else held_out.get(subject_of[row["case_id"]], "train")
+        for row in rows
+    ]
+    absent = {} if request.given else {c: s for c, s in known.items() if c not in subject_of}
+    settings = {**request.model_dump(mode="json"), "absent": absent}
+    return manifest.with_columns({"split": splits}, split=settings)
+
+
 def _held_out(
     rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str], request: SplitRequest
 ) -> dict[str, str]:
     """Return the held-out subjects and their splits."""
-    subjects: Subjects = {}
-    for row in rows:
-        cases = subjects.setdefault(subject_of[row["case_id"]], {})
-        cases[row["dataset"]] = cases.get(row["dataset"], 0) + 1
+    subjects = _subjects(rows, subject_of)
     totals = {dataset: sum(sizes) for dataset, sizes in _sizes(subjects).items()}
     if unknown := request.named() - totals.keys():
         msg = f"no dataset {min(unknown)!r} to split: the manifest has {', '.join(sorted(totals))}"
         raise ManifestError(msg)
     for dataset, total in sorted(totals.items()):
         _check_enough(request, dataset, total)
-    return _take(subjects, totals, request)
+    return _take(subjects, request, {})
 
 
-def _take(subjects: Subjects, totals: Mapping[str, int], request: SplitRequest) -> dict[str, str]:
+def _subjects(rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str]) -> Subjects:
+    subjects: Subjects = {}
+    for row in rows:
+        cases = subjects.setdefault(subject_of[row["case_id"]], {})
+        cases[row["dataset"]] = cases.get(row["dataset"], 0) + 1
+    return subjects
+
+
+def _take(subjects: Subjects, request: SplitRequest, fixed: Mapping[str, str]) -> dict[str, str]:
+    """Return the splits of subjects beside those `fixed`, which count."""
+    totals = {dataset: sum(sizes) for dataset, sizes in _sizes(subjects).items()}
     queue = sorted(subjects, key=lambda s: sha256(f"{request.seed}\n{s}".encode()).digest())
-    split_of: dict[str, str] = {}
+    split_of = dict(fixed)
     for split in HELD_OUT:
+        held = _sizes({s: subjects[s] for s, its in fixed.items() if its == split})
         free = {s: subjects[s] for s in queue if s not in split_of}
         sizes = _sizes(free)
         room = {
             dataset: _cases_to_take(request.amount(split, dataset), total, sizes.get(dataset, []))
+            - sum(held.get(dataset, []))
             for dataset, total in totals.items()
         }
         for subject, cases in free.items():

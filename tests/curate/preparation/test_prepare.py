@@ -161,7 +161,11 @@ def test_the_split_that_a_user_chose_is_kept(raw, tmp_path):
     again = prepare(request_for(raw, tmp_path, names=("msd_liver",)), workers=1)
     assert [c.split for c in again.manifest.cases()] == [c.split for c in chosen.cases()]
     fewer = prepare(request_for(raw, tmp_path, names=("msd_liver",), limit=1), workers=1)
-    assert "cannot be kept" in fewer.remark
+    (one,) = fewer.manifest.cases()
+    assert one.split == chosen.case(one.case_id).split
+    back = prepare(request_for(raw, tmp_path, names=("msd_liver",)), workers=1)
+    assert back.manifest.table == chosen.table
+    assert back.manifest.settings == again.manifest.settings
 
 
 def unpacked_liver(raw, folder):

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from manifests.changes.splits import SplitRequest, assign_splits, request_from_words, split_presets
+from manifests.changes.splits import (
+    SplitRequest,
+    assign_splits,
+    keep_splits,
+    request_from_words,
+    split_presets,
+)
 from manifests.ground.errors import ManifestError
 
 PAPER = {"btcv": 30, "msd_liver": 131, "msd_spleen": 41, "msd_pancreas": 281, "kits19": 210}
@@ -311,3 +317,48 @@ def test_a_given_split_of_cases_that_are_not_there(related):
 def test_a_given_split_stands_alone():
     with pytest.raises(ManifestError, match="is complete"):
         request_from_words("abc", test=["0.2"], given={"a/0": "train"})
+
+
+def part_of(manifest, keep):
+    return manifest.with_table(manifest.table.filter([keep(c) for c in splits_of(manifest)]))
+
+
+def test_a_given_split_survives_cases_that_are_absent_for_a_while(manifest_of):
+    whole = manifest_of(a=6, b=4)
+    given = {c: ("test", "train", "validation")[n % 3] for n, c in enumerate(splits_of(whole))}
+    chosen = assign_splits(whole, SplitRequest(given=given))
+    fewer = keep_splits(part_of(whole, lambda c: c.startswith("b")), chosen, SplitRequest())
+    assert splits_of(fewer) == {c: s for c, s in given.items() if c.startswith("b")}
+    back = keep_splits(whole, fewer, SplitRequest())
+    assert splits_of(back) == given
+    assert back.settings == chosen.settings
+
+
+@pytest.mark.parametrize("request_", [SplitRequest(test=0.3, validation=0.2), SplitRequest(test_by_dataset={"a": 4}, validation=1)])  # fmt: skip # noqa: E501
+def test_no_case_changes_its_split_when_others_come_or_go(request_, manifest_of):
+    whole, larger = manifest_of(a=10, b=5), manifest_of(a=30, b=5, c=4)
+    chosen = assign_splits(whole, request_)
+    manifest = chosen
+    for now in (
+        part_of(whole, lambda c: c.startswith("b")),
+        part_of(whole, lambda c: c.endswith(("1", "2"))),
+        larger,
+        whole,
+    ):
+        manifest = keep_splits(now, manifest, SplitRequest(test=0.9))
+        splits, before = splits_of(manifest), splits_of(chosen)
+        assert {c: s for c, s in splits.items() if c in before} == {
+            c: s for c, s in before.items() if c in splits
+        }
+    grown = keep_splits(larger, manifest, SplitRequest())
+    tests = sum(s == "test" for c, s in splits_of(grown).items() if c.startswith("a"))
+    assert tests == (9 if request_.test else 4)
+
+
+def test_cases_of_two_splits_that_are_one_patients_are_trained_on(manifest_of):
+    apart, together = manifest_of(a="pqrs"), manifest_of(a="ppqr")
+    first, second, *_ = splits_of(apart)
+    given = {first: "test", second: "train"}
+    chosen = assign_splits(apart, SplitRequest(given=given))
+    splits = splits_of(keep_splits(together, chosen, SplitRequest()))
+    assert [splits[first], splits[second]] == ["train", "train"]
