@@ -183,7 +183,8 @@ def flip_a_bit(out, chance):
 
 def add_a_case_that_is_no_more(out, chance):
     for path in pick(out, chance, "cases/*/*/case.json"):
-        shutil.copytree(path.parent, path.parent.with_name("gone"), dirs_exist_ok=True)
+        if path.parent.name != "gone":
+            shutil.copytree(path.parent, path.parent.with_name("gone"), dirs_exist_ok=True)
 
 
 def leave_what_other_runs_left(out, chance):
