@@ -1,0 +1,89 @@
+"""Situations from the field, each with the outcome that the head of its script says is right.
+
+The scripts lie beside the checkout, in `../shared/cases`; each makes its input in a folder.
+"""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = Path(__file__).parents[1].parent / "shared" / "cases"
+# Scripts that call the command line and judge what it did; they print RIGHT or WRONG.
+JUDGING = sorted(p.stem for p in CASES.glob("rel_*.py"))
+# What is still to be mended; the second one is a race, which ends well at times.
+NOT_YET_RIGHT = {
+    "rel_train_cannot_write": pytest.mark.xfail(reason="a full disk ends a training abruptly"),
+    "rel_two_trainings_one_folder": pytest.mark.xfail(reason="no lock yet", strict=False),
+}
+# Modules that scripts name as they were called when the scripts were written.
+FORMER_NAMES = {
+    "manifests.volume": "manifests.volumes.volume",
+    "manifests.label_space": "manifests.classes.label_space",
+}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CASES.is_dir(), reason=f"no cases at {CASES}"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a program in a folder of its own; return what it printed."""
+
+    def run(*command):
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "COLUMNS": "200"}
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def run_script(monkeypatch, tmp_path, capsys):
+    """Run a script in this process, where modules have their former names; return its output."""
+
+    def run_script(name, *arguments):
+        for former, today in FORMER_NAMES.items():
+            monkeypatch.setitem(sys.modules, former, __import__(today, fromlist=["*"]))
+        monkeypatch.syspath_prepend(CASES)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(CASES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_script
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=NOT_YET_RIGHT.get(n, ())) for n in JUDGING])
+def test_a_script_that_judges_finds_it_right(name, run, tmp_path):
+    printed = run(sys.executable, CASES / f"{name}.py", tmp_path / "work")
+    verdicts = [line.split()[0] for line in printed.splitlines() if line.split()]
+    assert "RIGHT" in verdicts, printed
+    assert "WRONG" not in verdicts, printed
+
+
+def test_a_qform_with_qfac_0_is_read_as_itk_reads_it(run_script):
+    lines = run_script("fault1_qfac0").splitlines()
+    itk = [line.split("ITK ")[1] for line in lines if "ITK origin" in line]
+    ours = [line.split("marginalia ")[1] for line in lines if "marginalia origin" in line]
+    assert len(itk) == len(ours) == 2
+    assert all(line.startswith(expected) for line, expected in zip(ours, itk, strict=True))
+    assert "orientation_unstated" not in "".join(ours)
+
+
+def test_mirror_images_of_one_distance_do_not_differ(run):
+    printed = run("bash", CASES / "hd_noise.sh")
+    assert " p 1 " in printed, printed
