@@ -63,7 +63,7 @@ class TrainSettings(BaseModel):
             predictions; none keeps no average.
         schedule: `poly` decreases to 0 over all epochs; `plateau` by 20 % when the loss stalls.
         method: `marginal` uses what each case labels; `regular` treats unlabelled organs as
-            background. The others are methods of other papers (docs/rivals.md).
+            background. The others are methods of other papers (docs/explanation/rivals.md).
         marginal_weight: Weight of the marginal losses, which are the regular losses on fully
             labelled cases. With 0, these cases keep their regular losses; the others have none.
         exclusion_weight: Weight of the exclusion losses, for partially labelled cases only.

@@ -177,7 +177,7 @@ def _nothing(folder: Path, found: Sequence[PatternedPath]) -> str:
         f"files of the same case, images and labels told apart by a word in their names or "
         f"folders (image, ct; label, seg, mask), or a {INDEX} that lists them; got "
         f"{len(images)} images and {len(labels)} labels{some}\n"
-        f"rename them, or write the recipe by hand: docs/recipes.md shows one"
+        f"rename them, or write the recipe by hand: docs/how_to/recipes.md shows one"
     )
 
 

@@ -32,7 +32,7 @@ def check_pairs(cases: Sequence[SourceCase], files: Sequence[PatternedPath], fol
                 f"case {case.name!r}: {doubt}\n"
                 f"expected a name for each case that no other patient or visit has: rename the "
                 f"files, as in patient_01_visit_2_ct.nii.gz, or write the recipe by hand: "
-                f"docs/recipes.md shows one"
+                f"docs/how_to/recipes.md shows one"
             )
             raise SourceError(msg)
 

@@ -9,7 +9,7 @@ label maps). It is called in turn, round by round, and the median of its process
 `pip install surface-distance` for DeepMind's row.
 
 `--accuracy` measures balls whose distances are known, for the choice of a surface in
-docs/metrics.md.
+docs/reference/metrics.md.
 """
 
 import argparse

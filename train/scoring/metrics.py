@@ -1,8 +1,8 @@
 """Metrics: how far a predicted class is from the labelled one, on one grid.
 
 The surface of a mask is the set of voxels that it loses when it is eroded by one voxel along each
-axis, and distances run between voxel centres, as in MONAI. docs/metrics.md says why, and how far
-other programs' definitions are from it.
+axis, and distances run between voxel centres, as in MONAI. docs/reference/metrics.md says why, and
+how far other programs' definitions are from it.
 
 Where a metric has no value, it says so rather than flatter:
 

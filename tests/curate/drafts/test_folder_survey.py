@@ -197,7 +197,7 @@ def test_a_folder_without_pairs_says_what_was_looked_for(tmp_path, paths):
     with pytest.raises(SourceError) as error:
         survey(make(tmp_path / "x", *paths))
     assert "no image was found that has a label" in str(error.value)
-    assert "docs/recipes.md" in str(error.value)
+    assert "docs/how_to/recipes.md" in str(error.value)
     assert all(path in str(error.value) for path in paths if path.endswith(".gz"))
 
 
@@ -249,7 +249,7 @@ def test_what_would_be_mixed_up_is_refused(tmp_path, name):
     with pytest.raises(SourceError, match="which image and label belong together") as error:
         survey(make(tmp_path / "mine", *paths))
     assert complaint in str(error.value)
-    assert "docs/recipes.md" in str(error.value)
+    assert "docs/how_to/recipes.md" in str(error.value)
 
 
 def test_a_subject_of_one_session_is_named_by_the_subject(tmp_path):

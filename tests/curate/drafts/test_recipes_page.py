@@ -14,7 +14,7 @@ from curate.recipes.schema import PAPER, load_recipe, shipped_recipes
 from manifests.table.manifest import read_manifest
 from tests.curate import published
 
-PAGE = Path(__file__).parents[3] / "docs" / "recipes.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how_to" / "recipes.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")

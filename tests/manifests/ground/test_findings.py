@@ -6,7 +6,7 @@ import pytest
 
 from manifests.ground.findings import MEANINGS, Finding
 
-DOCS = Path(__file__).parents[3] / "docs" / "findings.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "findings.md"
 
 
 def test_the_documentation_lists_every_code_with_its_meaning():
