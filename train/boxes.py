@@ -64,8 +64,8 @@ class Placement(NamedTuple):
 
     Attributes:
         patch: The patch's own box.
-        centre_zyx: Voxel that the patch was to be centred on. A warp does not move it, so that a
-            patch with foreground keeps its foreground.
+        centre_zyx: Voxel of the volume that the patch was to be centred on. A warp does not move
+            it, so that a patch with foreground keeps its foreground.
         inside: The part of the volume that the patch is made from.
     """
 

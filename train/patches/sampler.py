@@ -32,7 +32,8 @@ class PatchPlan:
     """One patch to cut.
 
     Attributes:
-        centre_zyx: Voxel that the patch is centred on, as far as the volume's border allows.
+        centre_zyx: Voxel of the volume that the patch is centred on, as far as the volume's border
+            allows.
         representative: The foreground group of the centre; None if the centre is any voxel.
         seed: Of the augmentation and of a method's draws, which do not depend on the rest of the
             batch.
@@ -192,6 +193,7 @@ def _anywhere(
 ) -> np.ndarray:
     # every position within the volume is equally probable, not every centre: half of all centres
     # would be moved to the same few positions along the border
-    size = np.array(patch_size_zyx)
-    room = np.maximum(np.array(candidate.shape_zyx) - size, 0)
-    return generator.integers(room, endpoint=True) + size // 2
+    size, shape = np.array(patch_size_zyx), np.array(candidate.shape_zyx)
+    start = generator.integers(np.maximum(shape - size, 0), endpoint=True)
+    # where the patch is the longer one, it stays about the volume, and so does what turns it
+    return start + np.minimum(size, shape) // 2

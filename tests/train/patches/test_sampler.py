@@ -10,6 +10,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from manifests.ground.errors import TrainingError
+from train.boxes import patch_box
 from train.patches.sampler import Candidate, plan_epoch
 from train.settings import resolve
 
@@ -98,6 +99,21 @@ def test_patches_without_a_wish_for_foreground_go_anywhere():
         positions, counts = np.unique(starts[:, axis], return_counts=True)
         assert positions.tolist() == list(range(room + 1))
         assert counts.max() < 3 * counts.mean()
+
+
+@given(
+    seed=st.integers(0, 1000),
+    shape=st.tuples(*(st.integers(1, 40) for _ in range(3))),
+    size=st.tuples(*(st.integers(1, 40) for _ in range(3))),
+)
+@effort(max_examples=60, deadline=None)
+def test_a_patch_is_centred_on_a_voxel_of_the_volume(seed, shape, size):
+    small = [replace(CANDIDATES[0], shape_zyx=shape, foreground={1: np.array([0])})]
+    drawn = patches_of(draw(small, seed, patch_size_zyx=size))
+    for patch in (p for p in drawn if p.representative is None):
+        start = patch_box(patch.centre_zyx, size, shape).start_zyx
+        for centre, n, first, limit in zip(patch.centre_zyx, size, start, shape, strict=True):
+            assert centre == (limit // 2 if n >= limit else first + n // 2)
 
 
 @pytest.mark.parametrize("balance", ["dataset", "class"])

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from manifests.ground.errors import TrainingError
+from train.boxes import patch_box
 from train.patches.foreground_index import find_candidates
 from train.patches.mapped_case import open_case, read_target
-from train.patches.residence import open_residence
-from train.patches.sampler import PatchPlan, plan_epoch
+from train.patches.residence import CaseVoxels, Residence, open_residence
+from train.patches.sampler import Candidate, PatchPlan, plan_epoch
 from train.planning.plan import plan_training
 from train.settings import resolve
 from train.training.batches import batch_source, read_batches
@@ -113,6 +114,27 @@ def test_a_patch_with_foreground_keeps_it_whatever_is_done_to_it(opened):
     for batch, patches in zip(read_batches(source, plan), plan, strict=True):
         for target, patch in zip(batch.target, patches, strict=True):
             assert patch.representative in target
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 28), (3, 9, 40), (15, 16, 17)])
+def test_a_volume_smaller_than_the_patch_is_changed_about_its_own_middle(opened, shape):
+    options = ("augmentation.scaling=1,0.7,1.4", "augmentation.mirror_zyx=0,0,0", "batch_size=8")
+    source, _ = opened(*ALWAYS, *options, "foreground_probability=0")
+    case = source.residence.cases["both/0"]
+    case = replace(case, image_file=replace(case.image_file, shape_zyx=shape))
+    candidate = Candidate(case.case_id, case.dataset, case.merged, shape, {1: np.array([0])})
+    plan = plan_epoch([candidate], source.plan.settings, np.random.default_rng(0))
+    patches = [p for batch in plan for p in batch if p.representative is None]
+    assert patches
+    for patch in patches:
+        label = torch.zeros(shape, dtype=torch.uint8)
+        label[patch.centre_zyx] = 1
+        held = {case.case_id: CaseVoxels(label.short(), label)}
+        residence = Residence("device", {case.case_id: case}, held)
+        (batch,) = read_batches(replace(source, residence=residence), [[patch]])
+        start = patch_box(patch.centre_zyx, (16, 16, 16), shape).start_zyx
+        there = tuple(c - s for c, s in zip(patch.centre_zyx, start, strict=True))
+        assert batch.target[0][there] == 1
 
 
 def test_a_failure_in_a_thread_reaches_the_caller(opened):
