@@ -87,3 +87,9 @@ def test_a_qform_with_qfac_0_is_read_as_itk_reads_it(run_script):
 def test_mirror_images_of_one_distance_do_not_differ(run):
     printed = run("bash", CASES / "hd_noise.sh")
     assert " p 1 " in printed, printed
+
+
+def test_a_dicom_seg_can_be_read_though_the_thickness_is_empty(run_script):
+    pytest.importorskip("highdicom")
+    printed = run_script("fault5_seg_thickness")
+    assert printed.count("highdicom reads it: (4, 64, 64)") == 5, printed

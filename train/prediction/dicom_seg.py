@@ -1,6 +1,7 @@
 """DICOM SEG: a label map as a DICOM segmentation of the series that it was made from."""
 
 import importlib
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import TrainingError
 from manifests.volumes.readers.dicom import slice_files
+from manifests.volumes.readers.dicom_series import UNEVEN
 from train.prediction.colour_tables import rgb
 from train.prediction.sliding_window import ClassVolume
 
@@ -21,6 +23,12 @@ _TISSUE = ("85756007", "SCT", "Tissue")  # where a class has no code of its own
 _SIDES = {"left": ("7771000", "SCT", "Left"), "right": ("24028007", "SCT", "Right")}
 _NETWORK = ("123110", "DCM", "Artificial Intelligence")
 _SERIES_NUMBER = 300
+
+# of type 2, and asked for by highdicom
+_MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
 
 _SIDE_OF_TYPE = "SegmentedPropertyTypeModifierCodeSequence"
 _SIDE_OF_REGION = "AnatomicRegionModifierSequence"
@@ -57,12 +65,14 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
 
     Raises:
         SetAsideError: The series cannot be used.
-        TrainingError: Its slices lack what a DICOM SEG refers to.
+        TrainingError: Its slices lack what a DICOM SEG refers to, or what was written cannot be
+            read back.
     """
     hd, pydicom = importlib.import_module("highdicom"), importlib.import_module("pydicom")
     sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in slice_files(series)]
     described = (_described(hd, n, entry) for n, entry in enumerate(space.classes, start=1))
     try:
+        _complete(hd, sources)
         segmentation = hd.seg.Segmentation(
             source_images=sources,
             pixel_array=classes,
@@ -79,6 +89,9 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
             series_description=f"marginalia {space.name}",
             content_label=space.name[:16].upper(),
         )
+        with whole_file(output) as temporary:
+            segmentation.save_as(temporary)
+            _read_back(hd, temporary)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
         msg = (
             f"{series} cannot be referred to by a DICOM SEG: expected slices with all identities "
@@ -86,8 +99,27 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
             f"--dicom-seg"
         )
         raise TrainingError(msg) from error
-    with whole_file(output) as temporary:
-        segmentation.save_as(temporary)
+
+
+def _complete(hd: Any, sources: Sequence[Any]) -> None:  # noqa: ANN401
+    """Add to the slices, in memory, what may be empty in a DICOM CT and a DICOM SEG needs.
+
+    Nobody knows how thick a slice without SliceThickness is: the distance to the next stands for
+    it. Attributes of type 2, which an anonymiser may have deleted, are empty.
+    """
+    distance_mm, _ = hd.spatial.get_series_volume_positions(sources, rtol=UNEVEN)
+    for source in sources:
+        for name in _MAY_BE_EMPTY:
+            if name not in source:
+                setattr(source, name, None)
+        if not source.get("SliceThickness"):
+            source.SliceThickness = distance_mm
+
+
+def _read_back(hd: Any, written: Path) -> None:  # noqa: ANN401
+    """Read the place of the segments, which fails where the standard's attributes are missing."""
+    segmentation = hd.seg.segread(written, lazy_frame_retrieval=True)
+    segmentation.get_volume_geometry(rtol=UNEVEN, allow_missing_positions=True)
 
 
 def _described(hd: Any, number: int, entry: LabelClass) -> Any:  # noqa: ANN401

@@ -329,6 +329,30 @@ def test_a_tumours_code_is_of_the_neoplasm_and_its_region_the_organ(whole_series
     assert [(r.value, r.meaning) for r in tumour.anatomic_regions] == [("15776009", "Pancreas")]
 
 
+@pytest.mark.parametrize("rows", [(), (3, 9)], ids=["nothing", "with a gap"])
+@pytest.mark.parametrize("thickness", ["", None], ids=["empty", "deleted"])
+def test_a_dicom_seg_is_readable_whatever_an_anonymiser_took(
+    whole_series, tmp_path, thickness, rows
+):
+    hd, pydicom = pytest.importorskip("highdicom"), pytest.importorskip("pydicom")
+    of_type_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber")
+    for file in whole_series.iterdir():
+        slice_ = pydicom.dcmread(file)
+        for name in (*of_type_2, "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"):
+            delattr(slice_, name)
+        slice_.SliceThickness = thickness
+        if thickness is None:
+            del slice_.SliceThickness
+        slice_.save_as(file)
+    classes = np.zeros((20, 512, 512), np.uint8)
+    classes[list(rows), 10:20, 10:20] = 1
+    write_dicom_seg(classes, SPACE, whole_series, tmp_path / "a.seg.dcm")
+    seg = hd.seg.segread(tmp_path / "a.seg.dcm")
+    (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert float(measures.SliceThickness) == 2.0  # the distance of its slices, 3 mm thick
+    assert seg.pixel_array.sum() == 100 * len(rows)
+
+
 def test_a_dicom_seg_that_is_missing_is_made(whole_series, tmp_path):
     pytest.importorskip("highdicom")
     out = tmp_path / "out"
