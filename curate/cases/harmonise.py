@@ -12,8 +12,8 @@ from curate.kidneys.midline import UNDECIDED
 from curate.kidneys.split import split_kidneys
 from curate.labels.joined import Annotation
 from curate.labels.relabel import BlockMap
-from curate.orientation.audit import audit_orientation, orientation_findings
 from curate.recipes.schema import Recipe
+from manifests.anatomy.audit import audit_orientation, orientation_findings
 from manifests.classes.merged import merged_classes
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.findings import Finding

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from curate.labels.relabel import BlockMap
-from curate.orientation.audit import audit_orientation
+from manifests.anatomy.audit import audit_orientation
 from manifests.classes.structures import vocabulary
 from manifests.volumes.grid import harmonised_grid
 from manifests.volumes.resampling.resampling import resample_image

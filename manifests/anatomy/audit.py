@@ -10,16 +10,16 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Literal
 
-from curate.labels.relabel import BlockMap
-from curate.orientation.anatomy import AXES, Axis, Evidence
-from curate.orientation.organ_positions import (
+from manifests.anatomy.anatomy import AXES, Axis, Evidence
+from manifests.anatomy.organ_positions import (
     SPINE,
+    Labels,
     known_structures,
     organ_order_evidence,
     organ_positions,
 )
-from curate.orientation.torso import Torso, find_torso
-from curate.orientation.torso_evidence import torso_evidence
+from manifests.anatomy.torso import Torso, find_torso
+from manifests.anatomy.torso_evidence import torso_evidence
 from manifests.classes.structures import Structure
 from manifests.ground.findings import Finding
 from manifests.volumes.volume import Volume
@@ -58,7 +58,7 @@ class Verdict:
 
 def audit_orientation(
     image: Volume | None = None,
-    labels: BlockMap | None = None,
+    labels: Labels | None = None,
     *,
     declared: Mapping[str, Structure] = MappingProxyType({}),
 ) -> tuple[Verdict, ...]:
@@ -93,7 +93,7 @@ def orientation_findings(verdicts: tuple[Verdict, ...]) -> tuple[Finding, ...]:
 
 
 def _order(
-    labels: BlockMap, torso: Torso | None, structures: Mapping[str, Structure]
+    labels: Labels, torso: Torso | None, structures: Mapping[str, Structure]
 ) -> list[Evidence]:
     positions = dict(organ_positions(labels, structures))
     if torso is not None and torso.spine is not None:

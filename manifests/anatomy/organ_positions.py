@@ -1,13 +1,16 @@
 """Where the organs of a label volume lie, and what their order says of the header's axes."""
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from curate.labels.relabel import BlockMap, look_up
-from curate.orientation.anatomy import AXES, Evidence, Positions, Scale, anatomy, order_evidence
+from manifests.anatomy.anatomy import AXES, Evidence, Positions, Scale, anatomy, order_evidence
+from manifests.classes.merged import Block
 from manifests.classes.structures import Structure, vocabulary
 from manifests.volumes.downsampling import subsample
+from manifests.volumes.volume import Volume
 
 STEP_MM = 4.0
 ENOUGH_ML = 2.0  # of an organ that anatomy.toml does not list
@@ -16,18 +19,37 @@ SPINE = "spine"
 Structures = Mapping[str, Structure]
 
 
-def organ_positions(labels: BlockMap, structures: Structures) -> Positions:
+class Labels(Protocol):
+    """A label volume, and the block of structures that each of its values stands for."""
+
+    @property
+    def volume(self) -> Volume:
+        """The labels, on any grid in the frame of the image."""
+        ...
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Structures that are labelled as one; disjoint."""
+        ...
+
+    @property
+    def number_of(self) -> NDArray[np.uint8]:
+        """By value, 0 for what no block covers and `n` for `blocks[n - 1]`."""
+        ...
+
+
+def organ_positions(labels: Labels, structures: Structures) -> Positions:
     """Find the middle of each organ: the median of its voxels along each LPS axis (mm).
 
     An organ counts with its tumours. A block of several organs has no position unless they are one
     of the groups of anatomy.toml, and neither has an organ of which there is hardly anything.
     """
     coarse = subsample(labels.volume, STEP_MM)
-    numbers_zyx = look_up(coarse, labels.number_of).voxels
+    numbers_zyx = labels.number_of[coarse.voxels]
     filled = numbers_zyx > 0
     points_mm = coarse.grid.position_mm(np.argwhere(filled)[:, ::-1])
     number_of_point = numbers_zyx[filled]
-    positions = {}
+    positions: dict[str, tuple[float, ...]] = {}
     for name, blocks in _blocks_by_organ(labels, structures).items():
         of_organ_mm = points_mm[np.isin(number_of_point, blocks)]
         volume_ml = len(of_organ_mm) * coarse.grid.voxel_ml
@@ -66,7 +88,7 @@ def _side_evidence(positions: Positions, structures: Structures) -> Iterator[Evi
             yield order_evidence("left_right", names, positions, sides.of_the_spine)
 
 
-def _blocks_by_organ(labels: BlockMap, structures: Structures) -> dict[str, list[int]]:
+def _blocks_by_organ(labels: Labels, structures: Structures) -> dict[str, list[int]]:
     """Return the numbers of the blocks that make up each organ or group of organs."""
     numbers: dict[str, list[int]] = {}
     whole: set[str] = set()

@@ -5,6 +5,8 @@ scans of two patients, and slabs, turns, noise and offsets of them, were used to
 near its limit. Two were set by phantoms that were accused wrongly: how dense a spine may be, by gut
 full of contrast medium, and how much lung a section may hold, by the heart.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 from collections.abc import Iterator
 
@@ -12,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from curate.orientation.anatomy import Evidence, anatomy
-from curate.orientation.torso import STEP_MM, Spine, Torso
+from manifests.anatomy.anatomy import Evidence, anatomy
+from manifests.anatomy.torso import STEP_MM, Spine, Torso
 
 SOLID_HU = (20.0, 250.0)
 SOLID_MM = 28.0  # a neighbourhood of this size lies in an organ, not in gut or muscle

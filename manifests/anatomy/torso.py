@@ -1,4 +1,6 @@
 """The torso in a CT: a coarse look at the body, and where its spine is."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 
 from dataclasses import dataclass
 from functools import cached_property

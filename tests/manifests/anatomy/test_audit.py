@@ -14,12 +14,12 @@ from curate.datasets.discover import discover
 from curate.datasets.locate import locate
 from curate.datasets.unpack import unpack
 from curate.labels.relabel import BlockMap
-from curate.orientation.anatomy import AXES, Scale, anatomy
-from curate.orientation.audit import CODES, audit_orientation, orientation_findings
 from curate.phantom.archives import write_phantom_archives
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
 from curate.preparation.prepare import PrepareRequest, prepare
 from curate.recipes.schema import PAPER, load_recipe
+from manifests.anatomy.anatomy import AXES, Scale, anatomy
+from manifests.anatomy.audit import CODES, audit_orientation, orientation_findings
 from manifests.classes.label_space import load_label_space
 from manifests.classes.structures import Structure
 from manifests.table.sql import select_cases

@@ -1,1 +1,0 @@
-"""Orientation: whether a header's axes are what the anatomy says."""
