@@ -75,7 +75,7 @@ class TrainSettings(BaseModel):
         foreground_probability: Probability that a patch is centred on a labelled voxel. One patch
             of each batch always is.
         balance: An epoch has equally many patches of each `dataset`, as in the paper, or equally
-            many drawn for each annotated `class`.
+            many drawn for each annotated `class`, from cases that do not merge it with another.
         augmentation: Random changes of patches: `none`, `light` or `nnunet`. Parts can be set, as
             in `augmentation.rotation=0.2,-15,15`.
         datasets: Datasets to train and validate on; none means all.

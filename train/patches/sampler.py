@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from manifests.classes.merged import annotated_classes
 from manifests.ground.errors import TrainingError
 from train.boxes import Triple, triple
 from train.settings import TrainSettings
@@ -84,7 +85,8 @@ def plan_epoch(
 
     With `balance = "dataset"`, each dataset has the same number of patches; every case of a dataset
     is equally probable, and within a case every foreground group that it holds. With "class", every
-    class that some case annotates is equally probable, and then every case that annotates it.
+    class that some case annotates is equally probable, and then every case that annotates it. A
+    case that merges a class with another does not annotate it.
 
     Raises:
         TrainingError: No case of a dataset holds a labelled voxel.
@@ -141,9 +143,8 @@ def _draw_by_class(
 ) -> list[_Draw]:
     annotating: dict[int, list[int]] = {}
     for row, candidate in enumerate(candidates):
-        for class_id, representative in enumerate(candidate.merged):
-            if representative > 0:
-                annotating.setdefault(class_id, []).append(row)
+        for class_id in annotated_classes(candidate.merged):
+            annotating.setdefault(class_id, []).append(row)
     classes = generator.choice(sorted(annotating), count).tolist()
     return [_Draw(int(generator.choice(annotating[n])), n, foreground=False) for n in classes]
 
@@ -183,8 +184,9 @@ def _representative(
     """Draw the foreground group to centre on: that of the class, or any that the case holds."""
     if not (drawn.foreground and candidate.foreground):
         return None
-    if drawn.class_id is not None and candidate.merged[drawn.class_id] in candidate.foreground:
-        return candidate.merged[drawn.class_id]
+    # a case may be here in place of the one that was drawn, and merge the class with others
+    if drawn.class_id in candidate.foreground.keys() & annotated_classes(candidate.merged):
+        return drawn.class_id
     return int(generator.choice(sorted(candidate.foreground)))
 
 

@@ -101,7 +101,7 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
         validation=validation,
         spacing_mm=spacing_mm,
         normalisation=normalisation_of(training),
-        remarks=_remarks(space, training, validation, chosen),
+        remarks=_remarks(space, training, validation, chosen=chosen, balance=settings.balance),
         interpolation=_interpolation(manifest),
     )
 
@@ -177,6 +177,12 @@ def _require_cases(
             f"fully labelled; leave the stage out with --set stage_epochs=0,{first + second}"
         )
         raise TrainingError(msg)
+    if settings.balance == "class" and not any(annotated_classes(c.merged) for c in training):
+        msg = (
+            f"balance is class, but none of {len(training)} training cases tells a class from all "
+            f"others, so that there is no class to draw patches for; use --set balance=dataset"
+        )
+        raise TrainingError(msg)
 
 
 def _require_foreground(training: Sequence[Case], settings: TrainSettings) -> None:
@@ -230,14 +236,20 @@ def _remarks(
     space: LabelSpace,
     training: Sequence[Case],
     validation: Sequence[Case],
+    *,
     chosen: Sequence[Case],
+    balance: str,
 ) -> tuple[str, ...]:
     counts = annotated_counts(training, space)
+    telling = {c.dataset for c in training if annotated_classes(c.merged)}
+    merging = sorted({c.dataset for c in training} - telling) if balance == "class" else []
     never = [name for name, count in counts.items() if not count]
     empty = [c.case_id for c in chosen if c.split == "train" and not any(c.merged)]
     remarks = {
         f"no training case annotates {', '.join(never)}: the network will not learn it": never,
         f"{len(empty)} training cases distinguish no class and are set aside: {empty[:3]}": empty,
+        f"balance is class, so that no patch is drawn from {', '.join(merging)}, whose training "
+        f"cases merge each class with another": merging,
         "no validation cases: the best checkpoint is the last": not validation,
     }
     return tuple(words for words, holds in remarks.items() if holds)

@@ -91,6 +91,17 @@ def test_every_annotated_class_is_drawn_alike_when_the_classes_are_balanced():
     assert min(livers[c.case_id] for c in CANDIDATES) == pytest.approx(200, abs=50)
 
 
+def test_no_patch_is_drawn_for_a_class_from_a_case_that_merges_it_with_another():
+    organs = candidate("organs/0", (0, 1, 1, 3), n1=[5, 6], n3=[9])  # told apart by it: 3 alone
+    liver = candidate("liver/0", (0, 1, 0, 0), n1=[7])
+    spleen = candidate("spleen/0", (0, 0, 2, 0), n2=[8])
+    chosen = {"balance": "class", "patches_per_dataset": 600, "foreground_probability": 1.0}
+    plan = draw([organs, liver, spleen], **chosen)
+    drawn = Counter((p.case_id, p.representative) for p in patches_of(plan))
+    assert set(drawn) == {("organs/0", 3), ("liver/0", 1), ("spleen/0", 2)}
+    assert min(drawn.values()) == pytest.approx(600, abs=90)
+
+
 def test_patches_without_a_wish_for_foreground_go_anywhere():
     plan = draw(CANDIDATES, patches_per_dataset=300)
     starts = np.array([p.centre_zyx for p in patches_of(plan) if p.representative is None]) - 8

@@ -86,6 +86,21 @@ def test_a_case_that_tells_no_class_apart_is_set_aside(manifest, settings):
     )
 
 
+def test_with_balanced_classes_a_dataset_that_merges_them_all_is_told(manifest):
+    def merge(dataset):
+        return lambda c: replace(c, merged=(0, 1, 1)) if c.dataset == dataset else c
+
+    by_class = ["balance=class", "stage_epochs=0,4"]
+    merged = edited(manifest, merge("liver_only"))
+    assert plan_training(merged, resolve("tiny", by_class)).remarks == (
+        "balance is class, so that no patch is drawn from liver_only, whose training cases merge "
+        "each class with another",
+    )
+    assert not plan_training(merged, resolve("tiny", by_class[1:])).remarks
+    with pytest.raises(TrainingError, match=r"none of 3 .*use --set balance=dataset"):
+        plan_training(merged, resolve("tiny", [*by_class, "datasets=liver_only"]))
+
+
 def test_a_dataset_without_a_labelled_voxel_is_told_before_anything_is_trained(manifest, settings):
     def emptied(dataset):
         def change(case):
