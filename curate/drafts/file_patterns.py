@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from curate.drafts.structure_names import known_words, structures_named
+from manifests.classes.case_names import BIDS_CASE, PIECE, around_case
+from manifests.classes.structure_names import known_words, structures_named
 
 CASE = "{case}"
 SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha)$", re.IGNORECASE)
-BIDS_CASE = re.compile(r"sub-[^_]+(?:_ses-[^_]+)?")
 BIDS_FOLDER = re.compile(r"(sub|ses)-")
-CHANNEL = "_0000"  # nnU-Net numbers channels behind the name
-PIECE = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z\d]+")
 SHAPES = 3  # more kinds of names than this are told as any name
 
 Role = Literal["image", "label"]
@@ -41,7 +39,7 @@ def patterned_paths(paths: Iterable[str]) -> list[PatternedPath]:
     folders = defaultdict[str, set[str]](set)
     for path in volumes:
         folders[path.name].add(_naming_folder(path))
-    labelled = frozenset(_around_case(_stem(p))[1] for p in volumes if _role(p) == "label") - {""}
+    labelled = frozenset(around_case(_stem(p))[1] for p in volumes if _role(p) == "label") - {""}
     found = (
         _read(path, labelled, fixed_name=len(folders[path.name] - {""}) > 1) for path in volumes
     )
@@ -109,10 +107,10 @@ def _read(
     same_name = fixed_name and not BIDS_CASE.match(stem)  # BIDS names the subject in the file
     by_folder = bool(folder) and (same_name or bool(structures_named(stem)))
     known = labelled if _role(path) == "image" else frozenset[str]()
-    before, case, after = ("", "", "") if by_folder else _around_case(stem, known)
+    before, case, after = ("", "", "") if by_folder else around_case(stem, known)
     name = f"{before}{CASE}{after}{path.name[len(stem) :]}" if case else path.name
     if not case and folder:
-        before, case, after = _around_case(folder)
+        before, case, after = around_case(folder)
     if not case:
         return None
     folders = [_folder(part, case) for part in path.parts[:-1]]
@@ -121,35 +119,16 @@ def _read(
 
 def _naming_folder(path: PurePosixPath) -> str:
     """Return the innermost folder whose name is more than a word for images or labels."""
-    return next((part for part in reversed(path.parts[:-1]) if _around_case(part)[1]), "")
+    return next((part for part in reversed(path.parts[:-1]) if around_case(part)[1]), "")
 
 
 def _stem(path: PurePosixPath) -> str:
     return SUFFIX.sub("", path.name)
 
 
-def _around_case(name: str, labelled: frozenset[str] = frozenset()) -> tuple[str, str, str]:
-    """Split a name in three: the case, and around it the words that say image or label.
-
-    A channel at the end is none of the case's, behind a number or the name of a labelled case.
-    """
-    if found := BIDS_CASE.match(name):
-        return "", found[0], name[found.end() :]
-    bare = name.removesuffix(CHANNEL)
-    channel = bare[-1:].isdigit() or (bare != name and _around_case(bare)[1] in labelled)
-    pieces = PIECE.findall(bare if channel else name)
-    silent = known_words("image", "label")
-    told = [n for n, p in enumerate(pieces) if p.isalnum() and p.lower() not in silent]
-    if not told:
-        return name, "", ""
-    before = "".join(pieces[: told[0]])
-    case = "".join(pieces[told[0] : told[-1] + 1])
-    return before, case, name[len(before) + len(case) :]
-
-
 def _folder(part: str, case: str) -> str:
     """Return a folder of the pattern: the case's, `*` for one of BIDS, or the folder as it is."""
-    before, found, after = _around_case(part)
+    before, found, after = around_case(part)
     if found == case:
         return f"{before}{CASE}{after}"
     return "*" if BIDS_FOLDER.match(part) else part

@@ -21,8 +21,8 @@ from curate.drafts.file_patterns import (
     patterned_paths,
 )
 from curate.drafts.pairing import check_pairs
-from curate.drafts.structure_names import known_words
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
+from manifests.classes.structure_names import known_words
 from manifests.ground.errors import SourceError
 
 INDEX = "dataset.json"

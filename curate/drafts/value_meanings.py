@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from curate.drafts.file_patterns import SUFFIX
 from curate.drafts.folder_survey import INDEX, Survey
 from curate.drafts.label_values import LabelValues
-from curate.drafts.structure_names import meanings_of, structures_named
+from manifests.classes.structure_names import meanings_of, structures_named
 from manifests.classes.structures import vocabulary
 from manifests.ground.errors import RecipeError
 

@@ -18,8 +18,9 @@ from train.scoring.evaluate import (
     split_cases,
     truth_settings,
 )
-from train.scoring.label_mapping import LabelMapping, identity_mapping, read_label_mapping
+from train.scoring.label_mapping import LabelMapping, identity_mapping
 from train.scoring.label_maps import LabelMapFiles, find_label_maps, flat_name, write_label_map
+from train.scoring.labels_file import read_label_mapping
 
 PREDICTIONS = "predictions"
 _LISTED = 5  # files or cases named in a remark
@@ -113,7 +114,13 @@ def _keep(result: CaseResult, folder: Path) -> CaseResult:
 
 def _remarks(found: LabelMapFiles, mapping: LabelMapping, names: Sequence[str]) -> Iterator[str]:
     if mapping.ignored:
-        yield f"counted as background, being no class here: {', '.join(mapping.ignored)}"
+        told = ", ".join(mapping.ignored)
+        yield f"counted as background, being no class here, or several: {told}"
+    if mapping.unknown:
+        yield (
+            f"not understood, and counted as background: {', '.join(mapping.unknown)}; if one of "
+            f"them means a class, give it the name of the class in the labels file"
+        )
     if unknown := [names[n] for n in range(1, len(names)) if n not in mapping.known]:
         yield f"not scored, since no value means them: {', '.join(unknown)}"
     if found.extra:

@@ -1,13 +1,14 @@
 """Label maps made by any program: which file is which case's, and what it says on its grid."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from manifests.classes.case_names import around_case
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
@@ -43,7 +44,9 @@ def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case])
     """Find the label map of each case by its name.
 
     The case `btcv/0001` is `btcv_0001.nii.gz` or `btcv/0001.nii.gz`, or `0001.nii.gz` where no
-    other case of the manifest is called 0001; any suffix that SimpleITK reads will do.
+    other case of the manifest is called 0001; any suffix that SimpleITK reads will do. A case
+    without such a file may be named as `recipe new` reads the names of files, without words such as
+    scan and seg and without a channel: `scan_0001_0000.nii.gz`.
 
     Args:
         folder: The label maps.
@@ -56,11 +59,8 @@ def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case])
     if not folder.is_dir():
         msg = f"no folder {folder}; expected label maps there, such as btcv_0001.nii.gz"
         raise TrainingError(msg)
-    there: dict[str, list[Path]] = {}
-    for path in sorted(_images(folder)):
-        key = (path.parent.relative_to(folder) / scan_name(path)).as_posix()
-        there.setdefault(key, []).append(path)
     named = _names(cases)
+    there = _by_name(folder, {name for names in named.values() for name in names})
     files: dict[str, Path] = {}
     problems: dict[str, str] = {}
     missing: list[str] = []
@@ -71,8 +71,8 @@ def find_label_maps(folder: Path, wanted: Iterable[Case], cases: Iterable[Case])
         else:
             problems[case.case_id] = _problem(found, named[case.case_id], folder)
             missing += [] if found else [case.case_id]
-    ours = {name for names in named.values() for name in names}
-    extra = [path for key, paths in there.items() if key not in ours for path in paths]
+    ours = {path for names in named.values() for name in names for path in there.get(name, ())}
+    extra = [path for paths in there.values() for path in paths if path not in ours]
     return LabelMapFiles(files, problems, tuple(missing), tuple(extra))
 
 
@@ -124,6 +124,23 @@ def _images(folder: Path) -> Iterator[Path]:
     for path in (*folder.glob("*"), *folder.glob("*/*")):
         if is_image(path) and not is_hidden(path, folder) and path.is_file():
             yield path
+
+
+def _by_name(folder: Path, ours: Collection[str]) -> dict[str, list[Path]]:
+    """Return the label maps in a folder by the names that they have in it.
+
+    A file that has none of our names goes by that of the case in its name, if no file has this.
+    """
+    paths: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(_images(folder)):
+        paths[(path.parent.relative_to(folder) / scan_name(path)).as_posix()].append(path)
+    found = dict(paths)
+    for name in paths.keys() - set(ours):
+        parent, _, last = name.rpartition("/")
+        inner = f"{parent}/{around_case(last, ours)[1]}".lstrip("/")
+        if inner in ours and inner not in paths:
+            found[inner] = sorted([*found.get(inner, ()), *found.pop(name)])
+    return found
 
 
 def _names(cases: Iterable[Case]) -> dict[str, list[str]]:

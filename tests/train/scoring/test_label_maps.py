@@ -74,6 +74,25 @@ def test_flat_names_that_two_cases_have_mean_neither(tmp_path):
     assert list(found.problems) == ["msd_liver/1"]
 
 
+@pytest.mark.parametrize(
+    "name", ["scan_0002.nii.gz", "btcv/img0002.nrrd", "btcv_0002_seg.nii.gz", "0002_0000.nii.gz"]
+)
+def test_a_file_is_found_by_the_case_in_its_name(tmp_path, name):
+    touch(tmp_path, name, "scan_0001.nii.gz")
+    files, found = find(tmp_path)
+    assert files == {"btcv/0002": name}
+    assert [path.name for path in found.extra] == ["scan_0001.nii.gz"]  # two cases are called so
+
+
+def test_a_whole_name_goes_before_a_name_with_other_words(tmp_path):
+    touch(tmp_path, "0002.nii.gz", "scan_0002.nii.gz", "ct_0003.nrrd", "seg_0003.nrrd")
+    files, found = find(tmp_path)
+    assert files == {"btcv/0002": "0002.nii.gz"}
+    assert [path.name for path in found.extra] == ["scan_0002.nii.gz"]
+    assert "ct_0003.nrrd" in found.problems["kits/0003"]
+    assert "seg_0003.nrrd" in found.problems["kits/0003"]
+
+
 def test_two_files_of_one_case_are_a_problem(tmp_path):
     touch(tmp_path, "btcv_0002.nii.gz", "0002.nrrd")
     files, found = find(tmp_path)

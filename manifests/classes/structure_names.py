@@ -73,6 +73,19 @@ def meanings_of(names: Mapping[Key, str]) -> dict[Key, Structures]:
     return {k: v for k, v in found.items() if v and all(named[s] == 1 for s in v)}
 
 
+def structures_touched(name: str) -> frozenset[str]:
+    """Return what a name may speak of though its meaning is not known, as in `hepatic vessel`.
+
+    These are the organs that it has a word of, with their tumours, and every tumour if it speaks
+    of one and of no organ.
+    """
+    parsed = _parse(name)
+    touched = {organ for word in parsed.organ if (organ := _names().organs.get((word,)))}
+    if parsed.tumour and not touched:
+        return frozenset(n for n, known in vocabulary().items() if known.part_of)
+    return frozenset(n for n in vocabulary() if _bare(n).removesuffix("_tumour") in touched)
+
+
 def _parse(name: str) -> _ParsedName:
     names = _names()
     words = [w.lower() for w in WORD.findall(name)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from curate.drafts.structure_names import meanings_of, structures_named
+from manifests.classes.structure_names import meanings_of, structures_named, structures_touched
 from manifests.classes.structures import vocabulary
 
 BOTH = ("left_kidney", "right_kidney")
@@ -74,6 +74,20 @@ def test_every_structure_is_known_by_its_own_name_and_in_words():
 )
 def test_names_of_one_dataset_are_read_together(names, found):
     assert meanings_of(names) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "touched"),
+    [
+        ("hepatic vessel", {"liver", "liver_tumour"}),
+        ("splenic artery", {"spleen"}),
+        ("lesion", {s for s in vocabulary() if s.endswith("_tumour")}),
+        ("heart", set()),
+        ("vertebrae_L1", set()),
+    ],
+)
+def test_what_a_name_may_speak_of_though_it_is_not_known(name, touched):
+    assert structures_touched(name) == touched
 
 
 def test_totalsegmentators_own_names(shared_data):
