@@ -10,6 +10,7 @@ from rich.console import Console
 
 import curate.commands
 import manifests.commands
+import manifests.exports.commands
 import train.commands
 from manifests.ground.errors import MarginaliaError
 
@@ -44,6 +45,7 @@ def options(
 
 for package in (curate, manifests, train):
     app.add_typer(package.commands.app)
+app.add_typer(manifests.exports.commands.app, name="export")
 
 # Coarse, so that a patch of the tiny preset holds most of the abdomen.
 DEMO_SPACING_MM = (6.0, 6.0, 6.0)

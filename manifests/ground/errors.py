@@ -21,6 +21,10 @@ class ManifestError(MarginaliaError):
     """A manifest cannot be read, written, queried or edited as asked."""
 
 
+class ExportError(MarginaliaError):
+    """Cases cannot be written in the form of another program as asked."""
+
+
 class GeometryError(MarginaliaError):
     """An image's grid cannot be used: its size, spacing or direction makes no sense."""
 

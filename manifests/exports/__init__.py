@@ -1,0 +1,1 @@
+"""Exports: a manifest's cases in the words of other programs."""

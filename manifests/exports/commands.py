@@ -1,0 +1,128 @@
+"""The commands of `export` that need no network."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from manifests.exports.nnunet.plan import NnunetPlan
+
+app = typer.Typer(help="Write cases or networks in the form of other programs.")
+
+Step = TypeVar("Step")
+
+SOME_FAILED_EXIT_CODE = 3
+SHOWN = 20
+
+ManifestPath = Annotated[
+    Path,
+    typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
+]
+Filter = Annotated[
+    str | None,
+    typer.Option("--where", help="An SQL condition on the columns, such as \"dataset = 'btcv'\"."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
+
+
+@app.command()
+def nnunet(
+    manifest: ManifestPath,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The new dataset: $nnUNet_raw/DatasetNNN_Name."),
+    ],
+    where: Filter = None,
+    partial: Annotated[
+        Literal["trainer", "ignore", "leave-out"],
+        typer.Option(
+            help="Partly labelled cases: as they are, for nnUNetTrainerMarginal; with nnU-Net's "
+            "ignore value; or left out."
+        ),
+    ] = "trainer",
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Write .nii.gz files, not hard links to .nii.")
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Make folds by patient. Default: the manifest's validation split, or 5."
+        ),
+    ] = None,
+    preprocessed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="nnUNet_preprocessed",
+            help="Write splits_final.json below this folder too, where nnU-Net reads it.",
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write a dataset that nnU-Net can plan, preprocess and train on."""
+    from manifests.exports.nnunet.plan import NnunetRequest, plan_nnunet
+    from manifests.exports.nnunet.write import without, write_cases, write_documents
+    from manifests.exports.selection import select_for_export
+
+    request = NnunetRequest(out, partial, compress, folds)
+    plan = plan_nnunet(select_for_export(manifest, where), request)
+    _say_plan(plan)
+    if not dry_run:
+        found = _progress(write_cases(plan), len(plan.training) + len(plan.test))
+        plan = without(plan, {w.case_id: w.problem for w in found if w.problem})
+        write_documents(plan, preprocessed)
+        _say(f"written: {out}")
+        _say_next(plan, preprocessed)
+    _end_with_problems(plan.problems)
+
+
+def _say_plan(plan: "NnunetPlan") -> None:
+    from manifests.classes.merged import is_full
+
+    partly = sum(not is_full(c.case.merged) for c in plan.training)
+    _say(
+        f"{len(plan.training)} training cases, {partly} of them partly labelled; "
+        f"{len(plan.test)} test cases; folds: {len(plan.folds)}"
+    )
+    if plan.left_out:
+        _say(f"left out, being partly labelled: {len(plan.left_out)} cases")
+
+
+def _say_next(plan: "NnunetPlan", preprocessed: Path | None) -> None:
+    number = plan.request.folder.name.removeprefix("Dataset")[:3]
+    _say(f"next: nnUNetv2_plan_and_preprocess -d {number} --verify_dataset_integrity")
+    if plan.request.partial == "trainer":
+        _say("      export nnUNet_extTrainer=$(marginalia export trainer-path)")
+        _say(f"      nnUNetv2_train {number} 3d_fullres 0 -tr nnUNetTrainerMarginal")
+    elif preprocessed is None:
+        name = plan.request.folder.name
+        _say(f"      cp {plan.request.folder}/splits_final.json $nnUNet_preprocessed/{name}/")
+
+
+def _progress(steps: "Iterable[Step]", total: int) -> "list[Step]":
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
+    return list(track(steps, "cases", total, console=console, disable=quiet))
+
+
+def _end_with_problems(problems: dict[str, str]) -> None:
+    for case_id, problem in list(problems.items())[:SHOWN]:
+        _say(f"not exported: {case_id}: {problem}")
+    if len(problems) > SHOWN:
+        _say(f"and {len(problems) - SHOWN} more")
+    if problems:
+        raise typer.Exit(SOME_FAILED_EXIT_CODE)
+
+
+def _say(text: str) -> None:
+    """Print a line that can be copied, whatever a file is called that it names."""
+    from rich.console import Console
+
+    from manifests.views.table_style import plain
+
+    Console().print(plain(text), soft_wrap=True)
