@@ -10,6 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from manifests.classes.label_space import load_label_space
+from train.model import Model, Normalisation
+from train.prediction.predict import predict_files
+from train.prediction.sliding_window import Predictor
 
 CASES = Path(__file__).parents[1].parent / "shared" / "cases"
 # Scripts that call the command line and judge what it did; they print RIGHT or WRONG.
@@ -93,3 +99,28 @@ def test_a_dicom_seg_can_be_read_though_the_thickness_is_empty(run_script):
     pytest.importorskip("highdicom")
     printed = run_script("fault5_seg_thickness")
     assert printed.count("highdicom reads it: (4, 64, 64)") == 5, printed
+
+
+class ByIntensity(torch.nn.Module):
+    """Tells the organs of the made abdomen by their intensity, wherever they lie."""
+
+    def forward(self, hu):
+        means = torch.tensor([50.0, 110.0, 125.0, 92.0, 170.0, 1e4])[:, None, None, None]
+        smooth = torch.nn.functional.avg_pool3d(hu, 3, 1, 1, count_include_pad=False)
+        return -((smooth - means) ** 2) / 20
+
+
+def test_predict_suspects_a_flipped_header_as_prepare_does(run, tmp_path):
+    run(sys.executable, CASES / "predict_flipped_header.py", tmp_path / "scans")
+    scale, grid = Normalisation(-1024.0, 3000.0, 0.0, 1.0), ((4.0, 4.0, 5.0), (40, 80, 96))
+    predictor = Predictor(Model(ByIntensity(), load_label_space("abdomen5"), scale, *grid), "cpu")
+    results = predict_files(predictor, [tmp_path / "scans"], tmp_path / "predicted")
+    suspects = {
+        r.output.name.split(".")[0]: [f.code for f in r.findings if f.code.endswith("_suspect")]
+        for r in results
+    }
+    assert suspects == {
+        "back_to_front": ["anteroposterior_suspect"],
+        "upside_down": ["craniocaudal_suspect"],
+        "left_to_right": ["laterality_suspect"],
+    }

@@ -1,11 +1,16 @@
 """The command: predict."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from train.console import SOME_FAILED_EXIT_CODE, say, track_progress
+from train.console import SOME_FAILED_EXIT_CODE, console, say, track_progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from manifests.ground.findings import Finding
 
 app = typer.Typer()
 
@@ -57,6 +62,7 @@ def predict_command(
     ] = False,
 ) -> None:
     """Segment scans, each on its own grid; if interrupted, run it again to continue."""
+    from manifests.anatomy.audit import CODES
     from train.checkpoints.restoration import load_model
     from train.device import pick_device
     from train.prediction.mirroring import mirror_axes
@@ -78,16 +84,27 @@ def predict_command(
         dicom_seg=dicom_seg,
         overwrite=overwrite,
     )
-    failed = 0
+    failed, suspects = 0, []
     for result in track_progress(results, len(planned), "predicting"):
         took = f" ({result.seconds:.0f} s)" if result.outcome == "written" else ""
         what = f"{result.scan}: {result.reason}" if result.reason else f"{result.output}{took}"
         say(f"{result.outcome}  {what}")
         for finding in result.findings:
             say(f"  {finding.code}: {finding.reason}")
+        suspects += [(result.scan, f) for f in result.findings if f.code in CODES.values()]
         failed += result.outcome == "failed"
     legend = ", ".join(f"{n} {name}" for n, name in enumerate(model.label_space.names))
     say(f"label values: {legend}")
+    if suspects:
+        console.print(_suspects_table(suspects))
     if failed:
         say(f"{failed} of {len(planned)} scans failed")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
+
+
+def _suspects_table(suspects: "list[tuple[Path, Finding]]") -> "Table":
+    from manifests.views.table_style import folded, new_table, plain
+
+    title = "Headers that the anatomy contradicts: look at the scan, and correct its file"
+    rows = ((plain(scan), plain(f.code), plain(f.reason)) for scan, f in suspects)
+    return new_table(title, folded("scan", "finding", "reason"), rows)

@@ -21,6 +21,8 @@ from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.label_map_file import note_of, write_label_map
 from train.prediction.native_grid import most_probable
 from train.prediction.scan import SEG_SUFFIX, find_scans, read_scan, reason_of, require_scan
+from train.prediction.scan_audit import audit_scan
+from train.prediction.sidecar import read_sidecar, write_sidecar
 from train.prediction.sliding_window import Predictor, probabilities
 from train.prediction.stamp import Stamp
 
@@ -33,7 +35,7 @@ class Prediction:
         output: The label map; it is there unless the scan failed.
         outcome: Written now, skipped since this network wrote it before, or failed.
         reason: Why it failed.
-        findings: What was noticed about the scan, if it was segmented now.
+        findings: What was noticed about the scan when its label map was made.
     """
 
     scan: Path
@@ -88,9 +90,11 @@ def predict_files(
 
     The label map of `scan.nrrd` is `folder/scan.nii.gz`. Its header's description names the
     settings file beside it, `marginalia-<id>.json` (class ids, grid, hash of the weights), and the
-    scan's hash; colour tables of the same name tell viewers what the values mean. What is there
-    already is skipped if its description is the same, so that the same call again does what is
-    missing; anything else in its place is an error.
+    scan's hash; colour tables of the same name tell viewers what the values mean. What was noticed
+    about the scan, such as a header that the anatomy contradicts, is in `scan.findings.json`.
+
+    What is there already is skipped if its description is the same, so that the same call again
+    does what is missing; anything else in its place is an error.
 
     Args:
         predictor: The network.
@@ -132,7 +136,10 @@ def predict_files(
                     return there
             image, findings = read_scan(scan)
             labels = predict_image(predictor, image, largest_component=largest_component)
-            if dicom_seg:  # before the label map, which tells that all is done
+            findings += audit_scan(image, labels, model.label_space)
+            # all of it before the label map, which tells that all is done
+            write_sidecar(output, scan, note, findings)
+            if dicom_seg:
                 classes = sitk.GetArrayViewFromImage(labels)
                 write_dicom_seg(classes, model.label_space, scan, seg)
             write_label_map(labels, scan, note, output)
@@ -182,7 +189,7 @@ def plan_outputs(scans: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]
 
 def _already_there(scan: Path, output: Path, note: str) -> Prediction:
     if note_of(output) == note:
-        return Prediction(scan, output, "skipped")
+        return Prediction(scan, output, "skipped", findings=read_sidecar(output))
     reason = (
         f"{output} is there, and is not what this network makes of this scan: overwrite it, or "
         f"choose another folder"

@@ -204,7 +204,10 @@ def test_a_bad_scan_is_reported_and_does_not_stop_the_others(tmp_path, scan):
     ):
         assert reason in result.reason
         assert not result.output.exists()
-    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".ctbl", ".gz", *SETTINGS]
+    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [
+        *(".ctbl", ".gz", ".json"),
+        *SETTINGS,
+    ]
 
 
 def test_a_network_that_fails_is_the_scans_reason(tmp_path, scan):
@@ -338,7 +341,9 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path, scan, monkeypatch, suf
     monkeypatch.setattr(label_map_file.Nifti1Image, "to_filename", broken)
     (result,) = run([scan], tmp_path / "out")
     assert (result.outcome, result.reason) == ("failed", "disk full")
-    assert sorted(p.suffix for p in (tmp_path / "out").iterdir()) == [".ctbl", *SETTINGS]
+    names = sorted(p.name.removeprefix("second") for p in (tmp_path / "out").iterdir())
+    assert names[0] == ".findings.json"
+    assert [name[name.rindex(".") :] for name in names[1:]] == [".ctbl", *SETTINGS]
 
 
 def test_scans_of_one_name_are_refused_before_anything_is_done(tmp_path, scan):
