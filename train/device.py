@@ -1,5 +1,7 @@
 """Device: where the network runs, and in which precision."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -44,3 +46,36 @@ def uses_bfloat16(precision: Precision, device: torch.device) -> bool:
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Return a context in which a network computes in that precision if the device can."""
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(precision, device))
+
+
+@contextmanager
+def full_float32(precision: Precision) -> Generator[None]:
+    """Let a network of precision float32 round nothing to TF32, whatever the caller allows.
+
+    By default, PyTorch lets cuDNN's convolutions do so, which leaves 10 bits of a float32's 23.
+    """
+    if precision != "float32":
+        yield
+        return
+    # PyTorch's older names, which all its versions have since TF32 exists
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
+@contextmanager
+def timed_convolutions() -> Generator[None]:
+    """Let cuDNN try its algorithms and take the fastest; sizes must seldom change."""
+    # `torch.backends.cudnn.flags` would reset all that the caller has chosen, and that it is not
+    # given: whether cuDNN must be deterministic, and whether it may use TF32
+    before = torch.backends.cudnn.benchmark
+    try:
+        torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -82,7 +82,8 @@ class TrainSettings(BaseModel):
         validation_every: Epochs between validations; there is always one after the last epoch.
         overlap: Fraction of a window that the next window overlaps, in validation.
         device: `auto`, or a PyTorch device.
-        precision: Of the network; `bfloat16` becomes float32 on CPUs without instructions for it.
+        precision: Of the network; `bfloat16` becomes float32 on CPUs without instructions for it,
+            and `float32` is never rounded to TF32.
         compile: Compile the network with torch.compile.
         residence: Where the training's voxels are kept: in the memory of the `device`, in that of
             the `host`, or on `disk`; `auto` chooses by their size.

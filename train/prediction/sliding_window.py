@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from manifests.ground.errors import TrainingError
 from manifests.volumes.grid import AIR_HU
-from train.device import autocast
+from train.device import autocast, full_float32
 from train.model import Model
 from train.networks.network import for_device
 from train.prediction.mirroring import mirrored_mean
@@ -99,7 +99,12 @@ def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, ClassPro
     sums = _WeightedSums(model, (window[0], *padded.shape[1:]), device)
     predict = mirrored_mean(model, predictor.mirror_axes)
     network = for_device(model.network, device)
-    with _evaluating(network), torch.inference_mode(), autocast(model.precision, device):
+    with (
+        _evaluating(network),
+        torch.inference_mode(),
+        autocast(model.precision, device),
+        full_float32(model.precision),
+    ):
         for z, following in pairwise((*starts[0], len(padded))):
             layer = [_place((z, y, x), window) for y, x in product(*starts[1:])]
             for n in range(0, len(layer), at_once):

@@ -9,12 +9,12 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import torch
 
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.checkpoints.checkpoint import CheckpointHeader, checkpoint_path, save_checkpoint
+from train.device import full_float32, timed_convolutions
 from train.patches.foreground_index import find_candidates
 from train.patches.mapped_case import MappedCase, open_case
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch
@@ -126,7 +126,8 @@ def _epochs(session: _Session, header: CheckpointHeader) -> CheckpointHeader:
     """Train until the last epoch is done or a signal comes."""
     with (
         _log(session, header) as write,
-        torch.backends.cudnn.flags(enabled=True, benchmark=True),
+        timed_convolutions(),
+        full_float32(session.plan.settings.precision),
     ):
         while header.epochs < _stages(header).epochs:
             header, whole = _epoch(session, header, write)

@@ -351,6 +351,35 @@ def test_an_unknown_device_is_explained(manifest, settings, tmp_path):
         train(manifest, tmp_path, settings.model_copy(update={"device": "abacus"}))
 
 
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("bfloat16", True)])
+def test_what_the_caller_chose_of_pytorch_holds_in_every_step(
+    manifest, settings, tmp_path, monkeypatch, precision, tf32
+):
+    cudnn, matmul, found = torch.backends.cudnn, torch.get_float32_matmul_precision, []
+    chosen = {"enabled": False, "deterministic": True, "allow_tf32": True, "benchmark": False}
+    for name, value in chosen.items():
+        monkeypatch.setattr(cudnn, name, value)
+    before = matmul()
+
+    def flags():
+        return {name: getattr(cudnn, name) for name in chosen} | {"matmul": matmul()}
+
+    def look(event):
+        if isinstance(event, StepDone):
+            found.append(flags())
+
+    settings = settings.model_copy(update={"precision": precision, "stage_epochs": (1, 0)})
+    try:
+        torch.set_float32_matmul_precision("medium")
+        train(manifest, tmp_path, settings, on_event=look)
+        after = flags()
+    finally:
+        torch.set_float32_matmul_precision(before)
+    allowed = {"allow_tf32": tf32, "matmul": "medium" if tf32 else "highest"}
+    assert found == [chosen | {"benchmark": True} | allowed] * 2
+    assert after == chosen | {"matmul": "medium"}
+
+
 def test_a_network_learns_its_training_cases_by_heart(manifest, tmp_path):
     # the training cases validate it too
     cases = [c for c in manifest.cases() if c.split == "train"]
