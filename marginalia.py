@@ -182,9 +182,10 @@ def _demo_overlays(
     results: "dict[str, list[CaseResult]]", manifest: "Manifest", folder: Path, notify: "Notify"
 ) -> None:
     """Draw each test case: ground truth in outline, one column per network."""
-    from train.pictures.overlays import case_overlay, overlay_path, write_overlay
+    from train.pictures.overlays import case_overlay, overlay_paths, write_overlay
 
     rows = list(zip(*results.values(), strict=True))
+    pictures = overlay_paths(folder, (row[0].case.case_id for row in rows))
     for number, row in enumerate(rows, start=1):
         case = row[0].case
         predictions = {
@@ -193,7 +194,7 @@ def _demo_overlays(
             if result.prediction is not None
         }
         figure = case_overlay(manifest, case, predictions)
-        write_overlay(figure, overlay_path(folder, case.case_id))
+        write_overlay(figure, pictures[case.case_id])
         notify("draw overlays", number, len(rows))
 
 

@@ -65,6 +65,11 @@ class Manifest:
         """Return the rows as cases, in order."""
         return map(_as_case, self.table.to_pylist())
 
+    def case_ids(self) -> list[str]:
+        """Return the ids of all cases in the order of the rows."""
+        ids: list[Any] = self.table["case_id"].to_pylist()
+        return ids
+
     def datasets(self) -> tuple[str, ...]:
         """Return the names of the datasets, sorted."""
         names: list[Any] = self.table["dataset"].unique().to_pylist()

@@ -7,7 +7,7 @@ import pandas as pd
 
 from manifests.table.manifest import read_manifest
 from train.comparison.alignment import score_frame
-from train.pictures.overlays import overlay_path
+from train.pictures.overlays import overlay_paths
 from train.scoring.metrics import METRICS
 from train.scoring.runs import Run, draw_case
 
@@ -56,8 +56,10 @@ def draw_worst(
         yield f"no pictures: no manifest at {known or 'a place that a run knows'}; give --manifest"
         return
     manifest = read_manifest(path)
-    for row in worst.drop_duplicates("rank").to_dict("records"):
+    shown = worst.drop_duplicates("rank")
+    pictures = overlay_paths(folder, shown["case_id"] + "_" + shown["class"])
+    for row in shown.to_dict("records"):
         case_id, name, n = row["case_id"], row["class"], row["class_id"]
-        picture = overlay_path(folder, f"{case_id}_{name}")
+        picture = pictures[f"{case_id}_{name}"]
         problem = draw_case(case_id, runs, manifest, picture, title=f"{case_id}: {name}", focus=n)
         yield problem or str(picture)

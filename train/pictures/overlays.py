@@ -4,7 +4,7 @@ Slices are shown as radiologists read them, seen from the feet and from the fron
 left on the viewer's right, the back or the feet below, in true proportions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +24,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes
 from manifests.ground.atomic import whole_file
 from manifests.table.case import Case
+from manifests.table.flat_names import flat_names
 from manifests.table.manifest import Manifest
 from train.patches.mapped_case import open_case, read_target
 from train.pictures.views import View, choose_views
@@ -137,9 +138,9 @@ def case_overlay(
     )
 
 
-def overlay_path(folder: Path, case_id: str) -> Path:
-    """Return where the picture of a case goes: in `folder` itself, whatever its id."""
-    return folder / f"{case_id.replace('/', '_')}.png"
+def overlay_paths(folder: Path, case_ids: Iterable[str]) -> dict[str, Path]:
+    """Return where the pictures of cases go: in `folder` itself, whatever their ids."""
+    return {case_id: folder / f"{name}.png" for case_id, name in flat_names(case_ids).items()}
 
 
 def write_overlay(figure: Figure, path: Path, *, dots_per_inch: int = 130) -> None:

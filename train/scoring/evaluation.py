@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from manifests.table.flat_names import flat_names
 from manifests.table.manifest import Manifest, manifest_file, read_manifest
 from train.checkpoints.restoration import load_model
 from train.prediction.scan import reason_of
@@ -19,7 +20,7 @@ from train.scoring.evaluate import (
     truth_settings,
 )
 from train.scoring.label_mapping import LabelMapping, identity_mapping
-from train.scoring.label_maps import LabelMapFiles, find_label_maps, flat_name, write_label_map
+from train.scoring.label_maps import LabelMapFiles, find_label_maps, write_label_map
 from train.scoring.labels_file import read_label_mapping
 
 PREDICTIONS = "predictions"
@@ -54,12 +55,13 @@ def evaluate_run(run: Path, manifest_path: Path, request: EvaluationRequest) -> 
     folder = request.out or scores_folder(run, request.split)
     settings = evaluation_settings(model, manifest, request)
     results = evaluate_cases(model, manifest, request)
+    names = flat_names(manifest.case_ids())
     return Evaluation(
         name=run.resolve().name,
         manifest=manifest,
         folder=folder,
         settings={**settings, "manifest": str(manifest_file(manifest_path).resolve())},
-        results=(_keep(result, folder) for result in results),
+        results=(_keep(result, folder, names[result.case.case_id]) for result in results),
     )
 
 
@@ -100,10 +102,10 @@ def evaluate_folder(
     )
 
 
-def _keep(result: CaseResult, folder: Path) -> CaseResult:
+def _keep(result: CaseResult, folder: Path, name: str) -> CaseResult:
     if result.prediction is None:
         return result
-    file = f"{PREDICTIONS}/{flat_name(result.case.case_id)}.nii.gz"
+    file = f"{PREDICTIONS}/{name}.nii.gz"
     try:
         write_label_map(folder / file, result.prediction, result.case)
     except (OSError, RuntimeError) as error:

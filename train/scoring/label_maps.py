@@ -12,6 +12,7 @@ from manifests.classes.case_names import around_case
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
+from manifests.table.flat_names import flat_names
 from manifests.volumes.grid import Grid
 from manifests.volumes.resampling.resampling import resample_label
 from manifests.volumes.volume import Volume, read_volume
@@ -109,11 +110,6 @@ def read_label_map(path: Path, case: Case, values: LabelMapping) -> tuple[ClassV
     return resampled.voxels, f"resampled from {size} voxels of {spacing} mm"
 
 
-def flat_name(case_id: str) -> str:
-    """Return a case's id as a file name, which stays in its folder whatever the id."""
-    return case_id.replace("/", "_")
-
-
 def write_label_map(path: Path, classes: ClassVolume, case: Case) -> None:
     """Write class ids on a case's grid as a whole file."""
     with whole_file(path) as temporary:
@@ -145,11 +141,10 @@ def _by_name(folder: Path, ours: Collection[str]) -> dict[str, list[Path]]:
 
 def _names(cases: Iterable[Case]) -> dict[str, list[str]]:
     """Return the names, without a suffix, that mean each case and no other."""
+    flat = flat_names(case.case_id for case in cases)
     possible = {
-        case.case_id: dict.fromkeys(
-            (case.case_id, flat_name(case.case_id), case.case_id.split("/", 1)[-1])
-        )
-        for case in cases
+        case_id: dict.fromkeys((case_id, name, case_id.split("/", 1)[-1]))
+        for case_id, name in flat.items()
     }
     meant = Counter(name for names in possible.values() for name in names)
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
-from train.pictures.overlays import case_overlay, overlay_path, write_overlay
+from train.pictures.overlays import case_overlay, overlay_paths, write_overlay
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.evaluate import FOLDER, scores_folder
@@ -55,9 +55,10 @@ def open_runs(words: Sequence[str], *, split: str) -> list[Run]:
 
 def draw_run(run: Run, manifest: Manifest) -> Iterator[str]:
     """Draw each case whose label map a run has kept, and say for which of them it failed."""
+    case_ids = {*manifest.case_ids(), *run.scores.predictions}
+    pictures = overlay_paths(run.folder / "overlays", case_ids)
     for case_id in run.scores.predictions:
-        picture = overlay_path(run.folder / "overlays", case_id)
-        if problem := draw_case(case_id, [run], manifest, picture):
+        if problem := draw_case(case_id, [run], manifest, pictures[case_id]):
             yield problem
 
 

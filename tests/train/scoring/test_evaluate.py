@@ -24,7 +24,9 @@ from train.scoring.evaluate import (
     evaluate_cases,
     evaluation_settings,
 )
+from train.scoring.label_maps import find_label_maps
 from train.scoring.metrics import METRICS, diagonal_mm
+from train.scoring.runs import Run, draw_run
 from train.scoring.scores import Score, Scores, read_scores, write_scores
 
 SHAPE_ZYX = (12, 14, 16)
@@ -414,3 +416,19 @@ def test_a_label_map_that_cannot_be_kept_is_told_and_loses_no_scores(tmp_path, m
     assert "No space left" in scores.failures["set/a"]
     assert {s.case_id for s in scores.scores} == {"set/a", "set/b"}
     assert list(scores.predictions) == ["set/b"]
+
+
+def test_cases_of_one_flat_name_keep_a_label_map_and_a_picture_each(tmp_path, monkeypatch):
+    cases = [write_case(tmp_path, name, predicted=TRUTH) for name in ("a_b/c", "a/b_c", "a/d")]
+    monkeypatch.setattr(evaluation, "load_model", lambda *_, **__: model())
+    manifest = manifest_of(tmp_path, cases)
+    write_manifest(manifest, tmp_path / "manifest.parquet")
+    found = evaluation.evaluate_run(tmp_path, tmp_path, EvaluationRequest())
+    scores = collect_scores(found.results, found.settings)
+    assert scores.predictions["a/d"] == "predictions/a_d.nii.gz"
+    assert len(set(scores.predictions.values())) == 3
+    assert list(draw_run(Run("run", found.folder, scores), manifest)) == []
+    assert len(list((found.folder / "overlays").glob("*.png"))) == 3
+    # and the label maps are found again as whose they are
+    again = find_label_maps(found.folder / "predictions", cases, cases)
+    assert {c: f"predictions/{p.name}" for c, p in again.files.items()} == scores.predictions

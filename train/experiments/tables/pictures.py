@@ -9,7 +9,7 @@ from train.comparison.alignment import score_frame
 from train.comparison.worst import draw_worst, worst_cases
 from train.experiments.plans.catalogue import TableSpec
 from train.experiments.plans.planned_run import TEST, PlannedRun
-from train.pictures.overlays import overlay_path
+from train.pictures.overlays import overlay_paths
 from train.scoring.evaluate import scores_folder
 from train.scoring.runs import Run, draw_case
 from train.scoring.scores import Scores
@@ -37,8 +37,8 @@ def draw_table(runs: Sequence[Run], manifest_path: Path, folder: Path) -> Iterat
     Source: Shi et al. 2021, Figs. 4 and 5.
     """
     manifest = read_manifest(manifest_path)
-    for case_id in typical_cases(runs):
-        picture = overlay_path(folder / "typical", case_id)
+    pictures = overlay_paths(folder / "typical", typical_cases(runs))
+    for case_id, picture in pictures.items():
         yield draw_case(case_id, runs, manifest, picture) or str(picture)
     yield from draw_worst(worst_cases(runs, WORST), runs, manifest_path, folder / "worst")
 
