@@ -1,4 +1,4 @@
-"""The commands inspect, validate, split, edit and diff."""
+"""The commands inspect, report, validate, split, edit and diff."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +50,49 @@ def inspect(
             _show(filter_hints(cases, where))
             return
     _show(summary.to_json() if as_json else summary_view(summary, space))
+
+
+@app.command()
+def report(
+    manifest: ManifestPath,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")],
+    *,
+    where: Filter = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Report on the results of this run, worst first: its folder, or one of scores.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split whose results are meant.")] = "test",
+    viewers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of how many cases to write the volume to scroll through (0.3 to 1 MB each), "
+            "the most suspicious or worst first.",
+        ),
+    ] = 50,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the order of cases.")] = False,
+) -> None:
+    """Write pages to look through the cases with, by double click: pictures, charts, verdicts."""
+    from rich.progress import track
+
+    from manifests.report.report import ReportRequest, plan_report, write_report
+
+    request = ReportRequest(
+        manifest=manifest, out=out, where=where, run=run, split=split, viewers=viewers
+    )
+    planned = plan_report(request)
+    if dry_run:
+        for reported in planned.cases:
+            _show(f"{reported.case.case_id}  suspicion {reported.facts['suspicion']}")
+        return
+    problems = track(write_report(planned), "drawing", total=len(planned.cases), transient=True)
+    for problem in filter(None, problems):
+        _show(problem)
+    _show(f"{len(planned.cases)} cases: open {out / 'index.html'} in a browser")
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Report: a folder of pages in which a person looks through the cases of a manifest."""

@@ -1,0 +1,205 @@
+"""The report: a folder with one page, which opens from the file system without a server."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manifests.classes.label_space import LabelSpace
+from manifests.ground.atomic import whole_file, write_text
+from manifests.ground.errors import ManifestError
+from manifests.report.facts import case_facts, page_facts, volume_outliers
+from manifests.report.planes import Scan, strip
+from manifests.report.results import Results, read_results
+from manifests.report.viewer import viewer_data
+from manifests.table.case import Case
+from manifests.table.manifest import Manifest
+from manifests.table.sql import select_cases
+from manifests.volumes.volume import read_volume
+
+FORMAT = 1  # of the pictures: another one makes them anew
+PAGE = ("index.html", "report.css", "report.js", "viewer.js")
+DATA_FILE = "data.js"
+STRIPS, VIEWERS = "strips", "viewers"
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What to report on.
+
+    Attributes:
+        out: The report's folder.
+        where: An SQL condition on the cases.
+        run: The folder of a run that was evaluated, or of scores: the report is on its results.
+        split: The split of these results.
+        viewers: Of how many cases to write the data to scroll through, the most suspicious or
+            worst first.
+    """
+
+    manifest: Path
+    out: Path
+    where: str | None = None
+    run: Path | None = None
+    split: str = "test"
+    viewers: int = 50
+
+
+@dataclass(frozen=True)
+class ReportedCase:
+    """A case, what the page says of it, and its pictures.
+
+    Attributes:
+        key: Name of its pictures: of their content, so that what has changed is drawn again.
+    """
+
+    case: Case
+    facts: dict[str, Any]
+    key: str
+    viewer: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that is planned, with its cases in the order of the page.
+
+    Attributes:
+        identity: Tells it from other reports, which share a browser's store.
+    """
+
+    manifest: Manifest
+    out: Path
+    cases: tuple[ReportedCase, ...]
+    results: Results | None
+    name: str
+    identity: str
+
+
+def plan_report(request: ReportRequest) -> Report:
+    """Choose the cases of a report, and sort them: worst or most suspicious first.
+
+    Raises:
+        ManifestError: The manifest, the condition or the results cannot be used, or no case is
+            left.
+    """
+    results = None if request.run is None else read_results(request.run, request.split)
+    with select_cases(request.manifest, request.where) as selected:
+        manifest = selected.head
+        rows = manifest.with_table(selected.connection.table("cases").to_arrow_table())
+    cases = [c for c in rows.cases() if results is None or c.case_id in results.dice]
+    if not cases:
+        msg = f"{request.manifest}: no case is left to report on" + (
+            "" if results is None else f"; {results.folder} has scores of none of them"
+        )
+        raise ManifestError(msg)
+    space, outliers = manifest.label_space, volume_outliers(cases, manifest.label_space)
+    facts = [case_facts(c, space, outliers.get(c.case_id, {}), results) for c in cases]
+    order = sorted(range(len(cases)), key=lambda n: _rank(facts[n]))
+    return Report(
+        manifest=manifest,
+        out=request.out,
+        cases=tuple(
+            ReportedCase(cases[n], facts[n], _key(cases[n], results), place < request.viewers)
+            for place, n in enumerate(order)
+        ),
+        results=results,
+        name=(request.run or request.manifest).resolve().name,
+        identity=_short_hash(request.manifest.resolve(), request.run and request.run.resolve()),
+    )
+
+
+def write_report(report: Report) -> Iterator[str]:
+    """Draw the cases one by one, and write the page at last.
+
+    Pictures that are there already stay: the same command takes up where it was stopped. A case
+    that cannot be drawn stays in the list.
+
+    Yields:
+        Of each case why it has no picture; empty if it has one.
+    """
+    problems: dict[str, str] = {}
+    for reported in report.cases:
+        try:
+            _draw(report, reported)
+            problem = ""
+        except Exception as error:  # one bad case never ends the report
+            problem = f"{reported.case.case_id}: not drawn: {error!r}"
+            problems[reported.case.case_id] = problem
+        yield problem
+    _write_page(report, problems)
+
+
+def _rank(facts: Mapping[str, Any]) -> tuple[float, float, str]:
+    worst = facts["worst"]
+    return (2.0 if worst is None else worst, -facts["suspicion"], facts["id"])
+
+
+def _key(case: Case, results: Results | None) -> str:
+    folder = "" if results is None else str(results.folder)
+    return _short_hash(
+        case.case_id, case.image_sha256, case.label_sha256, case.merged, folder, FORMAT
+    )
+
+
+def _short_hash(*parts: object) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
+
+
+def _draw(report: Report, reported: ReportedCase) -> None:
+    case, space = reported.case, report.manifest.label_space
+    picture = report.out / STRIPS / f"{reported.key}.webp"
+    data = report.out / VIEWERS / f"{reported.key}.js"
+    if picture.is_file() and (data.is_file() or not reported.viewer):
+        return
+    scan = _scan(report.manifest, case, report.results)
+    with whole_file(picture) as temporary:
+        temporary.write_bytes(strip(scan, _colours(space)))
+    if reported.viewer:
+        write_text(
+            data, f"marginaliaVolume({_script(reported.key)}, {_script(viewer_data(scan))});"
+        )
+
+
+def _scan(manifest: Manifest, case: Case, results: Results | None) -> Scan:
+    merged = np.arange(256, dtype=np.uint8)
+    merged[: len(case.merged)] = case.merged
+    hu, labels = (read_volume(manifest.path(name)).voxels.T for name in (case.image, case.label))
+    predicted = None if results is None else results.prediction(case.case_id, case.size)
+    return Scan(hu.astype(np.int16), merged[labels.astype(np.uint8)], predicted, case.spacing_mm)
+
+
+def _colours(space: LabelSpace) -> dict[int, str]:
+    return {n: entry.colour for n, entry in enumerate(space.classes, start=1)}
+
+
+def _write_page(report: Report, problems: Mapping[str, str]) -> None:
+    rows = [
+        {
+            **reported.facts,
+            "key": reported.key,
+            "viewer": reported.viewer and reported.case.case_id not in problems,
+            "problem": problems.get(reported.case.case_id, ""),
+        }
+        for reported in report.cases
+    ]
+    facts = {
+        "report": report.identity,
+        "name": report.name,
+        "results": report.results is not None,
+        **page_facts([r.case for r in report.cases], report.manifest.label_space),
+        "cases": rows,
+    }
+    for name in PAGE:
+        source = files("manifests.report").joinpath("page", name)
+        write_text(report.out / name, source.read_text(encoding="utf-8"))
+    write_text(report.out / DATA_FILE, f"marginaliaReport({_script(facts)});")
+
+
+def _script(value: object) -> str:
+    """Return JSON that may stand in a script: no text of a file can end the script."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII only
+    return text.replace("<", "\\u003c")

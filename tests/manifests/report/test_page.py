@@ -1,0 +1,165 @@
+"""The page in a real browser, opened from the file system as by a double click."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from manifests.ground.findings import Finding
+from manifests.report.report import ReportRequest, plan_report, write_report
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with chromedriver"),
+]
+
+SUSPECT = Finding("laterality_suspect", "liver: on the left")
+OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, make_case, make_manifest, write_volumes, save_manifest):
+    """A report on 103 cases, so that the list has two pages."""
+    folder = tmp_path_factory.mktemp("data")
+    cases = [write_volumes(make_case(f"btcv/{n:03d}"), folder) for n in range(101)]
+    cases.append(
+        write_volumes(make_case("msd/<b>odd</b>", image="m/i.nii", label="m/l.nii"), folder)
+    )
+    cases.append(write_volumes(make_case("btcv/zz", findings=(SUSPECT,)), folder))
+    manifest = save_manifest(make_manifest(cases, folder=folder))
+    out = tmp_path_factory.mktemp("report")
+    assert not any(write_report(plan_report(ReportRequest(manifest, out, viewers=2))))
+    return out
+
+
+@pytest.fixture
+def browser(out, tmp_path):
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    words = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--window-size=1400,900",
+    )
+    for word in (*words, *OFFLINE, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(word)
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.get(f"file://{out}/index.html")
+    yield driver
+    errors = [entry["message"] for entry in driver.get_log("browser")]
+    driver.quit()
+    assert errors == []
+
+
+def keys(browser, *words):
+    for word in words:
+        browser.find_element("tag name", "body").send_keys(word)
+
+
+def click(browser, selector):
+    browser.find_element("css selector", selector).click()
+
+
+def text(browser, selector):
+    return browser.find_element("css selector", selector).text
+
+
+def wait(found, seconds=20):
+    end = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.05)
+    return value
+
+
+def name_reviewer(browser, name="Ada"):
+    browser.find_element("id", "reviewer").send_keys(name)
+
+
+def test_the_overview_counts_and_the_list_pages(browser):
+    assert text(browser, "#name").endswith("103 cases")
+    assert "btcv 102 CC-BY-4.0 102 train" in text(browser, "#overview table")
+    keys(browser, "j")  # to the cases
+    assert text(browser, "#list li.here h3") == "btcv/000"
+    keys(browser, "i", "i")
+    assert text(browser, "#list li.here h3") == "btcv/zz"  # the suspicious one is first
+    assert "page 1 of 2" in text(browser, "#pager")
+    keys(browser, "\ue00f")  # page down
+    assert "page 2 of 2" in text(browser, "#pager")
+    assert len(browser.find_elements("css selector", "#list li")) == 3
+    assert "msd/<b>odd</b>" in text(browser, "#list")
+    drawn = "return document.querySelector('#list img').naturalWidth"
+    assert wait(lambda: browser.execute_script(drawn)) > 10
+
+
+def test_a_verdict_by_key_is_kept_and_saved(browser, tmp_path):
+    keys(browser, "j", "i", "3")
+    assert "0 of 103" in text(browser, "#count")  # nobody said who
+    name_reviewer(browser)
+    click(browser, "#name")
+    keys(browser, "3", "2")
+    assert "2 of 103" in text(browser, "#count")
+    browser.refresh()
+    assert "2 of 103" in text(browser, "#count")
+    click(browser, "#save")
+    path = tmp_path / "verdicts-Ada.json"
+    wait(path.is_file)
+    first, second = json.loads(path.read_text())["verdicts"]
+    assert (first["case_id"], first["verdict"], first["reviewer"]) == (
+        "btcv/zz",
+        "leave_out",
+        "Ada",
+    )
+    assert (second["case_id"], second["verdict"]) == ("btcv/000", "doubt")
+    assert len(first["label_sha256"]) == len(first["source_label_sha256"]) == 64
+    assert first["time"].endswith("Z")
+    click(browser, "[data-tab=cases]")
+    browser.find_element("css selector", "[name=verdict]").send_keys("leave out")
+    assert "1 of 103 cases" in text(browser, "#pager")
+
+
+def test_a_class_that_nobody_drew_is_chosen(browser):
+    name_reviewer(browser)
+    click(browser, "#name")
+    keys(browser, "5")
+    click(browser, "#comment-classes [value=spleen]")
+    browser.find_element("css selector", "#comment textarea").send_keys("only the liver")
+    click(browser, "#comment [value=ok]")
+    assert "not annotated after all; spleen; only the liver; Ada" in text(browser, "#list li.here")
+
+
+def test_the_volume_opens_and_each_voxel_is_there(browser):
+    name_reviewer(browser)
+    click(browser, "#name")
+    keys(browser, "j", "i", "\ue007")
+    wait(lambda: browser.execute_script("return document.getElementById('viewer').dataset.ready"))
+    counts = browser.execute_script(
+        "const found = new Array(6).fill(0); viewer.labels.forEach((n) => found[n]++); return found"
+    )
+    assert counts[1:] == [10, 20, 30, 40, 50]
+    assert len(browser.find_elements("css selector", "#viewer-planes canvas")) == 3
+    browser.execute_script("viewer.go([3, 4, 5])")
+    assert text(browser, "#position") == "L -5.5, P 26, S 45 mm"
+    keys(browser, "4")
+    verdict = browser.execute_script("return verdicts['btcv/zz']")
+    assert (verdict["verdict"], verdict["position_lps_mm"]) == ("sides_swapped", [-5.5, 26, 45])
+
+
+def test_a_label_that_changed_since_is_asked_for_again(browser):
+    name_reviewer(browser)
+    click(browser, "#name")
+    keys(browser, "1")
+    browser.execute_script("verdicts['btcv/zz'].label_sha256 = 'other'; keep('verdicts', verdicts)")
+    browser.refresh()
+    assert "0 of 103" in text(browser, "#count")
+    keys(browser, "j")
+    assert "label changed since: keep" in text(browser, "#list")

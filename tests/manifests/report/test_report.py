@@ -1,0 +1,218 @@
+"""The report's files: what is drawn, in which order, and that a stopped report goes on."""
+
+import base64
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from manifests.ground.errors import ManifestError
+from manifests.ground.findings import Finding
+from manifests.report.facts import group_names, volume_outliers
+from manifests.report.planes import Scan, class_middles, middles, outline, strip
+from manifests.report.report import ReportRequest, plan_report, write_report
+from manifests.report.results import read_results
+from manifests.report.viewer import LEVELS, companded, viewer_data
+
+LIVER = (("liver", "liver_tumour"),)
+SUSPECT = Finding("laterality_suspect", "liver: on the left")
+NOTED = Finding("axes_oblique", "by 3 degrees")
+
+
+def box(shape, **parts):
+    volume = np.zeros(shape, np.uint8)
+    for name, region in parts.items():
+        volume[region] = int(name[1:])
+    return volume
+
+
+def test_the_slices_show_the_middle_of_each_class():
+    # a large class in z 0 to 3 and a small one in z 6 to 8, which is not outweighed
+    labels = box((20, 16, 10), c1=np.s_[2:18, 2:14, 0:4], c2=np.s_[5:8, 5:8, 6:9])
+    labels[4:12, 4:12, 4] = 1
+    assert class_middles(labels)[2][2] in (6, 7, 8)
+    assert middles(labels)[0] in (5, 6, 7)
+    assert middles(np.zeros((4, 6, 8), np.uint8)) == (2, 3, 4)
+
+
+def test_a_box_is_outlined_by_its_border():
+    labels = box((8, 8, 1), c3=np.s_[2:6, 1:7])[..., 0]
+    expected = labels > 0
+    expected[3:5, 2:6] = False
+    np.testing.assert_array_equal(outline(labels), expected)
+
+
+def test_a_strip_shows_the_left_on_the_right_and_the_head_above():
+    hu = np.full((40, 40, 40), -1000, np.int16)
+    labels = box(hu.shape, c1=np.s_[28:36, 16:24, 28:36])  # to the left, in the head's half
+    pixels = Image.open(io.BytesIO(strip(Scan(hu, labels, None, (1.5, 1.5, 1.5)), {1: "#ff0000"})))
+    red = np.array(pixels.convert("RGB")).astype(int)
+    rows, columns = np.nonzero(red[..., 0] - red[..., 2] > 60)
+    first, second = columns < 40, (columns >= 44) & (columns < 84)
+    assert 27 <= columns[first].mean() <= 36  # axial: the right half
+    assert 27 <= columns[second].mean() - 44 <= 36  # coronal: the right half
+    assert 4 <= rows[second].mean() <= 12  # coronal: the upper half
+    assert pixels.size == (3 * 40 + 2 * 4, 40)
+
+
+def decoded(url):
+    return np.array(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+def test_the_viewer_has_every_voxel_and_hounsfield_units_to_a_few():
+    rng = np.random.default_rng(0)
+    hu = np.full((12, 10, 7), 40, np.int16)
+    labels = rng.integers(0, 6, hu.shape).astype(np.uint8)
+    data = viewer_data(Scan(hu, labels, None, (1.0, 1.0, 1.0)))
+    tiles, columns = decoded(data["labels"]), data["columns"]
+    for z in range(7):
+        row, column = divmod(z, columns)
+        tile = tiles[row * 10 : (row + 1) * 10, column * 12 : (column + 1) * 12]
+        np.testing.assert_array_equal(tile, labels[..., z].T)
+    grey = decoded(data["hu"])[:10, :12, 0].astype(float)
+    units, marks = zip(*LEVELS, strict=True)
+    np.testing.assert_allclose(np.interp(grey, marks, units), 40, atol=8)
+    known = np.array([-2000, -1024, -200, 300, 1500, 9000], np.int16)
+    assert companded(known).tolist() == [0, 0, 40, 230, 255, 255]
+
+
+def test_groups_of_merged_classes_have_the_names_of_all(abdomen5):
+    assert group_names((0, 1, 0, 0, 4, 4), abdomen5.names) == {
+        1: "liver",
+        4: "left_kidney+right_kidney",
+    }
+
+
+def test_a_volume_stands_out_within_its_dataset(abdomen5, make_case):
+    sizes = [100, 110, 90, 105, 95, 100, 102, 98, 103, 97, 300]
+    cases = [
+        make_case(f"a/{n}", blocks=LIVER, volume_ml=(0.0, float(ml), 0.0, 0.0, 0.0, 0.0))
+        for n, ml in enumerate(sizes)
+    ]
+    found = volume_outliers(cases, abdomen5)
+    assert found["a/10"]["liver"] > 10
+    assert all(abs(found[f"a/{n}"]["liver"]) < 3.5 for n in range(10))
+    assert volume_outliers(cases[:9], abdomen5) == {}
+
+
+@pytest.fixture
+def manifest(tmp_path, make_case, make_manifest, write_volumes, save_manifest):
+    """Three cases: one with a finding that asks for a look, one without, one without files."""
+    cases = [
+        make_case("btcv/1", findings=(NOTED,)),
+        make_case("btcv/2", findings=(SUSPECT,)),
+        make_case(
+            "msd/</script><b>", blocks=LIVER, image="cases/m/image.nii", label="cases/m/label.nii"
+        ),
+    ]
+    written = [write_volumes(case, tmp_path) for case in cases]
+    return save_manifest(make_manifest(written, folder=tmp_path))
+
+
+def write(request):
+    report = plan_report(request)
+    return report, list(write_report(report))
+
+
+def page_facts(out):
+    text = (out / "data.js").read_text()
+    return json.loads(text.removeprefix("marginaliaReport(").removesuffix(");"))
+
+
+def test_the_most_suspicious_case_comes_first(manifest, tmp_path):
+    out = tmp_path / "report"
+    report, problems = write(ReportRequest(manifest, out, viewers=1))
+    assert report.cases[0].case.case_id == "btcv/2"
+    assert problems == ["", "", ""]
+    assert [r.viewer for r in report.cases] == [True, False, False]
+    assert len(list((out / "viewers").iterdir())) == 1
+    assert len(list((out / "strips").iterdir())) == 3
+    assert {"index.html", "report.css", "report.js", "viewer.js"} <= {p.name for p in out.iterdir()}
+
+
+def test_no_text_of_a_file_ends_a_script(manifest, tmp_path):
+    write(ReportRequest(manifest, tmp_path / "report"))
+    text = (tmp_path / "report" / "data.js").read_text()
+    assert "<" not in text
+    assert page_facts(tmp_path / "report")["cases"][-1]["id"] == "msd/</script><b>"
+
+
+def test_only_what_is_missing_is_drawn(manifest, tmp_path):
+    request = ReportRequest(manifest, tmp_path / "report")
+    write(request)
+    strips = sorted((tmp_path / "report" / "strips").iterdir())
+    before = [p.stat().st_mtime_ns for p in strips]
+    strips[1].unlink()
+    write(request)
+    after = [p.stat().st_mtime_ns for p in strips]
+    assert (after[0], after[2]) == (before[0], before[2])
+    assert after[1] > before[1]
+
+
+def test_a_case_that_cannot_be_drawn_stays_in_the_list(manifest, tmp_path):
+    (tmp_path / "cases" / "btcv" / "1" / "image.nii").unlink()
+    report, problems = write(ReportRequest(manifest, tmp_path / "report"))
+    assert sum(map(bool, problems)) == 1
+    (bad,) = [c for c in page_facts(tmp_path / "report")["cases"] if c["problem"]]
+    assert bad["id"] == "btcv/1"
+    assert not bad["viewer"]
+    assert len(report.cases) == 3
+
+
+def results_folder(folder, dice, predictions=()):
+    folder.mkdir(parents=True)
+    lines = ["dataset,case_id,class_id,class,outcome,dice"]
+    lines += [f"btcv,{case},1,liver,compared,{value}" for case, value in dice.items()]
+    (folder / "scores.csv").write_text("\n".join(lines) + "\n")
+    summary = {"settings": {}, "predictions": dict(predictions)}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def test_results_come_worst_first_and_only_scored_cases(manifest, tmp_path):
+    scores = results_folder(
+        tmp_path / "run" / "evaluation" / "test", {"btcv/1": 0.3, "btcv/2": 0.9}
+    )
+    report, _ = write(ReportRequest(manifest, tmp_path / "report", run=tmp_path / "run"))
+    assert [(r.case.case_id, r.facts["worst"]) for r in report.cases] == [
+        ("btcv/1", 0.3),
+        ("btcv/2", 0.9),
+    ]
+    assert read_results(scores).dice == {"btcv/1": {"liver": 0.3}, "btcv/2": {"liver": 0.9}}
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_label_map_outside_the_folder_of_scores_is_not_read(tmp_path):
+    outside = tmp_path / "cases" / "btcv" / "1" / "label.nii"
+    scores = results_folder(
+        tmp_path / "s",
+        {"btcv/1": 0.3},
+        {"btcv/1": str(outside), "btcv/2": "../cases/btcv/2/label.nii"},
+    )
+    results = read_results(scores)
+    assert results.prediction("btcv/1", (12, 10, 10)) is None
+    assert results.prediction("btcv/2", (12, 10, 10)) is None
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_kept_label_map_is_read_by_the_values_that_were_scored(tmp_path):
+    scores = results_folder(tmp_path / "s", {"btcv/1": 0.3}, {"btcv/1": "label.nii"})
+    (scores / "label.nii").write_bytes(
+        (tmp_path / "cases" / "btcv" / "1" / "label.nii").read_bytes()
+    )
+    results = read_results(scores)
+    whole = results.prediction("btcv/1", (12, 10, 10))
+    assert np.bincount(whole.ravel())[1:].tolist() == [10, 20, 30, 40, 50]
+    told = replace(results, values={5: 1}).prediction("btcv/1", (12, 10, 10))
+    assert np.bincount(told.ravel())[1:].tolist() == [50]
+    assert results.prediction("btcv/1", (12, 10, 11)) is None
+
+
+def test_what_is_no_evaluation_is_refused_with_the_next_step(manifest, tmp_path):
+    with pytest.raises(ManifestError, match="run marginalia evaluate first"):
+        plan_report(ReportRequest(manifest, tmp_path / "report", run=tmp_path))
+    with pytest.raises(ManifestError, match="no case is left"):
+        plan_report(ReportRequest(manifest, tmp_path / "report", where="dataset = 'none'"))
