@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from manifests.classes.label_space import load_label_space
+from manifests.table.manifest import read_manifest
 from train.model import Model, Normalisation
 from train.prediction.predict import predict_files
 from train.prediction.sliding_window import Predictor
@@ -93,6 +94,22 @@ def test_a_qform_with_qfac_0_is_read_as_itk_reads_it(run_script):
 def test_mirror_images_of_one_distance_do_not_differ(run):
     printed = run("bash", CASES / "hd_noise.sh")
     assert " p 1 " in printed, printed
+
+
+def test_masks_that_differ_by_case_are_what_was_annotated_in_each(run, tmp_path):
+    run(sys.executable, CASES / "masks_differ_by_case.py", "made")
+    told = ["--name", "masks", "--out", "masks.toml", "--missing-mask", "not_annotated"]
+    run("marginalia", "recipe", "new", "made/masks", *told)
+    where = ["--raw", "made", "--out", "prepared", "--offline", "--spacing", "8", "8", "10"]
+    printed = run("marginalia", "prepare", "masks.toml", *where)
+    assert "4 cases made" in printed, printed
+    every = ("liver", "spleen", "pancreas", "left_kidney", "right_kidney")
+    lacks = {"s0001": "pancreas", "s0002": "spleen", "s0003": "liver"}
+    found = {c.case_id: c.annotated for c in read_manifest(tmp_path / "prepared").cases()}
+    assert found == {
+        f"masks/{name}": tuple(organ for organ in every if organ != lacks.get(name))
+        for name in ("s0000", "s0001", "s0002", "s0003")
+    }
 
 
 def test_a_dicom_seg_can_be_read_though_the_thickness_is_empty(run_script):

@@ -33,9 +33,10 @@ def harmonise(
         SetAsideError: The case cannot be used; nothing of it is left behind.
         OverrideError: What a person decided does not fit the case; nothing of it is left behind.
     """
-    image, label, findings = read_case(case, recipe.values)
+    values = {v: s for v, s in recipe.values.items() if v not in case.unannotated}
+    image, label, findings = read_case(case, values)
     source, fingerprint = image.grid, Fingerprint.of(image)
-    block_map = BlockMap.of(label, recipe.values)
+    block_map = BlockMap.of(label, values)
     # before the kidneys get their sides from the very header that is in question
     verdicts = audit_orientation(image, block_map, declared=recipe.structures)
     block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
@@ -69,6 +70,7 @@ def harmonise(
         origin_mm=grid.origin_mm,
         findings=(
             *findings,
+            *_missing_masks(case, recipe),
             *orientation_findings(verdicts),
             *kidney_findings,
             *absences(columns, target),
@@ -77,6 +79,16 @@ def harmonise(
         recipe_version=recipe.version,
         licence=recipe.licence,
     )
+
+
+def _missing_masks(case: SourceCase, recipe: Recipe) -> list[Finding]:
+    """Return a finding for each mask that the case lacks, and what the recipe says it means."""
+    means = {True: "not annotated in this case", False: "absent"}
+    return [
+        Finding("mask_missing", f"{name}: its structures are {means[value in case.unannotated]}")
+        for value, (name, there) in enumerate(zip(recipe.masks, case.masks, strict=True), start=1)
+        if not there
+    ]
 
 
 def _tell_kidneys_apart(

@@ -51,7 +51,7 @@ class Provenance:
         override: Override | None = None,
     ) -> "Provenance":
         """Describe a case by the present state of its source files, if it has any."""
-        facts = recipe.model_dump(mode="json", exclude=DESCRIPTIVE)
+        facts = _of_voxels(recipe)
         files = {"image": _state(case.image), "label": _state(case.label)} if case else {}
         decided = "" if override is None else _hash(override.model_dump(mode="json"))
         return cls(settings_key(target), _hash(facts), decided, files)
@@ -164,6 +164,13 @@ def delete_case(folder: Path) -> None:
 def is_ours(folder: Path) -> bool:
     """Return whether a folder holds a case, or what is left of one."""
     return any((folder / name).is_file() for name in (NAME, *VOLUMES))
+
+
+def _of_voxels(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe says of voxels; what it does not use changes no earlier record."""
+    facts = recipe.model_dump(mode="json", exclude=DESCRIPTIVE)
+    missing_mask = getattr(recipe.layout, "missing_mask", "error")
+    return facts if missing_mask == "error" else {**facts, "missing_mask": missing_mask}
 
 
 def _made_alike(folder: Path, provenance: Provenance) -> tuple[Case, Provenance] | None:

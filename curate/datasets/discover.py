@@ -4,8 +4,8 @@ import json
 import re
 import signal
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,9 @@ class SourceCase:
     Attributes:
         name: The case's own name, as in `liver_0`.
         label: The label file, or the folder of the masks.
-        masks: File names of the masks in the order of their values; none if there is one label.
+        masks: File names of the masks in the order of their values, empty for one that is not
+            read; none if there is one label.
+        unannotated: Label values whose structures nobody annotated in this case.
         finding: Why the case cannot be used, if its files' places say so already.
     """
 
@@ -33,6 +35,7 @@ class SourceCase:
     image: Path
     label: Path
     masks: tuple[str, ...] = ()
+    unannotated: frozenset[int] = frozenset()
     finding: Finding | None = None
 
     @property
@@ -47,17 +50,39 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     Raises:
         SourceError: The dataset's list is damaged, or there is no case.
     """
-    masks = tuple(recipe.masks)
     try:
         found = list(published(recipe.layout, root))
     except SourceError as error:
         msg = f"{recipe.name}: {error}"
         raise SourceError(msg) from error
-    cases = [replace(case, dataset=recipe.name, masks=masks) for case in found]
+    cases = [_with_masks(replace(case, dataset=recipe.name), recipe) for case in found]
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
     return sorted(cases, key=lambda c: _natural(c.name))
+
+
+def missing_masks(cases: Iterable[SourceCase], names: Sequence[str]) -> Counter[str]:
+    """Count the cases that lack each of these mask files."""
+    return Counter(name for case in cases for name in names if not (case.label / name).exists())
+
+
+def _with_masks(case: SourceCase, recipe: Recipe) -> SourceCase:
+    """Say which masks a case has, and what it means that others are missing."""
+    names, layout = tuple(recipe.masks), recipe.layout
+    if not isinstance(layout, MasksLayout) or layout.missing_mask == "error":
+        return replace(case, masks=names)
+    there = tuple(name if (case.label / name).exists() else "" for name in names)
+    if not any(there):
+        finding = Finding("file_missing", f"{case.label} holds none of the recipe's masks")
+        return replace(case, masks=names, finding=case.finding or finding)
+    if layout.missing_mask == "absent":
+        return replace(case, masks=there)
+    # of two masks of one structure, one alone does not show all of it
+    partly = {frozenset(recipe.values[v]) for v, name in enumerate(there, start=1) if not name}
+    unannotated = frozenset(v for v, block in recipe.values.items() if frozenset(block) in partly)
+    read = tuple("" if v in unannotated else name for v, name in enumerate(there, start=1))
+    return replace(case, masks=read, unannotated=unannotated)
 
 
 def published(layout: Layout, root: Path) -> Iterator[SourceCase]:

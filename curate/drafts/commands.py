@@ -2,9 +2,8 @@
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from curate.drafts.value_meanings import Meanings
 
 app = typer.Typer(help="List, check and write recipes for source datasets.", no_args_is_help=True)
+
+# As in curate.recipes.layouts, which imports pydantic: `--help` is to answer at once.
+MissingMask = Literal["error", "not_annotated", "absent"]
 
 READ = 5  # labels; enough to see the common values, and few enough to wait for
 
@@ -86,6 +88,10 @@ def new(
         list[str] | None,
         typer.Option(help="A structure that marginalia does not know. Repeatable."),
     ] = None,
+    missing_mask: Annotated[
+        MissingMask | None,
+        typer.Option(help="What it means that a case lacks a mask file. Default: error."),
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of the dataset.")] = "",
     commercial_use: Annotated[
         bool, typer.Option("--commercial-use", help="The licence allows commercial use.")
@@ -106,12 +112,12 @@ def new(
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
     path = out or Path(f"{chosen}.toml")
     check_new(path, force=force)  # before the labels are read
-    cases = [replace(case, dataset=chosen, masks=found.masks) for case in found.cases]
-    values = read_label_values(spread_sample(cases, read))
+    values = read_label_values(spread_sample(found.with_masks(), read))
     for problem in values.problems:
         _say(problem)
     meanings = _meanings(found, values, (value or [], declare or []), asking=asking)
-    draft = Draft(chosen, found, values, meanings, licence, commercial_use)
+    means = _missing_mask(found, meanings, missing_mask, asking=asking)
+    draft = Draft(chosen, found, values, meanings, licence, commercial_use, means)
     recipe = write_draft(draft, path, force=force)
     for key, structures in recipe.covered.items():
         _say(f"  {key} = {' + '.join(structures)}")
@@ -157,6 +163,34 @@ def _meanings(
             value_proc=lambda text: _answer(text, declared),
         )
     return meanings.require_meanings(found, values, said)
+
+
+def _missing_mask(
+    found: "Survey", meanings: "Meanings", given: MissingMask | None, *, asking: bool
+) -> MissingMask | None:
+    """Return what a missing mask means, if a case lacks one: as given, or as the user answers."""
+    from curate.datasets.discover import missing_masks
+
+    counts = missing_masks(found.cases, [m for m in found.masks if m in meanings])
+    if not counts:
+        return given
+    lacking = ", ".join(f"{name} in {n}" for name, n in sorted(counts.items()))
+    _say(f"masks that some of {len(found.cases)} cases lack: {lacking}")
+    if given is None and not asking:
+        _say("say with --missing-mask what that means: prepare sets these cases aside otherwise")
+    if given is None and asking:
+        words = " | ".join(get_args(MissingMask))
+        return typer.prompt(
+            f"a missing mask means ({words})", default="not_annotated", value_proc=_one_of
+        )
+    return given or "error"
+
+
+def _one_of(text: str) -> str:
+    if text not in get_args(MissingMask):
+        msg = f"expected one of {', '.join(get_args(MissingMask))}, got {text!r}"
+        raise typer.BadParameter(msg)  # asks again
+    return text
 
 
 def _answer(text: str, declared: list[str]) -> tuple[str, ...]:

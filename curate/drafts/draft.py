@@ -9,7 +9,7 @@ from pathlib import Path
 from curate.drafts.folder_survey import Survey
 from curate.drafts.label_values import LabelValues
 from curate.drafts.value_meanings import Meanings, name_in_index, with_parts
-from curate.recipes.layouts import DecathlonLayout
+from curate.recipes.layouts import DecathlonLayout, MissingMask
 from curate.recipes.schema import Recipe, load_recipe
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
@@ -23,6 +23,7 @@ class Draft:
     Attributes:
         meanings: The structures that each label value, or mask file, covers.
         licence: As the user says; empty if unknown.
+        missing_mask: What a missing mask means, as the user says; None if no case lacks one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Draft:
     meanings: Meanings
     licence: str = ""
     commercial_use: bool = False
+    missing_mask: MissingMask | None = None
 
 
 def write_draft(draft: Draft, path: Path, *, force: bool = False) -> Recipe:
@@ -112,6 +114,12 @@ def _layout(draft: Draft) -> list[str]:
             f"case = {_literal(layout.case)} # regular expression of a case's name",
             f"images = {_listed(layout.images)}",
             f"labels = {_listed(layout.labels)}",
+        ]
+    if draft.missing_mask:
+        lines += [
+            '# Some cases lack a mask. It was "not_annotated" in these cases, its structures are',
+            '# "absent" from the body, or it is an "error" and prepare sets these cases aside.',
+            f"missing_mask = {_quoted(draft.missing_mask)}",
         ]
     return [*lines, ""]
 

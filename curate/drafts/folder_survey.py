@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,16 @@ class Survey:
     names: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
+
+    def with_masks(self) -> list[SourceCase]:
+        """Return the cases, each with the masks that it has, if a label is a folder of them."""
+        if not self.masks:
+            return [*self.cases]
+        there = (
+            replace(case, masks=tuple(m for m in self.masks if (case.label / m).exists()))
+            for case in self.cases
+        )
+        return [case for case in there if case.masks]
 
     @property
     def unused(self) -> str:

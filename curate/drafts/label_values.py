@@ -69,7 +69,7 @@ def read_label_values(cases: Iterable[SourceCase]) -> LabelValues:
 def _volumes_ml(case: SourceCase) -> dict[int | str, float]:
     if not case.masks:
         return {**_of_map(case.label)}
-    found = {name: _of_map(case.label / name) for name in case.masks}
+    found = {name: _of_map(case.label / name) for name in case.masks if name}
     return {name: sum(volumes.values()) for name, volumes in found.items() if volumes}
 
 

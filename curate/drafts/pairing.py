@@ -42,6 +42,8 @@ def _doubts(case: SourceCase, files: Sequence[PatternedPath], folder: Path) -> I
     images = [f for f in files if f.role == "image"]
     labels = [f for f in files if f.role == "label"]
     own = [f for f in labels if PurePosixPath(f.path).is_relative_to(label_at)]  # masks, or one
+    if not own:  # a folder without masks
+        return
     for image in (f for f in images if PurePosixPath(f.path) == at):
         for label in labels:
             akin = max(images, key=lambda f, to=label: _shared_names(f, to))

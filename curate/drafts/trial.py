@@ -1,15 +1,15 @@
 """A recipe tried on the folder that it is for: which cases pair up, and which values they hold."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table
 
-from curate.datasets.discover import SourceCase, discover
+from curate.datasets.discover import SourceCase, discover, missing_masks
 from curate.datasets.locate import locate
 from curate.drafts.label_values import LabelValues, read_label_values, spread_sample
-from curate.recipes.layouts import DecathlonLayout, files_like
+from curate.recipes.layouts import DecathlonLayout, MasksLayout, files_like
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.views.table_style import folded, new_table, number, right
@@ -27,6 +27,7 @@ class Trial:
         no_label: Names of images, or list entries, without a label.
         ambiguous: Why it cannot be told which files are some cases'.
         values: What the labels hold that were read.
+        missing_masks: Number of cases that lack a mask, by its file name.
     """
 
     recipe: Recipe
@@ -36,6 +37,7 @@ class Trial:
     no_label: tuple[str, ...]
     ambiguous: tuple[str, ...]
     values: LabelValues
+    missing_masks: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def unlisted(self) -> tuple[int, ...]:
@@ -49,7 +51,16 @@ class Trial:
         lines = [f"{self.root}: {self.whole} cases with image and label"]
         if self.no_label:
             lines.append(f"{len(self.no_label)} images have no label: {_some(self.no_label)}")
+        layout = self.recipe.layout
+        means = layout.missing_mask if isinstance(layout, MasksLayout) else "error"
+        if self.missing_masks and means != "error":
+            means = means.replace("_", " ")
+            lines.append(f"masks that some cases lack, taken as {means}: {self._missing}")
         return lines
+
+    @property
+    def _missing(self) -> str:
+        return ", ".join(f"{name} in {n}" for name, n in sorted(self.missing_masks.items()))
 
     @property
     def problems(self) -> list[str]:
@@ -66,6 +77,11 @@ class Trial:
             found.append(
                 f"{len(self.ambiguous)} cases have several images, or labels, and prepare sets "
                 f"them aside: {'; '.join(self.ambiguous[:NAMED])}"
+            )
+        if self.missing_masks and getattr(layout, "missing_mask", "") == "error":
+            found.append(
+                f"some cases lack a mask ({self._missing}), and prepare sets them aside: say with "
+                f'missing_mask = "not_annotated" or "absent" in [layout] what that means'
             )
         if self.unlisted:
             found.append(
@@ -94,6 +110,7 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
         raise SourceError(msg)
     cases = discover(recipe, found.path)
     whole = [c for c in cases if c.image.exists() and c.label.exists() and not c.finding]
+    lacking = missing_masks(whole, tuple(recipe.masks))
     return Trial(
         recipe=recipe,
         root=found.path,
@@ -105,6 +122,7 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
         ),
         ambiguous=tuple(f"{c.name}: {c.finding.reason}" for c in cases if c.finding),
         values=read_label_values(spread_sample(whole, most) if whole else []),
+        missing_masks=lacking,
     )
 
 

@@ -41,8 +41,8 @@ def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[LabelArra
 def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArray, list[Finding]]:
     """Read one mask file per value onto an image's grid; value 1 is the first file's.
 
-    A missing file does not mean an absent structure. Where masks overlap, the voxel goes to the
-    one that is listed first.
+    A file whose name is empty is not read: its value has no voxel. Where masks overlap, the voxel
+    goes to the one that is listed first.
 
     Returns:
         Values from 0 to the number of names, [z, y, x], and what was noticed.
@@ -54,6 +54,8 @@ def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArr
     findings: dict[tuple[str, str], Finding] = {}
     overlaps: list[str] = []
     for value, name in enumerate(names, start=1):
+        if not name:
+            continue
         mask, found = _read_mask(folder / name, grid)
         findings |= {(f.code, f.reason): f for f in found}
         taken = np.bincount(painted[mask], minlength=value)

@@ -31,7 +31,7 @@ class BlockMap:
     def of(cls, label: Volume, values: Mapping[int, Sequence[str]]) -> Self:
         """Number the blocks of a label volume that holds only 0 and the keys of `values`."""
         blocks = tuple(dict.fromkeys(frozenset(v) for v in values.values()))
-        table = np.zeros(max(values) + 1, np.uint8)
+        table = np.zeros(max(values, default=0) + 1, np.uint8)
         for value, structures in values.items():
             table[value] = blocks.index(frozenset(structures)) + 1
         return cls(label, blocks, table)

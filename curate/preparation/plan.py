@@ -1,6 +1,7 @@
 """What is to be done to prepare datasets; this only looks, and writes nothing."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class PlannedDataset:
         done: Cases that stand from an earlier run.
         open: Cases to be made, or to be looked at more closely.
         gone: Names of cases that the folder holds and the dataset does not have any more.
+        missing_masks: Number of cases that lack a mask, by its file name.
     """
 
     recipe: Recipe
@@ -54,6 +56,7 @@ class PlannedDataset:
     done: tuple[Case, ...] = ()
     open: tuple[SourceCase, ...] = ()
     gone: tuple[str, ...] = ()
+    missing_masks: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def plan(request: PrepareRequest) -> list[PlannedDataset]:
@@ -109,7 +112,13 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
         done=tuple(row for row in wanted.values() if row),
         open=tuple(case for case, row in wanted.items() if not row),
         gone=gone,
+        missing_masks=_missing_masks(recipe, cases),
     )
+
+
+def _missing_masks(recipe: Recipe, cases: Sequence[SourceCase]) -> Counter[str]:
+    lacks = (zip(recipe.masks, case.masks, strict=True) for case in cases if not case.finding)
+    return Counter(name for case in lacks for name, there in case if not there)
 
 
 def _standing(case: SourceCase, recipe: Recipe, request: PrepareRequest) -> Case | None:

@@ -21,6 +21,7 @@ def plan_view(planned: Sequence[PlannedDataset], raw: Path) -> Group:
     columns = [*unbroken("dataset"), *folded("data", "at"), *right("cases done", "to make")]
     rows = [(p.recipe.name, *_found(p), *_counts(p)) for p in planned]
     parts: list[RenderableType] = [new_table("Plan", columns, rows)]
+    parts += [Text(_missing_masks(p)) for p in planned if p.missing_masks]
     if sources := [s for p in planned for s in p.sources]:
         parts += ["", download_view(sources, raw)]
     return Group(*parts)
@@ -41,6 +42,16 @@ def _counts(planned: PlannedDataset) -> tuple[str, str]:
         return str(len(planned.done)), str(len(planned.open))
     expected = planned.recipe.labelled_cases
     return "", "" if planned.problem else f"about {expected}" if expected else "?"
+
+
+def _missing_masks(planned: PlannedDataset) -> str:
+    """Say how many cases lack which mask, and what the recipe says that means."""
+    means = getattr(planned.recipe.layout, "missing_mask", "").replace("_", " ")
+    counts = ", ".join(f"{name} in {n}" for name, n in sorted(planned.missing_masks.items()))
+    return (
+        f"{planned.recipe.name}: masks missing in some of {len(planned.names)} cases, "
+        f"taken as {means}: {counts}"
+    )
 
 
 def report_table(report: Report) -> Table:

@@ -12,6 +12,9 @@ from manifests.ground.toml_file import StrictModel
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
+# What a mask file that is not there says of a case.
+MissingMask = Literal["error", "not_annotated", "absent"]
+
 
 class _Layout(StrictModel):
     """Patterns of the names that an archive, and the folder that holds the dataset, may have."""
@@ -86,9 +89,14 @@ class MasksLayout(_NamedLayout):
     """As with pairs, but a label is a folder with one mask file per structure.
 
     The recipe's `masks` names the files; its `values` follow from them.
+
+    Attributes:
+        missing_mask: What it means that a case lacks a file: nobody annotated its structures in
+            this case, they are absent from the body, or the case is set aside.
     """
 
     kind: Literal["masks"]
+    missing_mask: MissingMask = "error"
 
 
 def files_like(root: Path, pattern: str, case: str | None = None) -> Iterator[Path]:
