@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from curate.drafts import commands as recipe_commands
+from manifests.commands import ListCommand
 
 if TYPE_CHECKING:
     from curate.download.plan import PlannedSource
@@ -31,12 +32,15 @@ Datasets = Annotated[
     typer.Argument(help="Recipes: names or TOML files. Default: the paper's five datasets."),
 ]
 LabelSpaceName = Annotated[str, typer.Option(help="Label space: a name or a TOML file.")]
-SpacingMm = Annotated[tuple[float, float, float], typer.Option(help="Spacing along x, y, z in mm.")]
+SpacingMm = Annotated[
+    tuple[float, float, float],
+    typer.Option(metavar="X,Y,Z", help="Spacing along x, y, z in mm, as in 3,3,3 or 3 3 3."),
+]
 Processes = Annotated[int, typer.Option(min=1, help="Number of processes. Default: one per core.")]
 Offline = Annotated[bool, typer.Option(help="Download nothing; fail if something is missing.")]
 AcceptLicence = Annotated[
     list[str] | None,
-    typer.Option(help="A dataset whose licence you accept, or `all`. Repeatable."),
+    typer.Option(metavar="NAME,...", help="Datasets whose licences you accept, or `all`."),
 ]
 SynapseToken = Annotated[
     str | None,
@@ -44,7 +48,7 @@ SynapseToken = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=ListCommand)
 def prepare(
     out: Annotated[Path, typer.Option(help="Folder for the cases and the manifest.")],
     datasets: Datasets = None,
@@ -60,7 +64,11 @@ def prepare(
     ] = None,
     spacing: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Spacing along x, y, z in mm. Default: as in --out, or 1.5 1.5 3."),
+        typer.Option(
+            metavar="X,Y,Z",
+            help="Spacing along x, y, z in mm, as in 3,3,3 or 3 3 3. Default: as in --out, or "
+            "1.5,1.5,3.",
+        ),
     ] = None,
     interpolation: Annotated[
         Interpolation | None,
@@ -178,7 +186,8 @@ def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
     from manifests.ground.errors import RecipeError
 
     recipes: dict[str, tuple[str, Recipe]] = {}
-    for word in datasets or PAPER:
+    words = [w for given in datasets or PAPER for w in _listed(given)]
+    for word in words:
         recipe = load_recipe(word)
         other, known = recipes.setdefault(recipe.name, (word, recipe))
         if known != recipe:
@@ -188,6 +197,13 @@ def _recipes(datasets: list[str] | None) -> "tuple[Recipe, ...]":
             )
             raise RecipeError(msg)
     return tuple(recipe for _, recipe in recipes.values())
+
+
+def _listed(word: str) -> list[str]:
+    """Return the names in a word such as `btcv,kits19`, unless it is a file's name."""
+    from manifests.ground.word_lists import split_list
+
+    return [word] if Path(word).exists() else split_list(word)
 
 
 def _options(
@@ -234,7 +250,7 @@ def _fetch(
         return run(missing, raw, options=options, on_progress=on_progress)
 
 
-@app.command()
+@app.command(cls=ListCommand)
 def download(
     datasets: Datasets = None,
     raw: Annotated[
@@ -265,7 +281,7 @@ def download(
     console.print(f"files fetched: {count}" if count else "everything is there")
 
 
-@app.command()
+@app.command(cls=ListCommand)
 def phantom(
     out: Annotated[Path, typer.Option(help="Folder for the archives, the cases and the manifest.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the patients, scans and splits.")] = 0,

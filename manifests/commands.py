@@ -1,9 +1,12 @@
 """The commands inspect, report, validate, split, edit and diff."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from manifests.ground.word_lists import ListForm, spell_lists
 
 app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
 
@@ -23,6 +26,34 @@ Filter = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# How an option takes a list, by its metavar, which the help shows.
+LIST_FORMS = {
+    "X,Y,Z": ListForm(count=3, numbers=True),
+    "N,...": ListForm(numbers=True),
+    "NAME,...": ListForm(),
+    "CASES,...": ListForm(),
+    "KEY=VALUE": ListForm(numbers=True, joined=True),
+    "[PRESET]": ListForm(optional=True),
+}
+
+
+class ListCommand(TyperCommand):
+    """A command whose lists may be typed with commas, with spaces, or with both."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Spell the lists as the parser wants them."""
+        forms = {
+            name: LIST_FORMS[str(parameter.metavar)]
+            for parameter in self.params
+            if str(parameter.metavar) in LIST_FORMS
+            for name in parameter.opts
+        }
+        try:
+            spelled = spell_lists(args, forms)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), ctx=ctx) from error
+        return super().parse_args(ctx, spelled)
 
 
 @app.command()
@@ -116,17 +147,18 @@ def validate(
     _show(f"{len(read_manifest(manifest, ['case_id']))} cases, no problem")
 
 
-@app.command()
+@app.command(cls=ListCommand)
 def split(
     manifest: ManifestPath,
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="Test cases of every dataset (0.2 or 6), or of one (btcv=6). Repeatable."
+            metavar="CASES,...", help="Test cases of every dataset (0.2 or 6), or of one (btcv=6)."
         ),
     ] = None,
     validation: Annotated[
-        list[str] | None, typer.Option(help="Validation cases, in the same form. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="CASES,...", help="Validation cases, in the same form."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A published split: paper.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the choice of cases.")] = 0,
@@ -160,12 +192,13 @@ def split(
         _show(splits_table(summarise(cases), request))
 
 
-@app.command()
+@app.command(cls=ListCommand)
 def edit(
     manifest: ManifestPath,
     out: Annotated[Path, typer.Option(help="The new manifest, in the same folder as the old one.")],
     drop: Annotated[
-        list[str] | None, typer.Option(help="Treat this structure as unlabelled. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="NAME,...", help="Treat these structures as unlabelled."),
     ] = None,
     merge: Annotated[
         list[str] | None,

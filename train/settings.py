@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from manifests.ground.errors import TrainingError, explain
+from manifests.ground.near_names import did_you_mean
+from manifests.ground.word_lists import split_list
 from train.augmentation.settings import Augmentation, AugmentationSettings
 from train.device import Precision
 from train.losses.options import TERMS, Term
@@ -215,10 +217,7 @@ def resolve(preset: str = "default", overrides: Iterable[str] = ()) -> TrainSett
     Raises:
         TrainingError: The preset or a key is not known, or a value cannot be taken.
     """
-    if preset not in PRESETS:
-        msg = f"no preset {preset!r}: expected one of {', '.join(PRESETS)}"
-        raise TrainingError(msg)
-    values: dict[str, Any] = PRESETS[preset].model_dump()
+    values: dict[str, Any] = PRESETS[require_preset(preset)].model_dump()
     try:
         for override in overrides:
             key, value = _parse(override)
@@ -234,6 +233,19 @@ def resolve(preset: str = "default", overrides: Iterable[str] = ()) -> TrainSett
         raise TrainingError(explain(error, f"settings of preset {preset!r} with --set")) from error
 
 
+def require_preset(name: str) -> str:
+    """Return the name of a preset.
+
+    Raises:
+        TrainingError: There is none of that name.
+    """
+    if name in PRESETS:
+        return name
+    near = did_you_mean(name, PRESETS)
+    msg = f"no preset {name!r}{near}: expected one of {', '.join(PRESETS)}"
+    raise TrainingError(msg)
+
+
 _AUGMENTATION_KEYS = MappingProxyType(
     {f"augmentation.{name}": name for name in AugmentationSettings.model_fields}
 )
@@ -243,9 +255,13 @@ def _parse(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     known = TrainSettings.model_fields.keys() | _AUGMENTATION_KEYS.keys()
     if not equals or key not in known:
+        like = _AUGMENTATION_KEYS if key.startswith("augmentation.") else sorted(known)
+        problem = f"no setting {key!r}{did_you_mean(key, like)}"
+        if key in known:
+            problem = f"{key} has no value"
         msg = (
-            f"cannot set {override!r}: expected key=value with one of the keys "
-            f"{', '.join(sorted(known))}"
+            f"cannot set {override!r}: {problem}; expected KEY=VALUE, as in batch_size=4; "
+            f"`marginalia train --settings` lists all keys"
         )
         raise TrainingError(msg)
     return key, _value(text)
@@ -255,4 +271,5 @@ def _value(text: str) -> Any:  # noqa: ANN401
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return [_value(part) for part in text.split(",")] if "," in text else text
+        parts = split_list(text)
+        return [_value(part) for part in parts] if len(parts) > 1 or "," in text else text

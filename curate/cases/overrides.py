@@ -15,6 +15,7 @@ from curate.datasets.discover import SourceCase
 from curate.kidneys.split import Decision
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import OverrideError
+from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import read_toml
 
 
@@ -73,7 +74,8 @@ def check_datasets(overrides: Mapping[str, Override], known: set[str]) -> None:
     """
     if odd := sorted(c for c in overrides if c.split("/")[0] not in known):
         msg = (
-            f"overrides: no dataset of {', '.join(map(repr, odd))}; expected ids as "
+            f"overrides: no dataset of {', '.join(map(repr, odd))}"
+            f"{did_you_mean(odd[0].split('/')[0], known)}: expected ids as "
             f"dataset/case, of the datasets {', '.join(sorted(known))}"
         )
         raise OverrideError(msg)
@@ -93,9 +95,10 @@ def check_cases(
     ids = {*(case.case_id for case in cases), *(f"{recipe.name}/{name}" for name in gone)}
     ours = {c: o for c, o in overrides.items() if c.split("/")[0] == recipe.name}
     if odd := sorted(set(ours) - ids):
+        near = did_you_mean(odd[0], ids) or f"; it has {len(ids)}, such as {cases[0].case_id!r}"
         msg = (
-            f"overrides: {recipe.name} has no case {', '.join(map(repr, odd))}; it has "
-            f"{len(ids)}, such as {cases[0].case_id!r}: correct the id, or remove it"
+            f"overrides: {recipe.name} has no case {', '.join(map(repr, odd))}{near}: correct the "
+            f"id, or remove it"
         )
         raise OverrideError(msg)
     decided = sorted(c for c, o in ours.items() if o.kidney_decision is not None)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from curate.recipes.schema import Recipe, shipped_recipes
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import SourceError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.dataset_facts import Acceptance
 
 NAME = "licence.json"
@@ -37,8 +38,9 @@ def require_licences(
     by_name = {r.name: r for r in recipes}
     known = {ALL, *shipped_recipes(), *by_name}
     if unknown := sorted(set(accepted) - known):
+        near = did_you_mean(unknown[0], known)
         msg = (
-            f"--accept-licence names {', '.join(unknown)}, expected some of "
+            f"--accept-licence names {', '.join(unknown)}{near}: expected some of "
             f"{', '.join(sorted(known))}"
         )
         raise SourceError(msg)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
+from manifests.commands import ListCommand
+
 if TYPE_CHECKING:
     from curate.drafts.folder_survey import Survey
     from curate.drafts.label_values import LabelValues
@@ -71,7 +73,7 @@ def check(
         raise RecipeError("\n".join([f"{loaded.name} does not fit {trial.root}:", *trial.problems]))
 
 
-@app.command()
+@app.command(cls=ListCommand)
 def new(
     folder: Annotated[Path, typer.Argument(help="Folder of your own dataset, unpacked.")],
     name: Annotated[
@@ -86,7 +88,7 @@ def new(
     ] = None,
     declare: Annotated[
         list[str] | None,
-        typer.Option(help="A structure that marginalia does not know. Repeatable."),
+        typer.Option(metavar="NAME,...", help="Structures that marginalia does not know."),
     ] = None,
     missing_mask: Annotated[
         MissingMask | None,

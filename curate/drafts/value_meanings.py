@@ -1,6 +1,5 @@
 """What the label values of a user's own dataset cover: guessed by name, given, or unknown."""
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
@@ -10,9 +9,9 @@ from curate.drafts.label_values import LabelValues
 from manifests.classes.structure_names import meanings_of, structures_named
 from manifests.classes.structures import vocabulary
 from manifests.ground.errors import RecipeError
+from manifests.ground.near_names import did_you_mean
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-LIKE = 0.8  # a name that is as much like a known one is taken for a slip
 
 Structures = tuple[str, ...]
 Meanings = Mapping[int | str, Structures]
@@ -93,10 +92,9 @@ def name_in_index(survey: Survey, key: int | str) -> str:
 
 
 def _unknown(name: str, declared: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, [*vocabulary(), *declared], n=1, cutoff=LIKE)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    near = did_you_mean(name, [*vocabulary(), *declared])
     return (
-        f"unknown structure {name!r}{hint}: expected one of {', '.join(vocabulary())}; if it is "
+        f"unknown structure {name!r}{near}: expected one of {', '.join(vocabulary())}; if it is "
         f"none of them, declare it: --declare NAME, of small letters, digits and _"
     )
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from manifests.changes.given_split import check_given_split
 from manifests.ground.errors import ManifestError, explain
+from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import StrictModel
 from manifests.table.case import SPLITS, Split
 from manifests.table.manifest import Manifest
@@ -180,7 +181,11 @@ def _held_out(
     subjects = _subjects(rows, subject_of)
     totals = {dataset: sum(sizes) for dataset, sizes in _sizes(subjects).items()}
     if unknown := request.named() - totals.keys():
-        msg = f"no dataset {min(unknown)!r} to split: the manifest has {', '.join(sorted(totals))}"
+        name = min(unknown)
+        msg = (
+            f"no dataset {name!r} to split{did_you_mean(name, totals)}: the manifest has "
+            f"{', '.join(sorted(totals))}"
+        )
         raise ManifestError(msg)
     for dataset, total in sorted(totals.items()):
         _check_enough(request, dataset, total)
@@ -241,7 +246,10 @@ def _check_enough(request: SplitRequest, dataset: str, total: int) -> None:
 
 def _preset(name: str, datasets: Collection[str]) -> SplitRequest:
     if name not in split_presets():
-        msg = f"no split preset {name!r}: expected one of {', '.join(split_presets())}"
+        msg = (
+            f"no split preset {name!r}{did_you_mean(name, split_presets())}: expected one of "
+            f"{', '.join(split_presets())}"
+        )
         raise ManifestError(msg)
     request = split_presets()[name]
     named = request.named()

@@ -1,6 +1,5 @@
 """Structures: the anatomical terms that recipes and label spaces are made of."""
 
-import difflib
 import tomllib
 from collections.abc import Iterable
 from functools import cache
@@ -9,6 +8,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import StrictModel
 
 VOCABULARY_FILE = Path(__file__).with_name("structures.toml")
@@ -40,8 +40,7 @@ def unknown_structures(names: Iterable[str], declared: Iterable[str]) -> list[st
     known = {*vocabulary(), *declared}
     messages: list[str] = []
     for name in sorted(set(names) - known):
-        near = difflib.get_close_matches(name, sorted(known), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, sorted(known))
         messages.append(
             f"unknown structure {name!r}{hint} (declare a new one under [structures.{name}])"
         )

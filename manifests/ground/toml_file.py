@@ -1,12 +1,14 @@
 """TOML files that people write, checked against a model."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.ground.errors import MarginaliaError, explain
+from manifests.ground.near_names import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,12 +36,23 @@ def load_toml(
     if str(name_or_path) in names:
         path = shipped / f"{name_or_path}.toml"
     elif not path.is_file():
-        msg = (
-            f"no {what} {str(name_or_path)!r}: expected one of {', '.join(names)}, or the path of "
-            f"a TOML file"
-        )
-        raise error(msg)
+        raise error(_not_there(path, names, what))
     return read_toml(path, model, what=what, error=error)
+
+
+def _not_there(path: Path, names: Sequence[str], what: str) -> str:
+    if path.is_dir():
+        return f"{path} is a folder: expected the TOML file of a {what}"
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        beside = (p.name for p in path.parent.glob("*.toml"))
+        return (
+            f"no file {path}{did_you_mean(path.name, beside)}: expected the TOML file of a {what}, "
+            f"as seen from {Path.cwd()}"
+        )
+    return (
+        f"no {what} {str(path)!r}{did_you_mean(str(path), names)}: expected one of "
+        f"{', '.join(names)}, or the path of a TOML file"
+    )
 
 
 def read_toml(path: Path, model: type[Model], *, what: str, error: type[MarginaliaError]) -> Model:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ManifestError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import SCHEMA, Case
 
 SCHEMA_VERSION = 2
@@ -83,8 +84,8 @@ class Manifest:
         """
         row: int = self.table["case_id"].index(case_id).as_py()
         if row < 0:
-            first = self.table["case_id"].slice(0, 1).to_pylist()
-            msg = f"no case {case_id!r} among {len(self)}; the first is {first}"
+            ids: list[Any] = self.table["case_id"].to_pylist()
+            msg = f"no case {case_id!r} among {len(self)}{did_you_mean(case_id, ids)}"
             raise ManifestError(msg)
         return _as_case(self.table.slice(row, 1).to_pylist()[0])
 

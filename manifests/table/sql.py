@@ -1,5 +1,6 @@
 """SQL on the cases of a manifest; of a manifest on disk, only what a query needs is read."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from manifests.ground.errors import ManifestError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import SCHEMA, Case
 from manifests.table.manifest import (
     Manifest,
@@ -26,6 +28,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 # A condition reads columns and nothing else; set once the one file that may be read is named.
 LOCKS = ("enable_external_access = false", "lock_configuration = true")
 INTERRUPTED = "Query interrupted"  # DuckDB's words for Ctrl-C
+UNKNOWN_COLUMN = re.compile(r'Referenced column "([^"]*)" not found')  # DuckDB's words
+PARSER = "Parser Error"
+QUOTES = "text stands in single quotes, as in \"dataset = 'btcv'\""
 PATTERN_CHARACTERS = "*?["  # which DuckDB would look for other files by
 
 
@@ -60,7 +65,8 @@ class SelectedCases:
         found = self.connection.table(CASES).filter(wanted)
         rows = self.head.with_table(found.to_arrow_table())
         if not len(rows):
-            msg = f"no case {case_id!r} in {self.source}"
+            near = did_you_mean(case_id, self.ids())
+            msg = f"no case {case_id!r} in {self.source}{near}"
             raise ManifestError(msg)
         return next(rows.cases())
 
@@ -107,8 +113,17 @@ def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generat
             failed = f"{source} cannot be read"
             if where is not None:
                 failed = f"the filter {where!r} cannot be used"
-            msg = f"{failed}: {error}\ncolumns: {', '.join(SCHEMA.names)}"
+            msg = f"{failed}: {error}\n{_hint(str(error))}columns: {', '.join(SCHEMA.names)}"
             raise ManifestError(msg) from error
+
+
+def _hint(said: str) -> str:
+    """Say what is most often wrong with a condition: text without its quotes."""
+    unknown = UNKNOWN_COLUMN.search(said)
+    if unknown:
+        name = unknown[1]
+        return f"{name!r} is no column{did_you_mean(name, SCHEMA.names)}; {QUOTES}\n"
+    return f"{QUOTES}; conditions are joined by `and` and `or`\n" if PARSER in said else ""
 
 
 def rows_of(

@@ -2,7 +2,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ import duckdb
 import pyarrow as pa
 from rich.text import Text
 
+from manifests.ground.near_names import near_names
 from manifests.table.case import SCHEMA
 from manifests.table.sql import SelectedCases
 from manifests.views.table_style import plain, short
@@ -31,9 +31,9 @@ def filter_hints(cases: SelectedCases, where: str) -> Text:
         known |= {value.lower(): value for value in to_compare}
     for quoted in LITERAL.findall(where):
         literal = quoted.replace("''", "'")
-        near = difflib.get_close_matches(literal.lower(), sorted(known), n=1)
+        near = near_names(literal, sorted(known.values()))
         if near and literal not in known.values():
-            hint = plain(repr(known[near[0]]), "bold")
+            hint = plain(repr(near[0]), "bold")
             text.append_text(Text.assemble("; did you mean ", hint, "?"))
     return text
 

@@ -55,8 +55,10 @@ def test_the_paper_names_no_augmentation_and_tiny_leaves_shapes_as_they_are():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("batchsize=4", "batch_size, class_reduction"),
-        ("batch_size", "expected key=value"),
+        ("batchsize=4", "no setting 'batchsize'; did you mean 'batch_size'"),
+        ("epochs=9", "no setting 'epochs'; did you mean 'stage_epochs'"),
+        ("dataset=btcv", "no setting 'dataset'; did you mean 'datasets'"),
+        ("batch_size", "batch_size has no value; expected KEY=VALUE"),
         ("batch_size=0", "batch_size: Input should be greater than or equal to 1"),
         ("batch_size=two", "got 'two'"),
         ("accumulation=3", "a batch has 2 patches: set accumulation to 2 at most"),
@@ -64,7 +66,7 @@ def test_the_paper_names_no_augmentation_and_tiny_leaves_shapes_as_they_are():
         ("patch_size_zyx=16,16", "patch_size_zyx"),
         ("stage_epochs=0,0", "at least one epoch"),
         ("augmentation=strong", "augmentation: Value error, expected one of none, light, nnunet"),
-        ("augmentation.twist=1,0,1", "augmentation.rotation"),
+        ("augmentation.rotate=1,0,1", "did you mean 'augmentation.rotation'"),
         ("augmentation.scaling=0.2,1.4,0.7", "0.25 <= least <= most <= 4, got 1.4, 0.7"),
         ("augmentation.elastic=0.2,0,30", "elastic: expected 0 <= least <= most <= 19.2"),
         ("augmentation.blur=2,0.5,1", "augmentation.blur.0"),
@@ -90,8 +92,10 @@ def test_some_loss_must_have_a_weight():
 
 
 def test_an_unknown_preset_is_explained():
-    with pytest.raises(TrainingError, match="expected one of tiny, default, paper"):
-        resolve("huge")
+    with pytest.raises(
+        TrainingError, match=r"did you mean 'tiny'.: expected one of tiny, default, paper"
+    ):
+        resolve("tinny")
 
 
 def test_settings_survive_json_and_cannot_be_changed():

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from manifests.commands import ListCommand
 from train.console import console, say
 from train.scoring.commands import Split
 
 app = typer.Typer()
 
 
-@app.command("compare")
+@app.command("compare", cls=ListCommand)
 def compare_command(
     runs: Annotated[
         list[str],
@@ -24,7 +25,9 @@ def compare_command(
     split: Split = "test",
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Metric to show: dice, iou, hausdorff_mm, hd95_mm, assd_mm or nsd."),
+        typer.Option(
+            metavar="NAME,...", help="Metrics: dice, iou, hausdorff_mm, hd95_mm, assd_mm, nsd."
+        ),
     ] = None,
     against: Annotated[
         str, typer.Option(metavar="NAME", help="Run to test against, or best. Default: the first.")
@@ -40,6 +43,7 @@ def compare_command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
 ) -> None:
     """Compare evaluated runs: tables as in the paper, intervals, p-values and the worst cases."""
+    from manifests.ground.near_names import did_you_mean
     from train.comparison.comparison import compare
     from train.comparison.files import write_comparison
     from train.comparison.tables import comparison_view, worst_view
@@ -49,7 +53,8 @@ def compare_command(
 
     shown = metric or ["dice", "hausdorff_mm"]
     if unknown := set(shown) - set(METRICS):
-        msg = f"no metric {unknown}; expected some of {', '.join(METRICS)}"
+        near = did_you_mean(min(unknown), METRICS)
+        msg = f"no metric {', '.join(sorted(unknown))}{near}: expected some of {', '.join(METRICS)}"
         raise typer.BadParameter(msg, param_hint="'--metric'")
     opened = open_runs(runs, split=split)
     comparison = compare({run.name: run.scores for run in opened}, against=against, seed=seed)

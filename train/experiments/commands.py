@@ -1,12 +1,11 @@
 """The command: reproduce."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
-from manifests.commands import ManifestPath
+from manifests.commands import ListCommand, ManifestPath
 from train.console import PREEMPTED_EXIT_CODE, SOME_FAILED_EXIT_CODE, FirstThatFits, console, say
 from train.training.commands import Overrides, Preset
 
@@ -18,22 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-class _SeveralSeeds(TyperCommand):
-    """Takes `--seeds 0 1 2` for `--seeds 0 --seeds 1 --seeds 2`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-        """Repeat the option before each number that follows it."""
-        spelled: list[str] = []
-        after = False
-        for word in args:
-            if after and word.isdigit() and spelled[-1] != "--seeds":
-                spelled.append("--seeds")
-            after = word == "--seeds" or (after and word.isdigit())
-            spelled.append(word)
-        return super().parse_args(ctx, spelled)
-
-
-@app.command("reproduce", cls=_SeveralSeeds)
+@app.command("reproduce", cls=ListCommand)
 def reproduce_command(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="Table, such as table3.")],
     manifest: ManifestPath,
@@ -44,7 +28,7 @@ def reproduce_command(
     preset: Preset = "default",
     override: Overrides = None,
     seeds: Annotated[
-        list[int] | None, typer.Option(min=0, metavar="N...", help="Seeds: one run with each.")
+        list[int] | None, typer.Option(min=0, metavar="N,...", help="Seeds: one run with each.")
     ] = None,
     budget: Annotated[
         Literal["patches", "epochs"],
@@ -59,7 +43,7 @@ def reproduce_command(
     ] = "validation",
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRAINING", help="Run only this training, and make no table."),
+        typer.Option(metavar="NAME,...", help="Run only these trainings, and make no table."),
     ] = None,
     slurm: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a SLURM array script, run nothing.")
@@ -75,6 +59,7 @@ def reproduce_command(
 
     Finished runs are not repeated, and stopped runs are resumed.
     """
+    from manifests.ground.near_names import did_you_mean
     from manifests.table.manifest import manifest_file, read_manifest
     from train.experiments.plans.catalogue import load_catalogue
     from train.experiments.plans.planned_run import RunRequest, plan_runs
@@ -83,7 +68,8 @@ def reproduce_command(
     catalogue = load_catalogue(experiments)
     names = catalogue.table(table).trainings
     if unknown := set(only or ()) - set(names):
-        msg = f"no training {', '.join(sorted(unknown))}; expected some of {', '.join(names)}"
+        near = did_you_mean(min(unknown), names)
+        msg = f"no training {', '.join(sorted(unknown))}{near}: expected some of {', '.join(names)}"
         raise typer.BadParameter(msg, param_hint="'--only'")
     request = RunRequest(
         catalogue,

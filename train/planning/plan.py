@@ -12,6 +12,7 @@ import numpy as np
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, is_full
 from manifests.ground.errors import TrainingError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
 from manifests.volumes.resampling.separable import Interpolation
@@ -144,9 +145,10 @@ def _of_datasets(manifest: Manifest, datasets: Sequence[str]) -> list[Case]:
     cases = list(manifest.cases())
     known = {c.dataset for c in cases}
     if unknown := sorted(set(datasets) - known):
+        near = did_you_mean(unknown[0], known)
         msg = (
             f"datasets names {', '.join(unknown)}, which the manifest in {manifest.folder} does "
-            f"not hold: expected some of {', '.join(sorted(known))}"
+            f"not hold{near}: expected some of {', '.join(sorted(known))}"
         )
         raise TrainingError(msg)
     return [c for c in cases if c.dataset in (datasets or known)]

@@ -6,18 +6,42 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from manifests.commands import ManifestPath
+from manifests.commands import ListCommand, ManifestPath
 from train.console import PREEMPTED_EXIT_CODE, console, say
 
 app = typer.Typer()
 
 Preset = Annotated[str, typer.Option(help="tiny, default, paper or reference.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a setting, of those that --settings lists."
+    ),
 ]
 
 
-@app.command("train")
+def _list_settings(preset: str | None) -> None:
+    """List all settings, or those of a preset, and exit."""
+    if preset is not None:
+        from train.planning.settings_view import settings_view
+
+        console.print(settings_view(preset))
+        raise typer.Exit
+
+
+ListedPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--settings",
+        metavar="[PRESET]",
+        is_eager=True,
+        callback=_list_settings,
+        help="List all settings with their values in each preset, or in one, and exit.",
+    ),
+]
+
+
+@app.command("train", cls=ListCommand)
 def train_command(
     manifest: ManifestPath,
     out: Annotated[
@@ -34,6 +58,7 @@ def train_command(
         bool, typer.Option("--force", help="Resume a run even if the manifest has changed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and exit.")] = False,
+    _settings: ListedPreset = None,
 ) -> None:
     """Train a network; give the same command again to resume a stopped run.
 

@@ -258,7 +258,10 @@ def test_words_of_a_request(words, request_):
         ({"test": ["-1"]}, "--test -1: expected"),
         ({"test": ["1.0"]}, "--test 1.0: expected"),
         ({"test": ["nan"]}, "--test nan: expected"),
-        ({"preset": "papers"}, "no split preset 'papers': expected one of paper"),
+        (
+            {"preset": "papers"},
+            r"no split preset 'papers'; did you mean 'paper'\?: expected one of paper",
+        ),
     ],
 )
 def test_words_that_make_no_request(words, complaint):

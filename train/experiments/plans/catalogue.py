@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from manifests.ground.errors import TrainingError, explain
+from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import StrictModel, read_toml
 
 SHIPPED = Path(__file__).with_name("experiments.toml")
@@ -126,7 +127,10 @@ class Catalogue(_Entries):
         """
         name = ALIASES.get(name, name)
         if name not in self.tables:
-            msg = f"no table {name!r}: expected one of {', '.join((*self.tables, *ALIASES))}"
+            known = (*self.tables, *ALIASES)
+            msg = (
+                f"no table {name!r}{did_you_mean(name, known)}: expected one of {', '.join(known)}"
+            )
             raise TrainingError(msg)
         return self.tables[name]
 
