@@ -141,3 +141,24 @@ def test_predict_suspects_a_flipped_header_as_prepare_does(run, tmp_path):
         "upside_down": ["craniocaudal_suspect"],
         "left_to_right": ["laterality_suspect"],
     }
+
+
+def test_the_visits_of_a_patient_stay_in_one_split(run, tmp_path):
+    recipe = tmp_path / "visits.toml"
+    run(sys.executable, CASES / "visits_of_one_patient.py", tmp_path)
+    run("marginalia", "recipe", "new", tmp_path / "visits", "--name", "visits", "--out", recipe)
+    text = recipe.read_text()
+    recipe.write_text(text.replace("\n[layout]\n", "\n[layout]\nsubject = 'case_(\\d\\d)'\n"))
+    how = ("--offline", "--spacing", "8", "8", "10", "--jobs", "1")
+    printed = run("marginalia", "prepare", recipe, "--raw", tmp_path, "--out", tmp_path, *how)
+    printed += run("marginalia", "split", tmp_path, "--test", "0.34", "--seed", "1")
+    cases = list(read_manifest(tmp_path).cases())
+    assert [c.subject_id for c in cases] == [f"visits/0{n}" for n in (1, 1, 2, 2, 3, 3)], printed
+    splits = {(c.subject_id, c.split) for c in cases}
+    assert len(splits) == 3
+    assert {split for _, split in splits} == {"train", "test"}
+    given = tmp_path / "given.csv"
+    visits = [f"{c.case_id},{'test' if n % 2 else 'train'}" for n, c in enumerate(cases)]
+    given.write_text("\n".join(["case_id,split", *visits]))
+    printed = run("marginalia", "split", tmp_path, "--given", given)
+    assert "parts cases of one patient" in printed

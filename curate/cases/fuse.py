@@ -118,7 +118,7 @@ def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
         record.delete_case(folder)
         row = _make(group, case_id, folder, target)
         record.write_record(folder, row, provenance)
-    return row
+    return replace(row, subject_id=min(case.subject_id for case in group))
 
 
 def _delete_all_but(cases: Sequence[Case], target: Target) -> None:
@@ -142,7 +142,6 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
     return replace(
         first,
         case_id=case_id,
-        subject_id=min(case.subject_id for case in group),
         **columns,
         findings=(*_findings(group, joined), *absences(columns, target)),
         recipe="+".join(dict.fromkeys(case.recipe for case in group)),

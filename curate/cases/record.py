@@ -22,7 +22,7 @@ METHOD_VERSION = 3
 # What a recipe tells people, and where its files are: none of it changes a voxel.
 DESCRIPTIVE = {
     *("title", "licence", "commercial_use", "citation", "homepage", "remarks"),
-    *("labelled_cases", "sources", "layout"),
+    *("labelled_cases", "sources", "layout", "table"),
 }
 
 

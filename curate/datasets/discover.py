@@ -2,19 +2,16 @@
 
 import json
 import re
-import signal
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from curate.datasets.expression_match import match_in_time
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import Finding
-
-MATCH_SECONDS = 2  # of a processor, where a name takes microseconds
 
 
 @dataclass(frozen=True)
@@ -136,39 +133,11 @@ def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Pat
         matcher = re.compile(f"{head}(?P<case>{layout.case}){'(?P=case)'.join(tails)}")
         found = defaultdict[str, list[Path]](list)
         for path in sorted(files_like(root, pattern)):
-            if match := _matched(matcher, path.relative_to(root).as_posix(), layout.case):
+            name = path.relative_to(root).as_posix()
+            if match := match_in_time(matcher.fullmatch, name, key="case", expression=layout.case):
                 found[match["case"]].append(path)
         labels |= {name: paths for name, paths in found.items() if name not in labels}
     return labels
-
-
-def _matched(matcher: re.Pattern[str], name: str, case: str) -> re.Match[str] | None:
-    """Match a path, for so long as an expression may take that does not try all ways to match.
-
-    Raises:
-        SourceError: It takes longer.
-    """
-
-    def give_up(_signal: int, _frame: object) -> None:
-        msg = (
-            f"case = {case!r} in [layout]: expected a regular expression that matches at once; "
-            f"{name!r} took more than {MATCH_SECONDS} s: avoid repetitions within repetitions, "
-            f"such as (a+)+"
-        )
-        raise SourceError(msg)
-
-    # a match is one call into C, which looks for signals; they reach the main thread only
-    if threading.current_thread() is not threading.main_thread() or not hasattr(
-        signal, "SIGVTALRM"
-    ):
-        return matcher.fullmatch(name)
-    before = signal.signal(signal.SIGVTALRM, give_up)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MATCH_SECONDS)
-    try:
-        return matcher.fullmatch(name)
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def _images(root: Path, layout: PairsLayout | MasksLayout, name: str) -> list[Path]:

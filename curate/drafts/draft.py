@@ -121,6 +121,8 @@ def _layout(draft: Draft) -> list[str]:
             '# "absent" from the body, or it is an "error" and prepare sets these cases aside.',
             f"missing_mask = {_quoted(draft.missing_mask)}",
         ]
+    bids = draft.survey.kind == "bids"
+    lines.append(f"{'' if bids else '# '}subject = 'sub-[^_/]+' # the same of the patient")
     return [*lines, ""]
 
 

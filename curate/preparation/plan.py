@@ -8,6 +8,7 @@ from pathlib import Path
 from curate.cases.overrides import Override, check_cases, check_datasets
 from curate.cases.record import Provenance, is_ours, unchanged_case
 from curate.cases.target import Target
+from curate.datasets.case_facts import CaseFacts, case_facts
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
 from curate.download.plan import PlannedSource, plan_missing
@@ -46,6 +47,7 @@ class PlannedDataset:
         open: Cases to be made, or to be looked at more closely.
         gone: Names of cases that the folder holds and the dataset does not have any more.
         missing_masks: Number of cases that lack a mask, by its file name.
+        facts: What its names and its table tell of all its cases, by name.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class PlannedDataset:
     open: tuple[SourceCase, ...] = ()
     gone: tuple[str, ...] = ()
     missing_masks: Mapping[str, int] = field(default_factory=dict[str, int])
+    facts: Mapping[str, CaseFacts] = field(default_factory=dict[str, CaseFacts])
 
 
 def plan(request: PrepareRequest) -> list[PlannedDataset]:
@@ -98,6 +101,7 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
         if location.kind == "archive":
             return PlannedDataset(recipe, location)
         cases = discover(recipe, location.path)
+        facts = case_facts(recipe, location.path, cases)
     except SourceError as error:
         return PlannedDataset(recipe, problem=str(error))
     names = frozenset(case.name for case in cases)
@@ -113,6 +117,7 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
         open=tuple(case for case, row in wanted.items() if not row),
         gone=gone,
         missing_masks=_missing_masks(recipe, cases),
+        facts=facts,
     )
 
 

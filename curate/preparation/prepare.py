@@ -10,6 +10,7 @@ from curate.cases.making import CaseJob
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
 from curate.preparation.assemble import assemble
+from curate.preparation.case_facts_record import update_case_facts, with_facts, with_table_columns
 from curate.preparation.dataset_record import update_facts
 from curate.preparation.earlier import earlier_cases, named
 from curate.preparation.output_folder import exclusive, staging_folder
@@ -142,8 +143,11 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     licensed = [
         replace(c, licence=facts[c.dataset].licence) if c.dataset in facts else c for c in cases
     ]
+    told = {p.recipe.name: p.facts for p in ready}
+    of_cases = update_case_facts({c.dataset for c in cases}, told, target.folder)
     fuse, verify = request.fuse_duplicates, request.verify
-    manifest = assemble(licensed, target, fuse=fuse, verify=verify)
+    manifest = assemble(with_facts(licensed, of_cases), target, fuse=fuse, verify=verify)
+    manifest = with_table_columns(manifest, of_cases)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(with_users_columns(manifest, path), path)
     remarks += [*earlier.remarks(), *_flat(cases)]

@@ -17,10 +17,16 @@ MissingMask = Literal["error", "not_annotated", "absent"]
 
 
 class _Layout(StrictModel):
-    """Patterns of the names that an archive, and the folder that holds the dataset, may have."""
+    """Patterns of the names that an archive, and the folder that holds the dataset, may have.
+
+    Attributes:
+        subject: Regular expression of the patient, searched for in the name of the case, or else in
+            the paths of its label and its image; its group, if it has one, is the patient's name.
+    """
 
     archives: tuple[str, ...] = ()
     roots: Names
+    subject: str | None = None
 
     @field_validator("archives", "roots", "images", "labels", check_fields=False)
     @classmethod
@@ -35,6 +41,14 @@ class _Layout(StrictModel):
                 )
                 raise ValueError(msg)
         return patterns
+
+    @field_validator("subject")
+    @classmethod
+    def _names_the_patient(cls, subject: str | None) -> str | None:
+        if subject is not None and _compiled(subject).groups > 1:
+            msg = f"{subject!r}: expected one group at most, around the name of the patient"
+            raise ValueError(msg)
+        return subject
 
 
 class DecathlonLayout(_Layout):
@@ -63,11 +77,7 @@ class _NamedLayout(_Layout):
     @field_validator("case")
     @classmethod
     def _is_expression(cls, case: str) -> str:
-        try:
-            re.compile(f"(?P<case>{case})")
-        except (re.error, RecursionError, OverflowError) as error:
-            msg = f"{case!r} is not a regular expression that can be used: {error}"
-            raise ValueError(msg) from error
+        _compiled(case, f"(?P<case>{case})")
         return case
 
     @field_validator("images", "labels")
@@ -97,6 +107,14 @@ class MasksLayout(_NamedLayout):
 
     kind: Literal["masks"]
     missing_mask: MissingMask = "error"
+
+
+def _compiled(expression: str, whole: str | None = None) -> re.Pattern[str]:
+    try:
+        return re.compile(whole or expression)
+    except (re.error, RecursionError, OverflowError) as error:
+        msg = f"{expression!r} is not a regular expression that can be used: {error}"
+        raise ValueError(msg) from error
 
 
 def files_like(root: Path, pattern: str, case: str | None = None) -> Iterator[Path]:

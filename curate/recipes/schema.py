@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from curate.recipes.case_table import CaseTable
 from curate.recipes.layouts import Layout, MasksLayout, Names
 from curate.recipes.sources import FOLDER, Source
 from manifests.classes.label_space import Name
@@ -39,6 +40,7 @@ class Recipe(StrictModel):
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
         split_kidneys: Whether a value that covers both kidneys is to be split into sides.
         structures: Structures that this file declares beside the vocabulary.
+        table: A file of the dataset that says more of its cases or patients.
     """
 
     name: Name
@@ -52,6 +54,7 @@ class Recipe(StrictModel):
     split_kidneys: bool = False
     sources: tuple[Source, ...] = ()
     layout: Layout
+    table: CaseTable | None = None
     values: Annotated[dict[Annotated[int, Field(ge=1, le=65535)], Names], Field(min_length=1)]
     masks: dict[FileName, Names] = Field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
@@ -82,6 +85,9 @@ class Recipe(StrictModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = [*self._naming_problems(), *self._part_problems()]
+        if self.table and self.table.case is None and self.layout.subject is None:
+            told = "expected `case`, or `subject` in [layout], to tell of which cases a row is"
+            problems.append(f"table: {told}")
         if isinstance(self.layout, MasksLayout) != bool(self.masks):
             needed = "expected a [masks] table with the layout kind 'masks', and only with it"
             problems.insert(0, f"masks: {needed}")

@@ -9,6 +9,7 @@ from manifests.ground.findings import Finding
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
+TABLE_PREFIX = "table_"  # of further columns, which come from a dataset's own table
 
 _text = pa.string()
 _texts = pa.list_(pa.string())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from manifests.ground.errors import ManifestError
-from manifests.table.case import SCHEMA
+from manifests.table.case import SCHEMA, TABLE_PREFIX
 from manifests.table.manifest import (
     Manifest,
     as_schema,
@@ -60,11 +60,17 @@ def rewrite(source: Path, changed: Manifest, path: Path) -> None:
 def with_users_columns(manifest: Manifest, path: Path) -> Manifest:
     """Return a manifest with the columns that a user added to the older one at `path`.
 
-    A case that is new there has none of their values; so has every case if `path` is not readable.
+    Those of datasets' tables are not among them: who made the manifest knows them. A case that is
+    new there has none of their values; so has every case if `path` is not readable.
     """
     try:
         with open_parquet(path) as file:
-            names = [n for n in file.schema_arrow.names if n not in SCHEMA.names]
+            known = {*SCHEMA.names, *manifest.table.column_names}
+            names = [
+                n
+                for n in file.schema_arrow.names
+                if n not in known and not n.startswith(TABLE_PREFIX)
+            ]
             old = file.read(columns=["case_id", *names]) if names else None
     except ManifestError:
         return manifest

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 import curate.commands
 import manifests.commands
+from curate.recipes.case_table import CaseTable
+from curate.recipes.layouts import PairsLayout
 from curate.recipes.schema import PAPER, load_recipe, shipped_recipes
 from manifests.table.manifest import read_manifest
 from tests.curate import published
@@ -54,7 +57,11 @@ def test_the_example_does_what_the_page_says(tmp_path, monkeypatch):
     assert all((tmp_path / name).is_file() for name in files)
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     printed = "".join(marginalia(line) for line in lines)
-    mine, declared = blocks("toml")
+    mine, *parts, declared = blocks("toml")
+    for part in map(tomllib.loads, parts):
+        assert not part.keys() - {"layout", "table"}
+        assert CaseTable.model_validate(part.get("table", {"files": ["x"], "case": "x"}))
+        assert part.get("layout", {}).keys() <= PairsLayout.model_fields.keys()
     assert (tmp_path / "mine.toml").read_text() == mine
     assert declared in (tmp_path / "vessels.toml").read_text()
     assert checked in printed
