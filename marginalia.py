@@ -1,12 +1,48 @@
-"""The entry point: collects the commands of the packages, and has `demo`, which uses them all."""
+"""The entry point: collects the commands of the packages, and has `demo`, which uses them all.
+
+It is also what users of Python import from: `from marginalia import read_manifest`. Those names are
+looked up when they are asked for, so that the commands need not wait for PyTorch.
+"""
+# ruff: noqa: E402 - the packages are imported after a look at where they would come from
 
 import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+
+PACKAGES = ("curate", "manifests", "train")
+
+
+def _refuse_other_packages() -> None:
+    """Refuse to import a user's `train.py` in place of our package, which would run it.
+
+    Raises:
+        ImportError: Python finds another file first under the name of one of our packages.
+    """
+    for name in PACKAGES:
+        ours = Path(__file__).with_name(name) / "__init__.py"
+        if name in sys.modules:
+            found = getattr(sys.modules[name], "__file__", None)
+        else:
+            spec = find_spec(name)
+            found = spec.origin if spec else None
+        if found is None or not ours.is_file() or Path(found).resolve() == ours.resolve():
+            continue
+        msg = (
+            f"marginalia has a package called {name!r}, and Python finds {found} first under this "
+            f"name (expected {ours}). Rename that file or folder; or, if it is in the folder of "
+            f"your program, start the program with `python -P`, which does not look there for "
+            f"modules"
+        )
+        raise ImportError(msg)
+
+
+_refuse_other_packages()
 
 import curate.commands
 import manifests.commands
@@ -16,9 +52,60 @@ from manifests.ground.errors import MarginaliaError
 
 if TYPE_CHECKING:
     from curate.preparation.tally import Notify
-    from manifests.table.manifest import Manifest
+    from manifests.classes.label_space import LabelSpace, load_label_space
+    from manifests.classes.merged import merged_classes
+    from manifests.table.case import Case
+    from manifests.table.manifest import Manifest, read_manifest
+    from train.checkpoints.restoration import load_model
+    from train.losses import MarginalExclusionLoss
+    from train.model import Model, Normalisation, normalise
+    from train.patches.case_dataset import CaseDataset
+    from train.planning.plan import normalisation_of
+    from train.prediction.predict import predict_image
+    from train.prediction.sliding_window import Predictor
+    from train.scoring.case_scores import score_case
     from train.scoring.evaluate import CaseResult
     from train.scoring.scores import Scores
+
+# The names for users of Python, and where they are.
+FACE = {
+    "read_manifest": "manifests.table.manifest",
+    "Manifest": "manifests.table.manifest",
+    "Case": "manifests.table.case",
+    "LabelSpace": "manifests.classes.label_space",
+    "load_label_space": "manifests.classes.label_space",
+    "merged_classes": "manifests.classes.merged",
+    "CaseDataset": "train.patches.case_dataset",
+    "Normalisation": "train.model",
+    "normalisation_of": "train.planning.plan",
+    "normalise": "train.model",
+    "MarginalExclusionLoss": "train.losses.marginal_exclusion",
+    "Model": "train.model",
+    "load_model": "train.checkpoints.restoration",
+    "Predictor": "train.prediction.sliding_window",
+    "predict_image": "train.prediction.predict",
+    "score_case": "train.scoring.case_scores",
+}
+# fmt: off
+__all__ = [
+    "Case", "CaseDataset", "LabelSpace", "Manifest", "MarginalExclusionLoss", "MarginaliaError",
+    "Model", "Normalisation", "Predictor", "load_label_space", "load_model", "merged_classes",
+    "normalisation_of", "normalise", "predict_image", "read_manifest", "score_case",
+]
+# fmt: on
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Return a name for users of Python, imported now."""
+    if name not in FACE:
+        msg = f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}"
+        raise AttributeError(msg)
+    return getattr(import_module(FACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
 

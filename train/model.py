@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from manifests.classes.label_space import LabelSpace
@@ -21,6 +23,11 @@ class Normalisation:
     def apply(self, hu: Tensor) -> Tensor:
         """Return normalised Hounsfield units of any shape as float32."""
         return (hu.float().clamp(self.low_hu, self.high_hu) - self.mean_hu) / self.std_hu
+
+
+def normalise(hu: np.ndarray | Tensor, normalisation: Normalisation) -> Tensor:
+    """Return Hounsfield units of any shape as a network's input, float32."""
+    return normalisation.apply(torch.as_tensor(hu))
 
 
 @dataclass(frozen=True)

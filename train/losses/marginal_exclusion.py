@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from manifests.ground.errors import TrainingError
+from train.boxes import triple
 from train.losses.eager_terms import eager_terms
 from train.losses.fused_terms import fused_terms
 from train.losses.options import TERMS, LossKeywords, LossOptions, Term
@@ -181,6 +182,8 @@ def _terms(
 ) -> dict[Term, PerSample]:
     """Return the wanted terms of each sample."""
     check_fit(*tensors)
+    # MONAI 1.6's MetaTensor is a tensor whose `new_empty` takes other arguments than PyTorch's
+    tensors = triple(tensor.as_subclass(Tensor) for tensor in tensors)
     compute = fused_terms if options.implementation == "fused" else eager_terms
     terms = compute(*tensors, wanted=wanted, options=options)
     name, share = "marginal_cross_entropy", options.label_smoothing

@@ -100,7 +100,7 @@ def plan_epoch(
     else:
         drawn = _draw_by_class(candidates, count, generator)
     for one, chance in zip(drawn, generator.random(count), strict=True):
-        one.foreground = chance < settings.foreground_probability
+        one.foreground = bool(chance < settings.foreground_probability)
     seeds = generator.integers(2**63, size=count).tolist()
     batches: list[tuple[PatchPlan, ...]] = []
     for start in range(0, count, settings.batch_size):
@@ -110,7 +110,13 @@ def plan_epoch(
         patches: list[PatchPlan] = []
         for one, seed in zip(batch, seeds[start:stop], strict=True):
             candidate = candidates[one.row]
-            centre = _draw_centre(candidate, one, settings.patch_size_zyx, generator)
+            centre = draw_centre(
+                candidate,
+                settings.patch_size_zyx,
+                generator,
+                foreground=one.foreground,
+                class_id=one.class_id,
+            )
             patches.append(PatchPlan(candidate.case_id, *centre, seed))
         batches.append(tuple(patches))
     return batches
@@ -165,11 +171,22 @@ def _ensure_foreground(
         chosen.row = int(generator.choice(siblings))
 
 
-def _draw_centre(
-    candidate: Candidate, drawn: _Draw, patch_size_zyx: Triple, generator: np.random.Generator
+def draw_centre(
+    candidate: Candidate,
+    patch_size_zyx: Triple,
+    generator: np.random.Generator,
+    *,
+    foreground: bool,
+    class_id: int | None = None,
 ) -> tuple[Triple, int | None]:
-    """Draw the centre of a patch, and the foreground group that it belongs to, if any."""
-    representative = _representative(candidate, drawn, generator)
+    """Draw the centre of a patch, and the foreground group that it belongs to, if any.
+
+    With `foreground`, it is a labelled voxel, if the case has one: of the class, if that is given
+    and there, or else of any group with the same probability.
+    """
+    representative = None
+    if foreground and candidate.foreground:
+        representative = _representative(candidate, class_id, generator)
     if representative is None:
         centre = _anywhere(candidate, patch_size_zyx, generator)
     else:
@@ -179,14 +196,12 @@ def _draw_centre(
 
 
 def _representative(
-    candidate: Candidate, drawn: _Draw, generator: np.random.Generator
-) -> int | None:
+    candidate: Candidate, class_id: int | None, generator: np.random.Generator
+) -> int:
     """Draw the foreground group to centre on: that of the class, or any that the case holds."""
-    if not (drawn.foreground and candidate.foreground):
-        return None
     # a case may be here in place of the one that was drawn, and merge the class with others
-    if drawn.class_id in candidate.foreground.keys() & annotated_classes(candidate.merged):
-        return drawn.class_id
+    if class_id in candidate.foreground.keys() & annotated_classes(candidate.merged):
+        return class_id
     return int(generator.choice(sorted(candidate.foreground)))
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data.meta_tensor import MetaTensor
 from monai.losses.dice import DiceLoss
 from torch.nn import functional
 
@@ -299,6 +300,16 @@ def test_stored_labels_of_one_byte_will_do():
     logits, target, merged = mixture()
     expected = MarginalExclusionLoss()(logits, target, merged)
     assert MarginalExclusionLoss()(logits, target.byte(), merged.int()) == expected
+
+
+def test_tensors_of_monais_own_kind_will_do():
+    logits, target, merged = mixture()
+    logits.requires_grad_()
+    loss = MarginalExclusionLoss(label_smoothing=0.1)
+    expected = torch.autograd.grad(loss(logits, target, merged), logits)
+    of_monai = [MetaTensor(tensor) for tensor in (logits, target, merged)]
+    got = torch.autograd.grad(loss(*of_monai), logits)
+    torch.testing.assert_close(got[0].as_subclass(torch.Tensor), expected[0], rtol=0, atol=0)
 
 
 # --- meaning ----------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""The example programs of the documents run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+PRINTED = {
+    "monai_unet": r"liver_only/6 liver Dice [01]\.\d{3}\n",
+    "torchio_transforms": r"(loss \d+\.\d{3}\n){3}",
+}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path, manifest_path):
+    done = subprocess.run(
+        [sys.executable, str(path), str(manifest_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(PRINTED[path.stem], done.stdout), done.stdout
