@@ -178,10 +178,14 @@ def read_head(path: Path) -> Manifest:
 
 
 def has_schema(path: Path) -> bool:
-    """Return whether the columns of a file have the types of `SCHEMA`."""
+    """Return whether the columns of a file have the types of `SCHEMA`, and SQL finds them by name.
+
+    To SQL, which knows no upper and lower case in names, a further column may be one of these too.
+    """
     with open_parquet(manifest_file(path)) as file:
         stored = file.schema_arrow
-    return all(
+    alike = [name for name in stored.names if name.lower() in SCHEMA.names]
+    return len(alike) == len(SCHEMA) and all(
         name in stored.names and stored.field(name).equals(SCHEMA.field(name))
         for name in SCHEMA.names
     )

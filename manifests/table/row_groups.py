@@ -2,6 +2,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def rewrite(source: Path, changed: Manifest, path: Path) -> None:
         rows = pa.Table.from_batches([], file.schema_arrow)
     head = changed.with_table(_beside(pa.Table.from_batches([], SCHEMA), rows))
     write_manifest(head, path, _with_columns(source, changed.table))
+
+
+def users_columns(path: Path) -> list[str]:
+    """Return the names of the columns that a user added to a manifest.
+
+    SQL knows no upper and lower case in names: what it would take for another column is left out.
+
+    Raises:
+        ManifestError: See `read_head`.
+    """
+    with open_parquet(manifest_file(path)) as file:
+        names = file.schema_arrow.names
+    known = Counter(name.lower() for name in names)
+    return [n for n in names if n not in SCHEMA.names and known[n.lower()] == 1]
 
 
 def with_users_columns(manifest: Manifest, path: Path) -> Manifest:

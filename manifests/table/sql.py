@@ -1,7 +1,7 @@
 """SQL on the cases of a manifest; of a manifest on disk, only what a query needs is read."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from manifests.table.manifest import (
     read_head,
     read_manifest,
 )
+from manifests.table.row_groups import users_columns, with_users_columns
 
 CASES = "cases"
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -100,9 +101,11 @@ def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generat
         head, source = manifest, "the manifest"
     else:
         head, source = read_head(manifest), str(manifest_file(manifest))
+    columns: Sequence[str] = SCHEMA.names
     with database() as db:
         try:
-            rows = rows_of(db, manifest)
+            rows = rows_of(db, manifest, users=where is not None)
+            columns = rows.columns
             for lock in LOCKS:
                 db.execute(f"set {lock}")
             # `filter` parses one expression, so no second statement can follow it
@@ -113,25 +116,27 @@ def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generat
             failed = f"{source} cannot be read"
             if where is not None:
                 failed = f"the filter {where!r} cannot be used"
-            msg = f"{failed}: {error}\n{_hint(str(error))}columns: {', '.join(SCHEMA.names)}"
+            hint = _hint(str(error), columns)
+            msg = f"{failed}: {error}\n{hint}columns: {', '.join(columns)}"
             raise ManifestError(msg) from error
 
 
-def _hint(said: str) -> str:
+def _hint(said: str, columns: Sequence[str]) -> str:
     """Say what is most often wrong with a condition: text without its quotes."""
     unknown = UNKNOWN_COLUMN.search(said)
     if unknown:
         name = unknown[1]
-        return f"{name!r} is no column{did_you_mean(name, SCHEMA.names)}; {QUOTES}\n"
+        return f"{name!r} is no column{did_you_mean(name, columns)}; {QUOTES}\n"
     return f"{QUOTES}; conditions are joined by `and` and `or`\n" if PARSER in said else ""
 
 
 def rows_of(
-    connection: duckdb.DuckDBPyConnection, manifest: Manifest | Path
+    connection: duckdb.DuckDBPyConnection, manifest: Manifest | Path, *, users: bool = False
 ) -> duckdb.DuckDBPyRelation:
     """Return the rows of a manifest, left on disk if they lie there as `SCHEMA` has them.
 
-    Afterwards the connection may read this file even without external access.
+    With `users`, the columns that a user added to the file are there, too. Afterwards the
+    connection may read this file even without external access.
 
     Raises:
         ManifestError: As of `read_manifest`.
@@ -139,9 +144,11 @@ def rows_of(
     if isinstance(manifest, Manifest):
         return connection.from_arrow(manifest.table)
     path = manifest_file(manifest)
+    own = users_columns(path) if users else []
     if not has_schema(path) or set(PATTERN_CHARACTERS) & set(str(path)):
-        return connection.from_arrow(read_manifest(path).table)
+        table = with_users_columns(read_manifest(path), path).table
+        return connection.from_arrow(table.select([*SCHEMA.names, *own]))
     connection.execute("set allowed_paths = ?", [[str(path)]])
     connection.execute("set parquet_metadata_cache = true")  # several questions are asked
     rows = connection.read_parquet(str(path), hive_partitioning=False)
-    return rows.select(*SCHEMA.names)
+    return rows.select(*map(duckdb.ColumnExpression, [*SCHEMA.names, *own]))

@@ -6,11 +6,9 @@ import re
 from collections.abc import Sequence
 
 import duckdb
-import pyarrow as pa
 from rich.text import Text
 
 from manifests.ground.near_names import near_names
-from manifests.table.case import SCHEMA
 from manifests.table.sql import SelectedCases
 from manifests.views.table_style import plain, short
 
@@ -25,7 +23,8 @@ def filter_hints(cases: SelectedCases, where: str) -> Text:
     text = Text.assemble("no case matches ", plain(where, "bold"))
     known: dict[str, str] = {}  # by their small letters
     words = set(re.findall(r"\w+", LITERAL.sub(" ", where).lower()))
-    for n, column in enumerate(name for name in SCHEMA.names if name in words):
+    columns = [name for name in cases.every.columns if name.lower() in words]
+    for n, column in enumerate(columns):
         values, to_compare = _values(cases.every, column)
         text.append_text(Text.assemble("; " if n else ": ", f"{column} has ", values))
         known |= {value.lower(): value for value in to_compare}
@@ -40,7 +39,8 @@ def filter_hints(cases: SelectedCases, where: str) -> Text:
 
 def _values(rows: duckdb.DuckDBPyRelation, column: str) -> tuple[Text, Sequence[str]]:
     """Return a column's values for people, and those to compare a literal with."""
-    single = rows.project(f"{_single(column)} as value").filter("value is not null")
+    listed = str(rows.types[rows.columns.index(column)]).endswith("[]")
+    single = rows.project(f"{_single(column, listed=listed)} as value").filter("value is not null")
     if str(single.types[0]) != "VARCHAR":
         ((least, greatest),) = single.aggregate("min(value), max(value)").fetchall()
         return Text(NONE_THERE if least is None else f"{short(least)} to {short(greatest)}"), ()
@@ -54,9 +54,8 @@ def _values(rows: duckdb.DuckDBPyRelation, column: str) -> tuple[Text, Sequence[
     return shown, texts
 
 
-def _single(column: str) -> str:
+def _single(column: str, *, listed: bool) -> str:
     """Return SQL for the values of a column one by one."""
     if column == "findings":
         return "unnest([f.code for f in findings])"
-    listed = pa.types.is_list(SCHEMA.field(column).type)
-    return f"unnest({column}, recursive := true)" if listed else column
+    return f'unnest("{column}", recursive := true)' if listed else f'"{column}"'

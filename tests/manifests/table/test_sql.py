@@ -126,6 +126,47 @@ def test_damaged_rows_are_told(path):
         summarise(c)
 
 
+# Columns of a user's own.
+
+
+def with_column(path, name, values, *, place=None):
+    table = pq.read_table(path)
+    column = pa.array(values[n % len(values)] for n in range(len(table)))
+    pq.write_table(
+        table.add_column(table.num_columns if place is None else place, name, column), path
+    )
+
+
+@pytest.mark.parametrize("written_by_us", [True, False])
+def test_a_users_own_columns_can_be_asked_for(path, written_by_us):
+    with_column(path, "Site (main)", ["north", "south"])
+    with_column(path, "age", [30, 40, 50])
+    if not written_by_us:
+        as_of_another_program(path)
+    with select_cases(path, """"Site (main)" = 'north' and age > 35""") as cases:
+        assert cases.ids() == ["btcv/2", "btcv/4", "kits19/1"]
+        assert cases.case("btcv/2") == read_manifest(path).case("btcv/2")
+        assert summarise(cases).cases == 3
+    with (
+        pytest.raises(ManifestError, match=r"columns: case_id, .*Site \(main\)"),
+        select_cases(path, "agee > 35") as cases,
+    ):
+        cases.ids()
+
+
+def test_a_column_called_as_one_of_ours_is_not_taken_for_it(path):
+    with_column(path, "Dataset", ["mine"], place=0)
+    with_column(path, "AGE", [1])
+    with_column(path, "age", [2])
+    with select_cases(path, "dataset = 'kits19'") as cases:
+        assert cases.ids() == ["kits19/1"]
+        assert [d.name for d in summarise(cases).datasets] == ["kits19"]
+    with select_cases(path) as cases:
+        assert summarise(cases).cases == 10
+    with pytest.raises(ManifestError, match="AGE"), select_cases(path, "age = 1") as cases:
+        cases.ids()
+
+
 # In memory.
 
 

@@ -1,5 +1,7 @@
 """A condition that holds for no case: the values that would, and the one that was meant."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from manifests.ground.findings import Finding
@@ -49,6 +51,16 @@ def test_values_are_told(path, where, said):
 def test_condition_without_a_column_is_only_told(path, where):
     with select_cases(path, where) as cases:
         assert str(filter_hints(cases, where)) == f"no case matches {where}"
+
+
+def test_values_of_a_users_own_columns_are_told(path, tmp_path):
+    table = pq.read_table(path / "manifest.parquet")
+    table = table.append_column("Site", pa.array(["north", "south", "east", "east"]))
+    table = table.append_column("ages", pa.array([[30, 40], [50], [], [60]]))
+    pq.write_table(table, tmp_path / "manifest.parquet")
+    with select_cases(tmp_path, "site = 'nort' and list_contains(ages, 70)") as cases:
+        text = str(filter_hints(cases, "site = 'nort' and list_contains(ages, 70)"))
+    assert text.endswith(": Site has east, north, south; ages has 30 to 60; did you mean 'north'?")
 
 
 def test_of_very_many_values_none_is_proposed(make_case, make_manifest):
