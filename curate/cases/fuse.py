@@ -118,7 +118,13 @@ def _fuse(group: Sequence[Case], target: Target, *, verify: bool) -> Case:
         record.delete_case(folder)
         row = _make(group, case_id, folder, target)
         record.write_record(folder, row, provenance)
-    return replace(row, subject_id=min(case.subject_id for case in group))
+    # those of its parts may be others in each run, as when a source is gone or is back
+    of_parts = [f for c in group for f in c.findings if f.code not in OF_CLASSES]
+    return replace(
+        row,
+        subject_id=min(case.subject_id for case in group),
+        findings=tuple(dict.fromkeys([*of_parts, *row.findings])),
+    )
 
 
 def _delete_all_but(cases: Sequence[Case], target: Target) -> None:
@@ -151,12 +157,11 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
 
 
 def _findings(group: Sequence[Case], joined: Joined) -> list[Finding]:
-    kept = [f for c in group for f in c.findings if f.code not in OF_CLASSES]
     made = [Finding("fused", f"made of {' and '.join(case.case_id for case in group)}")]
     if joined.conflicts:
         reason = f"{_percent(joined)}; {group[0].case_id} was believed"
         made.append(Finding("labels_conflict", reason))
-    return [*dict.fromkeys(kept), *made]
+    return made
 
 
 def _voxels(path: str, target: Target) -> np.ndarray:

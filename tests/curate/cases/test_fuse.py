@@ -136,6 +136,16 @@ def test_running_again_makes_nothing_and_the_option_can_be_taken_back(raw):
     assert run(raw).path.read_bytes() == before
 
 
+def test_a_fused_case_tells_that_the_source_of_a_part_is_gone_until_it_is_back(raw):
+    before = run(raw).path.read_bytes()
+    (raw / "spleens" / "x").rename(raw / "elsewhere")
+    gone = run(raw)
+    assert "source_gone" in [f.code for f in gone.manifest.case(FUSED).findings]
+    assert gone.made == 0
+    (raw / "elsewhere").rename(raw / "spleens" / "x")
+    assert run(raw).path.read_bytes() == before
+
+
 def test_what_is_fused_is_made_again_when_a_part_of_it_changes_or_it_is_damaged(raw):
     run(raw)
     larger = np.s_[6:11, 8:18, 30:40]
