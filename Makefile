@@ -13,6 +13,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/nnunet: tests/nnunet.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps --requirement $<
+	touch $@
+
 demo: install
 	$(BIN)/marginalia demo --out $(DEMO)
 
@@ -22,7 +26,7 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: lint
+test: lint $(VENV)/nnunet
 # One thread per process: two pools of threads on the same cores wait for each other.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu' -n auto
 

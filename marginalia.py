@@ -48,6 +48,7 @@ import curate.commands
 import manifests.commands
 import manifests.exports.commands
 import train.commands
+import train.nnunet.commands
 from manifests.ground.errors import MarginaliaError
 
 if TYPE_CHECKING:
@@ -108,6 +109,9 @@ def __dir__() -> list[str]:
 
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_show_locals=False)
+exports = typer.Typer(
+    help="Write cases and networks in the form of other programs.", no_args_is_help=True
+)
 
 
 def _show_version(asked: bool) -> None:
@@ -132,7 +136,9 @@ def options(
 
 for package in (curate, manifests, train):
     app.add_typer(package.commands.app)
-app.add_typer(manifests.exports.commands.app, name="export")
+for room in (manifests.exports, train.nnunet):
+    exports.add_typer(room.commands.app)
+app.add_typer(exports, name="export")
 
 # Coarse, so that a patch of the tiny preset holds most of the abdomen.
 DEMO_SPACING_MM = (6.0, 6.0, 6.0)

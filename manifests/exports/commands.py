@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from manifests.exports.nnunet.plan import NnunetPlan
 
-app = typer.Typer(help="Write cases or networks in the form of other programs.")
+app = typer.Typer()
 
 Step = TypeVar("Step")
 

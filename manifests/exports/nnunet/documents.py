@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.structures import vocabulary
 from manifests.exports.nnunet.plan import NnunetPlan
 from manifests.exports.selection import ExportedCase
 from manifests.table.dataset_facts import facts_of
@@ -43,8 +45,19 @@ def who_labelled_what(plan: NnunetPlan) -> Document:
         "merged": {c.name: list(c.case.merged) for c in plan.training},
         "dataset": {c.name: c.case.dataset for c in plan.training},
         "folds": list(plan.folds),
+        "sided": _is_sided(plan.manifest.label_space),
     }
     return {**content, "sha256": digest(content)}
+
+
+def _is_sided(space: LabelSpace) -> bool:
+    """Return whether a class is another one in a mirror image from left to right."""
+    known = {**vocabulary(), **space.structures}
+    return bool(space.left_right_pairs) or any(
+        entry.laterality or known[structure].laterality
+        for entry in space.classes
+        for structure in entry.structures
+    )
 
 
 def digest(content: Document) -> str:

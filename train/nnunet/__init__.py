@@ -1,0 +1,1 @@
+"""nnU-Net with marginal and exclusion losses: what our trainer changes around its own."""
