@@ -47,6 +47,7 @@ class CheckpointHeader(BaseModel):
         best_score: Best mean validation Dice so far, if there was a validation.
         added_epochs: Epochs by which the first stage was extended.
         batch_losses: Loss and terms of each batch of an epoch that a signal ended early.
+        init: SHA-256 of the checkpoint whose weights the training began with; empty for new ones.
         versions: Version of each package that decides the numbers.
     """
 
@@ -63,6 +64,7 @@ class CheckpointHeader(BaseModel):
     best_score: float | None
     added_epochs: Annotated[int, Field(ge=0)] = 0
     batch_losses: tuple[tuple[float, ...], ...] = ()
+    init: str = ""
     versions: dict[str, str] = Field(
         default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
     )
@@ -102,11 +104,12 @@ class CheckpointHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds."""
+    """What a checkpoint file holds, and the digest of both."""
 
     path: Path
     header: CheckpointHeader
     tensors: dict[str, Tensor]
+    sha256: str = ""
 
 
 def checkpoint_path(run: Path, which: Which) -> Path:
@@ -172,7 +175,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         header = CheckpointHeader.model_validate_json(metadata["header"])
     except ValidationError as error:
         raise CheckpointError(explain(error, f"the header of checkpoint {path}")) from error
-    return Checkpoint(path, header, tensors)
+    return Checkpoint(path, header, tensors, metadata["sha256"])
 
 
 def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:

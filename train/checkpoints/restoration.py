@@ -28,8 +28,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     Raises:
         CheckpointError: There is no such checkpoint, or it cannot be used.
     """
-    path = checkpoint_path(run_or_file, which) if run_or_file.is_dir() else run_or_file
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_run(run_or_file, which)
     header = checkpoint.header
     # without memory at first: the header may name any size, and its tensors have to agree with it
     with torch.device("meta"):
@@ -38,6 +37,16 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     network.to_empty(device="cpu")
     restore_network(checkpoint, network)
     return header.model(network.eval())
+
+
+def load_run(run_or_file: Path, which: Which = "best") -> Checkpoint:
+    """Return the checkpoint of a run's folder, or that of a file.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it is damaged.
+    """
+    is_run = run_or_file.is_dir()
+    return load_checkpoint(checkpoint_path(run_or_file, which) if is_run else run_or_file)
 
 
 def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = NETWORK) -> None:

@@ -27,7 +27,8 @@ from train.scoring.scores import Scores, read_scores, write_scores
 from train.settings import EXECUTION_SETTINGS, TrainSettings
 from train.training.events import Event
 from train.training.log import read_log
-from train.training.loop import SETTINGS, train
+from train.training.loop import train
+from train.training.start import SETTINGS
 
 ABOUT, LOCK = "run.json", ".lock"
 

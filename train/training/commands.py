@@ -54,6 +54,12 @@ def train_command(
         int, typer.Option(min=1, help="Number of processes on each machine, one per GPU.")
     ] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Begin with the weights of this run, also of other classes."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Resume a run even if the manifest has changed.")
     ] = False,
@@ -65,7 +71,7 @@ def train_command(
     On SIGTERM or SIGUSR1 the run saves its state at the current batch and ends with exit code 75.
     On Ctrl-C it does the same with exit code 130; a second Ctrl-C ends it at once.
     """
-    from manifests.table.manifest import read_manifest
+    from manifests.table.manifest import manifest_file, read_manifest
     from train.device import pick_device
     from train.planning.plan import plan_training
     from train.planning.view import expected_time, plan_facts, plan_tables
@@ -73,6 +79,7 @@ def train_command(
     from train.training.loop import train
     from train.training.processes import Processes, is_rank_zero
     from train.training.progress import show_progress
+    from train.training.start import Start
 
     settings = resolve(preset, override or [])
     cases = read_manifest(manifest)
@@ -86,7 +93,8 @@ def train_command(
         return
     processes = Processes(devices, nodes)
     with show_progress(Console(quiet=not is_rank_zero()), settings) as on_event:
-        result = train(cases, out, settings, processes=processes, force=force, on_event=on_event)
+        start = Start(force=force, init=init, manifest=manifest_file(manifest))
+        result = train(cases, out, settings, processes=processes, start=start, on_event=on_event)
     if result.preempted:
         raise typer.Exit(PREEMPTED_EXIT_CODE)
     if not is_rank_zero():

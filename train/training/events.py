@@ -5,17 +5,22 @@ from dataclasses import dataclass
 
 import torch
 
+from train.checkpoints.transfer import Transfer
 from train.planning.plan import TrainingPlan
 from train.training.log import EpochRecord
 
 
 @dataclass(frozen=True)
 class Started:
-    """A training starts, or resumes after `epochs_done` epochs."""
+    """A training starts, or resumes after `epochs_done` epochs.
+
+    `taken` is what it took from another run's weights, if it begins with them.
+    """
 
     plan: TrainingPlan
     epochs_done: int
     device: torch.device
+    taken: Transfer | None = None
 
 
 @dataclass(frozen=True)

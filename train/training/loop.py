@@ -1,6 +1,5 @@
 """The training loop, in the order of time: plan, stage 1, stage 2; train, validate, log, save."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,7 +9,6 @@ from time import perf_counter
 
 import numpy as np
 
-from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.checkpoints.checkpoint import CheckpointHeader, checkpoint_path, save_checkpoint
@@ -28,10 +26,16 @@ from train.training.learner import Learner, build_learner, learn
 from train.training.log import EpochRecord, Write, open_log
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
-from train.training.resume import resume
+from train.training.resume import last_checkpoint, new_header, resume
+from train.training.start import (
+    Start,
+    begin_with,
+    load_init,
+    with_scale_of,
+    write_settings,
+    write_transfer,
+)
 from train.training.validation import Validation, mean_score, validate
-
-SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def train(
     settings: TrainSettings,
     *,
     processes: Processes = Processes(),  # noqa: B008
-    force: bool = False,
+    start: Start = Start(),  # noqa: B008
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> TrainingResult:
     """Train a network on a manifest; the same call again resumes where it was stopped.
@@ -81,7 +85,7 @@ def train(
         run: Folder for checkpoints, logs and settings.
         settings: Everything else that decides the training.
         processes: How many train together; each of them makes this call.
-        force: Resume a run although the manifest is another.
+        start: What a new run begins with; an earlier call's run is resumed.
         on_event: Called with each event, in the first process.
 
     Raises:
@@ -94,14 +98,20 @@ def train(
     """
     plan = plan_training(manifest, settings)
     settings = plan.settings
+    init, last = load_init(start), last_checkpoint(run)
+    known = last or init
+    plan = with_scale_of(plan, known.header if known else None)
     training = tuple(open_case(manifest, case) for case in plan.training)
     validation = tuple(open_case(manifest, case) for case in plan.validation)
     learner = build_learner(plan, start_processes(settings, processes))
-    header = resume(plan, run, learner, force=force)
+    header = new_header(plan, init)
+    taken = begin_with(init, plan, learner) if init and not last else None
+    if last:
+        header = resume(last, header, learner, force=start.force)
     before, first = header.epochs, learner.fabric.is_global_zero
     report = on_event if first else lambda _: None
     with preemption(quiet=not first) as preempted:
-        report(Started(plan, before, learner.fabric.device))
+        report(Started(plan, before, learner.fabric.device, taken))
         if before < _stages(header).epochs:
             session = _Session(
                 plan=plan,
@@ -114,7 +124,9 @@ def train(
                 report=report,
             )
             if first:
-                _save_settings(run, header)
+                write_settings(run, header, start)
+                if init and taken:
+                    write_transfer(run, init, taken)
             header = _epochs(session, header)
             if first and header.epochs == _stages(header).epochs:
                 write_curves(run)
@@ -258,8 +270,3 @@ def _save_last(session: _Session, header: CheckpointHeader) -> None:
     average = learner.average.module if learner.average else None
     more = {"average": average, "objective": learner.objective}
     save_checkpoint(path, header, learner.network, learner.optimiser, **more)
-
-
-def _save_settings(run: Path, header: CheckpointHeader) -> None:
-    kept = {"settings", "manifest_sha256", "versions", "spacing_mm", "normalisation"}
-    write_text(run / SETTINGS, json.dumps(header.model_dump(include=kept), indent=2) + "\n")

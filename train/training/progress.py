@@ -60,6 +60,8 @@ class TrainingProgress:
     def _start(self, event: Started) -> None:
         before = f", resuming after epoch {event.epochs_done}" if event.epochs_done else ""
         self._say(f"training on {event.device}{before}")
+        for line in event.taken.lines() if event.taken else ():
+            self._say(line)
         self.progress.update(self.task, completed=event.epochs_done)
 
     def _line(self, event: EpochDone) -> None:

@@ -18,6 +18,7 @@ from train.training import loop
 from train.training.events import EpochDone, Started, StepDone
 from train.training.log import read_log
 from train.training.loop import train
+from train.training.start import Start
 from train.training.validation import Validation
 
 AUGMENTED = {
@@ -147,7 +148,7 @@ def test_a_run_goes_on_with_another_manifest_only_if_forced(manifest, settings, 
     other = Manifest.of(cases, manifest.label_space, folder=manifest.folder)
     with pytest.raises(TrainingError, match="--force resumes"):
         train(other, tmp_path, settings)
-    assert train(other, tmp_path, settings, force=True).epochs == 4
+    assert train(other, tmp_path, settings, start=Start(force=True)).epochs == 4
 
 
 def test_where_a_run_goes_on_may_change(whole_run, manifest, settings, tmp_path):

@@ -1,0 +1,88 @@
+"""An organ added to a trained network, from data that label only that organ: what the others lose.
+
+A network of four organs is trained on phantom datasets that do not label the spleen (in BTCV it is
+background). It then goes on with `--init` in a label space with the spleen, on the spleen dataset
+alone, in which the four organs are unlabelled. Both are scored on the test cases of BTCV.
+
+Usage: python -m tests.benchmarks.added_organ FOLDER [--epochs 8] [--rate 0.001] [--seed 0]
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.cases.target import Target
+from curate.phantom.archives import write_phantom_archives
+from curate.preparation.plan import PrepareRequest
+from curate.preparation.prepare import prepare
+from curate.recipes.schema import load_recipe
+from manifests.classes.label_space import LabelSpace, load_label_space
+from manifests.table.manifest import Manifest
+from train.checkpoints.restoration import load_model
+from train.scoring.evaluate import EvaluationRequest, collect_scores, evaluate_cases
+from train.settings import resolve
+from train.training.loop import train
+from train.training.start import Start
+
+ADDED, ITS_DATASET = "spleen", "msd_spleen"
+OTHERS = ("btcv", "kits19", "msd_liver", "msd_pancreas")
+SPACING_MM = (6.0, 6.0, 6.0)  # as in `marginalia demo`
+FIRST = ["stage_epochs=15,3", "patches_per_dataset=24", "validation_every=9"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Mean Dice of each class on the test cases of BTCV."""
+
+    dice: dict[str, float]
+
+
+def prepared(folder: Path, raw: Path, space: LabelSpace, names: tuple[str, ...]) -> Manifest:
+    recipes = tuple(map(load_recipe, names))
+    request = PrepareRequest(recipes, raw, Target(space, SPACING_MM, folder))
+    return prepare(request, workers=1).manifest
+
+
+def scored(run: Path, manifest: Manifest) -> Scored:
+    rows = [i for i, d in enumerate(manifest.table["dataset"].to_pylist()) if d == "btcv"]
+    of_btcv = manifest.with_table(manifest.table.take(rows))
+    results = evaluate_cases(load_model(run), of_btcv, EvaluationRequest())
+    means = collect_scores(results, {"nsd_tolerance_mm": 3.0}).means("dice")
+    return Scored({name: value for (name, _), value in means.items()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    five = load_label_space("abdomen5")
+    kept = tuple(c for c in five.classes if c.name != ADDED)
+    four = five.model_copy(update={"name": "four", "classes": kept})
+    raw, seed = asked.folder / "raw", f"seed={asked.seed}"
+    if not raw.exists():
+        write_phantom_archives(raw, seed=asked.seed)
+    before = prepared(asked.folder / "four", raw, LabelSpace(**four.model_dump()), OTHERS)
+    after = prepared(asked.folder / "five", raw, five, ("btcv", ITS_DATASET))
+    base = asked.folder / "base"
+    train(before, base, resolve("tiny", [*FIRST, seed]))
+    run = asked.folder / f"added-{asked.epochs}-{asked.rate:g}"
+    changes = [
+        f"datasets={ITS_DATASET}",
+        f"stage_epochs=0,{asked.epochs}",
+        "patches_per_dataset=24",
+        f"learning_rate={asked.rate}",
+        seed,
+    ]
+    train(after, run, resolve("tiny", changes), start=Start(init=base))
+    old, new = scored(base, before).dice, scored(run, after).dice
+    for name in new:
+        change = f"{new[name] - old[name]:+.3f}" if name in old else "added"
+        sys.stdout.write(f"{name:14} {old.get(name, float('nan')):.3f} {new[name]:.3f} {change}\n")
+
+
+if __name__ == "__main__":
+    main()
