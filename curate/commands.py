@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from curate.drafts import commands as recipe_commands
+from curate.review import commands as review_commands
 from manifests.commands import ListCommand
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 app.add_typer(recipe_commands.app, name="recipe")
+app.add_typer(review_commands.app)
 
 SET_ASIDE_EXIT_CODE = 3
 CORES = os.cpu_count() or 1

@@ -3,6 +3,7 @@
 import hashlib
 
 from curate.cases.columns import absences, written_columns
+from curate.cases.decisions import decided, is_outdated, undrawn_structures
 from curate.cases.overrides import Override
 from curate.cases.reading import read_case
 from curate.cases.target import IMAGE, LABEL, Target
@@ -35,11 +36,15 @@ def harmonise(
     """
     values = {v: s for v, s in recipe.values.items() if v not in case.unannotated}
     image, label, findings = read_case(case, values)
+    if override and is_outdated(override, case):
+        override, findings = None, [*findings, Finding("override_outdated", override.reason)]
     source, fingerprint = image.grid, Fingerprint.of(image)
-    block_map = BlockMap.of(label, values)
+    undrawn = undrawn_structures(override, target.label_space)
+    block_map = BlockMap.of(label, values).without(undrawn)
     # before the kidneys get their sides from the very header that is in question
     verdicts = audit_orientation(image, block_map, declared=recipe.structures)
     block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
+    block_map, decisions = decided(block_map, override)
     merged = merged_classes(block_map.blocks, target.label_space)
     classes = block_map.to_classes(target.label_space, merged)
     grid = harmonised_grid(source, target.spacing_mm)
@@ -73,6 +78,7 @@ def harmonise(
             *_missing_masks(case, recipe),
             *orientation_findings(verdicts),
             *kidney_findings,
+            *decisions,
             *absences(columns, target),
         ),
         recipe=recipe.name,

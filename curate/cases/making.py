@@ -4,6 +4,7 @@ import errno
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from curate.cases.decisions import is_outdated
 from curate.cases.overrides import Override
 from curate.cases.record import Provenance, same_content, write_record
 from curate.cases.target import Target
@@ -56,7 +57,7 @@ def make(job: CaseJob) -> PreparedCase | Finding:
     """Keep or make one case; nothing outside its staging folder is written."""
     from curate.cases.harmonise import harmonise
 
-    if job.override and job.override.skip:
+    if job.override and job.override.skip and not is_outdated(job.override, job.case):
         return Finding("skipped", job.override.reason)
     if job.case.finding:
         return job.case.finding

@@ -7,13 +7,15 @@ reason = "crossed fused; seen in the image"
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, model_validator
 
 from curate.datasets.discover import SourceCase
 from curate.kidneys.split import Decision
 from curate.recipes.schema import Recipe
+from manifests.classes.label_space import LabelSpace
+from manifests.classes.structures import vocabulary
 from manifests.ground.errors import OverrideError
 from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import read_toml
@@ -27,6 +29,11 @@ class Override(BaseModel):
         kidneys: `left` or `right`: all of it is that kidney. `pair`: the two largest components are
             the kidneys. `merged`: keep it as one group. `swap`: the other way round than found.
         cut_x_mm: Part the kidneys at this sagittal plane (LPS x, mm): beyond it is the left one.
+        skip: Leave the case out.
+        keep: A person looked, and it is right; nothing is made anew for that.
+        swap_sides: What the label calls left is right, and the other way round.
+        not_annotated: Classes or structures that nobody drew in this case.
+        source_label_sha256: The label that was decided on; the decision is on no other one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -35,6 +42,16 @@ class Override(BaseModel):
     kidneys: Literal["left", "right", "pair", "merged", "swap"] | None = None
     cut_x_mm: FiniteFloat | None = None
     skip: bool = False
+    keep: bool = False
+    swap_sides: bool = False
+    not_annotated: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    source_label_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @property
+    def of_voxels(self) -> dict[str, Any]:
+        """Return what of it decides how the case is made, as plain values; empty if nothing."""
+        told = self.model_dump(mode="json", exclude_defaults=True, exclude={"keep"})
+        return {} if told.keys() <= {"reason", "source_label_sha256"} else told
 
     @property
     def kidney_decision(self) -> Decision | None:
@@ -43,9 +60,13 @@ class Override(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        given = [self.kidneys is not None, self.cut_x_mm is not None, self.skip]
-        if sum(given) != 1:
-            msg = f"expected one of kidneys, cut_x_mm and skip = true; got {sum(given)} of them"
+        kidneys = (self.kidneys is not None) + (self.cut_x_mm is not None)
+        others = self.keep + self.swap_sides + bool(self.not_annotated)
+        if kidneys > 1 or kidneys + others + self.skip == 0 or (self.skip and kidneys + others):
+            msg = (
+                "expected skip = true alone, or some of kidneys or cut_x_mm, swap_sides, "
+                "not_annotated and keep"
+            )
             raise ValueError(msg)
         return self
 
@@ -79,6 +100,23 @@ def check_datasets(overrides: Mapping[str, Override], known: set[str]) -> None:
             f"dataset/case, of the datasets {', '.join(sorted(known))}"
         )
         raise OverrideError(msg)
+
+
+def check_classes(overrides: Mapping[str, Override], space: LabelSpace) -> None:
+    """Refuse names under `not_annotated` that are neither a class nor a structure.
+
+    Raises:
+        OverrideError: There is one.
+    """
+    known = {*space.names[1:], *space.class_of, *vocabulary()}
+    for case_id, override in overrides.items():
+        if odd := sorted(set(override.not_annotated) - known):
+            msg = (
+                f"overrides: {case_id}: not_annotated names {odd[0]!r}"
+                f"{did_you_mean(odd[0], known)}: expected a class of {space.name} "
+                f"({', '.join(space.names[1:])}) or a structure"
+            )
+            raise OverrideError(msg)
 
 
 def check_cases(

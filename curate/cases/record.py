@@ -53,7 +53,7 @@ class Provenance:
         """Describe a case by the present state of its source files, if it has any."""
         facts = _of_voxels(recipe)
         files = {"image": _state(case.image), "label": _state(case.label)} if case else {}
-        decided = "" if override is None else _hash(override.model_dump(mode="json"))
+        decided = _hash(told) if override and (told := override.of_voxels) else ""
         return cls(settings_key(target), _hash(facts), decided, files)
 
     @classmethod

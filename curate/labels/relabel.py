@@ -1,6 +1,6 @@
 """From label values to blocks of structures, and from those to the classes of a label space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -63,6 +63,21 @@ class BlockMap:
         where = np.flatnonzero(side)
         parted.voxels.reshape(-1)[where] = table[self.number_of[old[where]], side[where]]
         return BlockMap(parted, tuple(blocks))
+
+    def without(self, structures: Collection[str]) -> "BlockMap":
+        """Return blocks without some structures; a block that held no other is background."""
+        left = [block.difference(structures) for block in self.blocks]
+        blocks = tuple(dict.fromkeys(filter(None, left)))
+        table = np.zeros(256, np.uint8)
+        table[1 : len(left) + 1] = [blocks.index(b) + 1 if b else 0 for b in left]
+        return BlockMap(self.volume, blocks, table[self.number_of])
+
+    def with_sides_exchanged(self) -> "BlockMap":
+        """Return the blocks with every structure of one side called by that of the other."""
+        pairs = {n: f"right_{n.removeprefix('left_')}" for n in structures_on("left")}
+        other = pairs | {right: left for left, right in pairs.items()}
+        blocks = tuple(frozenset(other.get(s, s) for s in block) for block in self.blocks)
+        return BlockMap(self.volume, blocks, self.number_of)
 
     def to_classes(self, space: LabelSpace, merged: Merged) -> Volume:
         """Return the uint8 volume of representatives."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from curate.cases.overrides import Override, check_cases, check_datasets
+from curate.cases.overrides import Override, check_cases, check_classes, check_datasets
 from curate.cases.record import Provenance, is_ours, unchanged_case
 from curate.cases.target import Target
 from curate.datasets.case_facts import CaseFacts, case_facts
@@ -87,6 +87,7 @@ def check_overrides(request: PrepareRequest) -> None:
     """
     made = {p.name for p in (request.target.folder / "cases").glob("*")}
     asked = {recipe.name for recipe in request.recipes}
+    check_classes(request.overrides, request.target.label_space)
     check_datasets(request.overrides, {*shipped_recipes(), *asked, *made})
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from curate.cases.decisions import with_reviews
 from curate.cases.making import CaseJob
 from curate.datasets.locate import root_of
 from curate.datasets.unpack import unpack
@@ -143,6 +144,7 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     licensed = [
         replace(c, licence=facts[c.dataset].licence) if c.dataset in facts else c for c in cases
     ]
+    licensed = with_reviews(licensed, request.overrides)
     told = {p.recipe.name: p.facts for p in ready}
     of_cases = update_case_facts({c.dataset for c in cases}, told, target.folder)
     fuse, verify = request.fuse_duplicates, request.verify

@@ -19,6 +19,7 @@ NOTED = frozenset(
         *("single_volume_4d", "label_rounded", "padding_clamped", "intensity_clamped"),
         *("dicom_series_chosen", "nothing_annotated", "class_absent", "fused", "same_patient"),
         *("duplicate_image", "related_image", "kidneys_overridden"),
+        *("overridden", "reviewed", "mask_missing"),
     }
 )
 CASES_FOR_OUTLIERS = 10  # of a dataset, before its volumes tell what is usual
@@ -64,7 +65,7 @@ def case_facts(
         "licence": case.licence,
         "label_sha256": case.label_sha256,
         "source_label_sha256": case.source_label_sha256,
-        "overrides": [f.reason for f in case.findings if f.code.endswith("_overridden")],
+        "overrides": [f.reason for f in case.findings if f.code.endswith("overridden")],
         "suspicion": suspicion(case, outliers),
         "dice": {name: round(value, 4) for name, value in known.items()},
         "worst": round(min(known.values()), 4) if known else None,
@@ -72,8 +73,13 @@ def case_facts(
 
 
 def suspicion(case: Case, outliers: Mapping[str, float]) -> float:
-    """Return by how much a case stands out: 10 for each finding that asks for a look, and |z|."""
+    """Return by how much a case stands out: 10 for each finding that asks for a look, and |z|.
+
+    It is 0 once a person has looked.
+    """
     asked = sum(f.code not in NOTED for f in case.findings)
+    if any(f.code == "reviewed" for f in case.findings):
+        return 0.0
     return round(10.0 * asked + max(map(abs, outliers.values()), default=0.0), 1)
 
 

@@ -1,23 +1,16 @@
 """The page in a real browser, opened from the file system as by a double click."""
 
 import json
-import shutil
-import time
 
 import pytest
 
 from manifests.ground.findings import Finding
 from manifests.report.report import ReportRequest, plan_report, write_report
+from tests.browser import click, keys, opened, text, wait
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium with chromedriver"),
-]
+pytestmark = pytest.mark.slow
 
 SUSPECT = Finding("laterality_suspect", "liver: on the left")
-OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
 @pytest.fixture(scope="module")
@@ -37,48 +30,8 @@ def out(tmp_path_factory, make_case, make_manifest, write_volumes, save_manifest
 
 @pytest.fixture
 def browser(out, tmp_path):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    words = (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--window-size=1400,900",
-    )
-    for word in (*words, *OFFLINE, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(word)
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.get(f"file://{out}/index.html")
-    yield driver
-    errors = [entry["message"] for entry in driver.get_log("browser")]
-    driver.quit()
-    assert errors == []
-
-
-def keys(browser, *words):
-    for word in words:
-        browser.find_element("tag name", "body").send_keys(word)
-
-
-def click(browser, selector):
-    browser.find_element("css selector", selector).click()
-
-
-def text(browser, selector):
-    return browser.find_element("css selector", selector).text
-
-
-def wait(found, seconds=20):
-    end = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < end, "nothing came"
-        time.sleep(0.05)
-    return value
+    with opened(out / "index.html", tmp_path) as driver:
+        yield driver
 
 
 def name_reviewer(browser, name="Ada"):

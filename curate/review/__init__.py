@@ -1,0 +1,1 @@
+"""Review: what people said of cases in the report, as decisions for `prepare`."""
