@@ -12,7 +12,10 @@ from manifests.ground.toml_file import StrictModel, load_toml
 
 FOLDER = Path(__file__).with_name("label_spaces")
 BACKGROUND = "background"
-MAX_CLASSES = 256  # label volumes are uint8
+# Label volumes are uint8: class ids, and one value for voxels that nobody looked at. Such a voxel
+# belongs to no group of merged classes, and counts in no loss, no metric and no volume.
+IGNORED = 255
+MAX_CLASSES = IGNORED
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
+from manifests.classes.label_space import IGNORED
 from manifests.ground.errors import TrainingError
 from train.shapes import CoarseTarget, LevelLogits, Scalar, Target
 
@@ -16,7 +17,9 @@ def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> Coarse
     equally rare ones, the higher id), and background only where there is nothing else. So a
     structure one voxel thin stays connected at any resolution; nearest neighbours or a majority
     would break it. The price is that structures grow outwards by less than a coarse voxel; the
-    weights of the coarse levels are small, and the finest level sees the labels as they are.
+    weights of the coarse levels are small, and the finest level sees the labels as they are. A
+    coarse voxel says what is known of the voxels in it that were looked at, and is ignored if none
+    was.
 
     Args:
         target: Representatives [B, *space].
@@ -35,14 +38,16 @@ def pool_target(target: Target, num_classes: int, size: Sequence[int]) -> Coarse
     if tuple(size) == tuple(space):
         return target
     labels = target.flatten(1).long()
+    ignored = labels == IGNORED
     counts = torch.stack([(labels == n).sum(1) for n in range(num_classes)], 1)
     counts[:, 0] = labels.shape[1] + 1  # background loses against every class
     by_rank = counts.argsort(dim=1, descending=True, stable=True)  # class of each rank
     rank = by_rank.argsort(dim=1)  # rank of each class: the rarer, the higher
-    ranks = rank.gather(1, labels).view_as(target).float()
+    ranks = rank.gather(1, labels.masked_fill(ignored, 0)).masked_fill_(ignored, -1)
     max_pool = getattr(functional, f"adaptive_max_pool{len(space)}d")
-    pooled = max_pool(ranks, tuple(size)).long()
-    return by_rank.gather(1, pooled.flatten(1)).view_as(pooled).to(target.dtype)
+    pooled = max_pool(ranks.view_as(target).float(), tuple(size)).long()
+    found = by_rank.gather(1, pooled.flatten(1).clamp(min=0)).view_as(pooled)
+    return found.masked_fill_(pooled < 0, IGNORED).to(target.dtype)
 
 
 def mean_over_levels(

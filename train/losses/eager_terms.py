@@ -10,8 +10,18 @@ from collections.abc import Collection
 
 import torch
 
+from manifests.classes.label_space import IGNORED
 from train.losses.options import ClassReduction, LossOptions, Term, reduce_classes
-from train.shapes import Logits, Merged, PerSample, Target, VoxelLogits, VoxelMask
+from train.shapes import (
+    Logits,
+    Merged,
+    PerSample,
+    SampleMask,
+    SampleValues,
+    Target,
+    VoxelLogits,
+    VoxelMask,
+)
 
 
 def eager_terms(
@@ -25,25 +35,37 @@ def eager_terms(
     """Return the wanted terms of each sample, computed in float32 or better, under autocast too."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_p = exact.flatten(2).log_softmax(1)  # Eq. 1
-    p, labels = log_p.exp(), target.flatten(1)
+    labels = target.flatten(1)
+    looked_at = labels != IGNORED
+    p = torch.where(looked_at[:, None], log_p.exp(), 0.0)
     inside = merged[:, :, None] == labels[:, None]  # z of Eq. 5, for each class of the group
-    excluded = ~inside & (labels != 0)[:, None]  # Eq. 9
+    excluded = ~inside & (looked_at & (labels != 0))[:, None]  # Eq. 9
     excluded[:, 0] = False  # background is excluded from nothing
     terms: dict[Term, PerSample] = {}
     if "marginal_cross_entropy" in wanted:
-        terms["marginal_cross_entropy"] = _marginal_cross_entropy(log_p, inside)
+        terms["marginal_cross_entropy"] = _marginal_cross_entropy(log_p, inside, looked_at)
     if "marginal_dice" in wanted:
         terms["marginal_dice"] = _marginal_dice(p, inside, merged, options)
     if "exclusion_cross_entropy" in wanted:
-        terms["exclusion_cross_entropy"] = _exclusion_cross_entropy(p, excluded, options.epsilon)
+        terms["exclusion_cross_entropy"] = _exclusion_cross_entropy(
+            p, excluded, looked_at, epsilon=options.epsilon
+        )
     if "exclusion_dice" in wanted:
         terms["exclusion_dice"] = _exclusion_dice(p, excluded, options.class_reduction)
     return terms
 
 
-def _marginal_cross_entropy(log_p: VoxelLogits, inside: VoxelMask) -> PerSample:
+def mean_over_looked_at(values: SampleValues, looked_at: SampleMask) -> PerSample:
+    """Return each sample's mean over the voxels that were looked at; 0 without any."""
+    return torch.where(looked_at, values, 0.0).sum(1) / looked_at.sum(1).clamp(min=1)
+
+
+def _marginal_cross_entropy(
+    log_p: VoxelLogits, inside: VoxelMask, looked_at: SampleMask
+) -> PerSample:
     """Return Eq. 5, with log q (Eq. 4) from log-probabilities, since q itself may underflow."""
-    return -torch.where(inside, log_p, -torch.inf).logsumexp(1).mean(1)
+    known = inside | ~looked_at[:, None]  # all classes where nobody looked: never without any
+    return -mean_over_looked_at(torch.where(known, log_p, -torch.inf).logsumexp(1), looked_at)
 
 
 def _marginal_dice(
@@ -58,9 +80,12 @@ def _marginal_dice(
     return reduce_classes(1 - dice, merged == groups, options.class_reduction)
 
 
-def _exclusion_cross_entropy(p: VoxelLogits, excluded: VoxelMask, epsilon: float) -> PerSample:
+def _exclusion_cross_entropy(
+    p: VoxelLogits, excluded: VoxelMask, looked_at: SampleMask, *, epsilon: float
+) -> PerSample:
     """Return Eq. 11."""
-    return torch.where(excluded, (p + epsilon).log(), 0.0).sum(1).mean(1)
+    logs = torch.where(excluded, (p + epsilon).log(), 0.0).sum(1)
+    return mean_over_looked_at(logs, looked_at)
 
 
 def _exclusion_dice(

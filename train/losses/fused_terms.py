@@ -33,16 +33,16 @@ def fused_terms(
     excluded = ~inside
     excluded[:, 0] = False  # background excludes nothing (Eq. 9),
     excluded[:, :, 0] = False  # and is excluded from nothing
-    count = target[0].numel()
+    looked_at = sums.voxels.sum(1).clamp(min=1)
     terms: dict[Term, PerSample] = {}
     if "marginal_cross_entropy" in wanted:
-        terms["marginal_cross_entropy"] = -sums.log_q / count  # Eq. 5
+        terms["marginal_cross_entropy"] = -sums.log_q / looked_at  # Eq. 5
     if "marginal_dice" in wanted:
         terms["marginal_dice"] = _marginal_dice(sums, inside, options)
     if "exclusion_cross_entropy" in wanted:
         excluded_voxels = (excluded.sum(2) * sums.voxels).sum(1)
         logs = sums.log_excluded + math.log(options.epsilon) * excluded_voxels
-        terms["exclusion_cross_entropy"] = logs / count  # Eq. 11
+        terms["exclusion_cross_entropy"] = logs / looked_at  # Eq. 11
     if "exclusion_dice" in wanted:
         terms["exclusion_dice"] = _exclusion_dice(sums, excluded, options.class_reduction)
     result = torch.promote_types(logits.dtype, torch.float32)

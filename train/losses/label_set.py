@@ -7,6 +7,7 @@ that is merged is labelled on its own nowhere, which holds here.
 
 import torch
 
+from manifests.classes.label_space import IGNORED
 from train.shapes import ClassMask, Logits, Merged, Scalar, Target, VoxelMask, check_fit
 
 _EPSILON = 1e-5  # keeps a class that is neither labelled nor predicted from 0 / 0
@@ -24,8 +25,10 @@ def leaf_dice(logits: Logits, target: Target, merged: Merged) -> Scalar:
     Source: Fidon et al., "Label-set loss functions for partial supervision", MICCAI 2021.
     """
     check_fit(logits, target, merged)
+    looked_at = target.flatten(1)[:, None] != IGNORED
     label = (in_label_set(target, merged) & singleton_classes(merged)[:, :, None]).float()
     p = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(2).softmax(1)
+    p = torch.where(looked_at, p, 0.0)
     size = (p**2).sum(2) + (label**2).sum(2) + _EPSILON
     return 1 - (2 * (p * label).sum(2) / size).mean()
 

@@ -3,7 +3,9 @@
 `merged` says for each sample which classes its annotator did not tell apart. The marginal losses
 compare the labels with the summed probability of each such group; the exclusion losses push a class
 away from voxels that are known to be something else. With `merged = 0, 1, ..., N-1` the marginal
-losses are the regular ones, so that a batch may mix cases of any datasets.
+losses are the regular ones, so that a batch may mix cases of any datasets. Sums over voxels run
+over those that somebody looked at, and means divide by their number: where the target is `IGNORED`,
+a voxel has no part in any loss, and a gradient of 0.
 
 There are two implementations of the same values: `fused_terms`, with gradients written out by hand,
 is fast and lean; `eager_terms` is the paper's equations, differentiated by PyTorch.
@@ -19,9 +21,10 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
+from manifests.classes.label_space import IGNORED
 from manifests.ground.errors import TrainingError
 from train.boxes import triple
-from train.losses.eager_terms import eager_terms
+from train.losses.eager_terms import eager_terms, mean_over_looked_at
 from train.losses.fused_terms import fused_terms
 from train.losses.options import TERMS, LossKeywords, LossOptions, Term
 from train.shapes import Logits, Merged, PerSample, Scalar, Target, check_fit
@@ -188,18 +191,18 @@ def _terms(
     terms = compute(*tensors, wanted=wanted, options=options)
     name, share = "marginal_cross_entropy", options.label_smoothing
     if share and name in terms:
-        logits, _, merged = tensors
-        terms[name] = (1 - share) * terms[name] + share * uniform_cross_entropy(logits, merged)
+        terms[name] = (1 - share) * terms[name] + share * uniform_cross_entropy(*tensors)
     return terms
 
 
-def uniform_cross_entropy(logits: Logits, merged: Merged) -> PerSample:
+def uniform_cross_entropy(logits: Logits, target: Target, merged: Merged) -> PerSample:
     """Return the marginal cross-entropy of a label that gives each class the probability 1 / N.
 
     Such a label merges as probabilities do: group m gets the share |m| / N of its classes. So the
     mean over voxels of `-sum over m of |m| / N log q_m` is the mean over classes of `-log q` of the
     class's own group, and a group of all classes costs nothing. With `merged = 0, 1, ..., N-1`
-    it is what PyTorch's `label_smoothing` mixes in.
+    it is what PyTorch's `label_smoothing` mixes in. Of the target only counts which voxels were
+    looked at.
 
     Source: Szegedy et al., "Rethinking the Inception architecture", CVPR 2016, section 7; the
     merging is ours.
@@ -213,4 +216,5 @@ def uniform_cross_entropy(logits: Logits, merged: Merged) -> PerSample:
                 1,
             )
         log_sum = (same.to(exact.dtype) @ (exact - top).exp()).log() + top
-        return (exact.logsumexp(1) - log_sum.mean(1)).mean(1)
+        looked_at = target.flatten(1) != IGNORED
+        return mean_over_looked_at(exact.logsumexp(1) - log_sum.mean(1), looked_at)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from manifests.classes.label_space import IGNORED
 from train.losses.chunks import Chunk, empty_like, map_chunks, split_into_chunks
 from train.shapes import (
     ByClass,
@@ -32,6 +33,7 @@ from train.shapes import (
     PerClass,
     PerSample,
     Target,
+    VoxelRow,
 )
 
 _LARGEST_EXPONENT = 80.0  # e^80 still fits into float32
@@ -127,19 +129,40 @@ class SampleVoxels:
 
     @cached_property
     def labelled(self) -> ByGroup:
-        """Return 1 where a voxel is labelled with group m: z of Eq. 5."""
+        """Return 1 where a voxel is labelled with group m: z of Eq. 5; an ignored one has none."""
         groups, target = (ids.to(self.logits.dtype) for ids in (self.sample.groups, self.target))
         # compared as numbers of the result's type: several times faster than by way of booleans
         return torch.eq(groups[:, None], target, out=target.new_empty(len(groups), len(target)))
 
     def look_up(self, table: GroupTable) -> ByClass:
-        """Return the row of each voxel's label as a column; zeros for a label that is no group."""
+        """Return the row of each voxel's label as a column; zeros for an ignored voxel."""
         return table.T @ self.labelled
 
-    @cached_property
+    @property
     def q(self) -> ByVoxel:
-        """Return the probability of the labelled group (Eq. 4)."""
-        return (self.sample.member @ self.p).mul_(self.labelled).sum(0)
+        """Return the probability of the labelled group (Eq. 4); 1 for ignored voxels."""
+        return self._q_and_underflow[0]
+
+    @property
+    def underflow(self) -> LabelRow | None:
+        """Return indices of voxels, among them all whose q underflows; None if there is none."""
+        return self._q_and_underflow[1]
+
+    @cached_property
+    def _q_and_underflow(self) -> tuple[ByVoxel, Tensor | None]:
+        q = (self.sample.member @ self.p).mul_(self.labelled).sum(0)
+        if would_sync(q):  # so all take the safe path
+            return q.masked_fill_(self.ignored, 1), torch.arange(len(q), device=q.device)
+        small = q < torch.finfo(q.dtype).tiny
+        if not small.any():  # the q of ignored voxels are 0 up to here
+            return q, None
+        small &= ~self.ignored
+        return q.masked_fill_(self.ignored, 1), small.nonzero().flatten() if small.any() else None
+
+    @cached_property
+    def ignored(self) -> VoxelRow:
+        """Return whether nobody looked at a voxel."""
+        return self.target == IGNORED
 
     @cached_property
     def log_q(self) -> ByVoxel:
@@ -161,20 +184,17 @@ class SampleVoxels:
     @property
     def by_logits_at_underflow(self) -> ByClass:
         """Return the derivative of log q by the logits at underflow: Eq. 8, p / q as a softmax."""
-        return self._inside.softmax(0) - self.p[:, self.underflow]
-
-    @cached_property
-    def underflow(self) -> LabelRow | None:
-        """Return indices of voxels, among them all whose q underflows; None if there is none."""
-        if would_sync(self.q):  # so all take the safe path
-            return torch.arange(len(self.q), device=self.q.device)
-        small = self.q < torch.finfo(self.q.dtype).tiny
-        return small.nonzero().flatten() if small.any() else None
+        by_logits = self._inside.softmax(0) - self.p[:, self.underflow]
+        return by_logits.mul_(~self.ignored[self.underflow])
 
     @cached_property
     def _inside(self) -> Tensor:
-        """Return the labelled group's logits at underflow, minus infinity for other classes."""
+        """Return the labelled group's logits at underflow, minus infinity for other classes.
+
+        Nothing is known of an ignored voxel: its group is that of all classes.
+        """
         inside = self.sample.merged[:, None] == self.target[self.underflow]
+        inside |= self.ignored[self.underflow]
         return torch.where(inside, self.logits[:, self.underflow], -torch.inf)
 
 

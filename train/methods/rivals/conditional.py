@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from manifests.classes.label_space import IGNORED
 from train.methods.method import Method, Network, SettingsObjective
 from train.methods.rivals.foreground import (
     TERMS,
@@ -102,7 +103,8 @@ class ConditionalObjective(SettingsObjective):
         logits = network(batch.images, wanted)
         here = batch.target == wanted.view(-1, *[1] * (batch.target.ndim - 1))
         known = torch.ones(len(wanted), 1, dtype=torch.bool, device=logits.device)
-        terms = binary_terms(logits, here[:, None], known, self.settings)
+        seen = batch.target != IGNORED
+        terms = binary_terms(logits, here[:, None], known, self.settings, looked_at=seen)
         return torch.stack(list(terms.values())).sum(), terms
 
 

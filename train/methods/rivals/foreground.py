@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import annotated_classes
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
@@ -57,7 +58,12 @@ class ForegroundNetwork(nn.Module):
 
 
 def binary_terms(
-    logits: ForegroundLogits, here: Tensor, known: ForegroundMask, settings: TrainSettings
+    logits: ForegroundLogits,
+    here: Tensor,
+    known: ForegroundMask,
+    settings: TrainSettings,
+    *,
+    looked_at: Tensor,
 ) -> dict[str, Scalar]:
     """Return binary cross-entropy and Dice of the classes that a sample annotates.
 
@@ -68,11 +74,13 @@ def binary_terms(
         here: Whether a voxel is of a class, [B, K, *space].
         known: Whether a sample annotates a class, [B, K].
         settings: `smooth` of Dice, and the `class_reduction` over a sample's classes.
+        looked_at: Whether somebody looked at a voxel, [B, *space]; others count nowhere.
     """
     logits = logits.float().flatten(2)
-    label = here.flatten(2).float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, label, reduction="none").mean(2)
-    p = logits.sigmoid()
+    label, seen = here.flatten(2).float(), looked_at.flatten(1)[:, None]
+    each = functional.binary_cross_entropy_with_logits(logits, label, reduction="none")
+    entropy = torch.where(seen, each, 0.0).sum(2) / seen.sum(2).clamp(min=1)
+    p = torch.where(seen, logits.sigmoid(), 0.0)
     overlap = 2 * (p * label).sum(2) + settings.smooth
     dice = 1 - overlap / (p.sum(2) + label.sum(2) + settings.smooth)
     return {
@@ -103,7 +111,8 @@ class ForegroundObjective(SettingsObjective):
         logits = network(batch.images)
         here = foreground_labels(batch.target, batch.merged.shape[1])
         known = known_foreground(batch.merged).to(logits.device)
-        terms = binary_terms(logits, here, known, self.settings)
+        seen = batch.target != IGNORED
+        terms = binary_terms(logits, here, known, self.settings, looked_at=seen)
         return torch.stack(list(terms.values())).sum(), terms
 
 

@@ -20,6 +20,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_full
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
@@ -65,7 +66,7 @@ class PannObjective(SettingsObjective):
         partial = (merged != unmerged).any(1)
         target = self._pseudo_labels(batch, merged, partial) if partial.any() else batch.target
         entropy = marginal_cross_entropy(logits, target, unmerged.expand_as(merged).contiguous())
-        prior = self._prior(logits, partial)
+        prior = self._prior(logits, partial, batch.target != IGNORED)
         return entropy + PRIOR_WEIGHT * prior, {"cross_entropy": entropy, "prior": prior}
 
     def start_epoch(self, network: nn.Module) -> None:
@@ -89,9 +90,11 @@ class PannObjective(SettingsObjective):
         target[rows] = pseudo_labels(logits, batch.target[rows], merged[rows]).to(target.dtype)
         return target
 
-    def _prior(self, logits: Logits, partial: Tensor) -> Scalar:
+    def _prior(self, logits: Logits, partial: Tensor, looked_at: Tensor) -> Scalar:
         """Return the mean of the saddle function over all patches; fully labelled ones count 0."""
-        probs = logits.float().softmax(1).flatten(2).mean(2)
+        seen = looked_at.flatten(1)[:, None]
+        p = torch.where(seen, logits.float().softmax(1).flatten(2), 0.0)
+        probs = p.sum(2) / seen.sum(2).clamp(min=1)
         both = torch.stack([probs, 1 - probs], 1)
         values = (self.frequencies * saddle(both, self.duals)).sum((1, 2))
         return (values * partial).mean()
@@ -106,10 +109,11 @@ def pseudo_labels(logits: Logits, target: Target, merged: Merged) -> Target:
     """Return the most probable class of each voxel's label set.
 
     That is the label itself where it stands for one class, and elsewhere the background or a class
-    that was not annotated.
+    that was not annotated. An ignored voxel stays one.
     """
     allowed = in_label_set(target, merged).view(logits.shape)
-    return logits.masked_fill(~allowed, -torch.inf).argmax(1)
+    found = logits.masked_fill(~allowed, -torch.inf).argmax(1)
+    return torch.where(target == IGNORED, IGNORED, found)
 
 
 def class_frequencies(cases: Sequence[Case]) -> Tensor:

@@ -56,11 +56,27 @@ def test_the_terms_are_the_equations_over_known_classes(settings, reduction):
     entropy = -(y * p.log() + (1 - y) * (1 - p).log()).mean((2, 3, 4))
     size = (p.sum((2, 3, 4)) + y.sum((2, 3, 4))) + 0.5
     dice = 1 - (2 * (p * y).sum((2, 3, 4)) + 0.5) / size
-    terms = binary_terms(logits, here, known, chosen)
+    terms = binary_terms(logits, here, known, chosen, looked_at=torch.ones_like(here[:, 0]))
     for got, values in zip(terms.values(), (entropy, dice), strict=True):
         share = 2 if reduction == "mean" else 1
         expected = ((values[0, 0] + values[0, 1]) / share + values[1, 0]) / 2
         assert got.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_ignored_voxels_are_in_no_term(settings):
+    generator = torch.Generator().manual_seed(2)
+    logits = leaf_of(2, 2, 30).detach()
+    here, seen = (torch.rand(2, n, 30, generator=generator) > 0.4 for n in (2, 1))
+    here, known = here & seen, torch.ones(2, 2, dtype=torch.bool)
+    terms = binary_terms(logits, here, known, settings, looked_at=seen[:, 0])
+    parts = []
+    for n in range(2):
+        left = seen[n, 0]
+        crop = logits[n : n + 1, :, left], here[n : n + 1, :, left], known[:1]
+        every = torch.ones(1, int(left.sum()), dtype=torch.bool)
+        parts.append(binary_terms(*crop, settings, looked_at=every))
+    for name, term in terms.items():
+        torch.testing.assert_close(term, (parts[0][name] + parts[1][name]) / 2)
 
 
 def test_the_background_wins_where_no_class_is_likelier_than_not():
