@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: install demo test lint clean
+.PHONY: install demo docs test lint clean
 
 install: $(VENV)/installed
 
@@ -20,6 +20,10 @@ $(VENV)/nnunet: tests/nnunet.txt $(VENV)/installed
 demo: install
 	$(BIN)/marginalia demo --out $(DEMO)
 
+# Warnings are errors; no network is needed.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,4 +35,4 @@ test: lint $(VENV)/nnunet
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu' -n auto
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) site build *.egg-info .pytest_cache .ruff_cache
