@@ -21,11 +21,6 @@ from train.prediction.sliding_window import Predictor
 CASES = Path(__file__).parents[1].parent / "shared" / "cases"
 # Scripts that call the command line and judge what it did; they print RIGHT or WRONG.
 JUDGING = sorted(p.stem for p in CASES.glob("rel_*.py"))
-# What is still to be mended; the second one is a race, which ends well at times.
-NOT_YET_RIGHT = {
-    "rel_train_cannot_write": pytest.mark.xfail(reason="a full disk ends a training abruptly"),
-    "rel_two_trainings_one_folder": pytest.mark.xfail(reason="no lock yet", strict=False),
-}
 # Modules that scripts name as they were called when the scripts were written.
 FORMER_NAMES = {
     "manifests.volume": "manifests.volumes.volume",
@@ -74,7 +69,7 @@ def run_script(monkeypatch, tmp_path, capsys):
     return run_script
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=NOT_YET_RIGHT.get(n, ())) for n in JUDGING])
+@pytest.mark.parametrize("name", JUDGING)
 def test_a_script_that_judges_finds_it_right(name, run, tmp_path):
     printed = run(sys.executable, CASES / f"{name}.py", tmp_path / "work")
     verdicts = [line.split()[0] for line in printed.splitlines() if line.split()]

@@ -6,20 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from curate.cases.target import FUSED
 from curate.preparation.dataset_record import NAME as DATASET_NAME
 from curate.preparation.rejected import NAME as REJECTED_NAME
+from manifests.ground.alone import alone
 from manifests.ground.errors import MarginaliaError
 from manifests.table.manifest import FILE_NAME
 
-LOCK = ".prepare.lock"
 STAGING = ".partial"  # where cases are while they are made
-
-
-class InUseError(MarginaliaError):
-    """Another run is writing to the folder."""
 
 
 @contextmanager
@@ -31,19 +25,7 @@ def exclusive(folder: Path) -> Generator[None]:
         MarginaliaError: Nothing can be written there, or its cases would lie elsewhere.
     """
     _refuse_links(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True).acquire()
-    except Timeout as error:
-        msg = (
-            f"another `marginalia prepare` is at work in {folder}: wait until it has ended, or "
-            f"choose another folder with --out"
-        )
-        raise InUseError(msg) from error
-    except OSError as error:
-        msg = f"nothing can be written to {folder}: {error}; choose another folder with --out"
-        raise MarginaliaError(msg) from error
-    with lock:
+    with alone(folder, command="prepare"):
         yield
 
 

@@ -25,6 +25,12 @@ def whole_file(path: Path) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def clear_partial(folder: Path) -> None:
+    """Remove what killed writers left in a folder, which must be the caller's alone."""
+    for half in folder.glob(".*.partial.*"):
+        half.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text as a whole file."""
     with whole_file(path) as temporary:

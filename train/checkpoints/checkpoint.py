@@ -7,6 +7,8 @@ Everything else is one JSON text in the file's metadata. A digest over both dete
 
 import hashlib
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -126,7 +128,11 @@ def save_checkpoint(
     average: nn.Module | None = None,
     objective: nn.Module | None = None,
 ) -> None:
-    """Write a checkpoint as a whole file; without the optimiser, training cannot resume from it."""
+    """Write a checkpoint as a whole file; without the optimiser, training cannot resume from it.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
     tensors: dict[str, Tensor] = {}
     for prefix, module in ((NETWORK, network), (AVERAGE, average), (OBJECTIVE, objective)):
         if module:
@@ -139,8 +145,25 @@ def save_checkpoint(
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     text = header.model_dump_json()
     metadata = {"format": FORMAT, "header": text, "sha256": _digest(text, tensors)}
-    with whole_file(path) as temporary:
+    with saving(path), whole_file(path) as temporary:
         save_file(tensors, temporary, metadata)
+
+
+@contextmanager
+def saving(path: Path) -> Generator[None]:
+    """Say how to go on if a file of a run cannot be written.
+
+    Raises:
+        CheckpointError: The disk is full, or the place cannot be written to.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        msg = (
+            f"{path} cannot be written: {error}; what the run saved before is kept: make room, or "
+            f"make its folder writable, and repeat the command to resume from the last checkpoint"
+        )
+        raise CheckpointError(msg) from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

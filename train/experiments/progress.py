@@ -11,7 +11,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 
 from train.experiments.plans.planned_run import PlannedRun
 from train.experiments.runner import RunResult
-from train.training.events import EpochDone, Event, StepDone, Stopped
+from train.training.events import EpochDone, Event, Remark, StepDone, Stopped
 from train.training.progress import stopped_words
 
 
@@ -40,6 +40,8 @@ class RunsProgress:
             )
         elif isinstance(event, Stopped):
             self.say(f"{run.title}: {stopped_words(event)}")
+        elif isinstance(event, Remark):
+            self.say(f"{run.title}: {event.words}")
 
     def one_done(self, result: RunResult) -> None:
         """Count a run, and say what became of it."""

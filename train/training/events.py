@@ -60,4 +60,11 @@ class Stopped:
     batches: int
 
 
-Event = Started | StepDone | EpochDone | Stopped
+@dataclass(frozen=True)
+class Remark:
+    """Something that the user should know, and that does not end the training."""
+
+    words: str
+
+
+Event = Started | StepDone | EpochDone | Stopped | Remark

@@ -11,7 +11,11 @@ import numpy as np
 
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
-from train.checkpoints.checkpoint import CheckpointHeader, checkpoint_path, save_checkpoint
+from train.checkpoints.checkpoint import (
+    CheckpointHeader,
+    checkpoint_path,
+    save_checkpoint,
+)
 from train.device import full_float32, timed_convolutions
 from train.patches.foreground_index import find_candidates
 from train.patches.mapped_case import MappedCase, open_case
@@ -20,13 +24,13 @@ from train.planning.plan import TrainingPlan, plan_training
 from train.planning.schedule import Stages, extend_first_stage, learning_rate
 from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
-from train.training.curves import write_curves
-from train.training.events import EpochDone, Event, Started, StepDone, Stopped
+from train.training.events import EpochDone, Event, Remark, Started, StepDone, Stopped
 from train.training.learner import Learner, build_learner, learn
-from train.training.log import EpochRecord, Write, open_log
+from train.training.log import EpochRecord, Tell, Write, open_log
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
 from train.training.resume import last_checkpoint, new_header, resume
+from train.training.run_folder import draw_curves, mend_log, only_training
 from train.training.start import (
     Start,
     begin_with,
@@ -91,45 +95,50 @@ def train(
     Raises:
         TrainingError: The settings do not fit the manifest, `run` holds another training, or the
             loss is not finite.
-        CheckpointError: The checkpoint to resume from is damaged.
+        CheckpointError: The checkpoint to resume from is damaged, or one cannot be written.
+        InUseError: Another training is at work in `run`.
         KeyboardInterrupt: Ctrl-C was pressed; the run was saved first, unless it was pressed twice.
 
     Source: section 4.4.
     """
     plan = plan_training(manifest, settings)
     settings = plan.settings
-    init, last = load_init(start), last_checkpoint(run)
-    known = last or init
-    plan = with_scale_of(plan, known.header if known else None)
-    training = tuple(open_case(manifest, case) for case in plan.training)
-    validation = tuple(open_case(manifest, case) for case in plan.validation)
-    learner = build_learner(plan, start_processes(settings, processes))
-    header = new_header(plan, init)
-    taken = begin_with(init, plan, learner) if init and not last else None
-    if last:
-        header = resume(last, header, learner, force=start.force)
-    before, first = header.epochs, learner.fabric.is_global_zero
-    report = on_event if first else lambda _: None
-    with preemption(quiet=not first) as preempted:
-        report(Started(plan, before, learner.fabric.device, taken))
-        if before < _stages(header).epochs:
-            session = _Session(
-                plan=plan,
-                run=run,
-                candidates=find_candidates(training, manifest.folder, workers=settings.workers),
-                source=batch_source(training, plan, learner.fabric.device),
-                validation=validation,
-                learner=learner,
-                preempted=preempted,
-                report=report,
-            )
+    # before its checkpoint is read, which the other training might write
+    with only_training(run):
+        init, last = load_init(start), last_checkpoint(run)
+        known = last or init
+        plan = with_scale_of(plan, known.header if known else None)
+        training = tuple(open_case(manifest, case) for case in plan.training)
+        validation = tuple(open_case(manifest, case) for case in plan.validation)
+        learner = build_learner(plan, start_processes(settings, processes))
+        header = new_header(plan, init)
+        taken = begin_with(init, plan, learner) if init and not last else None
+        if last:
+            header = resume(last, header, learner, force=start.force)
+        before, first = header.epochs, learner.fabric.is_global_zero
+        report = on_event if first else lambda _: None
+        with preemption(quiet=not first) as preempted:
+            report(Started(plan, before, learner.fabric.device, taken))
             if first:
-                write_settings(run, header, start)
-                if init and taken:
-                    write_transfer(run, init, taken)
-            header = _epochs(session, header)
-            if first and header.epochs == _stages(header).epochs:
-                write_curves(run)
+                mend_log(run, plan, header, _teller(report))
+            if before < _stages(header).epochs:
+                session = _Session(
+                    plan=plan,
+                    run=run,
+                    candidates=find_candidates(training, manifest.folder, workers=settings.workers),
+                    source=batch_source(training, plan, learner.fabric.device),
+                    validation=validation,
+                    learner=learner,
+                    preempted=preempted,
+                    report=report,
+                )
+                if first:
+                    write_settings(run, header, start)
+                    if init and taken:
+                        write_transfer(run, init, taken)
+                header = _epochs(session, header)
+                if first and header.epochs == _stages(header).epochs:
+                    draw_curves(run, _teller(report))
     whole = header.epochs == _stages(header).epochs
     return TrainingResult(run, header.epochs, before, header.best_score, preempted=not whole)
 
@@ -261,8 +270,12 @@ def _stages(header: CheckpointHeader) -> Stages:
 def _log(session: _Session, header: CheckpointHeader) -> AbstractContextManager[Write]:
     """Open the run's log, which only the first process writes."""
     if session.learner.fabric.is_global_zero:
-        return open_log(session.run, header.epochs)
+        return open_log(session.run, header.epochs, tell=_teller(session.report))
     return nullcontext(lambda _record, _validation: None)
+
+
+def _teller(report: Callable[[Event], None]) -> Tell:
+    return lambda words: report(Remark(words))
 
 
 def _save_last(session: _Session, header: CheckpointHeader) -> None:

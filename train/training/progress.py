@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from train.planning.schedule import means_by_key
 from train.settings import TrainSettings
-from train.training.events import EpochDone, Event, Started, StepDone, Stopped
+from train.training.events import EpochDone, Event, Remark, Started, StepDone, Stopped
 
 _SHORT = {
     "marginal_cross_entropy": "mCE",
@@ -54,6 +54,8 @@ class TrainingProgress:
             self._line(event)
         elif isinstance(event, Stopped):
             self._say(stopped_words(event))
+        elif isinstance(event, Remark):
+            self._say(event.words)
         else:
             self._bar(event)
 

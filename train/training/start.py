@@ -1,14 +1,16 @@
 """Start of a training: from new weights, from another run's, or where an earlier call stopped."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
-from train.checkpoints.checkpoint import Checkpoint, CheckpointHeader
+from train.checkpoints.checkpoint import Checkpoint, CheckpointHeader, saving
 from train.checkpoints.restoration import load_run
 from train.checkpoints.transfer import Transfer, transfer_weights
 from train.planning.plan import TrainingPlan
@@ -79,10 +81,15 @@ def write_settings(run: Path, header: CheckpointHeader, start: Start) -> None:
     kept = {"settings", "manifest_sha256", "versions", "spacing_mm", "normalisation", "init"}
     manifest = str(start.manifest.resolve()) if start.manifest else None
     facts = {"manifest": manifest, **header.model_dump(include=kept)}
-    write_text(run / SETTINGS, json.dumps(facts, indent=2) + "\n")
+    _write(run / SETTINGS, facts)
 
 
 def write_transfer(run: Path, checkpoint: Checkpoint, transfer: Transfer) -> None:
     """Write what a run took from a checkpoint."""
     facts = {"from": str(checkpoint.path), "sha256": checkpoint.sha256, **asdict(transfer)}
-    write_text(run / INIT, json.dumps(facts, indent=2) + "\n")
+    _write(run / INIT, facts)
+
+
+def _write(path: Path, facts: Mapping[str, Any]) -> None:
+    with saving(path):
+        write_text(path, json.dumps(facts, indent=2) + "\n")

@@ -16,12 +16,14 @@ import pytest
 
 from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.output_folder import LOCK, InUseError, exclusive
+from curate.preparation.output_folder import exclusive
+from manifests.ground.alone import InUseError
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
 from tests.curate.preparation.host import INCOMPLETE, REFUSED, SET_ASIDE
 
 ROOT = Path(__file__).parents[3]
+LOCK = ".prepare.lock"
 RECIPES = ("btcv", "kits19", "msd_liver")
 CASES = {"btcv": 1, "kits19": 2, "msd_liver": 3}
 SPACING_MM, OTHER_SPACING_MM = (8.0, 8.0, 8.0), (10.0, 10.0, 10.0)

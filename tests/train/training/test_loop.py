@@ -1,5 +1,6 @@
 """The loop: it learns, it goes on where it was stopped, and it refuses what is not the same run."""
 
+import errno
 import json
 import os
 import signal
@@ -7,15 +8,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from filelock import FileLock
 
-from manifests.ground.errors import TrainingError
+from manifests.ground.alone import InUseError
+from manifests.ground.errors import CheckpointError, MarginaliaError, TrainingError
 from manifests.table.manifest import Manifest, read_manifest
 from train.augmentation.settings import AUGMENTATIONS
 from train.checkpoints.checkpoint import checkpoint_path, load_checkpoint
 from train.losses.options import TERMS
 from train.settings import resolve
 from train.training import loop
-from train.training.events import EpochDone, Started, StepDone
+from train.training.events import EpochDone, Remark, Started, StepDone
 from train.training.log import read_log
 from train.training.loop import train
 from train.training.start import Start
@@ -402,3 +405,81 @@ def test_a_network_learns_its_training_cases_by_heart(manifest, tmp_path):
     assert losses[4] < 0.5 * losses[1]
     assert result.best_score is not None
     assert result.best_score > 0.85
+
+
+# What is found in a run's folder, and what cannot be written to it.
+
+
+def test_a_second_training_in_a_folder_is_refused_at_once(manifest, settings, tmp_path):
+    with (
+        FileLock(tmp_path / ".train.lock"),
+        pytest.raises(InUseError, match="another `marginalia train` is at work"),
+    ):
+        train(manifest, tmp_path, settings)
+
+
+def test_a_killed_save_and_a_damaged_log_hinder_no_resuming(
+    whole_run, manifest, settings, tmp_path
+):
+    run, remarks = tmp_path / "run", []
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, run, settings, on_event=stop_at(after_epoch(2)))
+    half = run / "checkpoints" / ".0a1b.partial.last.safetensors"
+    half.write_bytes(b"half")
+    (run / "log.parquet").write_bytes(b"PAR1")
+    train(manifest, run, settings, on_event=remarks.append)
+    assert not half.exists()
+    (words,) = (r.words for r in remarks if isinstance(r, Remark))
+    assert "log.parquet lacks 2 epochs" in words
+    log, whole = read_log(run), read_log(whole_run[0])
+    for column in ("epoch", "stage", "step", "loss"):
+        assert log[column].tolist() == whole[column].tolist()
+
+
+def full_disk(*_args, **_options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
+    whole_run, manifest, settings, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(manifest, run, settings, on_event=stop_at(after_epoch(2)))
+    with monkeypatch.context() as patch:
+        patch.setattr("train.checkpoints.checkpoint.save_file", full_disk)
+        with pytest.raises(CheckpointError, match="No space left on device; what the run saved"):
+            train(manifest, run, settings)
+    train(manifest, run, settings)
+    assert_same_run(run, whole_run[0])
+
+
+def test_a_folder_that_cannot_be_made_is_told(manifest, settings, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(MarginaliaError, match=r"nothing can be written to .*file"):
+        train(manifest, tmp_path / "file", settings)
+
+
+def test_no_file_in_the_way_of_what_is_for_people_ends_a_training(manifest, settings, tmp_path):
+    (tmp_path / "log.parquet").mkdir()
+    (tmp_path / "tensorboard").write_text("x")
+    events = []
+    settings = settings.model_copy(update={"stage_epochs": (1, 0)})
+    assert train(manifest, tmp_path, settings, on_event=events.append).epochs == 1
+    assert [e.words.split(": ")[0] for e in events if isinstance(e, Remark)] == [
+        f"{tmp_path / 'tensorboard'} cannot be written",
+        f"{tmp_path / 'log.parquet'} cannot be written",
+    ]
+
+
+def test_neither_log_nor_tensorboard_ends_a_training(manifest, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.flush", full_disk)
+    monkeypatch.setattr("pandas.DataFrame.to_parquet", full_disk)
+    monkeypatch.setattr("train.training.run_folder.write_curves", full_disk)
+    events = []
+    result = train(manifest, tmp_path, settings, on_event=events.append)
+    words = [e.words for e in events if isinstance(e, Remark)]
+    assert result.epochs == 4
+    assert sum("TensorBoard shows no more" in w for w in words) == 1
+    assert sum("log.parquet cannot be written" in w for w in words) == 4
+    assert sum("curves" in w for w in words) == 1

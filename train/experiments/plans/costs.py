@@ -1,5 +1,6 @@
 """Costs: how long runs will take, from runs that are done, or from timing the network."""
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from statistics import median
@@ -45,11 +46,12 @@ def total(seconds: Mapping[PlannedRun, float]) -> float:
 
 
 def _trained(run: PlannedRun) -> tuple[int, float]:
-    """Batches that a run has learnt from, and the seconds that they took."""
+    """Batches that a run has learnt from, and the seconds that they took, as far as it is known."""
     log = read_log(run.folder)
-    if not len(log):
+    seconds = log["seconds"].tolist() if len(log) else []
+    if not seconds or math.isnan(sum(seconds)):
         return 0, 0.0
-    return max(log["step"].tolist()), sum(log["seconds"].tolist())
+    return max(log["step"].tolist()), sum(seconds)
 
 
 def _timed(prepared: PreparedRun) -> float:
