@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from manifests.classes.merged import groups_of
+from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.comparison.comparison import Comparison, Entry, compare
 from train.comparison.tables import ranks
@@ -91,7 +92,8 @@ def build_table(
         notes: What a reader must know beside what the comparison notes.
 
     Raises:
-        TrainingError: Rows were scored against other truths of one case.
+        TrainingError: Rows were scored against other truths of one case, or no row has a score in
+            the datasets that the table is tested on.
     """
     table = catalogue.table(name)
     if table.tested_on:
@@ -99,14 +101,19 @@ def build_table(
         rows = [row.limited_to({c for c in row.cells if c[1] in tested}) for row in rows]
     seeds = {row.title: row.seeds for row in rows}
     cells = {cell for row in rows for cell in row.cells}
-    means = {ALL: set(labelled)}
-    if not cells <= means[ALL]:
-        means[EVERYTHING] = cells
+    if not cells:
+        tested = ", ".join(catalogue.dataset_names(table.tested_on)) or "any dataset"
+        msg = (
+            f"table {name!r}: no row has a score in {tested}; the test cases in the manifest that "
+            f"the runs were evaluated on annotate no class, or are of other datasets"
+        )
+        raise TrainingError(msg)
+    means = _columns_of_means(cells, set(labelled))
     every = _compared(rows, table.against)
     found = pd.concat([_by_column(every, catalogue), *_means(rows, means, table.against)])
     columns = {catalogue.column(*cell): {cell} for cell in cells} | means
     frame = _laid_out(found.rename(columns=_NAMES), list(seeds))
-    annotated = [column for column, counted in columns.items() if counted <= means[ALL]]
+    annotated = [column for column, counted in columns.items() if counted <= set(labelled)]
     frame["labelled_in_training"] = frame["column"].isin([*annotated, *means])
     frame = _with_paper(_with_seeds(frame, rows, columns), catalogue, name)
     return ResultsTable(
@@ -118,6 +125,12 @@ def build_table(
         frame=frame.merge(pooled_tests(rows, table.against), how="left"),
         notes=tuple(dict.fromkeys([*notes, *(w for c in every for w in c.warnings)])),
     )
+
+
+def _columns_of_means(cells: set[CellName], labelled: set[CellName]) -> dict[str, set[CellName]]:
+    """Return the cells that `all` and `everything` are means of, where there are any."""
+    means = {ALL: labelled} if cells & labelled else {}
+    return means if cells <= labelled else {**means, EVERYTHING: cells}
 
 
 def _by_column(compared: Sequence[Comparison], catalogue: Catalogue) -> pd.DataFrame:
@@ -166,9 +179,8 @@ def _with_paper(frame: pd.DataFrame, catalogue: Catalogue, name: str) -> pd.Data
 def _laid_out(found: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
     """Every metric, column and row, in this order, with the ranks in each column."""
     index = pd.MultiIndex.from_product([METRICS, found["column"].unique(), titles], names=_KEY)
-    cases = found.drop_duplicates(_KEY[:2], keep="last").set_index(_KEY[:2])["cases"]
-    whole = found.drop(columns="cases").drop_duplicates(_KEY, keep="last").set_index(_KEY)
-    frame = whole.reindex(index).join(cases).reset_index()
+    whole = found.drop_duplicates(_KEY, keep="last").set_index(_KEY)
+    frame = whole.reindex(index).reset_index()
     ranked = [
         rank
         for _, cells in frame.groupby(_KEY[:2], sort=False)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from manifests.ground.errors import TrainingError
 from tests.train.made_scores import scores
 from train.experiments import commands
 from train.experiments.plans.catalogue import Catalogue
@@ -145,6 +146,29 @@ def test_rows_of_other_test_cases_stand_beside_each_other_untested():
     assert results["second", "liver in F"]["mean"] == pytest.approx(0.75)
     assert results["second", "liver in F"]["rank"] == 0
     assert all(math.isnan(cell["p"]) for cell in results.values())
+
+
+def test_the_cases_are_those_of_the_rows_own_test_set():
+    one = RowScores("first & 1", (0,), (full([0.5, 0.6, 0.7], [0.5, 0.6, None]),))
+    other = scores(settings={"cases": {"full/0": {"label": "", "merged": []}}}, liver_in_full=[0.7])
+    rows = [one, RowScores("second", (0,), (other,))]
+    results = dice(build_table("t", rows, CATALOGUE, LABELLED))
+    cases = {key: cell["cases"] for key, cell in results.items() if key[1] != "all"}
+    assert cases["first & 1", "liver in F"] == 3
+    assert cases["first & 1", "spleen in F"] == 2
+    assert cases["second", "liver in F"] == 1
+    assert math.isnan(cases["second", "spleen in F"])
+
+
+def test_a_test_set_without_what_training_labels_has_the_mean_of_everything():
+    table = build({("a", 0): full([0.5], [0.7])}, labelled={("liver", "livers")})
+    assert table.shown_columns == ["everything"]
+    assert dice(table)["first & 1", "everything"]["mean"] == pytest.approx(0.6)
+
+
+def test_a_test_set_without_any_score_is_told():
+    with pytest.raises(TrainingError, match="table 't': no row has a score in livers"):
+        build({("a", 0): full([0.5], [0.5])}, tested_on=("P1",))
 
 
 def test_only_the_datasets_that_a_table_is_tested_on_count():
