@@ -166,15 +166,35 @@ def split(
         Path | None,
         typer.Option(help="Your own split: a CSV file with the columns case_id and split."),
     ] = None,
+    official: Annotated[
+        bool, typer.Option("--official", help="The publishers' splits, from the datasets' tables.")
+    ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=100, help="Deal the cases that are not for the test into folds, by patient."
+        ),
+    ] = None,
+    stratify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Hold out a share of each value of this column, as table_site."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a given split though it parts a patient's cases.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file, not in place.")] = None,
 ) -> None:
     """Assign train, validation and test splits by dataset; each patient is in only one split."""
-    from manifests.changes.given_split import read_given_split
-    from manifests.changes.splits import COLUMNS, assign_splits, request_from_words
+    from manifests.changes.given_split import official_split, read_given_split
+    from manifests.changes.split_request import request_from_words
+    from manifests.changes.splits import COLUMNS, assign_splits
     from manifests.table.manifest import manifest_file, read_manifest
-    from manifests.table.row_groups import rewrite
+    from manifests.table.row_groups import rewrite, with_column
     from manifests.table.sql import select_cases
     from manifests.table.summary import summarise
+    from manifests.views.folds_view import folds_view
     from manifests.views.tables import splits_table
 
     source = manifest_file(manifest)
@@ -185,11 +205,17 @@ def split(
         validation=validation or (),
         preset=preset,
         seed=seed,
-        given=None if given is None else read_given_split(given),
+        given=official_split(source) if official else given and read_given_split(given),
+        folds=folds or 0,
+        stratify=stratify,
+        force=force,
     )
-    rewrite(source, assign_splits(read, request), out or source)
+    assigned = assign_splits(with_column(read, source, stratify) if stratify else read, request)
+    rewrite(source, assigned.with_table(assigned.table.select(COLUMNS)), out or source)
     with select_cases(out or source) as cases:
         _show(splits_table(summarise(cases), request))
+    if folds:
+        _show(folds_view(assigned))
 
 
 @app.command(cls=ListCommand)

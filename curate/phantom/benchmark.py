@@ -23,7 +23,8 @@ from curate.preparation.prepare import Report, prepare
 from curate.preparation.tally import Notify
 from curate.recipes.schema import Recipe, load_recipe
 from manifests.changes.edits import edit
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits
 from manifests.classes.merged import Block
 from manifests.ground.errors import ManifestError
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest

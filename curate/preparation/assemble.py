@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
 from curate.duplicates.relations import find_relations, with_relations
-from manifests.changes.splits import SplitRequest, assign_splits, keep_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits, keep_splits
 from manifests.ground.errors import ManifestError
 from manifests.table.case import Case
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest

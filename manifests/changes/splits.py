@@ -1,119 +1,29 @@
-"""Splits: which cases train a network, which validate it and which test it."""
+"""Splits and folds: which cases train a network, which validate it and which test it."""
 
 import math
-import tomllib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from functools import cache
 from hashlib import sha256
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
-
-from manifests.changes.given_split import check_given_split
-from manifests.ground.errors import ManifestError, explain
-from manifests.ground.near_names import did_you_mean
-from manifests.ground.toml_file import StrictModel
-from manifests.table.case import SPLITS, Split
+from manifests.changes.case_folds import folds_of, strata_of
+from manifests.changes.given_split import check_given_split, parted_findings
+from manifests.changes.split_request import Amount, SplitRequest
+from manifests.ground.errors import ManifestError
+from manifests.table.case import SPLITS
 from manifests.table.manifest import Manifest
-from manifests.table.subjects import common_subjects
+from manifests.table.subjects import subjects_of
 
-PRESETS_FILE = Path(__file__).with_name("split_presets.toml")
-COLUMNS = ("case_id", "dataset", "subject_id", "related", "split")
+COLUMNS = (
+    *("case_id", "dataset", "subject_id", "related", "split", "fold"),
+    *("annotated", "voxels", "findings"),
+)
 HELD_OUT = ("test", "validation")  # in the order in which they are filled
 LEAST_FOR_ONE = 3  # cases of a dataset from which on a fraction takes at least one
 
-Fraction = Annotated[float, Field(strict=True, gt=0, lt=1)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Amount = Count | Fraction
-Subjects = dict[str, dict[str, int]]  # subject -> dataset -> number of cases
-
-
-class SplitRequest(StrictModel):
-    """How many cases of each dataset are held out; the rest is for training.
-
-    An amount is a count of cases, or a fraction above 0 and below 1 of the dataset's cases. Those
-    by dataset take precedence.
-
-    Attributes:
-        seed: Decides, with the subject's id, which subjects are taken first.
-        given: The splits by case id, made by somebody else; then no other field counts, and cases
-            that are not named stay unassigned.
-        absent: The splits that cases had which are not in the manifest now; they return with them.
-    """
-
-    test: Amount = 0
-    validation: Amount = 0
-    test_by_dataset: dict[str, Amount] = Field(default_factory=dict)
-    validation_by_dataset: dict[str, Amount] = Field(default_factory=dict)
-    seed: int = 0
-    given: dict[str, Split] = Field(default_factory=dict)
-    absent: dict[str, Split] = Field(default_factory=dict)
-
-    def amount(self, split: str, dataset: str) -> Amount:
-        """Return the amount of one dataset for `test` or `validation`."""
-        every: Amount = getattr(self, split)
-        return getattr(self, f"{split}_by_dataset").get(dataset, every)
-
-    def named(self) -> set[str]:
-        """Return the datasets that have an amount of their own."""
-        return {*self.test_by_dataset, *self.validation_by_dataset}
-
-
-@cache
-def split_presets() -> dict[str, SplitRequest]:
-    """Return the splits that were published, by name."""
-    rows = tomllib.loads(PRESETS_FILE.read_text(encoding="utf-8"))
-    return {name: SplitRequest.model_validate(row) for name, row in rows.items()}
-
-
-def request_from_words(
-    datasets: Collection[str],
-    *,
-    test: Sequence[str] = (),
-    validation: Sequence[str] = (),
-    preset: str | None = None,
-    seed: int = 0,
-    given: Mapping[str, str] | None = None,
-) -> SplitRequest:
-    """Read a request as a user types it: `0.2` or `6` for every dataset, `btcv=6` for one.
-
-    Args:
-        datasets: The manifest's; what a preset says of others is left out.
-        test: Amounts for the test split; they take precedence over the preset.
-        validation: Amounts for the validation split; they take precedence too.
-        preset: Name of a published split.
-        seed: Decides which subjects are taken first.
-        given: Splits by case id; then no amount and no preset may be named.
-
-    Raises:
-        ManifestError: An amount is not well formed, no preset has that name, nothing is asked, or
-            something is asked in addition to a given split.
-    """
-    if given and (preset or test or validation):
-        msg = "a given split is complete: leave out --test, --validation and --preset"
-        raise ManifestError(msg)
-    if not (preset or test or validation or given):
-        msg = (
-            "nothing is asked: say how much to hold out with --test, --validation or --preset, or "
-            "give a split with --given"
-        )
-        raise ManifestError(msg)
-    request = _preset(preset, datasets) if preset else SplitRequest()
-    values: dict[str, Any] = {**request.model_dump(), "seed": seed, "given": given or {}}
-    for split, words in (("test", test), ("validation", validation)):
-        for word in words:
-            dataset, _, number = word.rpartition("=")
-            amount = _amount(number, split, word)
-            if dataset:
-                values[f"{split}_by_dataset"][dataset] = amount
-            else:
-                values[split] = amount
-    try:
-        return SplitRequest.model_validate(values)
-    except ValidationError as error:
-        raise ManifestError(explain(error, "the split request")) from error
+Row = Mapping[str, Any]
+Stratum = tuple[str, str]  # dataset, and value of the column by which cases are stratified
+Subjects = dict[str, Counter[Stratum]]  # number of cases
 
 
 def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
@@ -126,19 +36,24 @@ def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
     split, unless that exceeds a dataset's number; so if subjects have several cases, there may be
     fewer cases than requested.
 
+    Args:
+        manifest: At least `COLUMNS`, and the column by which the request stratifies.
+        request: What is held out, and the number of folds of the rest.
+
     Raises:
         ManifestError: The request names a dataset that the manifest does not have, a dataset has
-            fewer cases than requested, or the given split separates cases of one subject.
+            fewer cases than requested, there are fewer subjects than folds, or the given split
+            separates cases of one subject and is not forced.
     """
     rows = manifest.table.select(COLUMNS).to_pylist()
-    subject_of = common_subjects((r["case_id"], r["subject_id"], r["related"]) for r in rows)
+    subject_of = subjects_of(rows)
     if request.given:
-        check_given_split(request.given, subject_of)
+        check_given_split(request.given, subject_of, force=request.force)
         splits = [request.given.get(row["case_id"]) for row in rows]
     else:
-        held_out = _held_out(rows, subject_of, request)
+        held_out = _held_out(rows, subject_of, request, strata_of(manifest, request))
         splits = [held_out.get(subject_of[row["case_id"]], "train") for row in rows]
-    return manifest.with_columns({"split": splits}, split=request.model_dump(mode="json"))
+    return _assigned(manifest, splits, request)
 
 
 def keep_splits(manifest: Manifest, earlier: Manifest, default: SplitRequest) -> Manifest:
@@ -147,79 +62,118 @@ def keep_splits(manifest: Manifest, earlier: Manifest, default: SplitRequest) ->
     If cases of several splits turn out to be of one subject, all of them go to the split that comes
     first in `SPLITS`: nothing is tested on what was trained on. Cases that are not in the manifest
     now keep their splits on record. A case that is made of others (`a+b`) has the first one's.
+    Folds are kept in the same way.
     """
     try:
         request = SplitRequest.model_validate(earlier.settings["split"])
     except (KeyError, ValueError):
         request = default
-    had = earlier.table.select(["case_id", "split"]).to_pylist()
+    had = earlier.table.select(["case_id", "split", "fold"]).to_pylist()
     known = {**request.absent, **{r["case_id"]: r["split"] for r in had if r["split"]}}
     known |= request.given
     rows = manifest.table.select(COLUMNS).to_pylist()
-    subject_of = common_subjects((r["case_id"], r["subject_id"], r["related"]) for r in rows)
+    subject_of = subjects_of(rows)
     own = {c: s for c in subject_of if (s := known.get(c) or known.get(c.partition("+")[0]))}
     fixed: dict[str, str] = {}
     for case_id, split in own.items():
         subject = subject_of[case_id]
         fixed[subject] = min(split, fixed.get(subject, split), key=SPLITS.index)
-    held_out = _take(_subjects(rows, subject_of), request, fixed)
+    subjects = _subjects(rows, subject_of, strata_of(manifest, request))
+    held_out = _take(subjects, request, fixed)
     splits = [
         None
         if request.given and row["case_id"] not in own
         else held_out.get(subject_of[row["case_id"]], "train")
         for row in rows
     ]
+    if request.force:
+        splits = [request.given.get(row["case_id"]) for row in rows]
     absent = {} if request.given else {c: s for c, s in known.items() if c not in subject_of}
-    settings = {**request.model_dump(mode="json"), "absent": absent}
-    return manifest.with_columns({"split": splits}, split=settings)
+    had_folds = {r["case_id"]: r["fold"] for r in had if r["fold"] is not None}
+    folds = {**request.absent_folds, **had_folds}
+    gone = {c: fold for c, fold in folds.items() if c not in subject_of}
+    request = request.model_copy(update={"absent": absent, "absent_folds": gone})
+    return _assigned(manifest, splits, request, folds)
+
+
+def _assigned(
+    manifest: Manifest,
+    splits: Sequence[str | None],
+    request: SplitRequest,
+    known_folds: Mapping[str, int] | None = None,
+) -> Manifest:
+    """Return the manifest with splits, with folds, and with findings of patients who are parted."""
+    manifest = manifest.with_columns({"split": list(splits)}, split=request.model_dump(mode="json"))
+    columns = {
+        "fold": folds_of(manifest, request, known_folds or {}),
+        "findings": parted_findings(manifest),
+    }
+    return manifest.with_columns(columns)
 
 
 def _held_out(
-    rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str], request: SplitRequest
+    rows: Sequence[Row],
+    subject_of: Mapping[str, str],
+    request: SplitRequest,
+    strata: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the held-out subjects and their splits."""
-    subjects = _subjects(rows, subject_of)
-    totals = {dataset: sum(sizes) for dataset, sizes in _sizes(subjects).items()}
+    subjects = _subjects(rows, subject_of, strata)
+    totals = Counter(row["dataset"] for row in rows)
     if unknown := request.named() - totals.keys():
-        name = min(unknown)
-        msg = (
-            f"no dataset {name!r} to split{did_you_mean(name, totals)}: the manifest has "
-            f"{', '.join(sorted(totals))}"
-        )
+        msg = f"no dataset {min(unknown)!r} to split: the manifest has {', '.join(sorted(totals))}"
         raise ManifestError(msg)
     for dataset, total in sorted(totals.items()):
         _check_enough(request, dataset, total)
     return _take(subjects, request, {})
 
 
-def _subjects(rows: Iterable[Mapping[str, Any]], subject_of: Mapping[str, str]) -> Subjects:
+def _subjects(
+    rows: Iterable[Row], subject_of: Mapping[str, str], strata: Mapping[str, str]
+) -> Subjects:
     subjects: Subjects = {}
     for row in rows:
-        cases = subjects.setdefault(subject_of[row["case_id"]], {})
-        cases[row["dataset"]] = cases.get(row["dataset"], 0) + 1
+        stratum = row["dataset"], strata.get(row["case_id"], "")
+        subjects.setdefault(subject_of[row["case_id"]], Counter())[stratum] += 1
     return subjects
 
 
 def _take(subjects: Subjects, request: SplitRequest, fixed: Mapping[str, str]) -> dict[str, str]:
     """Return the splits of subjects beside those `fixed`, which count."""
-    totals = {dataset: sum(sizes) for dataset, sizes in _sizes(subjects).items()}
+    totals = sum(subjects.values(), Counter[Stratum]())
     queue = sorted(subjects, key=lambda s: sha256(f"{request.seed}\n{s}".encode()).digest())
     split_of = dict(fixed)
     for split in HELD_OUT:
-        held = _sizes({s: subjects[s] for s, its in fixed.items() if its == split})
+        held = [subjects[s] for s, its in fixed.items() if its == split and s in subjects]
         free = {s: subjects[s] for s in queue if s not in split_of}
-        sizes = _sizes(free)
-        room = {
-            dataset: _cases_to_take(request.amount(split, dataset), total, sizes.get(dataset, []))
-            - sum(held.get(dataset, []))
-            for dataset, total in totals.items()
-        }
+        room: Counter[Stratum] = Counter()
+        for dataset in {name for name, _ in totals}:
+            of_dataset = Counter({k: n for k, n in totals.items() if k[0] == dataset})
+            sizes = [n for cases in free.values() if (n := _of(cases, dataset))]
+            wanted = _cases_to_take(
+                request.amount(split, dataset), of_dataset.total(), sizes
+            ) - sum(_of(cases, dataset) for cases in held)
+            room.update(_shares(wanted, of_dataset))
         for subject, cases in free.items():
-            if all(n <= room[dataset] for dataset, n in cases.items()):
+            if all(n <= room[stratum] for stratum, n in cases.items()):
                 split_of[subject] = split
-                for dataset, n in cases.items():
-                    room[dataset] -= n
+                room.subtract(cases)
     return split_of
+
+
+def _of(cases: Mapping[Stratum, int], dataset: str) -> int:
+    return sum(n for stratum, n in cases.items() if stratum[0] == dataset)
+
+
+def _shares(wanted: int, strata: Mapping[Stratum, int]) -> dict[Stratum, int]:
+    """Divide a number among strata in proportion to their cases, by the greatest remainders."""
+    total = sum(strata.values())
+    exact = {stratum: wanted * n / total for stratum, n in strata.items()}
+    shares = {stratum: math.floor(n) for stratum, n in exact.items()}
+    order = sorted(strata, key=lambda s: (shares[s] - exact[s], s))
+    for stratum in order[: wanted - sum(shares.values())]:
+        shares[stratum] += 1
+    return shares
 
 
 def _cases_to_take(amount: Amount, total: int, sizes: Collection[int]) -> int:
@@ -242,49 +196,3 @@ def _check_enough(request: SplitRequest, dataset: str, total: int) -> None:
             f"as in --test {dataset}=0.2"
         )
         raise ManifestError(msg)
-
-
-def _preset(name: str, datasets: Collection[str]) -> SplitRequest:
-    if name not in split_presets():
-        msg = (
-            f"no split preset {name!r}{did_you_mean(name, split_presets())}: expected one of "
-            f"{', '.join(split_presets())}"
-        )
-        raise ManifestError(msg)
-    request = split_presets()[name]
-    named = request.named()
-    if named.isdisjoint(datasets):
-        msg = (
-            f"the split preset {name!r} is of {', '.join(sorted(named))}, and the manifest "
-            f"has none of them: it has {', '.join(sorted(datasets))}"
-        )
-        raise ManifestError(msg)
-    kept = {
-        field: {dataset: n for dataset, n in getattr(request, field).items() if dataset in datasets}
-        for field in ("test_by_dataset", "validation_by_dataset")
-    }
-    return request.model_copy(update=kept)
-
-
-def _amount(text: str, split: str, word: str) -> Amount:
-    with suppress(ValueError):
-        if (count := int(text)) >= 0:
-            return count
-    with suppress(ValueError):
-        if 0 < (fraction := float(text)) < 1:
-            return fraction
-    msg = (
-        f"--{split} {word}: expected a fraction of the cases above 0 and below 1, as --{split} "
-        f"0.2, or a number of cases, as --{split} 6; of one dataset, as --{split} btcv=6; got "
-        f"{text!r}"
-    )
-    raise ManifestError(msg)
-
-
-def _sizes(subjects: Subjects) -> dict[str, list[int]]:
-    """Return the numbers of cases of the subjects, by dataset."""
-    sizes: dict[str, list[int]] = {}
-    for cases in subjects.values():
-        for dataset, n in cases.items():
-            sizes.setdefault(dataset, []).append(n)
-    return sizes

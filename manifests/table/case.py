@@ -18,8 +18,8 @@ _numbers = pa.list_(pa.float64())
 _findings = pa.list_(pa.struct([("code", pa.string()), ("reason", pa.string())]))
 
 
-def _column(arrow: pa.DataType, doc: str, *, nullable: bool = False) -> Any:  # noqa: ANN401
-    return field(metadata={"type": arrow, "nullable": nullable, "metadata": {"doc": doc}})
+def _column(arrow: pa.DataType, doc: str, *, nullable: bool = False, **more: Any) -> Any:  # noqa: ANN401
+    return field(metadata={"type": arrow, "nullable": nullable, "metadata": {"doc": doc}}, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,9 @@ class Case:
     dataset: str = _column(_text, "the recipe's dataset")
     subject_id: str = _column(_text, "the patient, the same for related cases, in one split only")
     split: Split | None = _column(_text, "train, validation, test, or unassigned", nullable=True)
+    fold: int | None = _column(
+        pa.int64(), "fold of a cross-validation, or none", nullable=True, default=None
+    )
     image: str = _column(_text, "path of the int16 volume in HU, relative to the manifest")
     label: str = _column(_text, "path of the uint8 volume of representatives, relative too")
 
@@ -90,6 +93,8 @@ class Case:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Return the case of a row, without columns that are not in the schema."""
+        # an older row lacks what may be null
+        row = {**dict.fromkeys(NULLABLE), **row}
         values: dict[str, Any] = {f.name: _as_tuple(row[f.name]) for f in fields(cls)}
         values["findings"] = tuple(Finding(f["code"], f["reason"]) for f in row["findings"])
         return cls(**values)
@@ -102,4 +107,5 @@ def _as_tuple(value: Any) -> Any:  # noqa: ANN401
     return tuple(_as_tuple(item) for item in items)
 
 
+NULLABLE = tuple(f.name for f in fields(Case) if f.metadata["nullable"])
 SCHEMA = pa.schema([pa.field(f.name, **f.metadata) for f in fields(Case)])

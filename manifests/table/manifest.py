@@ -18,7 +18,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ManifestError
 from manifests.ground.near_names import did_you_mean
-from manifests.table.case import SCHEMA, Case
+from manifests.table.case import NULLABLE, SCHEMA, Case
 
 SCHEMA_VERSION = 2
 SUFFIX = ".parquet"
@@ -299,6 +299,10 @@ def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.n
     Raises:
         ManifestError: One is missing, or of another kind.
     """
+    for name in (n for n in NULLABLE if n in names and n not in table.column_names):
+        # written before there was the column
+        nulls = pa.nulls(table.num_rows, SCHEMA.field(name).type)
+        table = table.append_column(SCHEMA.field(name), nulls)
     if missing := [n for n in names if n not in table.column_names]:
         msg = f"{path}: columns are missing: {', '.join(missing)}"
         raise ManifestError(msg)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from manifests.ground.errors import ManifestError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import SCHEMA, TABLE_PREFIX
 from manifests.table.manifest import (
     Manifest,
@@ -39,6 +40,27 @@ def read_row_groups(path: Path, *, users: bool = False) -> Iterator[Manifest]:
             rows = file.read_row_group(group)
             table = as_schema(rows, path)
             yield head.with_table(_beside(table, rows) if users else table)
+
+
+def with_column(manifest: Manifest, path: Path, name: str) -> Manifest:
+    """Return a manifest with one more column of its file, be it of `SCHEMA` or a user's own.
+
+    Raises:
+        ManifestError: The file has no such column.
+    """
+    if name in manifest.table.column_names:
+        return manifest
+    path = manifest_file(path)
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        if name not in names:
+            msg = (
+                f"{path} has no column {name!r}{did_you_mean(name, names)}: expected one of "
+                f"{', '.join(names)}"
+            )
+            raise ManifestError(msg)
+        column = file.read(columns=[name])[name]
+    return manifest.with_table(manifest.table.append_column(name, column))
 
 
 def rewrite(source: Path, changed: Manifest, path: Path) -> None:

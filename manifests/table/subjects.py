@@ -1,6 +1,7 @@
 """Subjects: which cases of a manifest must be in the same split."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 
 def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[str, str]:
@@ -27,6 +28,11 @@ def common_subjects(rows: Iterable[tuple[str, str, Collection[str]]]) -> dict[st
                 least, greatest = sorted((top(subject), top(cases[other][0])))
                 above[greatest] = least
     return {case_id: top(subject) for case_id, (subject, _) in cases.items()}
+
+
+def subjects_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the subject of each case of a manifest's rows; see `common_subjects`."""
+    return common_subjects((r["case_id"], r["subject_id"], r["related"]) for r in rows)
 
 
 def separated_cases(

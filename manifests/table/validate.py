@@ -26,7 +26,7 @@ VECTORS_IN_SPACE = (
     *("size", "spacing_mm", "origin_mm"),
 )
 VECTORS_OF_CLASSES = ("merged", "voxels", "volume_ml")
-COLUMNS_OF_ALL = ["case_id", "subject_id", "related", "split", "image", "label"]
+COLUMNS_OF_ALL = ["case_id", "subject_id", "related", "split", "fold", "image", "label"]
 COLUMNS_OF_ONE = [name for name in SCHEMA.names if name != "fingerprint"]  # any text will do
 
 
@@ -108,12 +108,13 @@ def _subjects(rows: list[Row]) -> Iterator[Problem]:
         (row["case_id"], row["subject_id"], [r for r in row["related"] if r]) for row in rows
     )
     by_id = {row["case_id"]: row for row in rows}
-    splits = {case_id: row["split"] for case_id, row in by_id.items() if row["split"] is not None}
-    for case_id, other in separated_cases(splits, subject_of):
-        same = by_id[case_id]["subject_id"] == by_id[other]["subject_id"]
-        tie = "of the same subject" if same else "of the same image or patient"
-        got = f"{splits[case_id]}, with {other} {tie} in {splits[other]}"
-        yield Problem(case_id, "split", "one split for each subject", got)
+    for column in ("split", "fold"):
+        parts = {i: str(row[column]) for i, row in by_id.items() if row[column] is not None}
+        for case_id, other in separated_cases(parts, subject_of):
+            same = by_id[case_id]["subject_id"] == by_id[other]["subject_id"]
+            tie = "of the same subject" if same else "of the same image or patient"
+            got = f"{parts[case_id]}, with {other} {tie} in {parts[other]}"
+            yield Problem(case_id, column, f"one {column} for each subject", got)
     for row in rows:
         expected = subject_of[row["case_id"]]
         if row["subject_id"] != expected:

@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from manifests.changes.splits import HELD_OUT, SplitRequest
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import HELD_OUT
 from manifests.classes.label_space import LabelSpace
 from manifests.table.case import SPLITS
 from manifests.table.summary import UNASSIGNED, DatasetSummary, Range, Summary

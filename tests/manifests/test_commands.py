@@ -244,12 +244,36 @@ def test_split_that_was_given(folder):
     assert splits_of(folder).count("test") == splits_of(folder).count("train") == 1
 
 
+def test_a_split_that_the_publishers_made(folder):
+    with pytest.raises(ManifestError, match="no column 'table_split'"):
+        call("split", folder, "--official", status=None)
+    table = pq.read_table(folder / "manifest.parquet")
+    column = ["test", "train", "train", "odd", *[None] * (len(table) - 4)]
+    pq.write_table(table.append_column("table_split", [column]), folder / "manifest.parquet")
+    call("split", folder, "--official", "--folds", "2")
+    assert splits_of(folder) == ["test", "train", "train", *[None] * 9]
+
+
+def test_folds_are_shown_by_class_with_what_they_lack(folder):
+    output = call("split", folder, "--folds", "3", "--stratify", "recipe")
+    assert rows_of(output)["spleen"] == ["3", "3", "3"]
+    assert "no case" not in output
+    folds = read_manifest(folder).table["fold"].to_pylist()
+    assert sorted(folds) == [0] * 4 + [1] * 4 + [2] * 4
+    with pytest.raises(ManifestError, match=r"no column 'recipes'; did you mean 'recipe'\?"):
+        call("split", folder, "--folds", "3", "--stratify", "recipes", status=None)
+    lacking = " ".join(call("split", folder, "--folds", "10").split())
+    assert "no case annotates spleen, of which 9 patients have cases" in lacking
+    call("split", folder, "--test", "0.2")
+    assert read_manifest(folder).table["fold"].null_count == 12
+
+
 def test_given_split_that_parts_a_patient_changes_nothing(make_case, make_manifest, tmp_path):
     cases = [make_case("a/1", split=None, related=("b/1",)), make_case("b/1", split=None)]
     write_manifest(make_manifest(cases, folder=tmp_path), tmp_path / "manifest.parquet")
     before = (tmp_path / "manifest.parquet").read_bytes()
     (tmp_path / "split.csv").write_text("case_id,split\na/1,train\nb/1,test\n")
-    with pytest.raises(ManifestError, match="b/1 in test, a/1 in train"):
+    with pytest.raises(ManifestError, match="a/1: a/1 in train, b/1 in test"):
         call("split", tmp_path, "--given", tmp_path / "split.csv", status=None)
     assert (tmp_path / "manifest.parquet").read_bytes() == before
 

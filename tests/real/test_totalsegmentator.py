@@ -11,7 +11,8 @@ from curate.cases.target import Target
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate

@@ -23,7 +23,8 @@ from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.preparation.rejected import Rejected
 from curate.recipes.schema import load_recipe
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import ManifestError, SourceError
 from manifests.ground.findings import Finding

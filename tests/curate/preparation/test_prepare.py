@@ -15,7 +15,8 @@ from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import PAPER, load_recipe, shipped_recipes
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate

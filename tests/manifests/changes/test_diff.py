@@ -10,7 +10,8 @@ from rich.console import Console
 
 from manifests.changes.diff import ABSENT, Change, Difference, ManifestDiff, diff
 from manifests.changes.edits import edit
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits
 from manifests.classes.label_space import load_label_space
 from manifests.ground.findings import Finding
 from manifests.table.manifest import read_manifest, write_manifest

@@ -13,6 +13,7 @@ from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
 from manifests.table.case import SCHEMA, Case
 from manifests.table.manifest import SCHEMA_VERSION, manifest_file, read_manifest, write_manifest
+from manifests.table.sql import select_cases
 
 
 @pytest.fixture
@@ -61,6 +62,18 @@ def test_rows_are_parquet_that_others_can_read(path):
     assert json.loads(table.schema.metadata[b"marginalia.label_space"])["name"] == "abdomen5"
     assert table.schema.metadata[b"marginalia.schema_version"] == str(SCHEMA_VERSION).encode()
     assert all(field.metadata[b"doc"] for field in table.schema)
+
+
+def test_a_manifest_from_before_folds_is_read_and_rewritten(written, path):
+    rewrite(path, pq.read_table(path).drop_columns("fold"))
+    assert [case.fold for case in read_manifest(path).cases()] == [None, None]
+    assert list(read_manifest(path).cases()) == list(written.cases())
+    assert read_manifest(path, ["fold", "case_id"]).table.num_columns == 2
+    with select_cases(path, "fold is null") as cases:
+        assert cases.ids() == ["btcv/1", "btcv/2"]
+    row = written.case("btcv/1").to_row()
+    del row["fold"]
+    assert Case.from_row(row) == written.case("btcv/1")
 
 
 def test_nan_stays_nan(make_case, make_manifest, path):

@@ -10,7 +10,8 @@ import pytest
 from manifests.changes import edits as edits_module
 from manifests.changes.diff import diff
 from manifests.changes.edits import edit
-from manifests.changes.splits import COLUMNS, SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import COLUMNS, assign_splits
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
 from manifests.table import manifest as manifest_module

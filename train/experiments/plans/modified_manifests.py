@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests.changes.edits import edit
-from manifests.changes.splits import SplitRequest, assign_splits
+from manifests.changes.split_request import SplitRequest
+from manifests.changes.splits import assign_splits
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Split
 from manifests.table.manifest import Manifest
