@@ -260,7 +260,7 @@ def test_folds_are_shown_by_class_with_what_they_lack(folder):
     assert "no case" not in output
     folds = read_manifest(folder).table["fold"].to_pylist()
     assert sorted(folds) == [0] * 4 + [1] * 4 + [2] * 4
-    with pytest.raises(ManifestError, match=r"no column 'recipes'; did you mean 'recipe'\?"):
+    with pytest.raises(ManifestError, match=r"no column 'recipes'; did you mean 'recipe'"):
         call("split", folder, "--folds", "3", "--stratify", "recipes", status=None)
     lacking = " ".join(call("split", folder, "--folds", "10").split())
     assert "no case annotates spleen, of which 9 patients have cases" in lacking
