@@ -50,6 +50,7 @@ import manifests.exports.commands
 import train.commands
 import train.nnunet.commands
 from manifests.ground.errors import MarginaliaError
+from manifests.ground.machine import usable_cores
 
 if TYPE_CHECKING:
     from curate.preparation.tally import Notify
@@ -161,6 +162,9 @@ def main() -> None:
     """Run a command; show an error that a user can act on as a message, without a traceback."""
     # PyTorch's idle threads would spin, and take CPU time from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP knows the affinity of a process, and not the quota of its container.
+    if (cores := usable_cores()) < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     try:
         app()
     except MarginaliaError as error:
@@ -223,7 +227,7 @@ def _demo_cases(out: Path, seed: int, notify: "Notify") -> "Manifest":
     target = Target(load_label_space("abdomen5"), DEMO_SPACING_MM, out / "prepared")
     recipes = tuple(load_recipe(name) for name in PAPER)
     request = PrepareRequest(recipes, out / "raw", target)
-    return prepare(request, workers=os.cpu_count() or 1, notify=notify).manifest
+    return prepare(request, workers=curate.commands.WORKERS, notify=notify).manifest
 
 
 def _demo_network(

@@ -1,6 +1,5 @@
 """The commands of curate: parse, call one function, print."""
 
-import os
 import sys
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from rich.console import Console
 from curate.drafts import commands as recipe_commands
 from curate.review import commands as review_commands
 from manifests.commands import ListCommand
+from manifests.ground.machine import usable_workers
 
 if TYPE_CHECKING:
     from curate.download.plan import PlannedSource
@@ -26,7 +26,9 @@ app.add_typer(recipe_commands.app, name="recipe")
 app.add_typer(review_commands.app)
 
 SET_ASIDE_EXIT_CODE = 3
-CORES = os.cpu_count() or 1
+# an ordinary CT's; one of a thousand slices needs three times as much
+WORKER_BYTES = 10**9
+WORKERS = usable_workers(WORKER_BYTES)
 
 Interpolation = Literal["linear", "cubic"]  # as of `separable`, which is slow to import
 Datasets = Annotated[
@@ -38,7 +40,10 @@ SpacingMm = Annotated[
     tuple[float, float, float],
     typer.Option(metavar="X,Y,Z", help="Spacing along x, y, z in mm, as in 3,3,3 or 3 3 3."),
 ]
-Processes = Annotated[int, typer.Option(min=1, help="Number of processes. Default: one per core.")]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="Number of processes. Default: one per usable core and GB of memory."),
+]
 Offline = Annotated[bool, typer.Option(help="Download nothing; fail if something is missing.")]
 AcceptLicence = Annotated[
     list[str] | None,
@@ -83,7 +88,7 @@ def prepare(
         bool,
         typer.Option("--force", help="Take another label space, spacing or interpolation."),
     ] = False,
-    jobs: Processes = CORES,
+    jobs: Processes = WORKERS,
     dask: Annotated[
         str | None,
         typer.Option(
@@ -292,7 +297,7 @@ def phantom(
     ] = 1 / 6,
     label_space: LabelSpaceName = "abdomen5",
     spacing: SpacingMm = (6.0, 6.0, 6.0),
-    jobs: Processes = CORES,
+    jobs: Processes = WORKERS,
 ) -> None:
     """Make the phantom benchmark: partially labelled training cases, fully labelled test cases."""
     from curate.cases.target import Target

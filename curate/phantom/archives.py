@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import cpu_count
 from pathlib import Path
 
 import nibabel as nib
@@ -24,6 +23,7 @@ from curate.preparation.tally import Notify
 from curate.recipes.schema import load_recipe
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import SourceError
+from manifests.ground.machine import usable_cores
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume
 
@@ -70,7 +70,7 @@ def write_phantom_archives(
     _check(cases)
     written: list[Path] = []
     # Threads, not processes: NumPy and zlib let go of the interpreter's lock.
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for plan in (plan_archive(*item) for item in cases.items()):
             draw = partial(_draw_case, dataset=plan.dataset, spacing_mm=spacing_mm, whole=whole)
             drawn = pool.map(draw, plan.cases, _seeds(plan, seed))

@@ -10,6 +10,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
+from manifests.ground.machine import usable_cores
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -50,7 +52,7 @@ def run_all(
     under way at a time as there are `workers`.
     """
     waiting = deque(jobs)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, usable_cores() // workers)
     while waiting:
         suspects: list[Job] = []
         for job, outcome in _run(function, waiting, workers, threads):

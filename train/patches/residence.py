@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from manifests.ground.errors import TrainingError
+from manifests.ground.machine import usable_bytes
 from train.patches.mapped_case import MappedCase, check_label
 from train.shapes import HuVoxels, LabelVoxels
 
@@ -132,13 +133,16 @@ def _read_through(path: Path) -> None:
 
 
 def _host_free() -> int | None:
-    """Return the bytes that are free or can be freed, as Linux reports them."""
+    """Return the bytes that are free or can be freed, as Linux reports them, within our share."""
     try:
         lines = _MEMORY.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
+    share = usable_bytes()
+    if not found or share is None:
+        return None
+    return min(int(found[0]) * 1024, share)
 
 
 def _gib(count: int) -> str:

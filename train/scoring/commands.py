@@ -56,8 +56,7 @@ def evaluate_command(
     ] = False,
 ) -> None:
     """Score a network or label maps of any program: Dice, distances, NSD by class and dataset."""
-    import os
-
+    from manifests.ground.machine import usable_cores
     from train.scoring.evaluate import EvaluationRequest, collect_scores
     from train.scoring.evaluation import evaluate_folder, evaluate_run
     from train.scoring.runs import Run, draw_run
@@ -75,7 +74,7 @@ def evaluate_command(
         device=device,
         overlap=overlap,
         labels=labels,
-        jobs=jobs or os.cpu_count() or 1,
+        jobs=jobs or usable_cores(),
     )
     if predictions is None:
         evaluation = evaluate_run(paths[0], paths[1], request)

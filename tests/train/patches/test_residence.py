@@ -59,7 +59,10 @@ def test_linux_tells_how_much_memory_there_is(monkeypatch, tmp_path):
     memory = tmp_path / "meminfo"
     memory.write_text("MemTotal:       24000000 kB\nMemAvailable:   12000000 kB\n")
     monkeypatch.setattr(residence, "_MEMORY", memory)
+    monkeypatch.setattr(residence, "usable_bytes", lambda: 2**40)
     assert residence._host_free() == 12_000_000 * 1024
+    monkeypatch.setattr(residence, "usable_bytes", lambda: 2**30)  # a container's share
+    assert residence._host_free() == 2**30
     monkeypatch.setattr(residence, "_MEMORY", tmp_path / "none")
     assert residence._host_free() is None
 
