@@ -49,6 +49,8 @@ class TrainSettings(BaseModel):
         residual: Residual blocks in the network's encoder and decoder.
         deep_supervision: Add the loss at the coarser levels of the decoder, with smaller weights;
             for the methods `marginal` and `regular`.
+        upsampling_bias: Give transposed convolutions a bias, as nnU-Net's have; needed to begin
+            with its weights.
         batch_size: Patches in a batch, over all processes.
         accumulation: Number of parts in which a process computes its part of a batch, at most
             `batch_size`: the same result with less memory.
@@ -101,6 +103,7 @@ class TrainSettings(BaseModel):
     filters: Annotated[tuple[Size, ...], Field(min_length=3, max_length=8)]
     residual: bool = False
     deep_supervision: bool = False
+    upsampling_bias: bool = False
     batch_size: Count
     accumulation: Count = 1
     patches_per_dataset: Count

@@ -30,6 +30,7 @@ class NetworkSettings:
     Attributes:
         filters: Channels by level, full resolution first; the patch may allow fewer levels.
         deep_supervision: Whether training mode returns logits of coarser levels, too.
+        upsampling_bias: Whether transposed convolutions have a bias, as nnU-Net's have.
     """
 
     patch_size_zyx: Triple
@@ -38,6 +39,7 @@ class NetworkSettings:
     residual: bool = False
     method: MethodName = "marginal"
     deep_supervision: bool = False
+    upsampling_bias: bool = False
 
     @classmethod
     def of(
@@ -120,6 +122,7 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
             upsample_kernel_size=strides[1:],
             filters=settings.filters[: len(levels)],
             res_block=settings.residual,
+            trans_bias=settings.upsampling_bias,
             deep_supervision=settings.deep_supervision,
             # as in nnU-Net, whose coarsest decoder level has no weight
             deep_supr_num=max(1, len(levels) - _FEWEST_LEVELS),

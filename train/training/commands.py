@@ -57,7 +57,9 @@ def train_command(
     init: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Begin with the weights of this run, also of other classes."
+            metavar="RUN",
+            help="Begin with the weights of this run, also of other classes; or of nnU-Net's, as "
+            "nnunet:FOLDER or nnunet:FOLDER:FOLD.",
         ),
     ] = None,
     force: Annotated[

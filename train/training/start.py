@@ -11,6 +11,7 @@ import numpy as np
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import Checkpoint, CheckpointHeader, saving
+from train.checkpoints.nnunet_weights import SCHEME, load_nnunet
 from train.checkpoints.restoration import load_run
 from train.checkpoints.transfer import Transfer, transfer_weights
 from train.planning.plan import TrainingPlan
@@ -25,7 +26,8 @@ class Start:
 
     Attributes:
         force: Resume a run although the manifest is another.
-        init: A run, or a checkpoint file, whose weights a new run begins with.
+        init: A run, or a checkpoint file, whose weights a new run begins with; or, as
+            `nnunet:FOLDER` or `nnunet:FOLDER:FOLD`, what nnU-Net trained.
         manifest: The manifest's file, which the run keeps for its evaluation.
     """
 
@@ -40,6 +42,8 @@ def load_init(start: Start) -> Checkpoint | None:
     Raises:
         CheckpointError: There is none, or it is damaged.
     """
+    if start.init and str(start.init).startswith(SCHEME):
+        return load_nnunet(str(start.init))
     return load_run(start.init) if start.init else None
 
 
@@ -68,8 +72,14 @@ def begin_with(checkpoint: Checkpoint, plan: TrainingPlan, learner: Learner) -> 
     """Copy another run's weights into a new learner.
 
     Raises:
-        TrainingError: Nothing fits.
+        TrainingError: Nothing fits, or nnU-Net's biases have no place.
     """
+    if checkpoint.header.settings.upsampling_bias and not plan.network.upsampling_bias:
+        msg = (
+            f"{checkpoint.path}: its transposed convolutions have biases, without which it "
+            f"predicts otherwise: expected --set upsampling_bias=true"
+        )
+        raise TrainingError(msg)
     arguments = (plan.network, plan.label_space)
     if learner.average:
         transfer_weights(checkpoint, learner.average.module, *arguments)

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from manifests.exports.nnunet.plan import NnunetRequest, plan_nnunet
 from manifests.exports.nnunet.write import write_cases, write_documents
@@ -13,6 +14,35 @@ from manifests.exports.selection import select_for_export
 
 NAME = "Dataset501_Two"
 PATCH = [16, 16, 16]
+EXTERNAL = Path(__file__).parents[3] / "train" / "nnunet" / "external"
+
+
+def trainer_class(name):
+    """The class as nnU-Net finds it, without its look at its own trainers."""
+    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+    return recursive_find_python_class(
+        str(EXTERNAL),
+        name,
+        None,
+        base_folder=str(EXTERNAL),
+        cleanup_imports_from_base_folder=True,
+    )
+
+
+def new_trainer(
+    folders, name="nnUNetTrainerMarginal_2epochs", *, fold=0, changed=None, resume=False
+):
+    base = folders / "preprocessed" / NAME
+    plans = json.loads((base / "nnUNetPlans.json").read_text())
+    plans["continue_training"] = resume
+    dataset = changed or json.loads((base / "dataset.json").read_text())
+    torch.manual_seed(0)
+    trainer = trainer_class(name)(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
+    trainer.num_iterations_per_epoch = 2
+    trainer.num_val_iterations_per_epoch = 2
+    trainer.logger.plot_progress_png = lambda _: None  # seconds each
+    return trainer
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +88,11 @@ def _preprocess(folder: Path) -> None:
     ]
     path.write_text(json.dumps(plans))
     api.preprocess([501], plans_name, configurations=["3d_fullres"], num_processes=[1])
+
+
+@pytest.fixture(scope="session")
+def trained(nnunet_folders):
+    trainer = new_trainer(nnunet_folders)
+    trainer.run_training()
+    trainer.perform_actual_validation()
+    return trainer

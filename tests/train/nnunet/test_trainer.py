@@ -10,48 +10,10 @@ import torch
 
 from manifests.exports.nnunet.documents import KEY, digest
 from manifests.ground.errors import TrainingError
-from tests.train.nnunet.conftest import NAME
+from tests.train.nnunet.conftest import NAME, new_trainer, trainer_class
 from train.nnunet.loss import PartialLabelLoss
 
 pytest.importorskip("nnunetv2")
-
-EXTERNAL = Path(__file__).parents[3] / "train" / "nnunet" / "external"
-
-
-def trainer_class(name):
-    """The class as nnU-Net finds it, without its look at its own trainers."""
-    from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
-
-    return recursive_find_python_class(
-        str(EXTERNAL),
-        name,
-        None,
-        base_folder=str(EXTERNAL),
-        cleanup_imports_from_base_folder=True,
-    )
-
-
-def new_trainer(
-    folders, name="nnUNetTrainerMarginal_2epochs", *, fold=0, changed=None, resume=False
-):
-    base = folders / "preprocessed" / NAME
-    plans = json.loads((base / "nnUNetPlans.json").read_text())
-    plans["continue_training"] = resume
-    dataset = changed or json.loads((base / "dataset.json").read_text())
-    torch.manual_seed(0)
-    trainer = trainer_class(name)(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
-    trainer.num_iterations_per_epoch = 2
-    trainer.num_val_iterations_per_epoch = 2
-    trainer.logger.plot_progress_png = lambda _: None  # seconds each
-    return trainer
-
-
-@pytest.fixture(scope="module")
-def trained(nnunet_folders):
-    trainer = new_trainer(nnunet_folders)
-    trainer.run_training()
-    trainer.perform_actual_validation()
-    return trainer
 
 
 def test_it_trains_and_its_loss_is_a_number(trained):

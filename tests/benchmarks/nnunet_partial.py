@@ -1,0 +1,252 @@
+"""Five ways to train nnU-Net itself on partly labelled cases, and what the mirror does to kidneys.
+
+Needs nnunetv2 and a manifest whose test cases are fully labelled, as `marginalia phantom` makes:
+
+    python -m tests.benchmarks.nnunet_partial phantom --work out --iterations 300
+
+All ways have one plan, one normalisation and one number of iterations, and none but `mirrored`
+mirrors from left to right. Adam takes the place of nnU-Net's SGD, which learns nothing in a few
+hundred iterations.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from manifests.exports.nnunet.documents import KEY, digest
+from manifests.exports.nnunet.plan import NnunetPlan, NnunetRequest, plan_nnunet
+from manifests.exports.nnunet.write import write_cases, write_documents
+from manifests.exports.selection import select_for_export
+
+# way: how partly labelled cases are exported, whose trainer
+WAYS = {
+    "naive union": ("trainer", "stock"),
+    "ignore": ("ignore", "stock"),
+    "leave-out": ("leave-out", "stock"),
+    "marginal": ("trainer", "nnUNetTrainerMarginalNoExclusion"),
+    "marginal + exclusion": ("trainer", "nnUNetTrainerMarginal"),
+    "mirrored": ("trainer", "nnUNetTrainerMarginal"),
+}
+NUMBERS = {"trainer": 601, "ignore": 602, "leave-out": 603}
+CONFIGURATION = "3d_fullres"
+PATCH, FEATURES = [32, 48, 48], [8, 16, 32, 64]
+LEARNING_RATE = 1e-2
+EPOCHS = 20
+
+
+def main() -> None:
+    """Run the ways that are asked for, and add their scores to `scores.json`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--test-cases", type=int, default=2, help="of each dataset")
+    parser.add_argument("--speed", action="store_true", help="only compare the steps' speed")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    plans = prepare(asked.manifest, asked.work.resolve())
+    if asked.speed:
+        compare_speed(plans["trainer"])
+        return
+    results = asked.work / "scores.json"
+    for seed in asked.seeds:
+        for way in asked.ways:
+            scores = json.loads(results.read_text()) if results.exists() else {}
+            key = f"{way}/{seed}/{asked.iterations}"
+            if key not in scores:
+                scores[key] = run(way, seed, plans, asked)
+                results.write_text(json.dumps(scores, indent=1))
+            print(key, {k: v for k, v in scores[key].items() if k != "cases"}, flush=True)  # noqa: T201
+
+
+def prepare(manifest: Path, work: Path) -> dict[str, NnunetPlan]:
+    """Export in three forms; plan the first, and preprocess all of them by its plan."""
+    for name in ("raw", "preprocessed", "results"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{name}"] = str(work / name)
+    os.environ["nnUNet_def_n_proc"] = os.environ["nnUNet_n_proc_DA"] = "1"  # noqa: SIM112
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+
+    plans: dict[str, NnunetPlan] = {}
+    for partial, number in NUMBERS.items():
+        request = NnunetRequest(work / "raw" / f"Dataset{number}_Phantom", partial)
+        plan = plan_nnunet(select_for_export(manifest), request)
+        plans[partial] = plan
+        folder = work / "preprocessed" / request.folder.name
+        if (folder / "done").exists():
+            continue
+        assert not [w for w in write_cases(plan) if w.problem]
+        write_documents(plan, work / "preprocessed")
+        api.extract_fingerprints([number], num_processes=1)
+        if partial == "trainer":
+            _small(folder / f"{api.plan_experiments([number])}.json")
+        else:
+            first = work / "preprocessed" / "Dataset601_Phantom" / "nnUNetPlans.json"
+            document = json.loads(first.read_text()) | {"dataset_name": folder.name}
+            (folder / "nnUNetPlans.json").write_text(json.dumps(document))
+            shutil.copy(request.folder / "dataset.json", folder)
+        api.preprocess([number], "nnUNetPlans", configurations=[CONFIGURATION], num_processes=[1])
+        (folder / "done").touch()
+    os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112
+    return plans
+
+
+def _small(path: Path) -> None:
+    document = json.loads(path.read_text())
+    configuration = document["configurations"][CONFIGURATION]
+    configuration["patch_size"] = PATCH
+    configuration["batch_size"] = 2
+    architecture = configuration["architecture"]["arch_kwargs"]
+    levels = len(FEATURES)
+    architecture |= {
+        "n_stages": levels,
+        "features_per_stage": FEATURES,
+        "kernel_sizes": [[3, 3, 3]] * levels,
+        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (levels - 1),
+        "n_conv_per_stage": [2] * levels,
+        "n_conv_per_stage_decoder": [2] * (levels - 1),
+    }
+    path.write_text(json.dumps(document))
+
+
+def new_trainer(way: str, plan: NnunetPlan, iterations: int, seed: int) -> Any:
+    """Return the way's trainer, with Adam and a small number of iterations."""
+    from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+
+    class Quick(_trainer_class(way)):
+        def configure_optimizers(self) -> Any:
+            optimiser = torch.optim.Adam(self.network.parameters(), LEARNING_RATE)
+            return optimiser, PolyLRScheduler(optimiser, LEARNING_RATE, self.num_epochs)
+
+        def plot_network_architecture(self) -> None: ...
+
+    Quick.__name__ = f"{way.replace(' ', '').replace('+', 'And')}Seed{seed}"
+    base = Path(os.environ["nnUNet_preprocessed"]) / plan.request.folder.name  # noqa: SIM112
+    plans = json.loads((base / "nnUNetPlans.json").read_text()) | {"continue_training": False}
+    dataset = json.loads((base / "dataset.json").read_text())
+    if way == "mirrored":
+        dataset[KEY]["sided"] = False
+        dataset[KEY]["sha256"] = digest(dataset[KEY])
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 -- nnU-Net's own generator
+    trainer = Quick(plans, CONFIGURATION, 0, dataset, torch.device("cpu"))
+    trainer.num_epochs = EPOCHS
+    trainer.num_iterations_per_epoch = iterations // EPOCHS
+    trainer.num_val_iterations_per_epoch = 1
+    trainer.save_every = 10 * EPOCHS
+    trainer.logger.plot_progress_png = lambda _: None
+    trainer.save_checkpoint = lambda _: None
+    return trainer
+
+
+def _trainer_class(way: str) -> type:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from train.nnunet.external import nnunet_trainer_marginal as ours
+
+    _, name = WAYS[way]
+    if name != "stock":
+        base = getattr(ours, name)
+        # the export is not the one that is on disk, if only for `sided`
+        return type(name, (base,), {"on_train_start": nnUNetTrainer.on_train_start})
+
+    def no_sides(self: Any) -> Any:
+        *rest, _ = nnUNetTrainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size(self)
+        self.inference_allowed_mirroring_axes = (0, 1)
+        return (*rest, (0, 1))
+
+    hook = "configure_rotation_dummyDA_mirroring_and_inital_patch_size"
+    return type("Stock", (nnUNetTrainer,), {hook: no_sides})
+
+
+def run(
+    way: str, seed: int, plans: dict[str, NnunetPlan], asked: argparse.Namespace
+) -> dict[str, Any]:
+    """Train one network, and score it on fully labelled test cases."""
+    plan = plans[WAYS[way][0]]
+    start = perf_counter()
+    trainer = new_trainer(way, plan, asked.iterations, seed)
+    trainer.run_training()
+    trained = perf_counter()
+    cases = score(trainer, plan, asked.test_cases)
+    names = plan.manifest.label_space.names[1:]
+    means = {n: float(np.nanmean([c[n] for c in cases.values()])) for n in names}
+    return {
+        **means,
+        "mean": float(np.mean(list(means.values()))),
+        "train_seconds": trained - start,
+        "cases": cases,
+    }
+
+
+def score(trainer: Any, plan: NnunetPlan, number: int) -> dict[str, dict[str, float]]:
+    """Return the Dice of each organ of some test cases of every dataset."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    trainer.set_deep_supervision_enabled(False)
+    trainer.network.eval()
+    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    predictor.manual_initialization(
+        trainer.network,
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        [trainer.network.state_dict()],
+        trainer.dataset_json,
+        "nnUNetTrainer",
+        trainer.inference_allowed_mirroring_axes,
+    )
+    names = plan.manifest.label_space.names
+    seen: dict[str, int] = {}
+    found: dict[str, dict[str, float]] = {}
+    reader = trainer.plans_manager.image_reader_writer_class()
+    for exported in plan.test:
+        dataset = exported.case.dataset
+        seen[dataset] = seen.get(dataset, 0) + 1
+        if seen[dataset] > number:
+            continue
+        image, properties = reader.read_images([str(exported.image)])
+        predicted = predictor.predict_single_npy_array(image, properties)
+        truth = reader.read_seg(str(exported.label))[0][0]
+        found[exported.name] = {
+            name: _dice(predicted == n, truth == n) for n, name in enumerate(names) if n
+        }
+        assert nib.load(exported.label).shape == predicted.shape[::-1]
+    return found
+
+
+def _dice(found: np.ndarray, there: np.ndarray) -> float:
+    total = int(found.sum() + there.sum())
+    return 2 * int((found & there).sum()) / total if there.any() else float("nan")
+
+
+def compare_speed(plan: NnunetPlan, rounds: int = 5, steps: int = 6) -> None:
+    """Time both trainers' steps on the same batch, in turns."""
+    trainers = {w: new_trainer(w, plan, EPOCHS, 0) for w in ("naive union", "marginal + exclusion")}
+    for trainer in trainers.values():
+        trainer.initialize()
+    batch = next(trainers["marginal + exclusion"].get_dataloaders()[0])
+    targets = [t.clamp(0) for t in batch["target"]]
+    seconds: dict[str, list[float]] = {way: [] for way in trainers}
+    for n in range(rounds):
+        for way, trainer in trainers.items():
+            start = perf_counter()
+            for _ in range(steps):
+                trainer.train_step({**batch, "target": [t.clone() for t in targets]})
+            if n:  # the first round warms up
+                seconds[way].append((perf_counter() - start) / steps)
+    for way, values in seconds.items():
+        print(way, f"{2 / min(values):.3f} patches/s at best of {len(values)}, {values}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
