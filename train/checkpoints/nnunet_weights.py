@@ -32,9 +32,10 @@ READER = "NibabelIOWithReorient"  # turns scans to RAS, while our cases are LPS
 GREY = "#808080"
 
 # What an nnU-Net checkpoint holds beside tensors and plain values, all of it data: NumPy's scalars.
+_SCALAR: Any = np.float64(0).__reduce__()[0]  # the function that makes one
 _NUMPY_TYPES = (
     np.dtype,
-    np.float64(0).__reduce__()[0],  # the function that makes one
+    _SCALAR,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
 )
 
