@@ -142,7 +142,7 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
         shutil.copyfile(target.folder / first.image, temporary)
     (x, y, z), (a, b, c), (i, j, k) = first.size, first.spacing_mm, first.origin_mm
     grid = Grid((x, y, z), (a, b, c), (i, j, k))
-    write_volume(Volume(joined.annotation.ids, grid), folder / LABEL)
+    write_volume(Volume(joined.annotation.ids, grid), folder / LABEL, is_label=True)
     image = Volume(_voxels(first.image, target), grid)
     columns = written_columns(image, joined.annotation, folder, target)
     return replace(

@@ -52,7 +52,7 @@ def harmonise(
     classes = resample_label(classes, grid)
     folder = target.case_folder(case)
     write_volume(image, folder / IMAGE)
-    write_volume(classes, folder / LABEL)
+    write_volume(classes, folder / LABEL, is_label=True)
     annotation = Annotation(block_map.blocks, merged, classes.voxels)
     columns = written_columns(image, annotation, folder, target)
     return Case(

@@ -20,6 +20,7 @@ from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
 from curate.preparation.workers import Executor, run_all
+from manifests.classes.colour_tables import write_colour_tables
 from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
 from manifests.table.case import Case
 from manifests.table.dataset_facts import as_settings
@@ -152,6 +153,7 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     manifest = with_table_columns(manifest, of_cases)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(with_users_columns(manifest, path), path)
+    write_colour_tables(target.label_space, target.folder, "labels")
     remarks += [*earlier.remarks(), *_flat(cases)]
     return Report(manifest, tally.made, tuple(tally.rejected), path, "\n".join(remarks))
 

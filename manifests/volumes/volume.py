@@ -24,6 +24,7 @@ from manifests.volumes.readers.nifti import read_nifti
 
 OBLIQUE_DEGREES = 0.1
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
+INTENT_OFFSET, INTENT_LABEL = 68, 1002  # of NIfTI-1: NIFTI_INTENT_LABEL
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ def _axis_findings(grid: Grid) -> list[Finding]:
     return findings
 
 
-def write_volume(volume: Volume, path: Path) -> None:
+def write_volume(volume: Volume, path: Path, *, is_label: bool = False) -> None:
     """Write an uncompressed NIfTI file, whole or not at all.
+
+    A label says so in its header, by which a viewer takes colours in place of greys.
 
     Raises:
         OSError: The disk took only a part of it.
@@ -97,6 +100,10 @@ def write_volume(volume: Volume, path: Path) -> None:
     expected = NIFTI_HEADER_BYTES + volume.voxels.nbytes
     with whole_file(path) as temporary:
         sitk.WriteImage(volume.grid.image(volume.voxels), str(temporary), useCompression=False)
+        if is_label:
+            with temporary.open("r+b") as file:  # ITK writes no intent
+                file.seek(INTENT_OFFSET)
+                file.write(INTENT_LABEL.to_bytes(2, "little"))
         written = temporary.stat().st_size
         if written != expected:  # SimpleITK does not report a full disk
             msg = f"{written:,} of {expected:,} bytes could be written"

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from manifests.classes.colour_tables import rgb
 from manifests.classes.label_space import LabelClass, LabelSpace
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import TrainingError
 from manifests.volumes.readers.dicom import slice_files
 from manifests.volumes.readers.dicom_series import UNEVEN
-from train.prediction.colour_tables import rgb
 from train.prediction.sliding_window import ClassVolume
 
 # SNOMED CT: value, scheme, meaning

@@ -9,6 +9,7 @@ from typing import Literal
 import SimpleITK as sitk
 import torch
 
+from manifests.classes.colour_tables import write_colour_tables
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.errors import TrainingError
 from manifests.ground.findings import Finding
@@ -16,7 +17,6 @@ from manifests.volumes.grid import Grid, harmonised_grid
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import Volume
 from train.prediction.cleanup import keep_largest_components
-from train.prediction.colour_tables import write_colour_tables
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.label_map_file import note_of, write_label_map
 from train.prediction.native_grid import most_probable
@@ -142,7 +142,7 @@ def predict_files(
             if dicom_seg:
                 classes = sitk.GetArrayViewFromImage(labels)
                 write_dicom_seg(classes, model.label_space, scan, seg)
-            write_label_map(labels, scan, note, output)
+            write_label_map(labels, output, scan=scan, note=note)
         # one bad scan must not end the run for the others; its reason is in the report
         except Exception as error:
             return Prediction(scan, output, "failed", reason_of(error))

@@ -9,13 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from manifests.classes.case_names import around_case
-from manifests.ground.atomic import whole_file
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.flat_names import flat_names
 from manifests.volumes.grid import Grid
 from manifests.volumes.resampling.resampling import resample_label
 from manifests.volumes.volume import Volume, read_volume
+from train.prediction import label_map_file
 from train.prediction.scan import is_hidden, is_image, scan_name
 from train.prediction.sliding_window import ClassVolume
 from train.scoring.label_mapping import LabelMapping
@@ -112,8 +112,7 @@ def read_label_map(path: Path, case: Case, values: LabelMapping) -> tuple[ClassV
 
 def write_label_map(path: Path, classes: ClassVolume, case: Case) -> None:
     """Write class ids on a case's grid as a whole file."""
-    with whole_file(path) as temporary:
-        sitk.WriteImage(_grid_of(case).image(classes), str(temporary), True)
+    label_map_file.write_label_map(_grid_of(case).image(classes), path)
 
 
 def _images(folder: Path) -> Iterator[Path]:

@@ -75,6 +75,7 @@ def test_harmonised_files_are_what_the_design_says(report):
         label = sitk.ReadImage(str(report.manifest.path(case.label)))
         assert image.GetPixelID() == sitk.sitkInt16
         assert label.GetPixelID() == sitk.sitkUInt8
+        assert (image.GetMetaData("intent_code"), label.GetMetaData("intent_code")) == ("0", "1002")
         for volume in (image, label):
             assert volume.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
             assert volume.GetSpacing() == SPACING_MM

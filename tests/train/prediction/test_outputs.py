@@ -8,13 +8,13 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
+from manifests.classes.colour_tables import itksnap_labels, slicer_table
 from manifests.classes.label_space import LabelClass, LabelSpace, load_label_space
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.errors import TrainingError
 from manifests.volumes.volume import read_volume
 from train.model import Model, Normalisation
 from train.prediction.cleanup import keep_largest_components
-from train.prediction.colour_tables import itksnap_labels, rgb, slicer_table
 from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
 from train.prediction.predict import plan_outputs, predict_files, predict_image
 from train.prediction.sliding_window import Predictor
@@ -128,21 +128,6 @@ def test_cleanup_is_done_only_if_asked_for(tmp_path):
 
 
 # --- names and colours ------------------------------------------------------------------------
-
-
-def test_viewers_get_each_name_and_colour():
-    slicer = [line.split() for line in slicer_table(SPACE).splitlines() if line[0] != "#"]
-    assert slicer[0] == ["0", "background", "0", "0", "0", "0"]
-    snap = [line for line in itksnap_labels(SPACE).splitlines() if line[0] != "#"]
-    assert snap[0].split(maxsplit=7) == [*"0000000", '"Clear Label"']
-    for n, entry in enumerate(SPACE.classes, start=1):
-        colour = [str(c) for c in rgb(entry.colour)]
-        assert slicer[n] == [str(n), entry.name, *colour, "255"]
-        assert snap[n].split() == [str(n), *colour, "1", "1", "1", f'"{entry.name}"']
-
-
-def test_hexadecimal_colours_are_red_green_blue():
-    assert rgb("#f9b44A") == (249, 180, 74)
 
 
 def test_tables_lie_beside_the_label_map_under_the_name_in_its_header(tmp_path):

@@ -1,5 +1,6 @@
 """Colour tables: names and colours of label values, as viewers read them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,21 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import write_text
 
 
-def write_colour_tables(space: LabelSpace, folder: Path, name: str) -> None:
-    """Write `name.ctbl` for 3D Slicer and `name.label.txt` for ITK-SNAP."""
-    write_text(folder / f"{name}.ctbl", slicer_table(space))
-    write_text(folder / f"{name}.label.txt", itksnap_labels(space))
+def write_colour_tables(space: LabelSpace, folder: Path, name: str) -> list[Path]:
+    """Write the tables of a label space for each viewer; return their paths.
+
+    They are `name.ctbl` for 3D Slicer, `name.label.txt` for ITK-SNAP, `name.niivue.json` for NiiVue
+    and `name_dseg.tsv` for BIDS.
+    """
+    texts = {
+        f"{name}.ctbl": slicer_table(space),
+        f"{name}.label.txt": itksnap_labels(space),
+        f"{name}.niivue.json": niivue_colormap(space),
+        f"{name}_dseg.tsv": bids_lookup(space),
+    }
+    for file, text in texts.items():
+        write_text(folder / file, text)
+    return [folder / file for file in texts]
 
 
 def slicer_table(space: LabelSpace) -> str:
@@ -35,6 +47,24 @@ def itksnap_labels(space: LabelSpace) -> str:
         for n, name, (r, g, b) in _rows(space)
     )
     return "\n".join((*head, *rows)) + "\n"
+
+
+def niivue_colormap(space: LabelSpace) -> str:
+    """Return the JSON that NiiVue's `setColormapLabel` takes: channels by value, and names."""
+    colours = [(0, 0, 0), *(colour for _, _, colour in _rows(space))]
+    channels = {c: [rgb[n] for rgb in colours] for n, c in enumerate("RGB")}
+    opacity = [0] + [255] * (len(space) - 1)
+    facts = {**channels, "A": opacity, "I": list(range(len(space))), "labels": list(space.names)}
+    return json.dumps(facts) + "\n"
+
+
+def bids_lookup(space: LabelSpace) -> str:
+    """Return the lookup table of BIDS for discrete segmentations: index, name, colour.
+
+    Source: BIDS, derivatives, "Common image-derived labels".
+    """
+    rows = [f"{n}\t{entry.name}\t{entry.colour}" for n, entry in enumerate(space.classes, start=1)]
+    return "\n".join(["index\tname\tcolor", "0\tbackground\t#000000", *rows]) + "\n"
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
