@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from manifests.ground.atomic import write_text
 from manifests.ground.dask_cluster import connected
-from manifests.ground.errors import MarginaliaError, TrainingError
+from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.experiments.plans.planned_run import TEST, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
@@ -107,7 +107,8 @@ def run_once(
             return _do(run, run.prepared, on_event)
     except Timeout:
         raise
-    except (MarginaliaError, RuntimeError, OSError, ValueError, LookupError) as error:
+    # whatever befell it, as want of memory, the others go on
+    except Exception as error:
         return RunResult(run, failure=reason_of(error))
 
 

@@ -12,15 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from manifests.ground.atomic import whole_file
+from manifests.ground.atomic import clear_partial, whole_file
 from train.patches.mapped_case import MappedCase, check_label
 from train.patches.sampler import Candidate
 
 FOLDER = "foreground"
 SUFFIX = ".safetensors"
+LOCK = ".foreground.lock"  # beside the folder
+_PATIENCE_SECONDS = 10  # a write takes milliseconds; without the lock, nothing is kept
+_POLL_SECONDS = 0.005
 
 _VOXELS_PER_CLASS = 2000  # of a large class, 16 kB; nnU-Net keeps 10,000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -63,7 +67,7 @@ def index_case(case: MappedCase, folder: Path) -> ForegroundIndex:
     index = _read(path, case)
     if index is None:
         index = _search(case)
-        with suppress(OSError):
+        with suppress(OSError, SafetensorError):  # a full disk is either
             _write(path, index)
     return index
 
@@ -110,8 +114,12 @@ def _spread(flat: np.ndarray, most: int) -> np.ndarray:
 def _write(path: Path, index: ForegroundIndex) -> None:
     arrays = {f"{n}/flat": voxels.flat.astype(np.int64) for n, voxels in index.items()}
     counts = {f"{n}/count": np.array([voxels.count]) for n, voxels in index.items()}
-    with whole_file(path) as temporary:
-        save_file(arrays | counts, temporary)
+    # trainings may share the folder; whoever has the lock is the only one that writes, so that
+    # what is half written then is a killed writer's
+    with FileLock(path.parents[1] / LOCK, timeout=_PATIENCE_SECONDS, poll_interval=_POLL_SECONDS):
+        clear_partial(path.parent)
+        with whole_file(path) as temporary:
+            save_file(arrays | counts, temporary)
 
 
 def _read(path: Path, case: MappedCase) -> ForegroundIndex | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from manifests.ground.errors import TrainingError
@@ -145,6 +146,25 @@ def test_in_a_large_group_each_class_has_its_share(volume, tmp_path, monkeypatch
     share = index[1].count / (index[1].count + index[2].count)
     assert len(indices) == pytest.approx(100, abs=1)
     assert (held == 1).mean() == pytest.approx(share, abs=0.02)
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(volume, tmp_path):
+    half = tmp_path / "foreground" / ".0a1b.partial.other.safetensors"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    index_case(volume, tmp_path)
+    assert not half.exists()
+    assert kept_file(tmp_path, volume).is_file()
+
+
+def test_a_full_disk_does_not_keep_a_case_from_its_index(volume, tmp_path, monkeypatch):
+    def full(*_args):
+        message = "No space left on device"
+        raise SafetensorError(message)
+
+    monkeypatch.setattr("train.patches.foreground_index.save_file", full)
+    assert set(index_case(volume, tmp_path)) == {1, 2}
+    assert not list(tmp_path.glob("foreground/*.safetensors"))
 
 
 def test_candidates_are_what_the_manifest_says(manifest, tmp_path):
