@@ -1,4 +1,4 @@
-"""What the site makes of the pages: equations as MathML, and no link that leaves the site."""
+"""What the site makes of the pages: equations as MathML, included programs, no link to outside."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,19 @@ from mkdocs.structure.pages import Page
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$\w])\$(?! )([^$\n]+?)(?<! )\$(?![\w$])")
+INCLUDED = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
 LINK = re.compile(r"\[([^]]+)\]\(((?:\.\./)+[^)#]+)(#[^)]*)?\)")
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return the page with equations that a browser draws, and no link that leaves the site."""
     del files
-    folder = Path(config.docs_dir, page.file.src_uri).parent
-    parts = CODE.split(_without_links_to_code(markdown, folder, Path(config.docs_dir)))
+    docs = Path(config.docs_dir)
+    folder = (docs / page.file.src_uri).parent
+    markdown = INCLUDED.sub(
+        lambda found: f"```python\n{(docs.parent / found[1]).read_text('utf-8')}```", markdown
+    )
+    parts = CODE.split(_without_links_to_code(markdown, folder, docs))
     parts[::2] = [_equations(text) for text in parts[::2]]
     return "".join(parts)
 

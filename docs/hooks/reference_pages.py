@@ -19,7 +19,8 @@ from curate.recipes.case_table import CaseTable
 from manifests.classes import label_space
 from manifests.classes.structures import Structure
 from manifests.table.case import SCHEMA
-from train.settings import PRESETS, TrainSettings
+from train.planning.settings_view import setting_meanings, setting_texts
+from train.settings import PRESETS
 
 Lines = Iterator[str]
 
@@ -58,18 +59,10 @@ def _settings() -> Lines:
     yield "# Settings of a training\n"
     yield "`marginalia train --set NAME=VALUE` replaces a setting of the preset.\n"
     yield from _table(["setting", *PRESETS, "meaning"])
-    told = _attributes(TrainSettings)
-    for name in TrainSettings.model_fields:
-        values = [getattr(preset, name) for preset in PRESETS.values()]
-        yield _row(f"`{name}`", *(_setting(value) for value in values), told[name])
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, BaseModel):
-        return "[its own table](../how_to/training.md)"
-    if isinstance(value, tuple):
-        return ",<wbr>".join(str(part) for part in value) or "all"
-    return "none" if value is None else str(value).lower() if value in (True, False) else str(value)
+    texts = [setting_texts(preset) for preset in PRESETS.values()]
+    for name, meaning in setting_meanings().items():
+        values = [text[name].replace(",", ",<wbr>") for text in texts]
+        yield _row(f"`{name}`", *values, meaning)
 
 
 def _recipe_keys() -> Lines:
