@@ -23,7 +23,9 @@ TUTORIAL = "docs/tutorial/three_folders.md"
 RUN_ELSEWHERE = {"docs/how_to/recipes.md": "tests/curate/drafts/test_recipes_page.py"}
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "findings/README.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
-BLOCK = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
 # What pages call the folders that the tutorial makes under other names.
 FOLDERS = {"/data/abdomen": "prepared", "runs/union": "runs/all", "runs/f_only": "runs/organs"}
 QUICK = [
