@@ -102,6 +102,16 @@ def test_a_run_of_another_preset_of_that_name_is_not_taken_for_this_one(request_
     assert not again.was_there  # the checkpoint, too, tells its settings
 
 
+@pytest.mark.parametrize("error", [MemoryError("1 GiB"), SafetensorError("1 GiB"), TypeError("1")])
+def test_no_error_of_one_run_ends_the_others(request_, monkeypatch, error):
+    def give_up(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(runner, "train", give_up)
+    results = list(run_all(plan_runs(request_, ["F", "liver"])))
+    assert [str(error) in r.failure for r in results] == [True, True]
+
+
 def test_a_run_that_stopped_before_its_last_epoch_is_not_done(request_, monkeypatch):
     (run,) = plan_runs(request_, ["F"])
 
@@ -112,16 +122,6 @@ def test_a_run_that_stopped_before_its_last_epoch_is_not_done(request_, monkeypa
     monkeypatch.setattr(runner, "evaluate_run", stop)
     result = run_once(run)
     assert result.failure == "the disk is full"
-
-
-@pytest.mark.parametrize("error", [MemoryError("1 GiB"), SafetensorError("1 GiB"), TypeError("1")])
-def test_no_error_of_one_run_ends_the_others(request_, monkeypatch, error):
-    def give_up(*_args, **_options):
-        raise error
-
-    monkeypatch.setattr(runner, "train", give_up)
-    results = list(run_all(plan_runs(request_, ["F", "liver"])))
-    assert [str(error) in r.failure for r in results] == [True, True]
     assert kept_scores(run) is None
     monkeypatch.undo()
     trained = []
