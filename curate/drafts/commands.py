@@ -109,6 +109,8 @@ def new(
 
     asking, found = is_terminal(), survey(folder)
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
+    if found.read:
+        _say(found.read)
     _say(found.unused)
     chosen = name or _proposed(folder)
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen

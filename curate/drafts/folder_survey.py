@@ -67,6 +67,13 @@ class Survey:
         return [case for case in there if case.masks]
 
     @property
+    def read(self) -> str:
+        """Which files are images and labels, in words; empty if `dataset.json` lists them."""
+        if isinstance(self.layout, DecathlonLayout):
+            return ""
+        return f"images: {', '.join(self.layout.images)}; labels: {', '.join(self.layout.labels)}"
+
+    @property
     def unused(self) -> str:
         """What was passed over, in words."""
         if not self.passed_over:
