@@ -106,6 +106,18 @@ def test_the_interval_of_all_takes_cases_and_not_cells():
     assert math.isnan(overall[0]["mean_low"])  # 0.5 whatever is drawn
 
 
+def test_cases_are_drawn_within_their_dataset_so_that_datasets_may_differ():
+    spread = 0.01
+    values = {"liver_in_btcv": 40 * [0.9], "liver_in_msd": 10 * [0.1]}
+    values = {k: [v + spread * (-1) ** n for n, v in enumerate(x)] for k, x in values.items()}
+    _, overall = lines({"run": scores(**values)})
+    assert overall[0]["mean"] == pytest.approx(0.5)
+    # of the mean of two independent means; drawn over all cases it would be 30 times as wide
+    error = spread * math.sqrt(1 / 40 + 1 / 10) / 2
+    low, high = interval(overall[0])
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
 def test_the_same_seed_gives_the_same_numbers():
     run = scores(liver_in_btcv=[0.1, 0.53, 0.6, 0.97])
     one, same, other = (
