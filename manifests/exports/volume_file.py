@@ -17,7 +17,8 @@ from manifests.ground.errors import ExportError
 
 GZIP = ".gz"
 HEADER_BYTES = 348
-Values = NDArray[np.uint8]  # what each stored value becomes
+NO_VALUE = -1
+Values = NDArray[np.int16]  # what each of the 256 stored values becomes; NO_VALUE for none
 
 
 def export_volume(source: Path, target: Path, values: Values | None = None) -> None:
@@ -32,8 +33,7 @@ def export_volume(source: Path, target: Path, values: Values | None = None) -> N
         values: What each value of a label becomes, at its index; None leaves them.
 
     Raises:
-        ExportError: Another file stands at `target`, or a label holds a value that `values` has
-            not.
+        ExportError: Another file stands at `target`, or a label holds a value of no class.
     """
     if values is None and target.suffix != GZIP:
         _link(source, target)
@@ -81,8 +81,9 @@ def _changed(source: Path, values: Values) -> bytes:
     content: NDArray[Any] = np.fromfile(source, np.uint8)
     start = int(Nifti1Header(content[:HEADER_BYTES].tobytes()).get_data_offset())
     voxels = content[start:]
-    largest = int(voxels.max(initial=0))
-    if largest >= len(values):
-        msg = f"{source} holds the value {largest}, expected at most {len(values) - 1}"
+    changed = values[voxels]
+    if (changed == NO_VALUE).any():
+        found = np.unique(voxels[changed == NO_VALUE]).tolist()
+        msg = f"{source} holds the values {found}, which are no classes of the label space"
         raise ExportError(msg)
-    return content[:start].tobytes() + values[voxels].tobytes()
+    return content[:start].tobytes() + changed.astype(np.uint8).tobytes()

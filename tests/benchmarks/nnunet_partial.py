@@ -37,7 +37,7 @@ WAYS = {
 }
 NUMBERS = {"trainer": 601, "ignore": 602, "leave-out": 603}
 CONFIGURATION = "3d_fullres"
-PATCH, FEATURES = [32, 48, 48], [8, 16, 32, 64]
+PATCH, FEATURES = [24, 40, 40], [8, 16, 32, 64]
 LEARNING_RATE = 1e-2
 EPOCHS = 20
 

@@ -1,11 +1,12 @@
 """Marginal and exclusion losses of one level of nnU-Net's outputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_full
 from train.losses import MarginalExclusionLoss
 from train.nnunet.annotations import Merged
@@ -41,22 +42,21 @@ class PartialLabelLoss(nn.Module):
     def forward(self, logits: Logits, target: Tensor) -> Scalar:
         """Return the mean over samples; target is [B, 1, *space]."""
         labels = target[:, 0].long()
-        counted = (labels >= 0) & (labels < self.classes)
         rows = torch.tensor(self.merged, device=logits.device)
         known = labels.clamp(0, self.classes - 1).flatten(1)
-        labels = rows.gather(1, known).view_as(labels)
-        if not self.batch_dice and bool(counted.all()):
+        representatives = rows.gather(1, known).view_as(labels)
+        counted = (labels >= 0) & (labels < self.classes)
+        labels = representatives.masked_fill_(~counted, IGNORED)
+        if not self.batch_dice:
             return self._loss(logits, labels, self.merged)
-        total = logits.sum() * 0.0  # of a batch without any counted voxel
-        for pool in self._pools():
-            some = [(logits[b].flatten(1), labels[b].flatten(), counted[b].flatten()) for b in pool]
-            voxels = torch.cat([values[:, keep] for values, _, keep in some], 1)
-            ids = torch.cat([label[keep] for _, label, keep in some])
-            if len(ids):
-                share = len(pool) / len(labels)
-                loss = self._loss(voxels[None], ids[None], (self.merged[pool[0]],))
-                total = total + share * loss
-        return total
+        shares: list[Tensor] = []
+        for merged in dict.fromkeys(self.merged):
+            pool = [b for b, other in enumerate(self.merged) if other == merged]
+            voxels = torch.cat([logits[b].flatten(1) for b in pool], 1)
+            ids = torch.cat([labels[b].flatten() for b in pool])
+            loss = self._loss(voxels[None], ids[None], (merged,))
+            shares.append(len(pool) / len(labels) * loss)
+        return torch.stack(shares).sum()
 
     def _loss(self, logits: Logits, labels: Target, merged: Sequence[Merged]) -> Scalar:
         """Fully labelled samples have the regular losses, the others all four."""
@@ -66,11 +66,3 @@ class PartialLabelLoss(nn.Module):
             return self.regular(logits, labels, rows)
         factor = torch.tensor(partly, dtype=torch.float32, device=logits.device)
         return self.partial(logits, labels, rows, exclusion_of_sample=factor)
-
-    def _pools(self) -> Iterator[list[int]]:
-        """Yield the samples whose voxels are counted together."""
-        if not self.batch_dice:
-            yield from ([b] for b in range(len(self.merged)))
-            return
-        for merged in dict.fromkeys(self.merged):
-            yield [b for b, other in enumerate(self.merged) if other == merged]

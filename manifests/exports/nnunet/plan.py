@@ -1,5 +1,6 @@
 """What an export to nnU-Net will hold: which cases, in which splits, with which labels."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from manifests.classes.label_space import MAX_CLASSES
+from manifests.classes.label_space import IGNORED, MAX_CLASSES
 from manifests.classes.merged import groups_of, is_full
 from manifests.exports.nnunet.folds import Fold, make_folds
 from manifests.exports.selection import ExportedCase, Selection
-from manifests.exports.volume_file import GZIP, Values
+from manifests.exports.volume_file import GZIP, NO_VALUE, Values
 from manifests.ground.errors import ExportError
 from manifests.table.manifest import Manifest
 
@@ -69,22 +70,32 @@ class NnunetPlan:
     @property
     def ignore_value(self) -> int | None:
         """Return the value of voxels that count nowhere, if there may be any."""
-        return len(self.manifest.label_space) if self.request.partial == "ignore" else None
+        wanted = self.request.partial == "ignore" or any(map(_has_ignored, self.training))
+        return len(self.manifest.label_space) if wanted else None
 
     def values_of(self, exported: ExportedCase) -> Values | None:
         """Return what each label value of a training case becomes; None leaves the file as it is.
 
-        The file may tell apart what an edit of the manifest merged: that is merged here, except
-        for our trainer, which does it itself.
+        The file may tell apart what an edit of the manifest merged since: that is merged here. Our
+        ignored voxels get nnU-Net's value, the first behind the classes.
         """
         merged = exported.case.merged
-        if self.ignore_value is None or is_full(merged):
+        fused = self.request.partial == "ignore" and not is_full(merged)
+        edited = bool(self.manifest.settings.get("edits")) and not is_full(merged)
+        if not (fused or edited or _has_ignored(exported)):
             return None
-        values = np.array(merged, np.uint8)
+        values = np.full(IGNORED + 1, NO_VALUE, np.int16)
+        values[: len(merged)] = merged
+        values[IGNORED] = NO_VALUE if self.ignore_value is None else self.ignore_value
         for members in groups_of(merged).values():
-            if len(members) > 1:
-                values[list(members)] = self.ignore_value
+            if fused and len(members) > 1:
+                values[list(members)] = values[IGNORED]
         return values
+
+
+def _has_ignored(exported: ExportedCase) -> bool:
+    """Return whether a label has voxels that nobody looked at, which no class counts."""
+    return sum(exported.case.voxels) < math.prod(exported.case.size)
 
 
 def plan_nnunet(selection: Selection, request: NnunetRequest) -> NnunetPlan:

@@ -80,6 +80,16 @@ def test_batch_dice_is_that_of_the_samples_together():
     torch.testing.assert_close(loss, together)
 
 
+def test_batch_dice_pools_samples_of_the_same_annotation_only():
+    logits, target = draw(3)
+    target[2, :, :4] = -1
+    loss = loss_of(LIVER_ONLY, FULL, LIVER_ONLY, batch_dice=True)(logits, target)
+    kept = torch.cat([logits[0].flatten(1), logits[2, :, 4:].flatten(1)], 1)[None]
+    labels = torch.cat([target[0].flatten(), target[2, :, 4:].flatten()])[None, None]
+    full = reference(logits[1:2], target[1:2], FULL)
+    torch.testing.assert_close(loss, (2 * reference(kept, labels, LIVER_ONLY) + full) / 3)
+
+
 def test_without_exclusion_only_marginal_losses_count():
     logits, target = draw(1)
     labels = torch.tensor(LIVER_ONLY)[target[:, 0]]

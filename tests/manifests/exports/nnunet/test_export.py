@@ -125,6 +125,41 @@ def test_ignore_covers_either_kidney_too(prepared, out):
     np.testing.assert_array_equal(label[kept], before[kept])
 
 
+def test_what_an_edit_dropped_is_dropped_from_the_labels_too(prepared, out):
+    dropped = edit(read_manifest(prepared), drop=["spleen"], where="dataset = 'btcv'")
+    write_manifest(dropped, prepared)
+    export(prepared, out)
+    before = labels_of(prepared.parent / "cases/btcv/1/label.nii")
+    label = labels_of(out / "labelsTr" / "btcv_1.nii")
+    np.testing.assert_array_equal(label, np.where(before == 2, 0, before))
+    linked = out / "labelsTr" / "lits_1.nii"
+    assert (labels_of(linked) == labels_of(prepared.parent / "cases/lits/1/label.nii")).all()
+
+
+def test_ignored_voxels_get_nnunets_value(prepared, out, make_case, make_manifest, write_volumes):
+    folder = prepared.parent
+    case = write_volumes(make_case("a/1"), folder)
+    path = folder / case.label
+    content = bytearray(path.read_bytes())
+    content[-100:] = bytes([255]) * 100
+    path.write_bytes(content)
+    counted = np.bincount(np.frombuffer(content[352:], np.uint8), minlength=256)[:6]
+    case = replace(case, voxels=tuple(counted.tolist()))
+    other = write_volumes(make_case("a/2", split="validation"), folder)
+    write_manifest(make_manifest([case, other], folder=folder), prepared)
+    export(prepared, out)
+    assert json.loads((out / "dataset.json").read_text())["labels"]["ignore"] == IGNORE
+    label = labels_of(out / "labelsTr" / "a_1.nii")
+    assert (label == IGNORE).sum() == 100
+    assert (out / "labelsTr" / "a_2.nii").samefile(folder / other.label)
+
+
+def test_the_manifests_folds_are_taken(make_case):
+    cases = [make_case(f"a/{n}", fold=n % 3, split="train") for n in range(6)]
+    folds = make_folds(exported(cases))
+    assert [fold["val"] for fold in folds] == [["a_0", "a_3"], ["a_1", "a_4"], ["a_2", "a_5"]]
+
+
 def test_leave_out_takes_only_whole_cases(prepared, out):
     plan, _ = export(prepared, out, partial="leave-out")
     assert [c.name for c in plan.training] == ["btcv_1", "btcv_2"]
@@ -205,7 +240,9 @@ def test_a_label_value_that_is_no_class_is_that_cases_problem(prepared, out):
     content[-1] = 77
     path.write_bytes(content)
     _, problems = export(prepared, out, partial="ignore")
-    assert [(w.case_id, "holds the value 77" in w.problem) for w in problems] == [("lits/1", True)]
+    assert [(w.case_id, "holds the values [77]" in w.problem) for w in problems] == [
+        ("lits/1", True)
+    ]
 
 
 def exported(cases):
