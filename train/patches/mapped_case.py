@@ -38,6 +38,26 @@ class MappedFile:
         """Return the size of the voxels."""
         return math.prod(self.shape_zyx) * self.dtype.itemsize
 
+    def require_whole(self) -> None:
+        """Refuse a file that was cut off since it was mapped: to read what is gone ends a process.
+
+        One that was deleted, or replaced under its name, stays as it was for those who mapped it.
+
+        Raises:
+            TrainingError: The file is shorter than it was.
+        """
+        try:
+            size = self.path.stat().st_size
+        except OSError:
+            return
+        if size < self.offset + self.voxel_bytes:
+            msg = (
+                f"{self.path} was cut off while it was in use: expected "
+                f"{self.offset + self.voxel_bytes} bytes, got {size}; prepare the case again, and "
+                f"repeat the command to resume"
+            )
+            raise TrainingError(msg)
+
     def map(self) -> Tensor:
         """Return the voxels [z, y, x], which are read from the file when they are accessed.
 

@@ -51,9 +51,15 @@ class Residence:
         """Return a case's voxels, which on disk are read when they are accessed.
 
         Raises:
-            TrainingError: The case's files are gone.
+            TrainingError: The case's files are gone, or were cut off.
         """
-        return self.held[case_id] if case_id in self.held else _map(self.cases[case_id])
+        case = self.cases[case_id]
+        if self.kind == "disk":
+            return _map(case)
+        if self.kind == "host":
+            case.image_file.require_whole()
+            case.label_file.require_whole()
+        return self.held[case_id]
 
 
 def open_residence(

@@ -1,5 +1,6 @@
 """Residence: where volumes are is decided by their size, and changes nothing that comes out."""
 
+import os
 import shutil
 
 import numpy as np
@@ -87,6 +88,16 @@ def test_only_the_disk_needs_its_files_later(copied, kind, gone):
             opened.voxels(copied.case_id)
     else:
         assert opened.voxels(copied.case_id).hu.sum().item() == expected
+
+
+@pytest.mark.parametrize("kind", ["host", "disk"])
+@pytest.mark.parametrize("file", ["image_file", "label_file"])
+def test_a_file_that_was_cut_off_is_told_and_does_not_end_the_process(copied, kind, file):
+    opened = open_residence([copied], kind, CPU)
+    path = getattr(copied, file).path
+    os.truncate(path, path.stat().st_size - 5000)
+    with pytest.raises(TrainingError, match=f"{path.name} (was cut off|cannot be read any more)"):
+        opened.voxels(copied.case_id)
 
 
 @pytest.mark.parametrize("kind", KINDS)
