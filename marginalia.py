@@ -249,7 +249,7 @@ def _demo_network(
 
     run_training(manifest, out / name, settings, on_event=on_event)
     model = load_model(out / name)
-    total = len(scorable_cases(model, manifest, split="test"))
+    total = len(scorable_cases(model, manifest, EvaluationRequest()))
     results = []
     for result in evaluate_cases(model, manifest, EvaluationRequest(device="auto")):
         results.append(result)

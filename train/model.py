@@ -41,6 +41,8 @@ class Model:
         mirrored_axes: Axes (0 is z, 2 is x) along which it was trained on mirror images, too.
         precision: Of the network's computation, where the device can.
         interpolation: How the images that it was trained on were resampled.
+        fold: The fold of a cross-validation that it was validated on, if it was one.
+        others: Further networks of an ensemble: their probabilities and its own are averaged.
     """
 
     network: nn.Module
@@ -51,3 +53,5 @@ class Model:
     mirrored_axes: tuple[int, ...] = ()
     precision: Precision = "float32"
     interpolation: Interpolation = "linear"
+    fold: int | None = None
+    others: tuple["Model", ...] = ()

@@ -83,6 +83,8 @@ class TrainSettings(BaseModel):
         augmentation: Random changes of patches: `none`, `light` or `nnunet`. Parts can be set, as
             in `augmentation.rotation=0.2,-15,15`.
         datasets: Datasets to train and validate on; none means all.
+        fold: Fold of the manifest to validate on, while the other folds are trained on, for a
+            cross-validation; none uses the manifest's splits.
         validation_every: Epochs between validations; there is always one after the last epoch.
         overlap: Fraction of a window that the next window overlaps, in validation.
         device: `auto`, or a PyTorch device.
@@ -128,6 +130,7 @@ class TrainSettings(BaseModel):
     balance: Literal["dataset", "class"] = "dataset"
     augmentation: Augmentation
     datasets: tuple[str, ...] = ()
+    fold: Epochs | None = None
     validation_every: Count
     overlap: Annotated[float, Field(ge=0, lt=1)]
     device: str = "auto"

@@ -101,6 +101,7 @@ class CheckpointHeader(BaseModel):
             mirrored_axes=tuple(axis for axis, share in enumerate(mirrors) if share),
             precision=self.settings.precision,
             interpolation=self.interpolation,
+            fold=self.settings.fold,
         )
 
 

@@ -61,8 +61,9 @@ class TrainingPlan:
     def manifest_sha256(self) -> str:
         """Return a digest of what decides the result: equal for equal cases at any path."""
         rows = [
-            (c.case_id, c.dataset, c.split, c.merged, c.image_sha256, c.label_sha256)
-            for c in (*self.training, *self.validation)
+            (c.case_id, c.dataset, part, c.merged, c.image_sha256, c.label_sha256)
+            for part, cases in (("train", self.training), ("validation", self.validation))
+            for c in cases
         ]
         text = json.dumps([self.label_space.model_dump(), rows], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -88,8 +89,11 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
             an unknown way, or the cases have several spacings or do not suit the method.
     """
     chosen = _of_datasets(manifest, settings.datasets)
-    training = tuple(c for c in chosen if c.split == "train" and any(c.merged))
-    validation = tuple(c for c in chosen if c.split == "validation" and annotated_classes(c.merged))
+    part_of = _parts(chosen, settings.fold)
+    training = tuple(c for c in chosen if part_of[c.case_id] == "train" and any(c.merged))
+    validation = tuple(
+        c for c in chosen if part_of[c.case_id] == "validation" and annotated_classes(c.merged)
+    )
     _require_cases(training, chosen, settings)
     _require_foreground(training, settings)
     METHODS[settings.method].check(settings, training)
@@ -152,6 +156,21 @@ def _of_datasets(manifest: Manifest, datasets: Sequence[str]) -> list[Case]:
         )
         raise TrainingError(msg)
     return [c for c in cases if c.dataset in (datasets or known)]
+
+
+def _parts(cases: Sequence[Case], fold: int | None) -> dict[str, str | None]:
+    """Return what each case is for: its split, or by its fold if one is to be validated on."""
+    if fold is None:
+        return {c.case_id: c.split for c in cases}
+    folds = sorted({c.fold for c in cases if c.fold is not None})
+    if fold not in folds:
+        msg = (
+            f"fold {fold} is asked for: expected one of the manifest's folds, got "
+            f"{', '.join(map(str, folds)) or 'none'}; deal them with `marginalia split --folds 5`"
+        )
+        raise TrainingError(msg)
+    parts = {None: None, fold: "validation"}
+    return {c.case_id: parts.get(c.fold, "train") for c in cases}
 
 
 def _require_cases(

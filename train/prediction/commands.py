@@ -25,14 +25,12 @@ Overlap = Annotated[
 
 @app.command("predict")
 def predict_command(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run's folder, or a checkpoint file.")
-    ],
-    images: Annotated[
+    paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE",
-            help="CT scans: NIfTI, NRRD or MetaImage files, DICOM folders, or folders of these.",
+            metavar="RUN... IMAGE...",
+            help="A run's folder, a checkpoint file, or several, which are averaged. Then CT "
+            "scans: NIfTI, NRRD or MetaImage files, DICOM folders, or folders of these.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
@@ -63,13 +61,17 @@ def predict_command(
 ) -> None:
     """Segment scans, each on its own grid; if interrupted, run it again to continue."""
     from manifests.anatomy.audit import CODES
-    from train.checkpoints.restoration import load_model
+    from train.checkpoints.ensembles import load_ensemble, split_runs
     from train.device import pick_device
     from train.prediction.mirroring import mirror_axes
     from train.prediction.predict import plan_outputs, predict_files
     from train.prediction.sliding_window import Predictor
 
-    model = load_model(run, which=checkpoint)
+    runs, images = split_runs(paths)
+    if not images:
+        msg = "expected RUN IMAGE, as in: marginalia predict runs/union scan.nii.gz --out segmented"
+        raise typer.BadParameter(msg, param_hint="'RUN... IMAGE...'")
+    model = load_ensemble(runs, which=checkpoint)
     axes = mirror_axes(model, mirror)
     planned = plan_outputs(images, out)
     if dry_run:

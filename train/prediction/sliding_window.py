@@ -13,7 +13,7 @@ windows of about 2^21 voxels comes on top.
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -62,7 +62,8 @@ def probabilities(
 
     Windows overlap, and where they do their probabilities are averaged with Gaussian weights that
     favour a window's centre. A volume smaller than the window is padded with air for the network
-    and comes back in its own size.
+    and comes back in its own size. The networks of an ensemble take turns, so that however many
+    they are there is one result, and one sum at a time.
 
     Args:
         predictor: The network.
@@ -72,14 +73,22 @@ def probabilities(
     result = torch.empty((len(predictor.model.label_space), *hu.shape), dtype=dtype)
     for planes, probs in _sweep(predictor, hu):
         result[:, planes] = probs.to(dtype)
+    # a running mean never leaves 0 to 1, where half precision rounds least
+    for n, other in enumerate(predictor.model.others, start=2):
+        for planes, probs in _sweep(replace(predictor, model=other), hu):
+            mean = result[:, planes].to(probs)
+            result[:, planes] = mean.add_(probs - mean, alpha=1 / n).to(dtype)
     return result
 
 
 def predict_classes(predictor: Predictor, hu: HuVolume) -> ClassVolume:
     """Return the most probable class id of each voxel; of equally probable ones the first.
 
-    The probabilities are those of `probabilities`, but never all in memory.
+    The probabilities are those of `probabilities`, but never all in memory unless it is an
+    ensemble, when they are of half precision.
     """
+    if predictor.model.others:
+        return probabilities(predictor, hu, dtype=torch.float16).argmax(0).to(torch.uint8).numpy()
     result = np.empty(hu.shape, np.uint8)
     for planes, probs in _sweep(predictor, hu):
         result[planes] = probs.argmax(0).to(torch.uint8).cpu().numpy()

@@ -34,6 +34,7 @@ class Stamp:
             # linear was all there was, and what was made then is still valid
             **({"interpolation": how} if (how := model.interpolation) != "linear" else {}),
             **{name: value for name, value in options.items() if value},
+            **({"ensemble": _members(model)} if model.others else {}),
             "weights_sha256": _weights_sha256(model.network),
         }
         return cls(settings)
@@ -48,6 +49,18 @@ class Stamp:
         """Write the settings to `folder` under the stamp's own name."""
         settings = {**self.settings, "software_version": version("marginalia")}
         write_text(folder / f"{self.text}.json", json.dumps(settings, indent=2) + "\n")
+
+
+def _members(model: Model) -> list[dict[str, Any]]:
+    """Return what tells the further networks of an ensemble from others."""
+    return [
+        {
+            "patch_size_zyx": list(other.patch_size_zyx),
+            "normalisation": asdict(other.normalisation),
+            "weights_sha256": _weights_sha256(other.network),
+        }
+        for other in model.others
+    ]
 
 
 def _weights_sha256(network: nn.Module) -> str:

@@ -18,8 +18,9 @@ def evaluate_command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[RUN] MANIFEST",
-            help="A run's folder (not with --predictions), and a manifest.",
+            metavar="[RUN...] MANIFEST",
+            help="A run's folder, or several, which are averaged (not with --predictions), and a "
+            "manifest.",
         ),
     ],
     *,
@@ -63,9 +64,13 @@ def evaluate_command(
     from train.scoring.scores import write_scores
     from train.scoring.tables import scores_view
 
-    if len(paths) != (2 if predictions is None else 1):
+    *runs, manifest = paths
+    if bool(runs) != (predictions is None):
         msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
-        raise typer.BadParameter(msg, param_hint="'[RUN] MANIFEST'")
+        raise typer.BadParameter(msg, param_hint="'[RUN...] MANIFEST'")
+    if len(runs) > 1 and out is None:
+        msg = "expected a folder for the scores of several runs together"
+        raise typer.BadParameter(msg, param_hint="'--out'")
     request = EvaluationRequest(
         split=split,
         tolerance_mm=tolerance_mm,
@@ -77,9 +82,9 @@ def evaluate_command(
         jobs=jobs or usable_cores(),
     )
     if predictions is None:
-        evaluation = evaluate_run(paths[0], paths[1], request)
+        evaluation = evaluate_run(runs, manifest, request)
     else:
-        evaluation = evaluate_folder(predictions, paths[0], request)
+        evaluation = evaluate_folder(predictions, manifest, request)
     for remark in evaluation.remarks:
         say(f"note: {remark}")
     total = len(evaluation.settings["cases"])

@@ -38,6 +38,7 @@ class EvaluationRequest:
         out: Folder for the scores; by default one in the folder of what is scored.
         overlap: Share of a window that the next one covers again.
         labels: File that says which values of label maps mean which class; by default class ids.
+        fold: Fold of the manifest that stands for the validation split, of a cross-validation.
     """
 
     split: str = "test"
@@ -48,6 +49,13 @@ class EvaluationRequest:
     overlap: float = OVERLAP
     labels: Path | None = None
     jobs: int = 1
+    fold: int | None = None
+
+    def takes(self, case: Case) -> bool:
+        """Return whether a case is to be scored."""
+        if self.fold is not None and self.split == "validation":
+            return case.fold == self.fold
+        return case.split == self.split
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def evaluate_cases(
 
     Source: Shi et al. 2021, section 4.5.
     """
-    cases = scorable_cases(model, manifest, split=request.split)
+    cases = scorable_cases(model, manifest, request)
     predictor = Predictor(model, pick_device(request.device), request.overlap)
     names, unsound = manifest.label_space.names, unsound_rows(manifest)
 
@@ -132,7 +140,7 @@ def evaluate_label_maps(
         yield from pool.map(step, map(manifest.case, found.files), found.files.values())
 
 
-def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case]:
+def scorable_cases(model: Model, manifest: Manifest, request: EvaluationRequest) -> list[Case]:
     """Return the cases of a split, all of which a model can be scored on.
 
     Raises:
@@ -145,7 +153,7 @@ def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case
             f"have {got.name!r} {got.names}; prepare the cases for the network's label space"
         )
         raise TrainingError(msg)
-    cases = split_cases(manifest, split)
+    cases = wanted_cases(manifest, request)
     unsound = unsound_rows(manifest)  # each of which fails alone
     for case in (c for c in cases if c.case_id not in unsound):
         if not np.allclose(case.spacing_mm, model.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
@@ -157,17 +165,20 @@ def scorable_cases(model: Model, manifest: Manifest, *, split: str) -> list[Case
     return cases
 
 
-def split_cases(manifest: Manifest, split: str) -> list[Case]:
-    """Return the cases of a split.
+def wanted_cases(manifest: Manifest, request: EvaluationRequest) -> list[Case]:
+    """Return the cases of a split, or of a fold.
 
     Raises:
         TrainingError: It has none.
     """
-    cases = [case for case in manifest.cases() if case.split == split]
+    cases = [case for case in manifest.cases() if request.takes(case)]
     if not cases:
         found = manifest.table["split"].to_pylist()
         counts = ", ".join(f"{s}: {found.count(s)}" for s in (*SPLITS, None))
-        msg = f"no case in split {split!r}; the manifest has {counts}"
+        wanted = f"split {request.split!r}"
+        if request.fold is not None and request.split == "validation":
+            wanted = f"fold {request.fold}"
+        msg = f"no case in {wanted}; the manifest has {counts}"
         raise TrainingError(msg)
     return cases
 
@@ -202,7 +213,7 @@ def truth_settings(manifest: Manifest, request: EvaluationRequest) -> dict[str, 
         "cases": {
             c.case_id: {"image": c.image_sha256, "label": c.label_sha256, "merged": list(c.merged)}
             for c in manifest.cases()
-            if c.split == request.split
+            if request.takes(c)
         },
     }
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from manifests.table.flat_names import flat_names
 from manifests.table.manifest import Manifest, manifest_file, read_manifest
-from train.checkpoints.restoration import load_model
+from train.checkpoints.ensembles import load_ensemble
+from train.checkpoints.fold_folders import fold_folders
 from train.prediction.scan import reason_of
 from train.scoring.evaluate import (
     CaseResult,
@@ -16,8 +18,8 @@ from train.scoring.evaluate import (
     evaluate_label_maps,
     evaluation_settings,
     scores_folder,
-    split_cases,
     truth_settings,
+    wanted_cases,
 )
 from train.scoring.label_mapping import LabelMapping, identity_mapping
 from train.scoring.label_maps import LabelMapFiles, find_label_maps, write_label_map
@@ -45,24 +47,49 @@ class Evaluation:
     missing: tuple[str, ...] = ()
 
 
-def evaluate_run(run: Path, manifest_path: Path, request: EvaluationRequest) -> Evaluation:
-    """Evaluate a run's network, and keep what it predicts beside the scores.
+def evaluate_run(
+    run: Path | Sequence[Path], manifest_path: Path, request: EvaluationRequest
+) -> Evaluation:
+    """Evaluate the network of a run, or the ensemble of several, and keep what it predicts.
+
+    In a cross-validation, each case of the validation is predicted by the network of its fold,
+    which was not trained on it; any other split is predicted by the ensemble of all folds.
 
     Raises:
-        MarginaliaError: The run or the manifest cannot be read, or they do not fit.
+        MarginaliaError: A run or the manifest cannot be read, or they do not fit.
     """
-    model, manifest = load_model(run, which=request.checkpoint), read_manifest(manifest_path)
-    folder = request.out or scores_folder(run, request.split)
-    settings = evaluation_settings(model, manifest, request)
-    results = evaluate_cases(model, manifest, request)
+    first, *others = runs = [run] if isinstance(run, Path) else list(run)
+    manifest = read_manifest(manifest_path)
+    folder = request.out or scores_folder(first, request.split)
+    folds = [] if others or request.split != "validation" else fold_folders(first)
+    groups = [[fold] for fold in folds] or [runs]
+    parts = [_part(group, manifest, request) for group in groups]
+    settings = parts[0][0]
+    if folds:
+        settings = {
+            **settings,
+            "cases": {k: v for part, _ in parts for k, v in part["cases"].items()},
+            "prediction": {"folds": [part["prediction"] for part, _ in parts]},
+        }
     names = flat_names(manifest.case_ids())
+    results = chain.from_iterable(found for _, found in parts)
     return Evaluation(
-        name=run.resolve().name,
+        name="+".join(path.resolve().name for path in runs),
         manifest=manifest,
         folder=folder,
         settings={**settings, "manifest": str(manifest_file(manifest_path).resolve())},
         results=(_keep(result, folder, names[result.case.case_id]) for result in results),
     )
+
+
+def _part(
+    runs: Sequence[Path], manifest: Manifest, request: EvaluationRequest
+) -> tuple[dict[str, Any], Iterator[CaseResult]]:
+    """Return the settings and the results of what one network, or one ensemble, is scored on."""
+    model = load_ensemble(runs, which=request.checkpoint)
+    if not model.others:
+        request = replace(request, fold=model.fold)
+    return evaluation_settings(model, manifest, request), evaluate_cases(model, manifest, request)
 
 
 def evaluate_folder(
@@ -80,9 +107,7 @@ def evaluate_folder(
         if request.labels
         else identity_mapping(len(space))
     )
-    found = find_label_maps(
-        predictions, split_cases(manifest, request.split), list(manifest.cases())
-    )
+    found = find_label_maps(predictions, wanted_cases(manifest, request), list(manifest.cases()))
     prediction = {
         "folder": str(predictions.resolve()),
         "values": {str(value): n for value, n in sorted(mapping.class_of.items())},

@@ -7,6 +7,7 @@ from pathlib import Path
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
+from train.checkpoints.fold_folders import fold_folders
 from train.pictures.overlays import case_overlay, overlay_paths, write_overlay
 from train.prediction.scan import reason_of
 from train.prediction.sliding_window import ClassVolume
@@ -49,8 +50,38 @@ def open_runs(words: Sequence[str], *, split: str) -> list[Run]:
                 f"first={path}"
             )
             raise TrainingError(msg)
-        runs[name] = Run(name, folder, read_scores(folder))
+        runs[name] = Run(name, folder, _scores(Path(path), folder, split))
     return list(runs.values())
+
+
+def _scores(run: Path, folder: Path, split: str) -> Scores:
+    """Return the scores of a run; of a cross-validation, those of its folds together.
+
+    Raises:
+        TrainingError: They cannot be read, or a case was scored in several folds.
+    """
+    folds = fold_folders(run)
+    if not folds or (folder / SCORES_FILE).is_file():
+        return read_scores(folder)
+    parts = [read_scores(scores_folder(fold, split)) for fold in folds]
+    cases = [case_id for part in parts for case_id in {s.case_id for s in part.scores}]
+    if len(cases) != len(set(cases)):
+        msg = (
+            f"{run}: the folds were scored on common cases, and so are no parts of one run; score "
+            f"their ensemble with `marginalia evaluate {run} MANIFEST --split {split}`"
+        )
+        raise TrainingError(msg)
+    joined = {"failures": {}, "predictions": {}, "notes": {}}
+    for fold, part in zip(folds, parts, strict=True):
+        place = scores_folder(fold, split).resolve()
+        joined["failures"] |= part.failures
+        joined["notes"] |= part.notes
+        joined["predictions"] |= {c: str(place / file) for c, file in part.predictions.items()}
+    settings = {
+        **parts[0].settings,
+        "cases": {k: v for part in parts for k, v in part.settings["cases"].items()},
+    }
+    return Scores(tuple(s for part in parts for s in part.scores), settings=settings, **joined)
 
 
 def draw_run(run: Run, manifest: Manifest) -> Iterator[str]:

@@ -1,13 +1,16 @@
 """The command: train."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from manifests.commands import ListCommand, ManifestPath
 from train.console import PREEMPTED_EXIT_CODE, console, say
+
+if TYPE_CHECKING:
+    from train.training.loop import TrainingResult
 
 app = typer.Typer()
 
@@ -54,6 +57,14 @@ def train_command(
         int, typer.Option(min=1, help="Number of processes on each machine, one per GPU.")
     ] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines, started by torchrun or SLURM.")] = 1,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Validate on this fold of the manifest; train on the others."),
+    ] = None,
+    all_folds: Annotated[
+        bool,
+        typer.Option("--all-folds", help="Train on each fold in turn, into RUN/fold_0 and so on."),
+    ] = False,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -78,14 +89,17 @@ def train_command(
     from train.planning.plan import plan_training
     from train.planning.view import expected_time, plan_facts, plan_tables
     from train.settings import resolve
+    from train.training.cross_validation import fold_runs
     from train.training.loop import train
     from train.training.processes import Processes, is_rank_zero
     from train.training.progress import show_progress
     from train.training.start import Start
 
-    settings = resolve(preset, override or [])
+    settings = resolve(preset, [*(override or []), *([] if fold is None else [f"fold={fold}"])])
     cases = read_manifest(manifest)
-    plan = plan_training(cases, settings)
+    processes = Processes(devices, nodes)
+    runs = fold_runs(cases, out, settings, processes) if all_folds else {out: settings}
+    plan = plan_training(cases, next(iter(runs.values())))
     if is_rank_zero():
         for table in plan_tables(plan):
             console.print(table)
@@ -93,15 +107,18 @@ def train_command(
     if dry_run:
         say(expected_time(plan, pick_device(settings.device)))
         return
-    processes = Processes(devices, nodes)
-    with show_progress(Console(quiet=not is_rank_zero()), settings) as on_event:
-        start = Start(force=force, init=init, manifest=manifest_file(manifest))
-        result = train(cases, out, settings, processes=processes, start=start, on_event=on_event)
-    if result.preempted:
-        raise typer.Exit(PREEMPTED_EXIT_CODE)
-    if not is_rank_zero():
-        return
+    start = Start(force=force, init=init, manifest=manifest_file(manifest))
+    for run, its in runs.items():
+        with show_progress(Console(quiet=not is_rank_zero()), its) as on_event:
+            result = train(cases, run, its, processes=processes, start=start, on_event=on_event)
+        if result.preempted:
+            raise typer.Exit(PREEMPTED_EXIT_CODE)
+        if is_rank_zero():
+            _tell(result)
+
+
+def _tell(result: "TrainingResult") -> None:
     if result.epochs == result.epochs_before:
-        say(f"{out} is finished: {result.epochs} epochs; nothing to do")
+        say(f"{result.run} is finished: {result.epochs} epochs; nothing to do")
     score = "none" if result.best_score is None else f"{result.best_score:.3f}"
-    say(f"best validation Dice {score}; checkpoints and curves.png in {out}")
+    say(f"best validation Dice {score}; checkpoints and curves.png in {result.run}")

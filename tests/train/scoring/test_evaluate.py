@@ -408,7 +408,7 @@ def test_a_label_map_that_cannot_be_kept_is_told_and_loses_no_scores(tmp_path, m
             raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(evaluation, "write_label_map", write)
-    monkeypatch.setattr(evaluation, "load_model", lambda *_, **__: model())
+    monkeypatch.setattr(evaluation, "load_ensemble", lambda *_, **__: model())
     write_manifest(manifest_of(tmp_path, cases), tmp_path / "manifest.parquet")
     found = evaluation.evaluate_run(tmp_path, tmp_path, EvaluationRequest())
     scores = collect_scores(found.results, found.settings)
@@ -420,7 +420,7 @@ def test_a_label_map_that_cannot_be_kept_is_told_and_loses_no_scores(tmp_path, m
 
 def test_cases_of_one_flat_name_keep_a_label_map_and_a_picture_each(tmp_path, monkeypatch):
     cases = [write_case(tmp_path, name, predicted=TRUTH) for name in ("a_b/c", "a/b_c", "a/d")]
-    monkeypatch.setattr(evaluation, "load_model", lambda *_, **__: model())
+    monkeypatch.setattr(evaluation, "load_ensemble", lambda *_, **__: model())
     manifest = manifest_of(tmp_path, cases)
     write_manifest(manifest, tmp_path / "manifest.parquet")
     found = evaluation.evaluate_run(tmp_path, tmp_path, EvaluationRequest())
