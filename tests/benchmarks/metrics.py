@@ -80,6 +80,7 @@ def contenders(prediction: np.ndarray, truth: np.ndarray) -> dict[str, Callable[
     case = Case(
         **{
             **dict.fromkeys(Case.__dataclass_fields__, ""),
+            "fold": None,
             "merged": tuple(range(len(SPACE))),
             "spacing_mm": SPACING_MM,
         }

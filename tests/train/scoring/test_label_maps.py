@@ -19,7 +19,7 @@ VALUES = LabelMapping({0: 0, 1: 1, 2: 2})
 
 
 def case(case_id="btcv/0001"):
-    columns = dict.fromkeys(Case.__dataclass_fields__, "")
+    columns = {**dict.fromkeys(Case.__dataclass_fields__, ""), "fold": None}
     place = {"size": SIZE, "spacing_mm": SPACING_MM, "origin_mm": ORIGIN_MM, "merged": (0, 1, 2)}
     return Case(**{**columns, "case_id": case_id, "dataset": case_id.split("/")[0], **place})
 
