@@ -105,6 +105,10 @@ def report(
             "the most suspicious or worst first.",
         ),
     ] = 50,
+    niivue: Annotated[
+        bool,
+        typer.Option("--niivue", help="Let these cases be opened in NiiVue too (5 to 20 MB each)."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the order of cases.")] = False,
 ) -> None:
     """Write pages to look through the cases with, by double click: pictures, charts, verdicts."""
@@ -113,7 +117,13 @@ def report(
     from manifests.report.report import ReportRequest, plan_report, write_report
 
     request = ReportRequest(
-        manifest=manifest, out=out, where=where, run=run, split=split, viewers=viewers
+        manifest=manifest,
+        out=out,
+        where=where,
+        run=run,
+        split=split,
+        viewers=viewers,
+        niivue=niivue,
     )
     planned = plan_report(request)
     if dry_run:

@@ -8,7 +8,8 @@ import pytest
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ARGUMENTS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1400,900"),
+    *("--headless", "--no-sandbox", "--no-first-run", "--window-size=1400,900"),
+    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # WebGL without a GPU
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 
@@ -30,7 +31,8 @@ def opened(page, folder):
     try:
         driver.get(f"file://{page}")
         yield driver
-        assert [entry["message"] for entry in driver.get_log("browser")] == []
+        log = driver.get_log("browser")
+        assert [entry["message"] for entry in log if entry["level"] == "SEVERE"] == []
     finally:
         driver.quit()
 

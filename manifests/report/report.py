@@ -14,6 +14,8 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file, write_text
 from manifests.ground.errors import ManifestError
 from manifests.report.facts import case_facts, page_facts, volume_outliers
+from manifests.report.niivue import FOLDER as NIIVUE
+from manifests.report.niivue import install_niivue, niivue_data
 from manifests.report.planes import Scan, strip
 from manifests.report.results import Results, read_results
 from manifests.report.viewer import viewer_data
@@ -39,6 +41,7 @@ class ReportRequest:
         split: The split of these results.
         viewers: Of how many cases to write the data to scroll through, the most suspicious or
             worst first.
+        niivue: Whether these can be opened in NiiVue too.
     """
 
     manifest: Path
@@ -47,6 +50,7 @@ class ReportRequest:
     run: Path | None = None
     split: str = "test"
     viewers: int = 50
+    niivue: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Report:
     results: Results | None
     name: str
     identity: str
+    niivue: bool
 
 
 def plan_report(request: ReportRequest) -> Report:
@@ -109,6 +114,7 @@ def plan_report(request: ReportRequest) -> Report:
         results=results,
         name=(request.run or request.manifest).resolve().name,
         identity=_short_hash(request.manifest.resolve(), request.run and request.run.resolve()),
+        niivue=request.niivue,
     )
 
 
@@ -121,6 +127,8 @@ def write_report(report: Report) -> Iterator[str]:
     Yields:
         Of each case why it has no picture; empty if it has one.
     """
+    if report.niivue:
+        install_niivue(report.out)
     problems: dict[str, str] = {}
     for reported in report.cases:
         try:
@@ -150,18 +158,25 @@ def _short_hash(*parts: object) -> str:
 
 
 def _draw(report: Report, reported: ReportedCase) -> None:
-    case, space = reported.case, report.manifest.label_space
-    picture = report.out / STRIPS / f"{reported.key}.webp"
-    data = report.out / VIEWERS / f"{reported.key}.js"
-    if picture.is_file() and (data.is_file() or not reported.viewer):
-        return
-    scan = _scan(report.manifest, case, report.results)
-    with whole_file(picture) as temporary:
-        temporary.write_bytes(strip(scan, _colours(space)))
+    """Write the files of a case that are not there yet."""
+    space, key = report.manifest.label_space, reported.key
+    picture = report.out / STRIPS / f"{key}.webp"
+    data = report.out / VIEWERS / f"{key}.js"
+    volumes = report.out / NIIVUE / f"{key}.js"
+    wanted = [picture]
     if reported.viewer:
-        write_text(
-            data, f"marginaliaVolume({_script(reported.key)}, {_script(viewer_data(scan))});"
-        )
+        wanted += [data, volumes] if report.niivue else [data]
+    missing = {path for path in wanted if not path.is_file()}
+    if not missing:
+        return
+    scan = _scan(report.manifest, reported.case, report.results)
+    if picture in missing:
+        with whole_file(picture) as temporary:
+            temporary.write_bytes(strip(scan, _colours(space)))
+    if data in missing:
+        write_text(data, f"marginaliaVolume({_script(key)}, {_script(viewer_data(scan))});")
+    if volumes in missing:
+        write_text(volumes, f"marginaliaNiivue({_script(niivue_data(scan, space))});")
 
 
 def _scan(manifest: Manifest, case: Case, results: Results | None) -> Scan:
@@ -190,6 +205,7 @@ def _write_page(report: Report, problems: Mapping[str, str]) -> None:
         "report": report.identity,
         "name": report.name,
         "results": report.results is not None,
+        "niivue": report.niivue,
         **page_facts([r.case for r in report.cases], report.manifest.label_space),
         "cases": rows,
     }

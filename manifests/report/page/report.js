@@ -287,6 +287,9 @@ function makeTools(item, data) {
       title: asks.map(([code, reason]) => `${code}: ${reason}`).join("\n") || "go to its middle", onclick: () => viewer.go(data.middles[n]) });
     tools.append(element("span", {}, box, swatch, go));
   }
+  if (facts.niivue) {
+    tools.append(element("a", { id: "niivue", href: `niivue/niivue.html?${item.key}`, target: "_blank", rel: "noopener", textContent: "NiiVue" }));
+  }
   tools.append(element("span", { id: "position", className: "dim" }));
 }
 

@@ -54,7 +54,12 @@ def test_what_is_judged_on_the_page_is_done_by_prepare_and_then_gone(tmp_path):
             if key == "5":
                 click(browser, "#comment-classes [value=spleen]")
                 click(browser, "#comment [value=ok]")
-        assert "4 of 4" in text(browser, "#count")
+                wait(
+                    lambda: (
+                        not browser.execute_script("return document.querySelector('dialog[open]')")
+                    )
+                )
+        wait(lambda: "4 of 4" in text(browser, "#count"))
         click(browser, "#save")
         wait((tmp_path / "verdicts-Ada.json").is_file)
 

@@ -24,7 +24,7 @@ def out(tmp_path_factory, make_case, make_manifest, write_volumes, save_manifest
     cases.append(write_volumes(make_case("btcv/zz", findings=(SUSPECT,)), folder))
     manifest = save_manifest(make_manifest(cases, folder=folder))
     out = tmp_path_factory.mktemp("report")
-    assert not any(write_report(plan_report(ReportRequest(manifest, out, viewers=2))))
+    assert not any(write_report(plan_report(ReportRequest(manifest, out, viewers=2, niivue=True))))
     return out
 
 
@@ -87,7 +87,8 @@ def test_a_class_that_nobody_drew_is_chosen(browser):
     click(browser, "#comment-classes [value=spleen]")
     browser.find_element("css selector", "#comment textarea").send_keys("only the liver")
     click(browser, "#comment [value=ok]")
-    assert "not annotated after all; spleen; only the liver; Ada" in text(browser, "#list li.here")
+    said = "not annotated after all; spleen; only the liver; Ada"
+    wait(lambda: said in text(browser, "#list li.here"))  # the dialog closes in its own time
 
 
 def test_the_volume_opens_and_each_voxel_is_there(browser):
@@ -116,3 +117,13 @@ def test_a_label_that_changed_since_is_asked_for_again(browser):
     assert "0 of 103" in text(browser, "#count")
     keys(browser, "j")
     assert "label changed since: keep" in text(browser, "#list")
+
+
+def test_a_case_opens_in_niivue_with_its_left_on_the_right(browser):
+    pytest.importorskip("nilearn")
+    keys(browser, "j", "i", "\ue007")
+    wait(lambda: browser.execute_script("return document.getElementById('viewer').dataset.ready"))
+    browser.get(browser.find_element("id", "niivue").get_attribute("href"))
+    assert wait(lambda: browser.execute_script("return document.body.dataset.volumes")) == "2"
+    names = [line.text for line in browser.find_elements("css selector", "#names span")]
+    assert names == ["liver", "spleen", "pancreas", "left kidney", "right kidney"]

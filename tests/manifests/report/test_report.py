@@ -1,17 +1,20 @@
 """The report's files: what is drawn, in which order, and that a stopped report goes on."""
 
 import base64
+import gzip
 import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
 from manifests.report.facts import group_names, volume_outliers
+from manifests.report.niivue import niivue_data
 from manifests.report.planes import Scan, class_middles, middles, outline, strip
 from manifests.report.report import ReportRequest, plan_report, write_report
 from manifests.report.results import read_results
@@ -216,3 +219,23 @@ def test_what_is_no_evaluation_is_refused_with_the_next_step(manifest, tmp_path)
         plan_report(ReportRequest(manifest, tmp_path / "report", run=tmp_path))
     with pytest.raises(ManifestError, match="no case is left"):
         plan_report(ReportRequest(manifest, tmp_path / "report", where="dataset = 'none'"))
+
+
+def test_another_niivue_is_refused_before_anything_is_drawn(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr("manifests.report.niivue.find_spec", lambda _: None)
+    report = plan_report(ReportRequest(manifest, tmp_path / "report", niivue=True))
+    with pytest.raises(ManifestError, match=r"pip install 'marginalia\[niivue\]'"):
+        next(write_report(report))
+    assert not (tmp_path / "report").exists()
+
+
+def test_niivue_gets_the_volumes_as_they_lie(abdomen5):
+    hu = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    labels = (hu % 6).astype(np.uint8)
+    image, label = niivue_data(Scan(hu, labels, None, (1.5, 1.5, 3.0)), abdomen5)
+    for volume, expected in ((image, hu), (label, labels)):
+        packed = base64.b64decode(volume["base64"])
+        read = Nifti1Image.from_bytes(gzip.decompress(packed))
+        np.testing.assert_array_equal(np.asarray(read.dataobj), expected)
+        np.testing.assert_array_equal(np.diag(read.affine), (-1.5, -1.5, 3.0, 1.0))
+    assert label["colormap"]["labels"] == list(abdomen5.names)
