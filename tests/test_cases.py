@@ -238,7 +238,6 @@ def test_one_dicom_file_is_refused(run_script, tmp_path):
     assert ["give the folder" in r.reason for r in results] == [True] * 3
 
 
-@pytest.mark.xfail(reason="the messages still say that what was given was expected")
 def test_what_is_wrong_with_a_dicom_folder_is_told(run_script, tmp_path):
     run_script("dicom_messages", tmp_path)
     said = {

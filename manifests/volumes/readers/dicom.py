@@ -16,6 +16,7 @@ from manifests.volumes.readers.dicom_series import Slice, plan_volume
 from manifests.volumes.readers.itk import last_line, read_stored
 
 GDCM = "GDCMImageIO"
+MARK, MARK_STOP = b"DICM", 132  # of a DICOM file, after a preamble
 
 
 def read_dicom(folder: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
@@ -39,12 +40,19 @@ def series_of(path: Path) -> str | None:
 
 
 def _plan(folder: Path) -> tuple[list[Path], Grid, list[Finding]]:
-    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
-    slices = [s for s in map(_slice, files) if s is not None]
+    read = {p: _slice(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    slices = [s for s in read.values() if s is not None]
     if not slices:
         reason = f"{folder}: expected a file, or a folder of DICOM slices; got no DICOM file in it"
         raise SetAsideError(Finding("unreadable", reason))
-    return plan_volume(slices, lambda a, b: np.array_equal(_pixels(a), _pixels(b)), folder)
+    damaged = [path for path, header in read.items() if header is None and _is_dicom(path)]
+    return plan_volume(slices, lambda a, b: np.array_equal(_pixels(a), _pixels(b)), folder, damaged)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether a file begins as a DICOM file does."""
+    with path.open("rb") as file:
+        return file.read(MARK_STOP)[-len(MARK) :] == MARK
 
 
 def _stacked(paths: list[Path], grid: Grid) -> NDArray[Any]:

@@ -17,6 +17,7 @@ EVEN = 0.01  # of the distance of slices: rounding
 UNEVEN = 0.1  # of the distance of slices: tolerated
 TILT_TOLERANCE = 0.01  # shift of a slice per distance
 COSINE_TOLERANCE = 1e-3
+MOST_NAMED = 5  # files in a message
 
 Vector = NDArray[np.float64]
 
@@ -45,11 +46,23 @@ class Slice:
     orientation: tuple[float, ...] | None
 
     @property
-    def is_ct_slice(self) -> bool:
-        """Whether it can be part of a CT volume."""
-        placed = self.position_mm is not None and self.orientation is not None
-        whole = self.frames == 1 and "LOCALIZER" not in self.image_type
-        return placed and whole and self.modality in ("CT", "")
+    def obstacle(self) -> str:
+        """Why it cannot be part of a CT volume; empty if it can."""
+        if self.modality not in ("CT", ""):
+            return f"modality {self.modality}"
+        if "LOCALIZER" in self.image_type:
+            return "a localizer, which is a scout"
+        if self.frames != 1:
+            return f"{self.frames} frames in one file"
+        lacking = [name for name, value in self._place.items() if value is None]
+        return f"no {' and no '.join(lacking)}" if lacking else ""
+
+    @property
+    def _place(self) -> dict[str, object]:
+        return {
+            "ImagePositionPatient": self.position_mm,
+            "ImageOrientationPatient": self.orientation,
+        }
 
     @property
     def stack(self) -> tuple[object, ...]:
@@ -66,18 +79,27 @@ class Slice:
 
 
 def plan_volume(
-    slices: Sequence[Slice], same_pixels: Callable[[Path, Path], bool], folder: Path
+    slices: Sequence[Slice],
+    same_pixels: Callable[[Path, Path], bool],
+    folder: Path,
+    damaged: Sequence[Path] = (),
 ) -> tuple[list[Path], Grid, list[Finding]]:
     """Choose the slices of a folder's only CT volume, in order, and find its grid.
 
-    `same_pixels` tells whether two files hold the same image. A gap or a tilt is an error.
+    A gap or a tilt is an error.
+
+    Args:
+        slices: What the headers say.
+        same_pixels: Tells whether two files hold the same image.
+        folder: Where they lie.
+        damaged: DICOM files whose headers could not be read; they may be what a gap lacks.
     """
     chosen, left_out = _only_stack(slices, folder)
     normal = chosen[0].axes[2]
     chosen = sorted(chosen, key=lambda s: (_depth(s, normal), s.path.name))
     chosen, duplicates = _without_duplicates(chosen, normal, same_pixels, folder)
     positions = np.array([s.position_mm for s in chosen])
-    step_mm, uneven = _step(positions @ normal, folder)
+    step_mm, uneven = _step(positions @ normal, folder, damaged)
     _check_tilt(positions, normal, folder)
     first = chosen[0]
     affine = np.eye(4)
@@ -91,12 +113,13 @@ def plan_volume(
 def _only_stack(slices: Sequence[Slice], folder: Path) -> tuple[list[Slice], list[Finding]]:
     stacks: defaultdict[tuple[object, ...], list[Slice]] = defaultdict(list)
     for s in slices:
-        if s.is_ct_slice:
+        if not s.obstacle:
             stacks[s.stack].append(s)
     volumes = [stack for stack in stacks.values() if len({s.position_mm for s in stack}) > 1]
     if not volumes:
-        kinds = Counter(f"{s.modality or 'no modality'}, {s.frames} frames" for s in slices)
-        reason = f"{folder}: expected a CT series of single slices; got {dict(kinds)}"
+        kinds = Counter(s.obstacle or "one slice only of a series" for s in slices).most_common()
+        got = "; ".join(f"{kind} ({n} {'file' if n == 1 else 'files'})" for kind, n in kinds)
+        reason = f"{folder}: expected a CT series of single slices; got {got}"
         raise SetAsideError(Finding("dicom_not_volume", reason))
     if len(volumes) > 1:
         sizes = sorted((len(v) for v in volumes), reverse=True)
@@ -132,7 +155,7 @@ def _without_duplicates(
     return kept, [finding] if twice else []
 
 
-def _step(depths_mm: Vector, folder: Path) -> tuple[float, list[Finding]]:
+def _step(depths_mm: Vector, folder: Path, damaged: Sequence[Path]) -> tuple[float, list[Finding]]:
     steps = np.diff(depths_mm)
     usual = float(np.median(steps))
     off = float(np.abs(steps / usual - 1).max())
@@ -147,7 +170,9 @@ def _step(depths_mm: Vector, folder: Path) -> tuple[float, list[Finding]]:
         f"{worst + 1} and {worst + 2} of {len(steps) + 1}, and {steps.min():.4g} mm at the least"
     )
     if missing:
-        reason = f"{reason}: about {missing} are missing; get the series again"
+        cut_off = ", ".join(path.name for path in damaged[:MOST_NAMED])
+        unread = f"; cut off, or damaged otherwise: {cut_off}" if cut_off else ""
+        reason = f"{reason}: about {missing} are missing{unread}; get the series again"
         raise SetAsideError(Finding("dicom_slices_missing", reason))
     raise SetAsideError(Finding("geometry_invalid", reason))
 
