@@ -105,6 +105,18 @@ def test_mirror_images_of_one_distance_do_not_differ(run):
     assert " p 1 " in printed, printed
 
 
+def test_the_ignore_label_of_nnunet_is_known_and_counts_nowhere(run, tmp_path):
+    run(sys.executable, CASES / "nnunet_ignore_label.py", "made")
+    run("marginalia", "recipe", "new", "made/sparse", "--name", "sparse", "--out", "sparse.toml")
+    where = ["--raw", "made", "--out", "prepared", "--offline", "--spacing", "8", "8", "10"]
+    printed = run("marginalia", "prepare", "sparse.toml", *where)
+    assert "3 cases made" in printed, printed
+    slice_voxels = 48 * 40
+    for case in read_manifest(tmp_path / "prepared").cases():
+        assert len(case.annotated) == 5
+        assert (sum(case.voxels), case.ignored) == (4 * slice_voxels, 16 * slice_voxels)
+
+
 def test_masks_that_differ_by_case_are_what_was_annotated_in_each(run, tmp_path):
     run(sys.executable, CASES / "masks_differ_by_case.py", "made")
     told = ["--name", "masks", "--out", "masks.toml", "--missing-mask", "not_annotated"]

@@ -7,9 +7,10 @@ import numpy as np
 
 from curate.cases.target import IMAGE, LABEL, Target
 from curate.labels.joined import Annotation
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import annotated_classes
 from manifests.ground.content_hash import sha256_of
-from manifests.ground.findings import Finding
+from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.volume import Volume
 
 
@@ -26,8 +27,11 @@ def written_columns(
     """
     ids, space = annotation.ids, target.label_space
     inside = ids > 0
-    voxels = np.bincount(ids[inside], minlength=len(space))
-    voxels[0] = ids.size - np.count_nonzero(inside)
+    counts = np.bincount(ids[inside], minlength=IGNORED + 1)
+    counts[0] = ids.size - np.count_nonzero(inside)
+    voxels, ignored = counts[: len(space)], int(counts[IGNORED])
+    if ignored:
+        inside &= ids != IGNORED
     return {
         "image": (folder / IMAGE).relative_to(target.folder).as_posix(),
         "label": (folder / LABEL).relative_to(target.folder).as_posix(),
@@ -35,11 +39,31 @@ def written_columns(
         "merged": annotation.merged,
         "annotated": tuple(space.names[n] for n in annotated_classes(annotation.merged)),
         "voxels": tuple(voxels.tolist()),
+        "ignored": ignored,
         "volume_ml": tuple(image.grid.volume_ml(voxels).tolist()),
         "image_sha256": sha256_of(folder / IMAGE),
         "label_sha256": sha256_of(folder / LABEL),
         **_intensities(image.voxels, image.voxels[inside]),
     }
+
+
+def ignored_voxels(before: Volume, after: Volume) -> list[Finding]:
+    """Return a finding if nobody looked at some voxels of a label.
+
+    Raises:
+        SetAsideError: No voxel is left that somebody looked at.
+    """
+    left = _share_ignored(after)
+    if not left:
+        return []
+    reason = f"{_share_ignored(before):.1%} of the label, {left:.1%} of the harmonised case"
+    if left == 1:
+        raise SetAsideError(Finding("nothing_looked_at", reason))
+    return [Finding("voxels_ignored", reason)]
+
+
+def _share_ignored(volume: Volume) -> float:
+    return np.count_nonzero(volume.voxels == IGNORED) / volume.voxels.size
 
 
 def absences(columns: dict[str, Any], target: Target) -> list[Finding]:
@@ -48,8 +72,9 @@ def absences(columns: dict[str, Any], target: Target) -> list[Finding]:
     if not columns["annotated"]:
         return [Finding("nothing_annotated", f"no class of {space.name} is alone in its group")]
     voxels = dict(zip(space.names, columns["voxels"], strict=True))
+    where = " where somebody looked" if columns["ignored"] else ""
     return [
-        Finding("class_absent", f"{name} is annotated and has no voxel")
+        Finding("class_absent", f"{name} is annotated and has no voxel{where}")
         for name in columns["annotated"]
         if not voxels[name]
     ]

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from curate.cases.overrides import Override
 from curate.datasets.discover import SourceCase
 from curate.labels.relabel import BlockMap
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.content_hash import sha256_of
+from manifests.ground.errors import OverrideError
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
+from manifests.volumes.grid import Grid
 
 SIDES_EXCHANGED = "sides exchanged"  # in the finding of a case whose sides were
 
@@ -32,11 +36,37 @@ def undrawn_structures(override: Override | None, space: LabelSpace) -> frozense
     return frozenset(s for name in names for s in of_class.get(name, (name,)))
 
 
+def ignored_parts(override: Override | None, grid: Grid) -> list[tuple[slice, ...]]:
+    """Return the parts [z, y, x] of an image that nobody looked at.
+
+    Raises:
+        OverrideError: The image has no such slice.
+    """
+    if override is None:
+        return []
+    axis = int(np.abs(grid.steps_mm[2]).argmax())  # the array's, nearest to head and foot
+    whole, count = slice(None), grid.size_xyz[axis]
+    parts = []
+    for first, last in override.ignored_slices:
+        if last >= count:
+            msg = f"ignored_slices: expected slices 0 to {count - 1}, got {first} to {last}"
+            raise OverrideError(msg)
+        part = [whole, whole, whole]
+        part[2 - axis] = slice(first, last + 1)
+        parts.append(tuple(part))
+    return parts
+
+
 def decided(block_map: BlockMap, override: Override | None) -> tuple[BlockMap, tuple[Finding, ...]]:
     """Exchange the sides of a label if that was decided; and say all that was decided on it."""
-    if override is None or not (override.swap_sides or override.not_annotated):
+    if override is None or not (
+        override.swap_sides or override.not_annotated or override.ignored_slices
+    ):
         return block_map, ()
     done = [f"not annotated: {', '.join(override.not_annotated)}"] if override.not_annotated else []
+    done += [
+        f"nobody looked at slices {first} to {last}" for first, last in override.ignored_slices
+    ]
     if override.swap_sides:
         block_map, done = block_map.with_sides_exchanged(), [*done, SIDES_EXCHANGED]
     return block_map, (Finding("overridden", f"{'; '.join(done)}: {override.reason}"),)

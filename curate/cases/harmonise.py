@@ -2,19 +2,21 @@
 
 import hashlib
 
-from curate.cases.columns import absences, written_columns
-from curate.cases.decisions import decided, is_outdated, undrawn_structures
+from curate.cases.columns import absences, ignored_voxels, written_columns
+from curate.cases.decisions import decided, ignored_parts, is_outdated, undrawn_structures
 from curate.cases.overrides import Override
 from curate.cases.reading import read_case
 from curate.cases.target import IMAGE, LABEL, Target
 from curate.datasets.discover import SourceCase
 from curate.duplicates.fingerprint import Fingerprint
+from curate.kidneys.gaps import fill_gaps
 from curate.kidneys.midline import UNDECIDED
 from curate.kidneys.split import split_kidneys
 from curate.labels.joined import Annotation
 from curate.labels.relabel import BlockMap
 from curate.recipes.schema import Recipe
 from manifests.anatomy.audit import audit_orientation, orientation_findings
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import merged_classes
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.findings import Finding
@@ -35,21 +37,23 @@ def harmonise(
         OverrideError: What a person decided does not fit the case; nothing of it is left behind.
     """
     values = {v: s for v, s in recipe.values.items() if v not in case.unannotated}
-    image, label, findings = read_case(case, values)
+    image, label, findings = read_case(case, {*values, *recipe.ignored_values})
     if override and is_outdated(override, case):
         override, findings = None, [*findings, Finding("override_outdated", override.reason)]
     source, fingerprint = image.grid, Fingerprint.of(image)
     undrawn = undrawn_structures(override, target.label_space)
-    block_map = BlockMap.of(label, values).without(undrawn)
+    block_map = BlockMap.of(label, values, recipe.ignored_values).without(undrawn)
+    block_map = block_map.ignoring(ignored_parts(override, source))
     # before the kidneys get their sides from the very header that is in question
     verdicts = audit_orientation(image, block_map, declared=recipe.structures)
     block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
     block_map, decisions = decided(block_map, override)
     merged = merged_classes(block_map.blocks, target.label_space)
-    classes = block_map.to_classes(target.label_space, merged)
+    before = block_map.to_classes(target.label_space, merged)
     grid = harmonised_grid(source, target.spacing_mm)
     image = resample_image(image, grid, interpolation=target.interpolation)
-    classes = resample_label(classes, grid)
+    classes = resample_label(before, grid, ignored=IGNORED)
+    ignored = ignored_voxels(before, classes)
     folder = target.case_folder(case)
     write_volume(image, folder / IMAGE)
     write_volume(classes, folder / LABEL, is_label=True)
@@ -79,6 +83,7 @@ def harmonise(
             *orientation_findings(verdicts),
             *kidney_findings,
             *decisions,
+            *ignored,
             *absences(columns, target),
         ),
         recipe=recipe.name,
@@ -108,11 +113,14 @@ def _tell_kidneys_apart(
     if not recipe.split_kidneys:
         return block_map, ()
     decision = override and override.kidney_decision
-    split = split_kidneys(block_map.two_sided(), image=image, decision=decision)
+    kidneys = block_map.two_sided()
+    whole = fill_gaps(kidneys, block_map.ignored()) if block_map.may_ignore else kidneys
+    split = split_kidneys(whole, image=image, decision=decision)
     findings = split.findings
     if override is not None and decision is not None:
         finding = Finding("kidneys_overridden", f"{decision}: {override.reason}")
         findings = tuple(sorted((*findings, finding)))
     if split.labels.voxels.max() == UNDECIDED:
         return block_map, findings
-    return block_map.by_side(split.labels), findings
+    sides = split.labels if whole is kidneys else split.labels.masked(kidneys.voxels > 0)
+    return block_map.by_side(sides), findings

@@ -9,7 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, RootModel, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    RootModel,
+    model_validator,
+)
 
 from curate.datasets.discover import SourceCase
 from curate.kidneys.split import Decision
@@ -19,6 +27,16 @@ from manifests.classes.structures import vocabulary
 from manifests.ground.errors import OverrideError
 from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import read_toml
+
+
+def _ascend(slices: tuple[int, int]) -> tuple[int, int]:
+    if not 0 <= slices[0] <= slices[1]:
+        msg = f"expected the first and the last slice, from 0, got {list(slices)}"
+        raise ValueError(msg)
+    return slices
+
+
+SliceRange = Annotated[tuple[int, int], Field(strict=False), AfterValidator(_ascend)]
 
 
 class Override(BaseModel):
@@ -33,6 +51,8 @@ class Override(BaseModel):
         keep: A person looked, and it is right; nothing is made anew for that.
         swap_sides: What the label calls left is right, and the other way round.
         not_annotated: Classes or structures that nobody drew in this case.
+        ignored_slices: First and last number of axial slices that nobody looked at, counted from 0
+            in the order of the image.
         source_label_sha256: The label that was decided on; the decision is on no other one.
     """
 
@@ -45,6 +65,7 @@ class Override(BaseModel):
     keep: bool = False
     swap_sides: bool = False
     not_annotated: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    ignored_slices: Annotated[tuple[SliceRange, ...], Field(strict=False)] = ()
     source_label_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @property
@@ -61,11 +82,11 @@ class Override(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         kidneys = (self.kidneys is not None) + (self.cut_x_mm is not None)
-        others = self.keep + self.swap_sides + bool(self.not_annotated)
+        others = self.keep + self.swap_sides + bool(self.not_annotated) + bool(self.ignored_slices)
         if kidneys > 1 or kidneys + others + self.skip == 0 or (self.skip and kidneys + others):
             msg = (
                 "expected skip = true alone, or some of kidneys or cut_x_mm, swap_sides, "
-                "not_annotated and keep"
+                "not_annotated, ignored_slices and keep"
             )
             raise ValueError(msg)
         return self

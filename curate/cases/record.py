@@ -169,6 +169,8 @@ def is_ours(folder: Path) -> bool:
 def _of_voxels(recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says of voxels; what it does not use changes no earlier record."""
     facts = recipe.model_dump(mode="json", exclude=DESCRIPTIVE)
+    if not recipe.ignored_values:
+        del facts["ignored_values"]
     missing_mask = getattr(recipe.layout, "missing_mask", "error")
     return facts if missing_mask == "error" else {**facts, "missing_mask": missing_mask}
 

@@ -10,7 +10,7 @@ from curate.drafts.folder_survey import Survey
 from curate.drafts.label_values import LabelValues
 from curate.drafts.value_meanings import Meanings, name_in_index, with_parts
 from curate.recipes.layouts import DecathlonLayout, MissingMask
-from curate.recipes.schema import Recipe, load_recipe
+from curate.recipes.schema import IGNORED, Recipe, load_recipe
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import RecipeError
@@ -67,7 +67,7 @@ def check_new(path: Path, *, force: bool) -> None:
 def _toml(draft: Draft) -> str:
     """Return the recipe's text, with comments on what was guessed and what is to be filled in."""
     meanings = with_parts(draft.meanings)
-    new = {s for structures in meanings.values() for s in structures} - {*vocabulary()}
+    new = {s for structures in meanings.values() for s in structures} - {*vocabulary(), IGNORED}
     declared = [
         line
         for name in sorted(new)
@@ -139,7 +139,8 @@ def _values(draft: Draft, meanings: Meanings) -> list[str]:
     for key, structures in meanings.items():
         seen = f"{draft.values.describe(key)}{name_in_index(draft.survey, key)}"
         name = key if isinstance(key, int) else _quoted(key)
-        lines.append(f"{name} = {_listed(structures)} # {_comment(seen)}")
+        covers = _quoted(IGNORED) if structures == (IGNORED,) else _listed(structures)
+        lines.append(f"{name} = {covers} # {_comment(seen)}")
     rest = [key for key in draft.survey.masks if key not in meanings]
     if rest:
         lines.append("# Masks that are not read. To use one, declare it in [structures.NAME]:")

@@ -43,7 +43,7 @@ class Trial:
     def unlisted(self) -> tuple[int, ...]:
         """Values of the labels that the recipe does not list."""
         found = (v for v in self.values.volumes_ml if isinstance(v, int))
-        return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.values)
+        return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.covered)
 
     @property
     def summary(self) -> list[str]:
@@ -87,7 +87,7 @@ class Trial:
             found.append(
                 f"the labels hold values that the recipe does not list: "
                 f"{', '.join(f'{v} ({self.values.describe(v)})' for v in self.unlisted)}; expected "
-                f"{', '.join(map(str, self.recipe.values))}; add them to [values], or prepare "
+                f"{', '.join(map(str, self.recipe.covered))}; add them to [values], or prepare "
                 f"sets these cases aside"
             )
         if self.values.problems:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from curate.drafts.file_patterns import SUFFIX
 from curate.drafts.folder_survey import INDEX, Survey
 from curate.drafts.label_values import LabelValues
+from curate.recipes.schema import IGNORED
 from manifests.classes.structure_names import meanings_of, structures_named
 from manifests.classes.structures import vocabulary
 from manifests.ground.errors import RecipeError
@@ -21,9 +22,13 @@ Meant = dict[int | str, Structures]
 def parse_structures(text: str, declared: Collection[str]) -> Structures:
     """Return the structures that a user names, as in `left_kidney + Right Kidney, mine`.
 
+    `ignored` says that nobody looked there.
+
     Raises:
         RecipeError: A name is neither known nor declared.
     """
+    if _says_ignored(text):
+        return (IGNORED,)
     found: list[str] = []
     for name in (part.strip() for part in re.split(r"[+,]", text)):
         known = (name,) if name in declared else structures_named(name)
@@ -58,7 +63,13 @@ def guess_meanings(survey: Survey) -> Meant:
     """Return what values and masks seem to cover, by their names."""
     if survey.masks:
         return {**meanings_of({mask: SUFFIX.sub("", mask) for mask in survey.masks})}
-    return {**meanings_of(survey.names)}
+    ignored = {value: (IGNORED,) for value, name in survey.names.items() if _says_ignored(name)}
+    return {**meanings_of({v: n for v, n in survey.names.items() if v not in ignored}), **ignored}
+
+
+def _says_ignored(name: str) -> bool:
+    """Return whether a name is nnU-Net's for voxels that nobody looked at."""
+    return name.strip().lower() in ("ignore", IGNORED)
 
 
 def require_meanings(survey: Survey, values: LabelValues, said: Meant) -> Meant:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.classes.label_space import LabelSpace
+from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.classes.merged import Block, Merged, as_blocks, groups_of, merged_classes
 
 Ids = NDArray[np.uint8]
@@ -22,7 +22,7 @@ class Annotation:
 
     Attributes:
         blocks: The structures that each label value covers.
-        ids: Representatives [z, y, x].
+        ids: Representatives, or `IGNORED` where the annotator did not look [z, y, x].
     """
 
     blocks: tuple[Block, ...]
@@ -49,7 +49,9 @@ def join(first: Annotation, second: Annotation, space: LabelSpace) -> Joined | N
     """Join two annotations on one grid; None if their blocks cannot say what they say together.
 
     Where they contradict each other, the first one's class is kept if it is one class or the
-    background, or else the second one's, or else the voxel becomes background.
+    background, or else the second one's, or else the voxel becomes background. Where only one of
+    them looked, it is believed if it tells the voxel's group from all others as the two together
+    do; or else the voxel is ignored.
     """
     merged = finest_of_both(first.merged, second.merged)
     blocks = _blocks(first.blocks, second.blocks, merged, space)
@@ -57,8 +59,9 @@ def join(first: Annotation, second: Annotation, space: LabelSpace) -> Joined | N
         return None
     table, contradicts = _table(first.merged, second.merged, merged)
     n = len(merged)
-    pairs = first.ids.astype(np.uint16) * n + second.ids
-    counts = np.bincount(pairs.ravel(), minlength=n * n).reshape(n, n)
+    rows = n + 1  # the last one is of ignored voxels
+    pairs = np.minimum(first.ids, n).astype(np.uint16) * rows + np.minimum(second.ids, n)
+    counts = np.bincount(pairs.ravel(), minlength=rows * rows).reshape(rows, rows)[:n, :n]
     against = np.where(contradicts, counts, 0)
     shares = [
         against.sum(axis=axis)[1:] / np.maximum(counts.sum(axis=axis)[1:], 1) for axis in (0, 1)
@@ -93,9 +96,12 @@ def _blocks(
 
 
 def _table(first: Merged, second: Merged, merged: Merged) -> tuple[Ids, NDArray[np.bool_]]:
-    """Return the class id for each two ids [N, N], and where the two contradict each other."""
+    """Return the class id for each two ids, and where the two contradict each other [N, N].
+
+    The table is [N + 1, N + 1]: the last row and column are of voxels that one ignores.
+    """
     n = len(merged)
-    table, contradicts = np.zeros((n, n), np.uint8), np.zeros((n, n), bool)
+    table, contradicts = np.zeros((n + 1, n + 1), np.uint8), np.zeros((n, n), bool)
     groups_1, groups_2, whole = groups_of(first), groups_of(second), set(groups_of(merged).values())
     for a, group_1 in groups_1.items():
         for b, group_2 in groups_2.items():
@@ -103,4 +109,9 @@ def _table(first: Merged, second: Merged, merged: Merged) -> tuple[Ids, NDArray[
             definite = (r for r, g in ((a, group_1), (b, group_2)) if r == 0 or g in whole)
             table[a, b] = min(common) if common else next(definite, 0)
             contradicts[a, b] = not common
+    table[n], table[:, n] = IGNORED, IGNORED
+    for a, group in groups_1.items():
+        table[a, n] = a if group in whole else IGNORED
+    for b, group in groups_2.items():
+        table[n, b] = b if group in whole else IGNORED
     return table, contradicts

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.classes.label_space import LabelSpace
+from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.classes.merged import Block, Merged, representative_of
 from manifests.classes.structures import vocabulary
 from manifests.volumes.volume import Volume
@@ -19,8 +19,8 @@ class BlockMap:
 
     Attributes:
         blocks: Structures that are labelled as one; disjoint.
-        number_of: By value, 0 for what no block covers and `n` for `blocks[n - 1]` (uint8); a value
-            is its own number unless told otherwise.
+        number_of: By value, 0 for what no block covers, `n` for `blocks[n - 1]`, and `IGNORED`
+            where nobody looked (uint8); a value is its own number unless told otherwise.
     """
 
     volume: Volume
@@ -28,10 +28,13 @@ class BlockMap:
     number_of: NDArray[np.uint8] = field(default_factory=lambda: np.arange(256, dtype=np.uint8))
 
     @classmethod
-    def of(cls, label: Volume, values: Mapping[int, Sequence[str]]) -> Self:
-        """Number the blocks of a label volume that holds only 0 and the keys of `values`."""
+    def of(
+        cls, label: Volume, values: Mapping[int, Sequence[str]], ignored: Collection[int] = ()
+    ) -> Self:
+        """Number the blocks of a label volume of 0, the keys of `values`, and ignored values."""
         blocks = tuple(dict.fromkeys(frozenset(v) for v in values.values()))
-        table = np.zeros(max(values, default=0) + 1, np.uint8)
+        table = np.zeros(max([*values, *ignored], default=0) + 1, np.uint8)
+        table[list(ignored)] = IGNORED
         for value, structures in values.items():
             table[value] = blocks.index(frozenset(structures)) + 1
         return cls(label, blocks, table)
@@ -59,7 +62,7 @@ class BlockMap:
                 blocks.append(block)
                 table[number] = len(blocks)
         old, side = self.volume.voxels.reshape(-1), sides.voxels.reshape(-1)
-        parted = self._by_block(table[:, 0])
+        parted = self._by_block(table[:, 0], ignored=IGNORED)
         where = np.flatnonzero(side)
         parted.voxels.reshape(-1)[where] = table[self.number_of[old[where]], side[where]]
         return BlockMap(parted, tuple(blocks))
@@ -69,6 +72,7 @@ class BlockMap:
         left = [block.difference(structures) for block in self.blocks]
         blocks = tuple(dict.fromkeys(filter(None, left)))
         table = np.zeros(256, np.uint8)
+        table[IGNORED] = IGNORED
         table[1 : len(left) + 1] = [blocks.index(b) + 1 if b else 0 for b in left]
         return BlockMap(self.volume, blocks, table[self.number_of])
 
@@ -82,12 +86,31 @@ class BlockMap:
     def to_classes(self, space: LabelSpace, merged: Merged) -> Volume:
         """Return the uint8 volume of representatives."""
         table = [representative_of(block, space, merged) for block in self.blocks]
-        return self._by_block([0, *table])
+        return self._by_block([0, *table], ignored=IGNORED)
 
-    def _by_block(self, table: Sequence[int] | NDArray[np.uint8]) -> Volume:
+    @property
+    def may_ignore(self) -> bool:
+        """Whether a value says that nobody looked; it need not occur."""
+        return IGNORED in self.number_of
+
+    def ignored(self) -> Volume:
+        """Return the uint8 volume that is 1 where nobody looked."""
+        return self._by_block([0], ignored=1)
+
+    def ignoring(self, parts: Sequence[tuple[slice, ...]]) -> "BlockMap":
+        """Return the map with some parts [z, y, x] that nobody looked at."""
+        if not parts:
+            return self
+        numbers = self._by_block(np.arange(len(self.blocks) + 1), ignored=IGNORED)
+        for part in parts:
+            numbers.voxels[part] = IGNORED
+        return BlockMap(numbers, self.blocks)
+
+    def _by_block(self, table: Sequence[int] | NDArray[Any], *, ignored: int = 0) -> Volume:
         """Return what a table says of each voxel's block, in one look-up."""
         by_number = np.zeros(256, np.uint8)
         by_number[: len(table)] = table
+        by_number[IGNORED] = ignored
         return look_up(self.volume, by_number[self.number_of])
 
 

@@ -1,7 +1,7 @@
 """Recipes: all there is to know of one source dataset, as one TOML file."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ from manifests.ground.toml_file import StrictModel, load_toml
 # The datasets of Shi et al. 2021, section 4.1, which a command means when it is told none.
 PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
 
+IGNORED = "ignored"  # what a value covers that says where nobody looked
+Value = Annotated[int, Field(ge=1, le=65535)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
 
 
@@ -35,6 +37,8 @@ class Recipe(StrictModel):
         version: Changes when the recipe would give other cases.
         values: What each label value covers, as a set of structures; 0 is what nothing covers.
             Values of the same set are read as one.
+        ignored_values: Values, or masks by their numbers, that say where nobody looked: those that
+            a file lists as "ignored".
         masks: What each mask file covers, in a dataset with one mask file per structure; its
             values are their numbers from 1 on. Where masks overlap, the first listed counts.
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
@@ -55,8 +59,9 @@ class Recipe(StrictModel):
     sources: tuple[Source, ...] = ()
     layout: Layout
     table: CaseTable | None = None
-    values: Annotated[dict[Annotated[int, Field(ge=1, le=65535)], Names], Field(min_length=1)]
-    masks: dict[FileName, Names] = Field(default_factory=dict)
+    values: Annotated[dict[Value, Names], Field(min_length=1)]
+    ignored_values: tuple[Value, ...] = ()
+    masks: dict[FileName, Names | Literal["ignored"]] = Field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
     structures: dict[Name, Structure] = Field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
@@ -69,18 +74,29 @@ class Recipe(StrictModel):
     @property
     def covered(self) -> dict[int | str, tuple[str, ...]]:
         """What each label value, or each mask file, covers."""
-        return {**self.masks} if self.masks else {**self.values}
+        if self.masks:
+            return {name: (s,) if isinstance(s, str) else s for name, s in self.masks.items()}
+        return {**self.values, **dict.fromkeys(self.ignored_values, (IGNORED,))}
 
     @model_validator(mode="before")
     @classmethod
     def _number_the_masks(cls, facts: Any) -> Any:  # noqa: ANN401
-        if not isinstance(facts, dict) or not isinstance(facts.get("masks"), dict):
+        if not isinstance(facts, dict):
             return facts
-        values = dict(enumerate(facts["masks"].values(), start=1))
-        if facts.get("values", values) != values:
-            msg = "masks and values: expected one of the two; the values follow from the masks"
+        if "ignored_values" in facts:
+            msg = f'ignored_values: expected such values in [values], as in 6 = "{IGNORED}"'
             raise ValueError(msg)
-        return {**facts, "values": values}
+        if isinstance(facts.get("masks"), dict):
+            values = dict(enumerate(facts["masks"].values(), start=1))
+            if facts.get("values", values) != values:
+                msg = "masks and values: expected one of the two; the values follow from the masks"
+                raise ValueError(msg)
+            facts = {**facts, "values": values}
+        if not isinstance(facts.get("values"), dict):
+            return facts
+        ignored = [value for value, covers in facts["values"].items() if covers == IGNORED]
+        values = {v: covers for v, covers in facts["values"].items() if covers != IGNORED}
+        return {**facts, "values": values, "ignored_values": ignored}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

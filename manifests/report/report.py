@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from manifests.classes.label_space import LabelSpace
+from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.ground.atomic import whole_file, write_text
 from manifests.ground.errors import ManifestError
 from manifests.report.facts import case_facts, page_facts, volume_outliers
@@ -182,6 +182,7 @@ def _draw(report: Report, reported: ReportedCase) -> None:
 def _scan(manifest: Manifest, case: Case, results: Results | None) -> Scan:
     merged = np.arange(256, dtype=np.uint8)
     merged[: len(case.merged)] = case.merged
+    merged[IGNORED] = 0  # no class is shown there
     hu, labels = (read_volume(manifest.path(name)).voxels.T for name in (case.image, case.label))
     predicted = None if results is None else results.prediction(case.case_id, case.size)
     return Scan(hu.astype(np.int16), merged[labels.astype(np.uint8)], predicted, case.spacing_mm)

@@ -1,6 +1,6 @@
 """One row of the manifest, and the Arrow schema made from its fields."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Self, cast, get_args
 
 import pyarrow as pa
@@ -49,6 +49,7 @@ class Case:
     annotated: tuple[str, ...] = _column(_texts, "classes told apart from every other class")
     voxels: tuple[int, ...] = _column(_counts, "voxels of each class id in the label, after")
     volume_ml: tuple[float, ...] = _column(_numbers, "volume of each class id in millilitres")
+    ignored: int = _column(pa.int64(), "voxels that nobody looked at, after", default=0)
 
     source_image_sha256: str = _column(_text, "hash of the image file that was read")
     source_label_sha256: str = _column(_text, "hash of the label file that was read")
@@ -93,8 +94,8 @@ class Case:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Self:
         """Return the case of a row, without columns that are not in the schema."""
-        # an older row lacks what may be null
-        row = {**dict.fromkeys(NULLABLE), **row}
+        # an older row lacks columns that came later
+        row = {**LATER, **row}
         values: dict[str, Any] = {f.name: _as_tuple(row[f.name]) for f in fields(cls)}
         values["findings"] = tuple(Finding(f["code"], f["reason"]) for f in row["findings"])
         return cls(**values)
@@ -107,5 +108,10 @@ def _as_tuple(value: Any) -> Any:  # noqa: ANN401
     return tuple(_as_tuple(item) for item in items)
 
 
-NULLABLE = tuple(f.name for f in fields(Case) if f.metadata["nullable"])
+# What a column holds in a manifest that is older than it.
+LATER = {
+    f.name: None if f.default is MISSING else f.default
+    for f in fields(Case)
+    if f.metadata["nullable"] or f.default is not MISSING
+}
 SCHEMA = pa.schema([pa.field(f.name, **f.metadata) for f in fields(Case)])

@@ -18,7 +18,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ManifestError
 from manifests.ground.near_names import did_you_mean
-from manifests.table.case import NULLABLE, SCHEMA, Case
+from manifests.table.case import LATER, SCHEMA, Case
 
 SCHEMA_VERSION = 2
 SUFFIX = ".parquet"
@@ -296,13 +296,15 @@ def _settings(text: str) -> dict[str, Any]:
 def as_schema(table: pa.Table, path: Path, names: Sequence[str] = tuple(SCHEMA.names)) -> pa.Table:
     """Return the columns of those names with the types of `SCHEMA`.
 
+    Columns that an older manifest does not have yet get their defaults.
+
     Raises:
         ManifestError: One is missing, or of another kind.
     """
-    for name in (n for n in NULLABLE if n in names and n not in table.column_names):
+    for name in (n for n in LATER if n in names and n not in table.column_names):
         # written before there was the column
-        nulls = pa.nulls(table.num_rows, SCHEMA.field(name).type)
-        table = table.append_column(SCHEMA.field(name), nulls)
+        value = pa.scalar(LATER[name], SCHEMA.field(name).type)
+        table = table.append_column(SCHEMA.field(name), pa.repeat(value, table.num_rows))
     if missing := [n for n in names if n not in table.column_names]:
         msg = f"{path}: columns are missing: {', '.join(missing)}"
         raise ManifestError(msg)

@@ -192,13 +192,15 @@ def _voxels(row: Row, space: LabelSpace) -> Iterator[Mismatch]:
     voxels = row["voxels"]
     join = merged_classes(as_blocks(row["blocks"]), space)
     stray = [n for n, count in enumerate(voxels) if count and join[n] != n]
-    if any(count < 0 for count in voxels):
-        yield "voxels", "counts from 0", f"{voxels}"
+    ignored, whole = row["ignored"], math.prod(row["size"])
+    if any(count < 0 for count in [*voxels, ignored]):
+        yield "voxels", "counts from 0", f"{voxels}, and {ignored} ignored"
     elif stray:
         names = _words([space.names[n] for n in stray])
         yield "voxels", "0 for a class that is merged into another", f"{names}: {voxels}"
-    elif sum(voxels) != math.prod(row["size"]):
-        yield "voxels", f"{math.prod(row['size'])} in all, by size", f"{sum(voxels)}: {voxels}"
+    elif sum(voxels) + ignored != whole:
+        got = f"{sum(voxels) + ignored}: {voxels}, and {ignored} ignored"
+        yield "voxels", f"{whole} in all, by size", got
 
 
 def _volumes(row: Row, _: LabelSpace) -> Iterator[Mismatch]:

@@ -1,5 +1,6 @@
 """One case, as a terminal or JSON shows it."""
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -8,12 +9,13 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from manifests.classes.label_space import LabelSpace
+from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.classes.merged import describe, groups_of
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import MEANINGS
 from manifests.table.case import Case
 from manifests.table.summary import UNASSIGNED
+from manifests.table.validate import MM3_PER_ML
 from manifests.views.table_style import NONE, add_row, new_table, plain, right, vector
 
 
@@ -73,6 +75,10 @@ def _classes_table(case: Case, space: LabelSpace) -> Table:
         if case.merged[n] == n:
             amounts = [f"{case.voxels[n]:,}", f"{case.volume_ml[n]:,.1f}"]
         add_row(table, n, title.append(name, "bold"), _annotation(case, space, n), *amounts)
+    if case.ignored:
+        volume_ml = case.ignored * math.prod(case.spacing_mm) / MM3_PER_ML
+        seen = Text("nobody looked there", "dim")
+        add_row(table, IGNORED, "  ignored", seen, f"{case.ignored:,}", f"{volume_ml:,.1f}")
     return table
 
 
@@ -83,7 +89,8 @@ def _annotation(case: Case, space: LabelSpace, class_id: int) -> Text:
         return Text(f"not annotated: one with {others}" if class_id else f"with {others}", "dim")
     if class_id == 0 or case.voxels[class_id]:
         return Text("annotated")
-    return Text("annotated and absent", "yellow")
+    seen = " where somebody looked" if case.ignored else ""
+    return Text(f"annotated and absent{seen}", "yellow")
 
 
 def _geometry_table(case: Case) -> Table:

@@ -49,6 +49,10 @@ class Volume:
         grid = Grid.of(image)
         return cls(sitk.GetArrayFromImage(image), grid)
 
+    def masked(self, kept: NDArray[np.bool_]) -> "Volume":
+        """Return the volume with 0 wherever a mask [z, y, x] is not."""
+        return Volume(np.where(kept, self.voxels, self.voxels.dtype.type(0)), self.grid)
+
 
 def read_volume(path: Path) -> Volume:
     """Read a file, or a folder that holds one DICOM series; trust no header.

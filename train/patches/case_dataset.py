@@ -16,7 +16,7 @@ from train.augmentation.patch_change import PatchChange, apply_to_voxels
 from train.boxes import Box, Placement, Triple, patch_box, triple
 from train.model import Normalisation
 from train.patches.foreground_index import find_candidates
-from train.patches.mapped_case import MappedCase, check_label, open_case
+from train.patches.mapped_case import MappedCase, check_label, open_case, with_ignored
 from train.patches.sampler import draw_centre
 
 _UNCHANGED = PatchChange(warp=None, mirrored_axes=(), intensity=IntensityChange())
@@ -29,7 +29,7 @@ class Sample(TypedDict):
 
     Keys:
         image: float32 [1, z, y, x], normalised or in Hounsfield units.
-        label: Representatives, uint8 [1, z, y, x].
+        label: Representatives, or 255 where nobody looked, uint8 [1, z, y, x].
         merged: Representative of each class, int64 [N].
         affine: float64 [4, 4], from voxel indices z, y, x to millimetres in RAS, as in NIfTI.
         case_id: As in the manifest.
@@ -134,7 +134,7 @@ def _cut(
 ) -> Sample:
     inside = placement.inside.slices
     label = mapped.label_file.map()[inside]
-    check_label(mapped, int(label.max()))
+    check_label(mapped, label)
     image, ids = apply_to_voxels(
         mapped.image_file.map()[inside],
         label,
@@ -143,8 +143,9 @@ def _cut(
         placement=placement,
     )
     merged = torch.tensor(mapped.merged)
+    table = torch.tensor(with_ignored(mapped.merged), dtype=torch.uint8)
     # a tensor of its own: the map's memory cannot be handed to another process
-    label = merged.to(torch.uint8).index_select(0, ids.flatten().int()).view(1, *ids.shape)
+    label = table.index_select(0, ids.flatten().int()).view(1, *ids.shape)
     affine = torch.from_numpy(_affine(case, placement.patch))
     return Sample(
         image=image[None], label=label, merged=merged, affine=affine, case_id=case.case_id

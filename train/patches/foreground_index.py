@@ -16,6 +16,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from manifests.classes.label_space import IGNORED
 from manifests.ground.atomic import clear_partial, whole_file
 from train.patches.mapped_case import MappedCase, check_label
 from train.patches.sampler import Candidate
@@ -38,7 +39,10 @@ class ClassVoxels:
     flat: np.ndarray
 
 
-ForegroundIndex = Mapping[int, ClassVoxels]  # by class id before `merged`, no background
+# By class id before `merged`, without the background. In its place are all voxels that were looked
+# at, if some were not.
+ForegroundIndex = Mapping[int, ClassVoxels]
+LOOKED_AT = 0
 
 
 def find_candidates(
@@ -85,8 +89,10 @@ def foreground_of(index: ForegroundIndex, merged: Sequence[int]) -> dict[int, np
 
 
 def _candidate(case: MappedCase, folder: Path) -> Candidate:
-    foreground = foreground_of(index_case(case, folder), case.merged)
-    return Candidate(case.case_id, case.dataset, case.merged, case.shape_zyx, foreground)
+    index = index_case(case, folder)
+    foreground = foreground_of(index, case.merged)
+    looked_at = index[LOOKED_AT].flat if LOOKED_AT in index else None
+    return Candidate(case.case_id, case.dataset, case.merged, case.shape_zyx, foreground, looked_at)
 
 
 def _joined(group: Sequence[ClassVoxels]) -> np.ndarray:
@@ -99,8 +105,10 @@ def _search(case: MappedCase) -> ForegroundIndex:
     label = case.label.reshape(-1)
     flat = np.flatnonzero(label)
     values = label[flat]
-    check_label(case, int(values.max(initial=0)))
+    check_label(case, values)
     found = {int(n): flat[values == n] for n in np.unique(values)}
+    if found.pop(IGNORED, flat[:0]).size and (looked_at := np.flatnonzero(label != IGNORED)).size:
+        found[LOOKED_AT] = looked_at
     return {n: ClassVoxels(f.size, _spread(f, _VOXELS_PER_CLASS)) for n, f in found.items()}
 
 
@@ -138,7 +146,7 @@ def _read(path: Path, case: MappedCase) -> ForegroundIndex | None:
 def _fits(index: ForegroundIndex, case: MappedCase) -> bool:
     voxels = int(np.prod(case.shape_zyx))
     return all(
-        0 < n < len(case.merged)
+        0 <= n < len(case.merged)
         and v.flat.dtype == np.int64
         and v.flat.ndim == 1
         and 0 < v.flat.size <= v.count <= voxels

@@ -1,6 +1,7 @@
 """Harmonised cases on disk, read through memory maps."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Int16, UInt8
 from torch import Tensor
 
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_merged
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
@@ -90,7 +92,7 @@ class MappedCase:
     Attributes:
         merged: Representative of each class [N].
         image_file: Hounsfield units, int16.
-        label_file: Class ids before `merged` is applied, uint8.
+        label_file: Class ids before `merged` is applied, or `IGNORED`, uint8.
     """
 
     case_id: str
@@ -148,27 +150,37 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
 
 
 def read_target(case: MappedCase) -> LabelArray:
-    """Return the whole label volume with the case's `merged` applied.
+    """Return the whole label volume with the case's `merged` applied; `IGNORED` stays.
 
     Raises:
         TrainingError: It holds a value that is no class.
     """
     label = case.label
-    check_label(case, int(label.max()))
+    check_label(case, label)
     # applied here and not when the file is written: a manifest edit rewrites no volume
-    return np.array(case.merged, np.uint8)[label]
+    return np.array(with_ignored(case.merged), np.uint8)[label]
 
 
-def check_label(case: MappedCase, largest: int) -> None:
-    """Refuse a label file whose largest value is no class.
+def with_ignored(merged: Sequence[int]) -> tuple[int, ...]:
+    """Return what each value of a label volume becomes: `merged`, then `IGNORED`."""
+    return (*merged, *[IGNORED] * (IGNORED + 1 - len(merged)))
+
+
+def check_label(case: MappedCase, label: np.ndarray | Tensor) -> None:
+    """Refuse a label volume, or a part of one, that holds a value that is no class.
 
     Raises:
-        TrainingError: It is not below the number of classes.
+        TrainingError: A value is neither below the number of classes nor `IGNORED`.
     """
+    largest = int(label.max()) if math.prod(label.shape) else 0
+    if largest == IGNORED:
+        looked_at = label[label != IGNORED]
+        largest = int(looked_at.max()) if len(looked_at) else 0
     if largest >= len(case.merged):
         msg = (
             f"case {case.case_id}: {case.label_file.path} holds the value {largest}, "
-            f"expected class ids below {len(case.merged)}; prepare the case again"
+            f"expected class ids below {len(case.merged)}, or {IGNORED} where nobody looked; "
+            f"prepare the case again"
         )
         raise TrainingError(msg)
 

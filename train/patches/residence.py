@@ -116,7 +116,7 @@ def choose_kind(
 
 def _copy(case: MappedCase, device: torch.device) -> CaseVoxels:
     hu, label = _map(case)
-    check_label(case, int(label.max()))
+    check_label(case, label)
     return CaseVoxels(hu.to(device, copy=True), label.to(device, copy=True))
 
 

@@ -19,6 +19,7 @@ class Candidate:
     Attributes:
         merged: Representative of each class [N].
         foreground: Flat indices of labelled voxels by representative above 0.
+        looked_at: Flat indices of voxels that somebody looked at; None if all were.
     """
 
     case_id: str
@@ -26,6 +27,7 @@ class Candidate:
     merged: tuple[int, ...]
     shape_zyx: Triple
     foreground: Mapping[int, np.ndarray]
+    looked_at: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Batch:
 
     Attributes:
         images: The network's input, float32 [B, 1, z, y, x].
-        target: Representatives, int64 [B, z, y, x], where the images are.
+        target: Representatives or `IGNORED`, int64 [B, z, y, x], where the images are.
         merged: Representative of each class, int64 [B, N], on the CPU.
         seeds: Of a method's draws for each patch.
     """
@@ -208,6 +210,9 @@ def _representative(
 def _anywhere(
     candidate: Candidate, patch_size_zyx: Triple, generator: np.random.Generator
 ) -> np.ndarray:
+    if candidate.looked_at is not None:
+        flat = int(generator.choice(candidate.looked_at))
+        return np.array(np.unravel_index(flat, candidate.shape_zyx))
     # every position within the volume is equally probable, not every centre: half of all centres
     # would be moved to the same few positions along the border
     size, shape = np.array(patch_size_zyx), np.array(candidate.shape_zyx)

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from skimage.measure import find_contours
 
-from manifests.classes.label_space import LabelSpace
+from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.classes.merged import annotated_classes
 from manifests.ground.atomic import whole_file
 from manifests.table.case import Case
@@ -34,6 +34,8 @@ WINDOW_HU = (-160.0, 240.0)  # level 40, width 400: the soft tissue of the abdom
 SCALE_BAR_MM = 50.0
 FILL_OPACITY = 0.45
 
+_HATCH, _HATCH_OPACITY = 6, 0.35  # pixels from stripe to stripe
+_IGNORED = "hatched: nobody looked"
 _PAPER, _INK, _DIM = "#101214", "#f4f4f4", "#a8adb3"
 _COLUMN, _GAP, _EDGE = 4.2, 0.06, 0.12  # inches
 _TITLE, _HEADING, _LEGEND_LINE = 0.26, 0.34, 0.24  # inches
@@ -48,7 +50,7 @@ class LabelledScan:
 
     Attributes:
         hu: Hounsfield units [z, y, x].
-        truth: Class ids.
+        truth: Class ids, or `IGNORED` where nobody looked, which is hatched.
         annotated: Class ids that the annotator told apart; the legend says which are not among
             them. None if all of them are.
     """
@@ -78,13 +80,16 @@ def overlay_figure(
 
     Source: Shi et al. 2021, Fig. 4.
     """
-    fills = list(predictions.values())
-    volumes = [scan.truth, *fills]
-    views = choose_views(scan.hu, scan.truth, fills, spacing_mm=scan.spacing_mm, focus=focus)
+    fills, ignored = list(predictions.values()), scan.truth == IGNORED
+    truth = np.where(ignored, np.uint8(0), scan.truth) if ignored.any() else scan.truth
+    volumes = [truth, *fills]
+    views = choose_views(scan.hu, truth, fills, spacing_mm=scan.spacing_mm, focus=focus)
     shown = {int(n) for view in views for volume in volumes for n in np.unique(view.of(volume))}
     known = enumerate(scan.label_space.classes, start=1)
     colours = {n: entry.colour for n, entry in known if n in shown}
     entries = _legend_entries(scan, colours, with_fill=bool(predictions))
+    if any(view.of(ignored).any() for view in views):
+        entries.append(Patch(facecolor="none", edgecolor=_DIM, hatch="////", label=_IGNORED))
     headings = list(predictions) or ["ground truth"]
     legend_columns = min(len(headings) * _ENTRIES_PER_COLUMN, len(entries))
     figure, rows = _canvas(views, headings, title, -(-len(entries) // legend_columns))
@@ -93,7 +98,8 @@ def overlay_figure(
             _draw_ct(axes, view, scan.hu)
             if prediction is not None:
                 _draw_fill(axes, view, prediction, colours)
-            _draw_outlines(axes, view, scan.truth, colours)
+            _draw_outlines(axes, view, truth, colours)
+            _draw_hatching(axes, view, ignored)
         _draw_sides(axes_of_row[0])
         _draw_scale_bar(axes_of_row[-1], view)
     figure.legend(
@@ -157,6 +163,7 @@ def _wrong(
     wrong = np.zeros(truth.shape, bool)
     for prediction in predictions:
         wrong |= in_group[prediction] != (truth == n)
+    wrong &= truth != IGNORED
     return wrong.astype(np.uint8)
 
 
@@ -217,6 +224,14 @@ def _draw_outlines(axes: Axes, view: View, classes: ClassVolume, colours: Colour
         )
     left, right, bottom, top = view.extent_mm
     axes.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _draw_hatching(axes: Axes, view: View, ignored: np.ndarray) -> None:
+    pixels = view.of(ignored)
+    stripes = np.add.outer(*map(np.arange, pixels.shape)) % _HATCH < _HATCH / 2
+    grey = np.zeros((*pixels.shape, 4))
+    grey[pixels & stripes] = to_rgba(_DIM, _HATCH_OPACITY)
+    _draw_pixels(axes, view, grey, interpolation="nearest")
 
 
 def _draw_sides(axes: Axes) -> None:

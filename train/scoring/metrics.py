@@ -70,7 +70,12 @@ def dice(prediction: Mask, truth: Mask) -> float:
 
 
 def measure(
-    prediction: Mask, truth: Mask, *, spacing_mm: Vector, tolerance_mm: float = TOLERANCE_MM
+    prediction: Mask,
+    truth: Mask,
+    *,
+    spacing_mm: Vector,
+    tolerance_mm: float = TOLERANCE_MM,
+    ignored: Mask | None = None,
 ) -> dict[Metric, float]:
     """Return all metrics of two masks; all distances are of the same two directed sets.
 
@@ -81,6 +86,7 @@ def measure(
         truth: Mask on the same grid.
         spacing_mm: Spacing along x, y, z.
         tolerance_mm: How far surfaces may be apart and still count as one in NSD.
+        ignored: Voxels that nobody looked at, in neither mask; None if there are none.
 
     Returns:
         dice and iou: 0 to 1.
@@ -100,7 +106,7 @@ def measure(
         nothing = math.nan if math.isnan(overlap) else math.inf
         worst = (overlap, union, nothing, nothing, nothing, overlap)
         return dict(zip(METRICS, worst, strict=True))
-    one, other = surface(prediction), surface(truth)
+    one, other = surface(prediction, ignored), surface(truth, ignored)
     directed = (
         nearest_mm(one, other, spacing_mm=spacing_mm),
         nearest_mm(other, one, spacing_mm=spacing_mm),

@@ -18,11 +18,15 @@ _NEIGHBOURS = 64
 _LEAF = 32  # points; one batch of queries a tree does not repay the default's deeper tree
 
 
-def surface(mask: Mask) -> Mask:
+def surface(mask: Mask, ignored: Mask | None = None) -> Mask:
     """Return the voxels that a mask loses when it is eroded by one voxel along each axis.
 
-    What lies outside the volume counts as not in the mask.
+    What lies outside the volume counts as not in the mask. Nothing is known of an ignored voxel, so
+    it makes no surface, unless the mask has no other.
     """
+    if ignored is not None:
+        known = mask & surface(mask | ignored)
+        return known if known.any() else surface(mask)
     padded = np.pad(mask, 1)
     inner = mask.copy()
     for axis in range(mask.ndim):

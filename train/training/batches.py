@@ -16,7 +16,7 @@ from train.augmentation.patch_change import (
 )
 from train.boxes import Placement, patch_box
 from train.laterality import mirrored_classes
-from train.patches.mapped_case import MappedCase, check_label
+from train.patches.mapped_case import MappedCase, check_label, with_ignored
 from train.patches.residence import CaseVoxels, Residence, open_residence
 from train.patches.sampler import Batch, PatchPlan
 from train.planning.plan import TrainingPlan
@@ -99,7 +99,7 @@ def _cut_one(source: BatchSource, plan: PatchPlan) -> _Cut:
     inside = change.source_box(patch, plan.centre_zyx).within(case.shape_zyx)
     hu, label = (voxels[inside.slices] for voxels in source.residence.voxels(plan.case_id))
     if source.residence.kind != "device":
-        check_label(case, int(label.max()))
+        check_label(case, label)
         hu, label = (_pinned_copy(voxels, source.device) for voxels in (hu, label))
     placement = Placement(patch, plan.centre_zyx, inside)
     return _Cut(plan, change, placement, CaseVoxels(hu, label))
@@ -130,5 +130,5 @@ def _finish_one(source: BatchSource, cut: _Cut) -> tuple[Tensor, Tensor, tuple[i
     # applied here and not when the files are written: a manifest edit rewrites no volume
     merged = source.residence.cases[cut.plan.case_id].merged
     becomes, merged = change_classes(merged, cut.change, source.mirrored_classes)
-    table = torch.tensor(becomes).to(source.device, non_blocking=True)
+    table = torch.tensor(with_ignored(becomes)).to(source.device, non_blocking=True)
     return image, table.index_select(0, ids.flatten().int()).view(ids.shape), merged

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import annotated_classes
 from train.model import Model
 from train.patches.mapped_case import MappedCase, read_target
@@ -52,11 +53,11 @@ def score_case(
     """Return Dice of each class that a case annotates, and the prediction.
 
     A class that neither truth nor prediction holds is left out. The case's `merged` is applied to
-    the prediction too, so that both have the same groups.
+    the prediction too, so that both have the same groups. Where nobody looked, neither has any.
     """
     classes = predict_classes(Predictor(model, device, overlap), case.image)
-    prediction = np.array(case.merged, np.uint8)[classes]
     truth = read_target(case)
+    prediction = np.where(truth == IGNORED, IGNORED, np.array(case.merged, np.uint8)[classes])
     scores = {
         (case.dataset, model.label_space.names[n]): dice(prediction == n, truth == n)
         for n in annotated_classes(case.merged)

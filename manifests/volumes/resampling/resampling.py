@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from manifests.volumes.grid import AIR_HU, Grid
+from manifests.volumes.resampling.ignored import ignored_voxels
 from manifests.volumes.resampling.oblique import Box, Values, oblique_sample, oblique_share
 from manifests.volumes.resampling.separable import (
     Axis,
@@ -21,6 +22,7 @@ from manifests.volumes.resampling.separable import (
 from manifests.volumes.volume import Volume
 
 LEAST, GREATEST = -(2.0**15), 2.0**15 - 1
+LEAST_KNOWN = 1e-3  # of a voxel whose centre is not ignored
 
 
 def resample_linear(volume: Volume, grid: Grid, *, outside: float = 0.0) -> Volume:
@@ -57,13 +59,18 @@ def resample_image(image: Volume, grid: Grid, *, interpolation: Interpolation = 
     return Volume(filled, grid)
 
 
-def resample_label(label: Volume, grid: Grid) -> Volume:
+def resample_label(label: Volume, grid: Grid, *, ignored: int | None = None) -> Volume:
     """Bring a label map (uint8) onto another grid so that each structure keeps its volume.
 
     Each structure's share of every voxel is measured (linear interpolation, averaged over the
     voxel), and the structure takes the voxels of its largest shares, as many as its volume fills.
     Small structures choose first, so none that fills a part of a voxel is lost. A structure that
     the source's edge cuts is continued to the edge of the voxels whose centres the source covers.
+
+    A voxel is `ignored` if its centre lies in an ignored voxel of the source, or on its border. So
+    what lies wholly in ignored voxels stays ignored, what lies wholly in others does not become so,
+    and the border between them moves by less than half a voxel. All other voxels share the volume
+    of which something is known: shares are measured among the voxels that are not ignored.
 
     `tests/benchmarks/label_resampling.py` compares it with nearest neighbours and with ITK's
     interpolators for labels, and tells why it was chosen.
@@ -85,12 +92,25 @@ def resample_label(label: Volume, grid: Grid) -> Volume:
     painted, favourite = np.zeros((2, *shape), np.uint8)
     total, largest = np.zeros((2, *shape), np.float32)  # takes memory where it is written to
     reached: list[Box] = []
+
+    def share_of(value: int) -> tuple[Box, Values]:
+        if weights:
+            return _share(view, value, boxes[value], weights)
+        return oblique_share(label, value, boxes[value], grid)
+
+    known: Values | None = None  # one over the share of each voxel that is not ignored
+    if ignored is not None and ignored in boxes:
+        hidden = ignored_voxels(label, ignored, grid, axes)
+        known = np.ones(shape, np.float32)
+        box, share = share_of(ignored)
+        known[box] /= np.maximum(1 - share, LEAST_KNOWN)
+        known[hidden], painted[hidden] = 0, ignored
+        del boxes[ignored]
     # small structures choose first: what they claim hardly matters to a large one
     for value in sorted(boxes, key=lambda v: counts[v]):
-        if weights:
-            box, share = _share(view, value, boxes[value], weights)
-        else:
-            box, share = oblique_share(label, value, boxes[value], grid)
+        box, share = share_of(value)
+        if known is not None:
+            share *= known[box]
         np.copyto(painted[box], value, where=_claim(share, painted[box] == 0))
         total[box] += share
         ahead = share > largest[box]

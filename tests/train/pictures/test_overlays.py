@@ -204,3 +204,17 @@ def test_what_is_wrong_about_a_group_is_what_any_run_has_too_much_or_too_little(
     merged = np.array([[[0, 1, 1, 0, 1]]], np.uint8)
     runs = [np.array([[[0, 2, 1, 0, 0]]], np.uint8)]
     np.testing.assert_array_equal(_wrong(merged, runs, (0, 1, 1), 1), [[[0, 0, 0, 0, 1]]])
+
+
+def test_what_nobody_looked_at_is_hatched_and_chooses_no_slice():
+    truth = LEFT_FRONT_HEAD.copy()
+    truth[:20] = 255
+    plain, hatched = draw(LEFT_FRONT_HEAD, {}), draw(truth, {})
+    legend = [text.get_text() for text in hatched.legends[0].get_texts()]
+    assert "hatched: nobody looked" in legend
+    assert "hatched: nobody looked" not in [t.get_text() for t in plain.legends[0].get_texts()]
+    views = choose_views(body(), LEFT_FRONT_HEAD, spacing_mm=SPACING_MM)
+    assert views[0].index >= 20  # as without the ignored slices, of which none is shown here
+    shown = [pixels(figure, figure.axes[0]) for figure in (plain, hatched)]
+    assert np.abs(shown[0][20:-20, 20:-20] - shown[1][20:-20, 20:-20]).mean() < 0.01
+    assert not _wrong(truth, [LEFT_FRONT_HEAD], (0, 1, 2), 1)[:20].any()

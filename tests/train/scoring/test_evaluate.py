@@ -94,6 +94,7 @@ def write_case(folder, case_id, *, predicted, truth=TRUTH, merged=FULL, split="t
         "merged": merged,
         "annotated": (),
         **dict.fromkeys(("voxels", "volume_ml"), (0,) * len(merged)),
+        "ignored": 0,
         "size": grid.size_xyz,
         "spacing_mm": SPACING_MM,
         "origin_mm": grid.origin_mm,
