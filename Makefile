@@ -13,7 +13,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-$(VENV)/nnunet: tests/nnunet.txt $(VENV)/installed
+$(VENV)/peers: tests/peers.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-deps --requirement $<
 	touch $@
 
@@ -30,7 +30,7 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: lint $(VENV)/nnunet
+test: lint $(VENV)/peers
 # One thread per process: two pools of threads on the same cores wait for each other.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu' -n auto
 

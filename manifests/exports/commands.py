@@ -24,6 +24,14 @@ Filter = Annotated[
     str | None,
     typer.Option("--where", help="An SQL condition on the columns, such as \"dataset = 'btcv'\"."),
 ]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Make so many folds by patient. Default: the manifest's folds, or else its "
+        "validation split, or else 5.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and stop.")]
 
 
@@ -45,12 +53,7 @@ def nnunet(
     compress: Annotated[
         bool, typer.Option("--compress", help="Write .nii.gz files, not hard links to .nii.")
     ] = False,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            min=2, help="Make folds by patient. Default: the manifest's validation split, or 5."
-        ),
-    ] = None,
+    folds: Folds = None,
     preprocessed: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +79,58 @@ def nnunet(
         _say(f"written: {out}")
         _say_next(plan, preprocessed)
     _end_with_problems(plan.problems)
+
+
+@app.command()
+def monai(
+    manifest: ManifestPath,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The new datalist, a JSON file.")],
+    where: Filter = None,
+    folds: Folds = None,
+) -> None:
+    """Write a datalist for MONAI: load_decathlon_datalist and Auto3DSeg read it."""
+    from manifests.exports.monai import write_datalist
+    from manifests.exports.selection import select_for_export
+
+    selection = select_for_export(manifest, where)
+    write_datalist(selection, out, folds)
+    _say(f"written: {out}, {len(selection.cases)} cases")
+    _end_with_problems(selection.problems)
+
+
+@app.command()
+def croissant(
+    manifest: ManifestPath,
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The new JSON-LD file, in the folder of the manifest."),
+    ],
+    where: Filter = None,
+) -> None:
+    """Describe the cases in Croissant, one record for each case."""
+    from manifests.exports.croissant import write_croissant
+    from manifests.exports.selection import select_for_export
+
+    selection = select_for_export(manifest, where)
+    write_croissant(selection, manifest, out)
+    _say(f"written: {out}, {len(selection.cases)} records")
+    _end_with_problems(selection.problems)
+
+
+@app.command()
+def bids(
+    manifest: ManifestPath,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The new BIDS dataset.")],
+    where: Filter = None,
+) -> None:
+    """Write the cases as BIDS derivatives, the labels as dseg files."""
+    from manifests.exports.bids import write_bids
+    from manifests.exports.selection import select_for_export
+
+    selection = select_for_export(manifest, where)
+    found = dict(_progress(write_bids(selection, out), len(selection.cases)))
+    _say(f"written: {out}")
+    _end_with_problems({**selection.problems, **{c: p for c, p in found.items() if p}})
 
 
 def _say_plan(plan: "NnunetPlan") -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.classes.merged import groups_of, is_full, is_merged
+from manifests.exports.folds import Fold
 from manifests.exports.nnunet.documents import FORMAT, KEY, digest
-from manifests.exports.nnunet.folds import Fold
 from manifests.ground.errors import TrainingError, explain
 
 EXPORT = "`marginalia export nnunet`"

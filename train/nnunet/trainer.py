@@ -22,7 +22,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import (  # pyright: ignore[r
 )
 from torch import Tensor
 
-from manifests.exports.nnunet.documents import as_text
+from manifests.exports.document import as_text
 from manifests.exports.nnunet.write import DATASET, SPLITS
 from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from manifests.classes.label_space import LabelSpace
@@ -96,8 +95,3 @@ def _facts_of_case(exported: ExportedCase) -> Document:
         "image_sha256": case.image_sha256,
         "label_sha256": case.label_sha256,
     }
-
-
-def as_text(document: Document | Iterable[Any]) -> str:
-    """Return a document as JSON for people, too."""
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -11,7 +11,7 @@ import numpy as np
 
 from manifests.classes.label_space import IGNORED, MAX_CLASSES
 from manifests.classes.merged import groups_of, is_full
-from manifests.exports.nnunet.folds import Fold, make_folds
+from manifests.exports.folds import Fold, make_folds
 from manifests.exports.selection import ExportedCase, Selection
 from manifests.exports.volume_file import GZIP, NO_VALUE, Values
 from manifests.ground.errors import ExportError

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from manifests.exports.nnunet.documents import as_text, dataset_json, marginalia_json
+from manifests.exports.document import as_text, write_document
+from manifests.exports.nnunet.documents import dataset_json, marginalia_json
 from manifests.exports.nnunet.plan import CHANNEL, NnunetPlan
 from manifests.exports.selection import ExportedCase
-from manifests.exports.volume_file import export_volume, refuse_other
-from manifests.ground.atomic import write_text
+from manifests.exports.volume_file import export_volume
 from manifests.ground.errors import ExportError
 
 SPLITS = "splits_final.json"
@@ -61,11 +61,7 @@ def write_documents(plan: NnunetPlan, preprocessed: Path | None = None) -> None:
     if preprocessed is not None:
         texts[preprocessed / folder.name / SPLITS] = texts[folder / SPLITS]
     for path, text in texts.items():
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            refuse_other(path)
-    for path, text in texts.items():
-        if not path.exists():
-            write_text(path, text)
+        write_document(path, text)
 
 
 def without(plan: NnunetPlan, problems: dict[str, str]) -> NnunetPlan:

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from manifests.changes.edits import edit
+from manifests.exports.folds import make_folds
 from manifests.exports.nnunet.documents import KEY, digest
-from manifests.exports.nnunet.folds import make_folds
 from manifests.exports.nnunet.plan import NnunetRequest, plan_nnunet
 from manifests.exports.nnunet.write import write_cases, write_documents
 from manifests.exports.selection import select_for_export
