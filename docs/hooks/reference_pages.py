@@ -58,11 +58,13 @@ def _commands() -> Lines:
 def _settings() -> Lines:
     yield "# Settings of a training\n"
     yield "`marginalia train --set NAME=VALUE` replaces a setting of the preset.\n"
-    yield from _table(["setting", *PRESETS, "meaning"])
-    texts = [setting_texts(preset) for preset in PRESETS.values()]
-    for name, meaning in setting_meanings().items():
-        values = [text[name].replace(",", ",<wbr>") for text in texts]
-        yield _row(f"`{name}`", *values, meaning)
+    yield from _table(["setting", "in the presets", "meaning"])
+    texts = {name: setting_texts(preset) for name, preset in PRESETS.items()}
+    for key, meaning in setting_meanings().items():
+        values = {name: text[key] for name, text in texts.items()}
+        each = "<br>".join(f"{name}: {value}" for name, value in values.items())
+        same = len(set(values.values())) == 1
+        yield _row(f"`{key}`", next(iter(values.values())) if same else each, meaning)
 
 
 def _recipe_keys() -> Lines:
