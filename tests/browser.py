@@ -47,7 +47,9 @@ def click(browser, selector):
 
 
 def text(browser, selector):
-    return browser.find_element("css selector", selector).text
+    # in one step: the page may put another element in its place meanwhile
+    script = "return document.querySelector(arguments[0]).innerText"
+    return browser.execute_script(script, selector)
 
 
 def wait(found, seconds=20):

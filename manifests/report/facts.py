@@ -106,10 +106,10 @@ def volume_outliers(cases: Sequence[Case], space: LabelSpace) -> dict[str, dict[
 
 
 def page_facts(cases: Sequence[Case], space: LabelSpace) -> dict[str, Any]:
-    """Return what holds for all cases: classes with colours, and the meanings of findings."""
+    """Return what holds for all cases: the classes, and the meanings of findings."""
     codes = {f.code for case in cases for f in case.findings}
     return {
-        "classes": [{"name": c.name, "colour": c.colour} for c in space.classes],
+        "classes": list(space.names[1:]),
         "meanings": {code: MEANINGS.get(code, "") for code in sorted(codes)},
     }
 

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Int16, Shaped, UInt8
 from PIL import Image, ImageColor
 
+from manifests.classes.label_space import IGNORED
+
 WINDOW_HU = (-160.0, 240.0)
 PIXEL_MM = 1.5
 GAP = 4  # pixels between two planes
@@ -45,7 +47,7 @@ def middles(labels: Labels) -> tuple[int, int, int]:
     A class counts by the share of its own greatest area, so that the liver does not outweigh the
     pancreas. Where nothing is labelled it is the volume's middle.
     """
-    places = np.nonzero(labels)
+    places = np.nonzero((labels > 0) & (labels != IGNORED))
     if not places[0].size:
         x, y, z = (n // 2 for n in labels.shape)
         return x, y, z
@@ -58,7 +60,7 @@ def middles(labels: Labels) -> tuple[int, int, int]:
 
 def class_middles(labels: Labels) -> dict[int, tuple[int, int, int]]:
     """Return the middles of each class that has voxels, by class id."""
-    present = [int(n) for n in np.unique(labels) if n]
+    present = [int(n) for n in np.unique(labels) if n not in (0, IGNORED)]
     return {n: middles(np.where(labels == n, labels, np.uint8(0))) for n in present}
 
 

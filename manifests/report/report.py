@@ -27,6 +27,7 @@ from manifests.volumes.volume import read_volume
 FORMAT = 1  # of the pictures: another one makes them anew
 PAGE = ("index.html", "report.css", "report.js", "viewer.js")
 DATA_FILE = "data.js"
+IGNORED_COLOUR = "#808080"
 STRIPS, VIEWERS = "strips", "viewers"
 
 
@@ -189,7 +190,8 @@ def _scan(manifest: Manifest, case: Case, results: Results | None) -> Scan:
 
 
 def _colours(space: LabelSpace) -> dict[int, str]:
-    return {n: entry.colour for n, entry in enumerate(space.classes, start=1)}
+    colours = {n: entry.colour for n, entry in enumerate(space.classes, start=1)}
+    return {**colours, IGNORED: IGNORED_COLOUR}
 
 
 def _write_page(report: Report, problems: Mapping[str, str]) -> None:
@@ -207,6 +209,7 @@ def _write_page(report: Report, problems: Mapping[str, str]) -> None:
         "name": report.name,
         "results": report.results is not None,
         "niivue": report.niivue,
+        "colours": _colours(report.manifest.label_space),
         **page_facts([r.case for r in report.cases], report.manifest.label_space),
         "cases": rows,
     }

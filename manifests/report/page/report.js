@@ -28,7 +28,7 @@ function marginaliaReport(given) {
   facts = given;
   const name = `${facts.name}: ${facts.results ? "results" : "data"}, ${facts.cases.length} cases`;
   document.title = $("name").textContent = name;
-  facts.colours = Object.fromEntries(facts.classes.map(({ colour }, n) => [n + 1, {
+  facts.colours = Object.fromEntries(Object.entries(facts.colours).map(([n, colour]) => [n, {
     colour, rgb: [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)),
   }]));
   verdicts = read("verdicts") ?? {};
@@ -136,7 +136,7 @@ function makeFilters() {
   const unique = (of) => [...new Set(facts.cases.flatMap(of))].sort();
   $("filters").append(
     choices("dataset", unique((c) => c.dataset)), choices("split", unique((c) => c.split)),
-    choices("class", facts.classes.map((c) => c.name)), choices("finding", Object.keys(facts.meanings)),
+    choices("class", facts.classes), choices("finding", Object.keys(facts.meanings)),
     choices("verdict", ["none", "label changed since", ...Object.values(VERDICTS).map(([code]) => code)]),
     element("label", {}, "sort ", element("select", { name: "sort" },
       ...(facts.results ? ["worst Dice", "suspicion", "case"] : ["suspicion", "case"]).map((value) => element("option", { value, textContent: value })))),
@@ -307,14 +307,14 @@ function makeOverview() {
     const cases = facts.cases.filter((c) => c.dataset === dataset);
     return element("tr", {}, cell(dataset), cell(cases.length, "number"), cell([...new Set(cases.map((c) => c.licence))].join(", ")),
       cell(count(cases.map((c) => c.split))),
-      ...facts.classes.map(({ name }) => {
+      ...facts.classes.map((name) => {
         const annotated = cases.filter((c) => name in c.ml);
         const absent = annotated.filter((c) => c.ml[name] === 0).length;
         if (!annotated.length) return cell("", "number");
         return cell(`${annotated.length - absent}${absent ? ` + ${absent} absent` : ""}${annotated.length < cases.length ? ` of ${cases.length}` : ""}`, "number");
       }));
   });
-  const titles = ["dataset", "cases", "licence", "splits", ...facts.classes.map((c) => c.name.replaceAll("_", " "))];
+  const titles = ["dataset", "cases", "licence", "splits", ...facts.classes.map((name) => name.replaceAll("_", " "))];
   const findings = Object.entries(facts.meanings).map(([code, meaning]) => element("tr", {},
     element("td", {}, element("a", { href: "#", textContent: code, onclick: (event) => { event.preventDefault(); choose({ finding: code }); } })),
     cell(facts.cases.filter((c) => c.findings.some(([found]) => found === code)).length, "number"), cell(meaning)));

@@ -22,10 +22,19 @@ def out(tmp_path_factory, make_case, make_manifest, write_volumes, save_manifest
         write_volumes(make_case("msd/<b>odd</b>", image="m/i.nii", label="m/l.nii"), folder)
     )
     cases.append(write_volumes(make_case("btcv/zz", findings=(SUSPECT,)), folder))
+    label = folder / cases[-1].label
+    label.write_bytes(label.read_bytes()[:-120] + bytes([255]) * 120)  # nobody looked at the top
     manifest = save_manifest(make_manifest(cases, folder=folder))
     out = tmp_path_factory.mktemp("report")
     assert not any(write_report(plan_report(ReportRequest(manifest, out, viewers=2, niivue=True))))
+    (out / "stored.nii").write_bytes(label.read_bytes())
     return out
+
+
+@pytest.fixture
+def stored(out):
+    """The label of the first case, of which nobody looked at some voxels."""
+    return (out / "stored.nii").read_bytes()
 
 
 @pytest.fixture
@@ -91,15 +100,13 @@ def test_a_class_that_nobody_drew_is_chosen(browser):
     wait(lambda: said in text(browser, "#list li.here"))  # the dialog closes in its own time
 
 
-def test_the_volume_opens_and_each_voxel_is_there(browser):
+def test_the_volume_opens_and_each_voxel_is_there(browser, stored):
     name_reviewer(browser)
     click(browser, "#name")
     keys(browser, "j", "i", "\ue007")
     wait(lambda: browser.execute_script("return document.getElementById('viewer').dataset.ready"))
-    counts = browser.execute_script(
-        "const found = new Array(6).fill(0); viewer.labels.forEach((n) => found[n]++); return found"
-    )
-    assert counts[1:] == [10, 20, 30, 40, 50]
+    found = browser.execute_script("return Array.from(viewer.labels)")
+    assert bytes(found) == stored[-len(found) :]  # x is the fastest in both
     assert len(browser.find_elements("css selector", "#viewer-planes canvas")) == 3
     browser.execute_script("viewer.go([3, 4, 5])")
     assert text(browser, "#position") == "L -5.5, P 26, S 45 mm"

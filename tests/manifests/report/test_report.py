@@ -41,6 +41,12 @@ def test_the_slices_show_the_middle_of_each_class():
     assert middles(np.zeros((4, 6, 8), np.uint8)) == (2, 3, 4)
 
 
+def test_slices_nobody_looked_at_are_not_what_is_shown():
+    labels = box((20, 16, 10), c255=np.s_[:, :, 5:], c1=np.s_[4:8, 4:8, 1:4])
+    assert middles(labels)[2] in (1, 2, 3)
+    assert list(class_middles(labels)) == [1]
+
+
 def test_a_box_is_outlined_by_its_border():
     labels = box((8, 8, 1), c3=np.s_[2:6, 1:7])[..., 0]
     expected = labels > 0
