@@ -49,7 +49,7 @@ def name_reviewer(browser, name="Ada"):
 
 def test_the_overview_counts_and_the_list_pages(browser):
     assert text(browser, "#name").endswith("103 cases")
-    assert "btcv 102 CC-BY-4.0 102 train" in text(browser, "#overview table")
+    assert "btcv\t102\tCC-BY-4.0\t102 train" in text(browser, "#overview table")
     keys(browser, "j")  # to the cases
     assert text(browser, "#list li.here h3") == "btcv/000"
     keys(browser, "i", "i")
