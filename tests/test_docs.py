@@ -1,6 +1,7 @@
 """The pages: links lead to files and headings; paths, modules and imported names exist."""
 
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -13,7 +14,7 @@ MADE = {
     ROOT / "docs" / "reference" / f"{name}.md"
     for name in re.findall(r'^    "(\w+)": _', HOOK.read_text("utf-8"), re.MULTILINE)
 }
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)")
 CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 IN_PATH = re.compile(r"\b(?:curate|manifests|train|tests)/[\w./-]+")
@@ -51,6 +52,12 @@ def test_paths_and_modules_exist(page):
 def test_imported_names_exist(page):
     imports = IMPORT.findall(page.read_text())
     assert all(hasattr(import_module(module), name) for module, name in imports)
+
+
+def test_the_citation_and_the_changes_know_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\n## {version}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
 def test_pages_that_the_sources_name_exist():

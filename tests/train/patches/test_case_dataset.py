@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+import torchio as tio
 from monai.data import Dataset
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms import ScaleIntensityd
 from torch.utils.data import DataLoader
 
@@ -120,6 +122,20 @@ def test_monai_changes_the_samples_and_so_does_a_transform(manifest, cases):
     for sample in (by_monai, by_transform):
         assert (sample["image"].min(), sample["image"].max()) == (0, 1)
         assert sample["merged"].tolist() == [0, 1, 2]
+
+
+def test_torchio_and_monai_know_which_way_the_axes_point(manifest, cases):
+    sample = CaseDataset(manifest, cases)[0]
+    image = tio.ScalarImage(tensor=sample["image"], affine=sample["affine"])
+    assert "".join(image.orientation) == "SPL"  # where z, y and x grow to
+    assert image.spacing == (4, 4, 4)
+    z, y, x = sample["label"][0].nonzero()[0].tolist()
+    turned = tio.ToCanonical()(tio.LabelMap(tensor=sample["label"], affine=sample["affine"]))
+    right_to_left = sample["label"].shape[3] - 1 - x  # RAS counts from the other side than LPS
+    back_to_front = sample["label"].shape[2] - 1 - y
+    assert turned.data[0, right_to_left, back_to_front, z] == sample["label"][0, z, y, x] > 0
+    of_monai = MetaTensor(sample["image"], affine=sample["affine"])
+    assert of_monai.pixdim.tolist() == [4, 4, 4]
 
 
 def test_no_case_is_refused_with_the_next_step(manifest):
