@@ -36,13 +36,13 @@ def harmonise(
         SetAsideError: The case cannot be used; nothing of it is left behind.
         OverrideError: What a person decided does not fit the case; nothing of it is left behind.
     """
-    values = {v: s for v, s in recipe.values.items() if v not in case.unannotated}
-    image, label, findings = read_case(case, {*values, *recipe.ignored_values})
+    image, label, findings = read_case(case, {*recipe.values, *recipe.ignored_values})
     if override and is_outdated(override, case):
         override, findings = None, [*findings, Finding("override_outdated", override.reason)]
     source, fingerprint = image.grid, Fingerprint.of(image)
     undrawn = undrawn_structures(override, target.label_space)
-    block_map = BlockMap.of(label, values, recipe.ignored_values).without(undrawn)
+    undrawn |= {s for value in case.unannotated for s in recipe.values[value]}
+    block_map = BlockMap.of(label, recipe.values, recipe.ignored_values).without(undrawn)
     block_map = block_map.ignoring(ignored_parts(override, source))
     # before the kidneys get their sides from the very header that is in question
     verdicts = audit_orientation(image, block_map, declared=recipe.structures)

@@ -17,6 +17,7 @@ from manifests.table.case import Case
 
 NAME = "case.json"
 VOLUMES = (IMAGE, LABEL)
+UNANNOTATED = "unannotated"
 # Changes when the same input and settings give other voxels or another row.
 METHOD_VERSION = 3
 # What a recipe tells people, and where its files are: none of it changes a voxel.
@@ -34,7 +35,8 @@ class Provenance:
         settings: The `settings_key`.
         recipe: Hash of what the recipe says of voxels.
         override: Hash of what a person decided on the case; empty if nothing.
-        files: Name, bytes and time of change of each source file, by `image` and `label`.
+        files: Name, bytes and time of change of each source file, by `image` and `label`; and the
+            values that nobody annotated in the case, by `unannotated`.
     """
 
     settings: str
@@ -53,6 +55,8 @@ class Provenance:
         """Describe a case by the present state of its source files, if it has any."""
         facts = _of_voxels(recipe)
         files = {"image": _state(case.image), "label": _state(case.label)} if case else {}
+        if case and case.unannotated:
+            files[UNANNOTATED] = sorted(case.unannotated)
         decided = _hash(told) if override and (told := override.of_voxels) else ""
         return cls(settings_key(target), _hash(facts), decided, files)
 
@@ -127,6 +131,8 @@ def same_content(
     if not found:
         return None
     row, recorded = found
+    if recorded.files.get(UNANNOTATED) != provenance.files.get(UNANNOTATED):
+        return None
     if recorded.files != provenance.files and not (
         _holds(case.image, row.source_image_sha256) and _holds(case.label, row.source_label_sha256)
     ):

@@ -1,7 +1,7 @@
 """Facts of a dataset's cases beside their voxels: the patient, the publisher's split and others."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -11,10 +11,14 @@ from curate.datasets.expression_match import match_in_time
 from curate.datasets.table_rows import Row, Value, read_rows
 from curate.recipes.case_table import CaseTable
 from curate.recipes.schema import Recipe
+from manifests.classes.structure_names import structures_named
+from manifests.classes.structures import vocabulary
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import Finding
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import Split
 
+NOTHING = "none"  # was annotated
 IMAGE_SUFFIX = re.compile(r"(\.nii|\.nrrd|\.mha|\.mhd)?(\.gz)?$", re.IGNORECASE)
 CHANNEL = re.compile(r"_0000$")  # nnU-Net numbers channels behind the name
 
@@ -28,12 +32,14 @@ class CaseFacts:
         split: The publisher's.
         columns: Further columns of the dataset's table, by their names in small letters and `_`.
         findings: What could not be known.
+        annotated: Structures that the table says were annotated; None if it says nothing.
     """
 
     subject: str = ""
     split: Split | None = None
     columns: Mapping[str, Value] = field(default_factory=dict[str, Value])
     findings: tuple[Finding, ...] = ()
+    annotated: frozenset[str] | None = None
 
 
 def case_facts(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> dict[str, CaseFacts]:
@@ -55,8 +61,8 @@ def _facts(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> dict[str,
     path = None if table is None else _find(table, root)
     if table is None or path is None:
         return {name: _with_subject(recipe, CaseFacts(s)) for name, s in subjects.items()}
-    texts = {name for name in (table.case, table.subject, table.split) if name}
-    reader = _Reader(table, path, read_rows(path, texts=texts))
+    texts = {n for n in (table.case, table.subject, table.split, table.annotated) if n}
+    reader = _Reader(table, path, read_rows(path, texts=texts), recipe.structures)
     if table.case is None:
         rows = reader.by_key(table.subject or "", set(subjects.values()) - {""})
         found = {name: rows.get(subject) for name, subject in subjects.items()}
@@ -64,6 +70,25 @@ def _facts(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> dict[str,
         found = reader.by_key(table.case, subjects.keys())
     facts = {name: reader.facts(found.get(name), subjects[name]) for name in subjects}
     return {name: _with_subject(recipe, f) for name, f in facts.items()}
+
+
+def with_annotated(case: SourceCase, recipe: Recipe, facts: CaseFacts) -> SourceCase:
+    """Say which values nobody annotated in a case, if the recipe's table knows.
+
+    A tumour in the value of its organ goes with the organ.
+    """
+    if recipe.table is None or recipe.table.annotated is None:
+        return case
+    if facts.annotated is None:
+        finding = Finding("annotation_unknown", f"nothing in the column {recipe.table.annotated}")
+        return replace(case, finding=case.finding or finding)
+    known = {**vocabulary(), **recipe.structures}
+    needed = {
+        value: {s for s in covers if known[s].part_of not in covers}
+        for value, covers in recipe.values.items()
+    }
+    unannotated = {value for value, named in needed.items() if not named <= facts.annotated}
+    return replace(case, unannotated=case.unannotated | unannotated)
 
 
 def _subject(recipe: Recipe, root: Path, case: SourceCase) -> str:
@@ -110,10 +135,12 @@ class _Reader:
     table: CaseTable
     path: Path
     rows: list[Row]
+    declared: Collection[str] = ()
 
     def by_key(self, column: str, names: Iterable[str]) -> dict[str, Row]:
         """Return the rows of the cases, or of the patients, of these names."""
-        self._require([column, self.table.subject, self.table.split, *self.table.columns])
+        own = (self.table.subject, self.table.split, self.table.annotated)
+        self._require([column, *own, *self.table.columns])
         wanted, found = set(names), dict[str, Row]()
         for row in self.rows:
             cell = row[column]
@@ -141,12 +168,14 @@ class _Reader:
             return CaseFacts(subject, findings=(finding,))
         own = row[table.subject] if table.subject else None
         columns = {new: row[name] for name, new in self._taken.items()}
-        return CaseFacts(subject if own is None else str(own), self._split(row), columns)
+        named = subject if own is None else str(own)
+        return CaseFacts(named, self._split(row), columns, annotated=self._annotated(row))
 
     @cached_property
     def _taken(self) -> dict[str, str]:
         """Return the further columns that are taken, and their names in small letters and `_`."""
-        known = {self.table.case, self.table.subject, self.table.split}
+        own = self.table
+        known = {own.case, own.subject, own.split, own.annotated}
         names = self.table.columns or [n for n in self.rows[0] if n not in known]
         taken = {n: re.sub(r"[^a-z0-9]+", "_", n.lower()).strip("_") for n in names}
         twice = sorted(
@@ -172,6 +201,22 @@ class _Reader:
             f"{self.table.split_words()}; got {word!r}; say what it means in `splits` of [table]"
         )
         raise SourceError(msg)
+
+    def _annotated(self, row: Row) -> frozenset[str] | None:
+        cell = row[self.table.annotated] if self.table.annotated else None
+        if cell is None:
+            return None
+        found: set[str] = set()
+        for name in (part.strip() for part in re.split(r"[+,;]", str(cell))):
+            known = (name,) if name in self.declared else structures_named(name)
+            if not known and name.lower() != NOTHING:
+                msg = (
+                    f"{self.path}: expected structures in the column {self.table.annotated}, as in "
+                    f"liver + spleen, or {NOTHING}; got {name!r}{did_you_mean(name, vocabulary())}"
+                )
+                raise SourceError(msg)
+            found |= {*known}
+        return frozenset(found)
 
     def _require(self, names: Iterable[str | None]) -> None:
         there = self.rows[0].keys() if self.rows else set[str]()

@@ -8,7 +8,7 @@ from pathlib import Path
 from curate.cases.overrides import Override, check_cases, check_classes, check_datasets
 from curate.cases.record import Provenance, is_ours, unchanged_case
 from curate.cases.target import Target
-from curate.datasets.case_facts import CaseFacts, case_facts
+from curate.datasets.case_facts import CaseFacts, case_facts, with_annotated
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
 from curate.download.plan import PlannedSource, plan_missing
@@ -103,6 +103,7 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
             return PlannedDataset(recipe, location)
         cases = discover(recipe, location.path)
         facts = case_facts(recipe, location.path, cases)
+        cases = [with_annotated(case, recipe, facts[case.name]) for case in cases]
     except SourceError as error:
         return PlannedDataset(recipe, problem=str(error))
     names = frozenset(case.name for case in cases)

@@ -27,6 +27,8 @@ class CaseTable(StrictModel):
             names, as the layout's `subject` finds it in the name of the case.
         subject: The column that names the patient.
         split: The column that names the publisher's split.
+        annotated: The column that lists what was annotated in the case, as in `liver + spleen`;
+            `none` if nothing was. A value that covers more was not annotated there.
         splits: What words of that column mean, beside those of `SPLIT_WORDS`.
         columns: Further columns to take; all of them if none is named.
         optional: Whether the dataset is prepared without the table if it is not there.
@@ -36,6 +38,7 @@ class CaseTable(StrictModel):
     case: ColumnName | None = None
     subject: ColumnName | None = None
     split: ColumnName | None = None
+    annotated: ColumnName | None = None
     splits: dict[str, Split] = Field(default_factory=dict)
     columns: tuple[ColumnName, ...] = ()
     optional: bool = False
