@@ -11,7 +11,7 @@ from rich.console import Console
 
 from curate.drafts import commands as recipe_commands
 from curate.review import commands as review_commands
-from manifests.commands import ListCommand
+from manifests.ground.list_command import ListCommand
 from manifests.ground.machine import usable_workers
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def prepare(
     from curate.preparation.settled import settled_target
     from curate.preparation.tables import plan_view, report_table
     from curate.progress import progress_bars
+    from curate.recipes.distinctions import explain_joined_classes
     from manifests.ground.errors import MarginaliaError
 
     if dask:
@@ -152,6 +153,9 @@ def prepare(
         fuse_duplicates=fuse_duplicates,
     )
     console = Console()
+    for recipe in request.recipes:
+        for sentence in explain_joined_classes(recipe, target.label_space):
+            console.print(f"{recipe.name}: {sentence}", highlight=False, markup=False)
     if dry_run:
         console.print(plan_view(plan(request), raw))
         return

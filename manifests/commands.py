@@ -1,14 +1,15 @@
 """The commands inspect, report, validate, split, edit and diff."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from manifests.ground.word_lists import ListForm, spell_lists
+from manifests.ground.list_command import ListCommand
+from manifests.spaces import commands as space_commands
 
 app = typer.Typer(help="Manifests: who labelled what.", no_args_is_help=True)
+app.add_typer(space_commands.app, name="label-space")
 
 PROBLEMS_FOUND = 3  # exit status
 OF_FILES = ("image", "label", "image_sha256", "label_sha256")
@@ -26,34 +27,6 @@ Filter = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-# How an option takes a list, by its metavar, which the help shows.
-LIST_FORMS = {
-    "X,Y,Z": ListForm(count=3, numbers=True),
-    "N,...": ListForm(numbers=True),
-    "NAME,...": ListForm(),
-    "CASES,...": ListForm(),
-    "KEY=VALUE": ListForm(numbers=True, joined=True),
-    "[PRESET]": ListForm(optional=True),
-}
-
-
-class ListCommand(TyperCommand):
-    """A command whose lists may be typed with commas, with spaces, or with both."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-        """Spell the lists as the parser wants them."""
-        forms = {
-            name: LIST_FORMS[str(parameter.metavar)]
-            for parameter in self.params
-            if str(parameter.metavar) in LIST_FORMS
-            for name in parameter.opts
-        }
-        try:
-            spelled = spell_lists(args, forms)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), ctx=ctx) from error
-        return super().parse_args(ctx, spelled)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 from rich.console import Console
 
-from manifests.commands import ListCommand
+from manifests.ground.list_command import ListCommand
 
 if TYPE_CHECKING:
     from curate.drafts.folder_survey import Survey
@@ -51,6 +51,7 @@ def check(
     ] = READ,
 ) -> None:
     """Check a recipe, show which classes its cases distinguish, and try it on a folder."""
+    from curate.recipes.distinctions import explain_joined_classes
     from curate.recipes.schema import load_recipe
     from manifests.classes.label_space import load_label_space
     from manifests.classes.merged import describe, merged_classes
@@ -58,6 +59,8 @@ def check(
     loaded, space = load_recipe(recipe), load_label_space(label_space)
     _say(f"{loaded.name}: {loaded.title}, version {loaded.version}: well formed")
     _say(f"in {space.name}: {describe(merged_classes(loaded.blocks, space), space)}")
+    for sentence in explain_joined_classes(loaded, space):
+        _say(sentence)
     if loaded.split_kidneys:
         _say("the kidneys are split into left and right, case by case")
     if data is None:

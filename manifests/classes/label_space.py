@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,11 @@ BACKGROUND = "background"
 # belongs to no group of merged classes, and counts in no loss, no metric and no volume.
 IGNORED = 255
 MAX_CLASSES = IGNORED
+# Colours of classes that have none of their own, in turn; those of abdomen15 and what is between.
+PALETTE = (
+    *("#dd8265", "#9d6ca2", "#f9b44a", "#4c9fd1", "#5cc5c0", "#8bab3e", "#d8443c", "#3b64ad"),
+    *("#d88fb4", "#c9a227", "#d3a87f", "#7f8ed8", "#a3791b", "#b5577e", "#a8b8a0", "#e0d84a"),
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -27,7 +32,7 @@ class LabelClass(StrictModel):
         structures: The class is their union.
         snomed: SNOMED CT concept of the class, if there is one.
         snomed_region: SNOMED CT concept of the organ of a neoplasm.
-        colour: Display colour as `#rrggbb`.
+        colour: Display colour as `#rrggbb`; of a class without one, a label space chooses it.
     """
 
     name: Name
@@ -54,6 +59,18 @@ class LabelSpace(StrictModel):
     left_right_pairs: tuple[tuple[Name, Name], ...] = ()
     structures: dict[Name, Structure] = Field(default_factory=dict)
     classes: Annotated[tuple[LabelClass, ...], Field(min_length=1, max_length=MAX_CLASSES - 1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _colour_the_classes(cls, facts: Any) -> Any:  # noqa: ANN401
+        classes = facts.get("classes") if isinstance(facts, dict) else None
+        if not isinstance(classes, list):
+            return facts
+        coloured = [
+            {"colour": PALETTE[n % len(PALETTE)], **c} if isinstance(c, dict) else c
+            for n, c in enumerate(classes)
+        ]
+        return {**facts, "classes": coloured}
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -65,10 +65,14 @@ def explain(error: "ValidationError", what: str) -> str:
 
     `what` names the thing and its file, as in `"recipe /data/mine.toml"`.
     """
+    errors = error.errors()
+    inner = {e["loc"][:n] for e in errors for n in range(1, len(e["loc"]))}
     lines = [
         f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {PLAIN.get(e['type'], e['msg'])}"
         + (f" (got {_short(e['input'])})" if e["type"] != "missing" and e["loc"] else "")
-        for e in error.errors()
+        for e in errors
+        # a list of which no item could be read is not too short as well
+        if not (e["type"] == "too_short" and e["loc"] in inner)
     ]
     return "\n".join([f"{what} is not well formed:", *lines])
 

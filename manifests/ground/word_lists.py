@@ -68,7 +68,12 @@ def _items(first: str, rest: deque[str], form: ListForm) -> list[str]:
 
     while rest and more():
         taken.append(rest.popleft())
-    return taken if form.joined else [i for i in split_list(" ".join(taken)) if i]
+    if form.joined:
+        return taken
+    text = " ".join(taken)
+    if form.numbers:
+        return split_list(text)
+    return [item.strip() for item in text.split(",") if item.strip()]  # a name may have spaces
 
 
 def _spelled(option: str, items: Sequence[str], form: ListForm) -> list[str]:

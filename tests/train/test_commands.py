@@ -9,12 +9,15 @@ import pytest
 import SimpleITK as sitk
 from typer.testing import CliRunner
 
+from manifests.ground.errors import TrainingError
 from manifests.table.manifest import read_manifest
 from manifests.volumes.grid import Grid
 from train.checkpoints.restoration import load_model
+from train.checkpoints.run_settings import manifest_of
 from train.commands import app
 from train.scoring.scores import read_scores
 from train.training.loop import train
+from train.training.start import Start
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def trained(tmp_path_factory, manifest_path, settings):
     """A run's folder; tests write into copies of their own only."""
     run = tmp_path_factory.mktemp("runs") / "tiny"
     short = settings.model_copy(update={"stage_epochs": (0, 1)})
-    train(read_manifest(manifest_path), run, short)
+    train(read_manifest(manifest_path), run, short, start=Start(manifest=manifest_path))
     return run
 
 
@@ -82,6 +85,15 @@ def test_predict_takes_a_checkpoint_file(trained, scan, tmp_path):
     file = trained / "checkpoints" / "last.safetensors"
     result = invoke("predict", file, scan, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
+
+
+def test_predict_offers_no_label_of_a_prepared_case(trained, manifest_path, tmp_path):
+    shutil.copytree(manifest_path.parent / "cases" / "both", tmp_path / "cases" / "both")
+    for folder in (tmp_path / "cases" / "both").iterdir():
+        (folder / "case.json").touch()
+    listed = invoke("predict", trained, tmp_path / "cases", "--out", tmp_path / "o", "--dry-run")
+    assert listed.output.count(" -> ") == 3
+    assert "label.nii" not in listed.output
 
 
 def test_evaluate_writes_scores_and_pictures(trained, manifest_path):
@@ -189,7 +201,22 @@ def test_what_cannot_be_scored_is_told_and_the_rest_is_scored(tmp_path, manifest
     assert len(read_scores(maps / "evaluation" / "validation").scores) == 1
 
 
-@pytest.mark.parametrize("words", [["a"], ["a", "b", "c"], ["a", "b", "--predictions", "c"]])
+def test_a_run_is_evaluated_on_its_own_manifest(trained, manifest_path, tmp_path):
+    where = ("--where", "dataset = 'both'", "--split", "validation")
+    result = invoke("evaluate", trained, *where)
+    assert result.exit_code == 0, result.output
+    (folder,) = (trained / "evaluation").glob("validation-*")
+    assert {score.dataset for score in read_scores(folder).scores} == {"both"}
+    nobody = invoke("evaluate", trained, manifest_path, "--where", "dataset = 'nobody'")
+    assert "no case of" in str(nobody.exception)
+    (tmp_path / "settings.json").write_text('{"manifest": "/nowhere/manifest.parquet"}')
+    with pytest.raises(TrainingError, match=r"learnt from /nowhere/manifest.parquet, which is no "):
+        manifest_of(tmp_path)
+    with pytest.raises(TrainingError, match=r"does not say which manifest .* evaluate .* MANIFEST"):
+        manifest_of(tmp_path / "none")
+
+
+@pytest.mark.parametrize("words", [["a", "b", "c"], ["a", "b", "--predictions", "c"]])
 def test_evaluate_says_which_words_it_expects(words):
     result = invoke("evaluate", *words)
     assert result.exit_code == 2

@@ -1,11 +1,19 @@
 """Transfer of weights from a trained network to a new one, also of other classes.
 
 Tensors that do not depend on the number of classes are taken whole. Of those that do, as the last
-convolution's, the rows of the classes that both networks know are taken, by name; the rows of other
-classes keep their new weights.
+convolution's, the rows of the classes that both networks know are taken, by name. A new class
+begins as a share of the class that held it so far, most often the background: with two classes in
+the place of one, both have its row, and the logarithm of 2 less as their bias. So the new network's
+probabilities sum up to those of the other, and what that had learnt is not disturbed by a class
+that says anything at random.
+
+Source: Cermelli et al. 2020, "Modeling the background for incremental learning in semantic
+segmentation", section 3.3, for the background.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +55,7 @@ class Transfer:
             f"them by class; classes taken: {', '.join(self.known)}"
         ]
         if self.new:
-            lines.append(f"classes that start anew: {', '.join(self.new)}")
+            lines.append(f"classes that are new, and begin as shares: {', '.join(self.new)}")
         if self.gone:
             lines.append(f"classes that only the other run has: {', '.join(self.gone)}")
         lines += [f"not taken: {name}: {why}" for name, why in [*self.left.items()][:MOST_NAMED]]
@@ -71,7 +79,7 @@ def transfer_weights(
         TrainingError: Nothing fits, or the checkpoint's weights are not finite numbers.
     """
     theirs = checkpoint.header.label_space.names
-    pairs = [(n, theirs.index(name)) for n, name in enumerate(space.names) if name in theirs]
+    pairs = dict(_pairs(space, checkpoint.header.label_space))
     class_rows = _class_rows(settings, len(space))
     found: dict[str, list[str]] = {"whole": [], "by_class": []}
     left: dict[str, str] = {}
@@ -98,10 +106,19 @@ def transfer_weights(
         tuple(found["whole"]),
         tuple(found["by_class"]),
         left,
-        known=tuple(space.names[n] for n, _ in pairs),
+        known=tuple(name for name in space.names if name in theirs),
         new=tuple(name for name in space.names if name not in theirs),
         gone=tuple(name for name in theirs if name not in space.names),
     )
+
+
+def _pairs(space: LabelSpace, theirs: LabelSpace) -> Iterator[tuple[int, int]]:
+    """Yield our class ids, each with that of the class that it was, or that it was a part of."""
+    for n, name in enumerate(space.names):
+        if name in theirs.names:
+            yield n, theirs.names.index(name)
+        else:
+            yield n, theirs.class_of.get(space.classes[n - 1].structures[0], 0)
 
 
 @dataclass(frozen=True)
@@ -147,14 +164,15 @@ def _how(parameter: Tensor, tensor: Tensor | None, rows: _Rows | None, more_clas
     return "by_class" if rows else "whole"
 
 
-def _copy(
-    parameter: Tensor, tensor: Tensor, rows: _Rows | None, pairs: Sequence[tuple[int, int]]
-) -> None:
-    """Copy a tensor whole, or the rows of classes, given as pairs of our id and theirs."""
+def _copy(parameter: Tensor, tensor: Tensor, rows: _Rows | None, pairs: Mapping[int, int]) -> None:
+    """Copy a tensor whole, or the rows of classes, given as our ids with theirs."""
     if rows is None or rows.first not in (0, 1):
         parameter.copy_(tensor)
         return
-    for ours, theirs in pairs:
+    shares = Counter(pairs.values())
+    for ours, theirs in pairs.items():
         if min(ours, theirs) >= rows.first:
             row = tensor.select(rows.axis, theirs - rows.first)
-            parameter.select(rows.axis, ours - rows.first).copy_(row)
+            is_bias = parameter.ndim == 1
+            share = math.log(shares[theirs]) if is_bias else 0.0
+            parameter.select(rows.axis, ours - rows.first).copy_(row - share)

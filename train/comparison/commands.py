@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.commands import ListCommand
+from manifests.ground.list_command import ListCommand
 from train.console import console, say
 from train.scoring.commands import Split
 

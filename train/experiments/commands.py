@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from manifests.commands import ListCommand, ManifestPath
+from manifests.commands import ManifestPath
+from manifests.ground.list_command import ListCommand
 from train.console import PREEMPTED_EXIT_CODE, SOME_FAILED_EXIT_CODE, FirstThatFits, console, say
 from train.training.commands import Overrides, Preset
 

@@ -14,6 +14,7 @@ from manifests.ground.atomic import write_text
 from manifests.ground.dask_cluster import connected
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
+from train.checkpoints.run_settings import SETTINGS
 from train.experiments.plans.planned_run import TEST, PlannedRun, PreparedRun
 from train.prediction.scan import reason_of
 from train.scoring.evaluate import (
@@ -28,7 +29,6 @@ from train.settings import EXECUTION_SETTINGS, TrainSettings
 from train.training.events import Event
 from train.training.log import read_log
 from train.training.loop import train
-from train.training.start import SETTINGS
 
 ABOUT, LOCK = "run.json", ".lock"
 

@@ -25,7 +25,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
 
     A folder of one DICOM series is one scan, called as the folder. In any other folder, each image
     file and each folder that holds DICOM files is a scan, called by its place in the folder, as in
-    `patient_7/ct`. What an earlier prediction wrote is none.
+    `patient_7/ct`. What an earlier prediction wrote is none, nor is the label of a prepared case.
 
     Args:
         path: A file or a folder.
@@ -39,7 +39,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     files = _files(path)
     if leave_out.resolve() != path.resolve():
         files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
-    images = [f for f in files if is_image(f) and not note_of(f)]
+    images = [f for f in files if is_image(f) and not note_of(f) and not _is_prepared_label(f)]
     series = _series_of_folders(
         f for f in files if not f.name.lower().endswith((*SUFFIXES, SEG_SUFFIX))
     )
@@ -50,6 +50,11 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
         inside = folder.relative_to(path).as_posix()
         scans.append((folder, scan_name(path) if folder == path else inside))
     return scans
+
+
+def _is_prepared_label(path: Path) -> bool:
+    """Return whether a file is the label of a case that `prepare` made."""
+    return path.name == "label.nii" and path.with_name("case.json").is_file()
 
 
 def is_image(path: Path) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from manifests.commands import Filter
 from train.console import SOME_FAILED_EXIT_CODE, console, say, track_progress
 from train.prediction.commands import CheckpointChoice, Device, Overlap
 
@@ -18,9 +19,9 @@ def evaluate_command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[RUN...] MANIFEST",
+            metavar="[RUN...] [MANIFEST]",
             help="A run's folder, or several, which are averaged (not with --predictions), and a "
-            "manifest.",
+            "manifest. A run knows the one that it learnt from.",
         ),
     ],
     *,
@@ -37,6 +38,7 @@ def evaluate_command(
         ),
     ] = None,
     split: Split = "test",
+    where: Filter = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -58,19 +60,22 @@ def evaluate_command(
 ) -> None:
     """Score a network or label maps of any program: Dice, distances, NSD by class and dataset."""
     from manifests.ground.machine import usable_cores
+    from train.checkpoints.ensembles import split_runs
+    from train.checkpoints.run_settings import manifest_of
     from train.scoring.evaluate import EvaluationRequest, collect_scores
     from train.scoring.evaluation import evaluate_folder, evaluate_run
     from train.scoring.runs import Run, draw_run
     from train.scoring.scores import write_scores
     from train.scoring.tables import scores_view
 
-    *runs, manifest = paths
-    if bool(runs) != (predictions is None):
-        msg = "expected RUN MANIFEST, or MANIFEST --predictions DIR"
-        raise typer.BadParameter(msg, param_hint="'[RUN...] MANIFEST'")
+    runs, manifests = ([], paths) if predictions else split_runs(paths)
+    if bool(runs) != (predictions is None) or len(manifests) > 1 or (predictions and not manifests):
+        msg = "expected RUN, RUN MANIFEST, or MANIFEST --predictions DIR"
+        raise typer.BadParameter(msg, param_hint="'[RUN...] [MANIFEST]'")
     if len(runs) > 1 and out is None:
         msg = "expected a folder for the scores of several runs together"
         raise typer.BadParameter(msg, param_hint="'--out'")
+    manifest = manifests[0] if manifests else manifest_of(runs[0])
     request = EvaluationRequest(
         split=split,
         tolerance_mm=tolerance_mm,
@@ -80,6 +85,7 @@ def evaluate_command(
         overlap=overlap,
         labels=labels,
         jobs=jobs or usable_cores(),
+        where=where,
     )
     if predictions is None:
         evaluation = evaluate_run(runs, manifest, request)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class EvaluationRequest:
         overlap: Share of a window that the next one covers again.
         labels: File that says which values of label maps mean which class; by default class ids.
         fold: Fold of the manifest that stands for the validation split, of a cross-validation.
+        where: An SQL condition on the manifest's columns: only cases that meet it are scored.
     """
 
     split: str = "test"
@@ -49,6 +51,7 @@ class EvaluationRequest:
     overlap: float = OVERLAP
     labels: Path | None = None
     jobs: int = 1
+    where: str | None = None
     fold: int | None = None
 
     def takes(self, case: Case) -> bool:
@@ -208,6 +211,7 @@ def truth_settings(manifest: Manifest, request: EvaluationRequest) -> dict[str, 
     """Return what is scored against, and how, as plain values."""
     return {
         "split": request.split,
+        **({"where": request.where} if request.where else {}),
         "classes": list(manifest.label_space.names),
         "nsd_tolerance_mm": request.tolerance_mm,
         "cases": {
@@ -218,6 +222,7 @@ def truth_settings(manifest: Manifest, request: EvaluationRequest) -> dict[str, 
     }
 
 
-def scores_folder(run: Path, split: str) -> Path:
-    """Return where a run keeps its scores on a split."""
-    return run / FOLDER / split
+def scores_folder(run: Path, split: str, where: str | None = None) -> Path:
+    """Return where a run keeps its scores on a split, or on those of its cases that are chosen."""
+    chosen = f"-{sha256(where.encode()).hexdigest()[:8]}" if where else ""
+    return run / FOLDER / f"{split}{chosen}"

@@ -6,8 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from manifests.ground.errors import TrainingError
 from manifests.table.flat_names import flat_names
 from manifests.table.manifest import Manifest, manifest_file, read_manifest
+from manifests.table.sql import select_cases
 from train.checkpoints.ensembles import load_ensemble
 from train.checkpoints.fold_folders import fold_folders
 from train.prediction.scan import reason_of
@@ -59,8 +61,9 @@ def evaluate_run(
         MarginaliaError: A run or the manifest cannot be read, or they do not fit.
     """
     first, *others = runs = [run] if isinstance(run, Path) else list(run)
-    manifest = read_manifest(manifest_path)
-    folder = request.out or scores_folder(first, request.split)
+    every = read_manifest(manifest_path)
+    manifest = _chosen(every, manifest_path, request)
+    folder = request.out or scores_folder(first, request.split, request.where)
     folds = [] if others or request.split != "validation" else fold_folders(first)
     groups = [[fold] for fold in folds] or [runs]
     parts = [_part(group, manifest, request) for group in groups]
@@ -71,7 +74,7 @@ def evaluate_run(
             "cases": {k: v for part, _ in parts for k, v in part["cases"].items()},
             "prediction": {"folds": [part["prediction"] for part, _ in parts]},
         }
-    names = flat_names(manifest.case_ids())
+    names = flat_names(every.case_ids())
     results = chain.from_iterable(found for _, found in parts)
     return Evaluation(
         name="+".join(path.resolve().name for path in runs),
@@ -100,14 +103,15 @@ def evaluate_folder(
     Raises:
         MarginaliaError: The folder, the manifest or the file of labels cannot be used.
     """
-    manifest = read_manifest(manifest_path)
-    space = manifest.label_space
+    every = read_manifest(manifest_path)
+    manifest, space = _chosen(every, manifest_path, request), every.label_space
     mapping = (
         read_label_mapping(request.labels, space)
         if request.labels
         else identity_mapping(len(space))
     )
-    found = find_label_maps(predictions, wanted_cases(manifest, request), list(manifest.cases()))
+    cases = wanted_cases(manifest, request)
+    found = find_label_maps(predictions, cases, list(every.cases()))
     prediction = {
         "folder": str(predictions.resolve()),
         "values": {str(value): n for value, n in sorted(mapping.class_of.items())},
@@ -115,7 +119,7 @@ def evaluate_folder(
     return Evaluation(
         name=predictions.resolve().name,
         manifest=manifest,
-        folder=request.out or scores_folder(predictions, request.split),
+        folder=request.out or scores_folder(predictions, request.split, request.where),
         settings={
             **truth_settings(manifest, request),
             "prediction": prediction,
@@ -125,6 +129,19 @@ def evaluate_folder(
         remarks=tuple(_remarks(found, mapping, space.names)),
         missing=found.missing,
     )
+
+
+def _chosen(manifest: Manifest, path: Path, request: EvaluationRequest) -> Manifest:
+    """Return the manifest with those cases alone that the request's condition chooses."""
+    if request.where is None:
+        return manifest
+    with select_cases(path, request.where) as cases:
+        chosen = set(cases.ids())
+    if not chosen:
+        msg = f"no case of {path} meets --where {request.where!r}; `marginalia inspect` shows them"
+        raise TrainingError(msg)
+    rows = [row for row, case_id in enumerate(manifest.case_ids()) if case_id in chosen]
+    return manifest.with_table(manifest.table.take(rows))
 
 
 def _keep(result: CaseResult, folder: Path, name: str) -> CaseResult:

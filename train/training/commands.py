@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from manifests.commands import ListCommand, ManifestPath
+from manifests.commands import ManifestPath
+from manifests.ground.list_command import ListCommand
 from train.console import PREEMPTED_EXIT_CODE, console, say
 
 if TYPE_CHECKING:
@@ -120,5 +121,7 @@ def train_command(
 def _tell(result: "TrainingResult") -> None:
     if result.epochs == result.epochs_before:
         say(f"{result.run} is finished: {result.epochs} epochs; nothing to do")
+    for remark in result.remarks:
+        say(f"note: {remark}")
     score = "none" if result.best_score is None else f"{result.best_score:.3f}"
     say(f"best validation Dice {score}; checkpoints and curves.png in {result.run}")

@@ -26,7 +26,8 @@ from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.events import EpochDone, Event, Remark, Started, StepDone, Stopped
 from train.training.learner import Learner, build_learner, learn
-from train.training.log import EpochRecord, Tell, Write, open_log
+from train.training.log import EpochRecord, Tell, Write, open_log, read_log
+from train.training.outcome import outcome_remarks
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
 from train.training.resume import last_checkpoint, new_header, resume
@@ -36,7 +37,6 @@ from train.training.start import (
     begin_with,
     load_init,
     with_scale_of,
-    write_settings,
     write_transfer,
 )
 from train.training.validation import Validation, mean_score, validate
@@ -50,6 +50,7 @@ class TrainingResult:
         epochs: Whole epochs of the run; `epochs_before` are those before this call.
         best_score: Best mean validation Dice, if there was a validation.
         preempted: Whether a signal ended it early; the same call resumes at the next batch.
+        remarks: What a user should know of a whole run: what was not learnt, and what to try.
     """
 
     run: Path
@@ -57,6 +58,7 @@ class TrainingResult:
     epochs_before: int
     best_score: float | None
     preempted: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def train(
                 if first and header.epochs == _stages(header).epochs:
                     draw_curves(run, _teller(report))
     whole = header.epochs == _stages(header).epochs
-    return TrainingResult(run, header.epochs, before, header.best_score, preempted=not whole)
+    remarks = outcome_remarks(plan, header, read_log(run)) if whole and first else ()
+    return TrainingResult(run, header.epochs, before, header.best_score, not whole, remarks)
 
 
 def _epochs(session: _Session, header: CheckpointHeader) -> CheckpointHeader:

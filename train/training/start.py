@@ -13,11 +13,12 @@ from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import Checkpoint, CheckpointHeader, saving
 from train.checkpoints.nnunet_weights import SCHEME, load_nnunet
 from train.checkpoints.restoration import load_run
+from train.checkpoints.run_settings import SETTINGS
 from train.checkpoints.transfer import Transfer, transfer_weights
 from train.planning.plan import TrainingPlan
 from train.training.learner import Learner
 
-SETTINGS, INIT = "settings.json", "init.json"
+INIT = "init.json"
 
 
 @dataclass(frozen=True)
