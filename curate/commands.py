@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from curate.download.plan import PlannedSource
     from curate.download.transfers import Options
     from curate.preparation.plan import PrepareRequest
+    from curate.preparation.prepare import Report
     from curate.preparation.workers import Executor
     from curate.recipes.schema import Recipe
 
@@ -118,6 +119,14 @@ def prepare(
             help="Combine cases that have the same voxels but annotate different structures.",
         ),
     ] = False,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="Take these datasets out of the manifest, and delete their cases in --out. "
+            "--raw stays as it is.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show the plan; write nothing.")] = False,
 ) -> None:
     """Download what is missing, and make harmonised cases and one manifest.
@@ -128,8 +137,9 @@ def prepare(
     from curate.preparation.output_folder import exclusive
     from curate.preparation.plan import PrepareRequest, check_overrides, plan
     from curate.preparation.prepare import prepare as run
+    from curate.preparation.remove import remove_datasets
     from curate.preparation.settled import settled_target
-    from curate.preparation.tables import plan_view, report_table
+    from curate.preparation.tables import plan_view
     from curate.progress import progress_bars
     from curate.recipes.distinctions import explain_joined_classes
     from manifests.ground.errors import MarginaliaError
@@ -153,6 +163,10 @@ def prepare(
         fuse_duplicates=fuse_duplicates,
     )
     console = Console()
+    if remove and not dry_run:
+        _show_report(console, remove_datasets(request, remove))
+        if not datasets:
+            return
     for recipe in request.recipes:
         for sentence in explain_joined_classes(recipe, target.label_space):
             console.print(f"{recipe.name}: {sentence}", highlight=False, markup=False)
@@ -166,6 +180,16 @@ def prepare(
         absent = _fetch_missing(request, options, console)
         with progress_bars(console) as notify:
             report = run(request, workers=jobs, executor=executor, notify=notify, absent=absent)
+    _show_report(console, report)
+    if report.problems:
+        raise MarginaliaError("\n".join(report.problems))
+    if any(r.finding.code != "skipped" for r in report.rejected):
+        raise typer.Exit(SET_ASIDE_EXIT_CODE)
+
+
+def _show_report(console: Console, report: "Report") -> None:
+    from curate.preparation.tables import report_table
+
     console.print(report_table(report))
     console.print(f"{report.made} cases made; manifest: {report.path}", markup=False)
     if report.remark:
@@ -173,10 +197,6 @@ def prepare(
     if report.rejected:
         rejected = report.path.with_name("rejected.csv")
         console.print(f"{len(report.rejected)} set aside: {rejected}", markup=False)
-    if report.problems:
-        raise MarginaliaError("\n".join(report.problems))
-    if any(r.finding.code != "skipped" for r in report.rejected):
-        raise typer.Exit(SET_ASIDE_EXIT_CODE)
 
 
 def _executor(dask: str | None, out: Path) -> "Executor":

@@ -172,6 +172,7 @@ def split(
     """Assign train, validation and test splits by dataset; each patient is in only one split."""
     from manifests.changes.given_split import official_split, read_given_split
     from manifests.changes.split_request import request_from_words
+    from manifests.changes.split_words import left_for_training
     from manifests.changes.splits import COLUMNS, assign_splits
     from manifests.table.manifest import manifest_file, read_manifest
     from manifests.table.row_groups import rewrite, with_column
@@ -197,6 +198,8 @@ def split(
     rewrite(source, assigned.with_table(assigned.table.select(COLUMNS)), out or source)
     with select_cases(out or source) as cases:
         _show(splits_table(summarise(cases), request))
+    for line in left_for_training(read_manifest(out or source, COLUMNS)):
+        _show(line)
     if folds:
         _show(folds_view(assigned))
 

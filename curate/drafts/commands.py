@@ -109,6 +109,7 @@ def new(
     from curate.drafts.draft import Draft, check_new, write_draft
     from curate.drafts.folder_survey import survey
     from curate.drafts.label_values import read_label_values, spread_sample
+    from curate.drafts.value_meanings import unread_masks
 
     asking, found = is_terminal(), survey(folder)
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
@@ -128,6 +129,8 @@ def new(
     recipe = write_draft(draft, path, force=force)
     for key, structures in recipe.covered.items():
         _say(f"  {key} = {' + '.join(structures)}")
+    if unread := unread_masks(found, meanings):
+        _say(unread)
     _say(f"written: {path}")
     _say(f"next: marginalia recipe check {path} --data {folder}")
 

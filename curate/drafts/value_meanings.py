@@ -48,12 +48,14 @@ def parse_values(given: Iterable[str], survey: Survey, declared: Collection[str]
         msg = f"--declare {bad[0]!r}: expected small letters, digits and _, a letter first"
         raise RecipeError(msg)
     found: Meant = {}
+    masks = {SUFFIX.sub("", mask): mask for mask in survey.masks}  # the suffix may be left out
     for text in given:
         key, equals, structures = text.partition("=")
-        key = key.strip()
+        key = masks.get(key.strip(), key.strip())
         if not equals or not (key in survey.masks if survey.masks else key.isdigit()):
+            near = did_you_mean(key, survey.masks) if survey.masks else ""
             expected = f"one of {', '.join(survey.masks)}" if survey.masks else "a label value"
-            msg = f"--value {text!r}: expected {expected}, =, and structures, as in 1=liver"
+            msg = f"--value {text!r}{near}: expected {expected}, =, and structures, as in 1=liver"
             raise RecipeError(msg)
         found[key if survey.masks else int(key)] = parse_structures(structures, declared)
     return found
@@ -94,6 +96,18 @@ def require_meanings(survey: Survey, values: LabelValues, said: Meant) -> Meant:
 def values_found(survey: Survey, values: LabelValues) -> list[int]:
     """Return the values that labels hold, or that `dataset.json` names, in their order."""
     return sorted(v for v in {*values.volumes_ml, *survey.names} if isinstance(v, int))
+
+
+def unread_masks(survey: Survey, meanings: Meanings) -> str:
+    """Say which masks of a folder are not read, and how to use one; nothing if all are."""
+    rest = [mask for mask in survey.masks if mask not in meanings]
+    if not rest:
+        return ""
+    example = f"--value {SUFFIX.sub('', rest[0])}=STRUCTURE"
+    return (
+        f"not read, as their names are no known structures: {', '.join(rest)}; to use one, say "
+        f"{example}"
+    )
 
 
 def name_in_index(survey: Survey, key: int | str) -> str:

@@ -52,7 +52,7 @@ def earlier_cases(
 ) -> EarlierCases:
     """Return the cases of datasets beside those `ready`, and of these what cannot be made now."""
     recipes = {p.recipe.name: p.recipe for p in ready}
-    rows, left_out = _of_other_datasets(recipes.keys(), request.target)
+    rows, left_out = _of_other_datasets(recipes.keys() | request.removed, request.target)
     for case_id, finding in _not_made(ready, rejected, request):
         row = _earlier(case_id, recipes[case_id.partition("/")[0]], request)
         if row:

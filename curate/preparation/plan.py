@@ -19,7 +19,7 @@ from manifests.table.case import Case
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """What a user asks for."""
+    """What a user asks for; datasets that are `removed` leave the manifest."""
 
     recipes: tuple[Recipe, ...]
     raw: Path
@@ -28,6 +28,7 @@ class PrepareRequest:
     verify: bool = False
     overrides: Mapping[str, Override] = field(default_factory=dict)
     fuse_duplicates: bool = False
+    removed: frozenset[str] = frozenset()
 
     @property
     def unpacked(self) -> Path:

@@ -20,6 +20,7 @@ from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
 from curate.preparation.workers import Executor, run_all
+from manifests.changes.split_words import new_splits
 from manifests.classes.colour_tables import write_colour_tables
 from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
 from manifests.table.case import Case
@@ -83,7 +84,7 @@ def prepare(
         messages = [f"{name} was not prepared: {problem}" for name, problem in problems.items()]
         messages += tally.disk_problem(folder)
         try:
-            report = _written(ready, tally, request)
+            report = written(ready, tally, request)
         except NothingMadeError as error:
             raise MarginaliaError("\n".join([str(error), *messages])) from error
         except OSError as error:
@@ -122,10 +123,10 @@ def _jobs(ready: Sequence[PlannedDataset], request: PrepareRequest, staging: Pat
     ]
 
 
-def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequest) -> Report:
+def written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequest) -> Report:
     """Write what the run came to."""
     target, recipes = request.target, {p.recipe.name: p.recipe for p in ready}
-    write_rejected(tally.rejected, target.folder, datasets=recipes.keys())
+    write_rejected(tally.rejected, target.folder, datasets=recipes.keys() | request.removed)
     earlier = earlier_cases(ready, tally.rejected, request)
     cases = [*chain.from_iterable(p.done for p in ready), *tally.rows, *earlier.rows]
     if not cases:
@@ -134,8 +135,9 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
         raise NothingMadeError(msg)
     path = target.folder / FILE_NAME
     remarks: list[str] = []
+    before: Manifest | None = None
     try:
-        read_manifest(path)
+        before = read_manifest(path)
     except ManifestError as error:
         if path.exists():
             lost = "it was written again, and a split that you had chosen is lost"
@@ -154,7 +156,7 @@ def _written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareRequ
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(with_users_columns(manifest, path), path)
     write_colour_tables(target.label_space, target.folder, "labels")
-    remarks += [*earlier.remarks(), *_flat(cases)]
+    remarks += [*earlier.remarks(), *_flat(cases), *filter(None, [new_splits(manifest, before)])]
     return Report(manifest, tally.made, tuple(tally.rejected), path, "\n".join(remarks))
 
 

@@ -37,6 +37,7 @@ from train.training.start import (
     begin_with,
     load_init,
     with_scale_of,
+    write_settings,
     write_transfer,
 )
 from train.training.validation import Validation, mean_score, validate

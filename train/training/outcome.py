@@ -67,7 +67,8 @@ def _dice_of_classes(log: pd.DataFrame) -> dict[str, list[float]]:
     columns = [name for name in log.columns if name.startswith(DICE)]
     found: dict[str, list[float]] = {}
     for _, row in log[columns].dropna(how="all").iterrows():
-        cells = [(name.rpartition("/")[2], float(value)) for name, value in row.dropna().items()]
+        found_now = row.dropna().items()
+        cells = [(str(name).rpartition("/")[2], float(value)) for name, value in found_now]
         for name, mean in means_by_key(cells).items():
             found.setdefault(name, []).append(mean)
     return found

@@ -1,0 +1,59 @@
+"""Removal of datasets from a prepared folder, because the user says so."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+from curate.preparation.output_folder import exclusive, staging_folder
+from curate.preparation.plan import PrepareRequest
+from curate.preparation.prepare import Report, written
+from curate.preparation.tally import Tally
+from manifests.ground.errors import ManifestError, MarginaliaError
+from manifests.ground.near_names import did_you_mean
+from manifests.table.manifest import FILE_NAME, read_manifest
+
+
+def remove_datasets(request: PrepareRequest, names: Collection[str]) -> Report:
+    """Take datasets out of the manifest, and then delete their cases.
+
+    What was unpacked of them is deleted, too; `--raw` is left as it is. Other cases and their
+    splits do not change. Killed on the way, the same call again finishes.
+
+    Raises:
+        InUseError: Another run is writing to the folder.
+        MarginaliaError: The folder has no such dataset, or no other one.
+    """
+    folder = request.target.folder
+    with exclusive(folder), staging_folder(folder) as staging:
+        fused = _check(folder, names)
+        fuse = request.fuse_duplicates or fused
+        request = replace(request, recipes=(), removed=frozenset(names), fuse_duplicates=fuse)
+        report = written((), Tally(0), request)
+        staging.mkdir(parents=True)
+        for kind in ("cases", "unpacked"):
+            for name in names:
+                if (place := folder / kind / name).exists():
+                    place.rename(staging / f"{kind}-{name}")  # deleted as a whole when it ends
+    return report
+
+
+def _check(folder: Path, names: Collection[str]) -> bool:
+    """Refuse names that cannot be removed; return whether the manifest's duplicates are fused."""
+    known, fused = {p.name for p in (folder / "cases").glob("*")}, False
+    try:
+        manifest = read_manifest(folder / FILE_NAME)
+    except ManifestError:
+        pass  # it is written again
+    else:
+        known |= {*manifest.datasets()}
+        fused = bool(manifest.settings.get("prepare", {}).get("fuse_duplicates"))
+    for name in sorted({*names} - known):
+        msg = (
+            f"--remove {name}: {folder} has no such dataset{did_you_mean(name, known)}: it has "
+            f"{', '.join(sorted(known)) or 'none'}; nothing was changed"
+        )
+        raise MarginaliaError(msg)
+    if known <= {*names}:
+        msg = f"--remove: {folder} has no other dataset: delete the folder, if it is to go"
+        raise MarginaliaError(msg)
+    return fused
