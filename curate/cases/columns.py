@@ -1,5 +1,6 @@
 """The columns of a case that follow from its annotation and from its two written volumes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,23 +8,27 @@ import numpy as np
 
 from curate.cases.target import IMAGE, LABEL, Target
 from curate.labels.joined import Annotation
+from curate.suspicion.judgement import OF_LABELS, judge_labels
+from manifests.anatomy.torso import Torso, find_torso
 from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import annotated_classes
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.volume import Volume
+from manifests.table.case import Case
+from manifests.volumes.volume import Volume, read_volume
 
 
 def written_columns(
-    image: Volume, annotation: Annotation, folder: Path, target: Target
-) -> dict[str, Any]:
-    """Return the columns of a case whose two volumes have been written.
+    image: Volume, annotation: Annotation, folder: Path, target: Target, torso: Torso | None
+) -> tuple[dict[str, Any], tuple[Finding, ...]]:
+    """Return the columns of a case whose two volumes have been written, and what they tell.
 
     Args:
         image: The harmonised image (int16, HU).
         annotation: On the same grid.
         folder: The case's folder, which holds both volumes.
         target: Names the classes; its folder is the manifest's.
+        torso: Where the body is in the image.
     """
     ids, space = annotation.ids, target.label_space
     inside = ids > 0
@@ -32,7 +37,8 @@ def written_columns(
     voxels, ignored = counts[: len(space)], int(counts[IGNORED])
     if ignored:
         inside &= ids != IGNORED
-    return {
+    judged = judge_labels(image, ids, space=space, merged=annotation.merged, torso=torso)
+    columns = {
         "image": (folder / IMAGE).relative_to(target.folder).as_posix(),
         "label": (folder / LABEL).relative_to(target.folder).as_posix(),
         "blocks": tuple(tuple(sorted(block)) for block in annotation.blocks),
@@ -44,7 +50,27 @@ def written_columns(
         "image_sha256": sha256_of(folder / IMAGE),
         "label_sha256": sha256_of(folder / LABEL),
         **_intensities(image.voxels, image.voxels[inside]),
+        **judged.columns(len(space)),
     }
+    return columns, judged.findings
+
+
+def with_label_numbers(row: Case, folder: Path, target: Target) -> Case:
+    """Judge the labels of a case that was made before labels were judged; leave any other.
+
+    Args:
+        row: Of the case.
+        folder: Holds both of its volumes.
+        target: Names the classes.
+    """
+    if row.suspicion is not None:
+        return row
+    image, ids = read_volume(folder / IMAGE), read_volume(folder / LABEL).voxels
+    space, torso = target.label_space, find_torso(image)
+    judged = judge_labels(image, ids, space=space, merged=row.merged, torso=torso)
+    columns = judged.columns(len(space))
+    others = tuple(f for f in row.findings if f.code not in OF_LABELS)
+    return replace(row, **columns, findings=(*others, *judged.findings))
 
 
 def ignored_voxels(before: Volume, after: Volume) -> list[Finding]:

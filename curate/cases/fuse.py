@@ -12,6 +12,8 @@ from curate.cases.columns import absences, written_columns
 from curate.cases.target import FUSED, IMAGE, LABEL, Target
 from curate.duplicates.relations import Relation
 from curate.labels.joined import Annotation, Joined, join
+from curate.suspicion.judgement import OF_LABELS
+from manifests.anatomy.torso import find_torso
 from manifests.classes.merged import as_blocks
 from manifests.ground.atomic import whole_file
 from manifests.ground.findings import Finding
@@ -21,7 +23,7 @@ from manifests.volumes.volume import Volume, read_volume, write_volume
 
 MOST_CONFLICTS = 0.25  # of a class; beyond it, two annotations describe different things
 ROUNDING_HU = 1
-OF_CLASSES = ("class_absent", "nothing_annotated")
+OF_CLASSES = ("class_absent", "nothing_annotated", *OF_LABELS)
 
 
 def fuse_duplicates(
@@ -144,12 +146,12 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, target: Target) -> 
     grid = Grid((x, y, z), (a, b, c), (i, j, k))
     write_volume(Volume(joined.annotation.ids, grid), folder / LABEL, is_label=True)
     image = Volume(_voxels(first.image, target), grid)
-    columns = written_columns(image, joined.annotation, folder, target)
+    columns, judged = written_columns(image, joined.annotation, folder, target, find_torso(image))
     return replace(
         first,
         case_id=case_id,
         **columns,
-        findings=(*_findings(group, joined), *absences(columns, target)),
+        findings=(*_findings(group, joined), *judged, *absences(columns, target)),
         recipe="+".join(dict.fromkeys(case.recipe for case in group)),
         recipe_version="+".join(dict.fromkeys(case.recipe_version for case in group)),
         licence=" AND ".join(dict.fromkeys(case.licence for case in group)),

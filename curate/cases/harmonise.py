@@ -16,6 +16,7 @@ from curate.labels.joined import Annotation
 from curate.labels.relabel import BlockMap
 from curate.recipes.schema import Recipe
 from manifests.anatomy.audit import audit_orientation, orientation_findings
+from manifests.anatomy.torso import find_torso
 from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import merged_classes
 from manifests.ground.content_hash import sha256_of
@@ -45,7 +46,8 @@ def harmonise(
     block_map = BlockMap.of(label, recipe.values, recipe.ignored_values).without(undrawn)
     block_map = block_map.ignoring(ignored_parts(override, source))
     # before the kidneys get their sides from the very header that is in question
-    verdicts = audit_orientation(image, block_map, declared=recipe.structures)
+    torso = find_torso(image)
+    verdicts = audit_orientation(torso, block_map, declared=recipe.structures)
     block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
     block_map, decisions = decided(block_map, override)
     merged = merged_classes(block_map.blocks, target.label_space)
@@ -58,7 +60,7 @@ def harmonise(
     write_volume(image, folder / IMAGE)
     write_volume(classes, folder / LABEL, is_label=True)
     annotation = Annotation(block_map.blocks, merged, classes.voxels)
-    columns = written_columns(image, annotation, folder, target)
+    columns, judged = written_columns(image, annotation, folder, target, torso)
     return Case(
         case_id=case.case_id,
         dataset=case.dataset,
@@ -84,6 +86,7 @@ def harmonise(
             *kidney_findings,
             *decisions,
             *ignored,
+            *judged,
             *absences(columns, target),
         ),
         recipe=recipe.name,

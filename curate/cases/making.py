@@ -55,6 +55,7 @@ class PreparedCase:
 
 def make(job: CaseJob) -> PreparedCase | Finding:
     """Keep or make one case; nothing outside its staging folder is written."""
+    from curate.cases.columns import with_label_numbers
     from curate.cases.harmonise import harmonise
 
     if job.override and job.override.skip and not is_outdated(job.override, job.case):
@@ -64,6 +65,7 @@ def make(job: CaseJob) -> PreparedCase | Finding:
     provenance = Provenance.of(job.case, job.recipe, job.target, job.override)
     try:
         if row := same_content(job.folder, job.case, provenance, verify=job.verify):
+            row = with_label_numbers(row, job.folder, job.target)
             write_record(job.made, row, provenance, volumes=job.folder)
             return PreparedCase(row, anew=False)
         target = replace(job.target, folder=job.staging)

@@ -109,9 +109,14 @@ def read_record(folder: Path) -> tuple[Case, Provenance] | None:
 
 
 def unchanged_case(folder: Path, provenance: Provenance) -> Case | None:
-    """Return the row of a case that is whole and was made from this, by sizes and times."""
+    """Return the row of a case that is whole and was made from this, by sizes and times.
+
+    A row whose labels were never judged, by an older marginalia, is not up to date.
+    """
     found = read_record(folder)
-    return found[0] if found and found[1] == provenance else None
+    if not found or found[1] != provenance or found[0].suspicion is None:
+        return None
+    return found[0]
 
 
 def earlier_case(folder: Path, provenance: Provenance, *, verify: bool = False) -> Case | None:

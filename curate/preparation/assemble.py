@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
 from curate.duplicates.relations import find_relations, with_relations
+from curate.suspicion.outliers import with_outliers
 from manifests.changes.split_request import SplitRequest
 from manifests.changes.splits import assign_splits, keep_splits
 from manifests.ground.errors import ManifestError
@@ -17,7 +18,7 @@ DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 def assemble(
     cases: Sequence[Case], target: Target, *, fuse: bool = False, verify: bool = False
 ) -> Manifest:
-    """Return a manifest of `cases`, related and split.
+    """Return a manifest of `cases`, related, compared within their datasets, and split.
 
     Cases keep the splits that they have in the manifest in the folder; new ones are split as it was
     last, or by the default where there is none.
@@ -32,7 +33,7 @@ def assemble(
     if fuse:
         cases, relations = fuse_duplicates(cases, relations, target, verify=verify)
     manifest = Manifest.of(
-        with_relations(cases, relations),
+        with_outliers(with_relations(cases, relations), target.label_space),
         target.label_space,
         folder=target.folder,
         settings={

@@ -57,7 +57,7 @@ class Verdict:
 
 
 def audit_orientation(
-    image: Volume | None = None,
+    image: Volume | Torso | None = None,
     labels: Labels | None = None,
     *,
     declared: Mapping[str, Structure] = MappingProxyType({}),
@@ -70,14 +70,14 @@ def audit_orientation(
     out. Where both are silent or contradict each other the verdict is `undecided`.
 
     Args:
-        image: The CT (HU), any grid.
+        image: The CT (HU), any grid, or the torso that was found in it.
         labels: The annotation, on any grid in the same frame.
         declared: Structures that a recipe declares beside the vocabulary.
 
     Returns:
         The verdicts on left-right, back-front and head-foot, in the order of LPS.
     """
-    torso = None if image is None else find_torso(image)
+    torso = find_torso(image) if isinstance(image, Volume) else image
     shown = [] if torso is None else torso_evidence(torso)
     labelled = [] if labels is None else _order(labels, torso, known_structures(declared))
     return tuple(_verdict(axis, shown, labelled) for axis in AXES)

@@ -15,11 +15,20 @@ _text = pa.string()
 _texts = pa.list_(pa.string())
 _counts = pa.list_(pa.int64())
 _numbers = pa.list_(pa.float64())
+_places = pa.list_(pa.list_(pa.float64()))
 _findings = pa.list_(pa.struct([("code", pa.string()), ("reason", pa.string())]))
 
 
 def _column(arrow: pa.DataType, doc: str, *, nullable: bool = False, **more: Any) -> Any:  # noqa: ANN401
     return field(metadata={"type": arrow, "nullable": nullable, "metadata": {"doc": doc}}, **more)
+
+
+def _by_class(arrow: pa.DataType, doc: str) -> Any:  # noqa: ANN401
+    return _column(arrow, doc, nullable=True, default=None)
+
+
+ByClass = tuple[float | None, ...]  # by class id
+PlaceByClass = tuple[tuple[float, ...] | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,31 @@ class Case:
     foreground_hu_low: float = _column(pa.float64(), "0.5th percentile over labelled voxels")
     foreground_hu_high: float = _column(pa.float64(), "99.5th percentile over labelled voxels")
 
+    # of each class that is one organ, is annotated alone and has a label; null for others
+    suspicion: ByClass | None = _by_class(
+        _numbers, "how odd the label of each class id is; 1 and more has a finding that says why"
+    )
+    class_hu_mean: ByClass | None = _by_class(_numbers, "mean intensity in each class id's organ")
+    class_hu_std: ByClass | None = _by_class(_numbers, "standard deviation of it")
+    border_gradient: ByClass | None = _by_class(
+        _numbers, "mean inward gradient at each label's border, HU/mm"
+    )
+    border_offset_mm: PlaceByClass | None = _by_class(
+        _places, "how to move each label so that its border fits best: x, y, z, LPS"
+    )
+    place_in_body: PlaceByClass | None = _by_class(
+        _places, "middle of each label in the body's box: 0 at the right, the front, the foot"
+    )
+    end_share: ByClass | None = _by_class(
+        _numbers, "area of each label's most abrupt end, of its largest slice"
+    )
+    cut_by_scan: tuple[bool | None, ...] | None = _by_class(
+        pa.list_(pa.bool_()), "whether each label reaches the scan's first or last slice"
+    )
+    robust_z: ByClass | None = _by_class(
+        _numbers, "largest robust z of volume, intensity and place in the dataset of ten or more"
+    )
+
     findings: tuple[Finding, ...] = _column(_findings, "what was noticed: code and reason")
     recipe: str = _column(_text, "name of the recipe")
     recipe_version: str = _column(_text, "version of the recipe")
@@ -115,3 +149,8 @@ LATER = {
     if f.metadata["nullable"] or f.default is not MISSING
 }
 SCHEMA = pa.schema([pa.field(f.name, **f.metadata) for f in fields(Case)])
+# With one entry for each class id, null for a class that is not judged.
+BY_CLASS = (
+    *("suspicion", "class_hu_mean", "class_hu_std", "border_gradient", "border_offset_mm"),
+    *("place_in_body", "end_share", "cut_by_scan", "robust_z"),
+)

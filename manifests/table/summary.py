@@ -16,6 +16,7 @@ from manifests.table.sql import SelectedCases
 
 UNASSIGNED = "unassigned"
 RANGES = ("source_spacing_mm", "spacing_mm", "source_size", "size")
+MOST_SUSPECTED = 10
 UNKNOWN_CODE = "not known to this version"
 
 
@@ -82,6 +83,15 @@ class FindingCount:
 
 
 @dataclass(frozen=True)
+class SuspectedLabel:
+    """A label that a finding doubts, and how much."""
+
+    case_id: str
+    name: str
+    suspicion: float
+
+
+@dataclass(frozen=True)
 class Summary:
     """The numbers of a manifest, with the names of its label space and foreground classes."""
 
@@ -90,6 +100,7 @@ class Summary:
     cases: int
     datasets: tuple[DatasetSummary, ...]
     findings: tuple[FindingCount, ...]
+    suspected: tuple[SuspectedLabel, ...]
     software_version: str
 
     def to_json(self) -> str:
@@ -111,6 +122,7 @@ def summarise(cases: SelectedCases) -> Summary:
         cases=sum(row["cases"] for row in rows.values()),
         datasets=tuple(_dataset(row, space, facts.get(name)) for name, row in rows.items()),
         findings=tuple(_findings(_fetch(cases.connection, FINDINGS_QUERY))),
+        suspected=tuple(_suspected(_fetch(cases.connection, SUSPECTED_QUERY), space)),
         software_version=cases.head.software_version,
     )
 
@@ -124,6 +136,16 @@ FINDINGS_QUERY = """
         from cases where len(findings) > 0
     )
     group by all order by all
+"""
+# the list is unnested twice side by side, which pairs each value with its class id
+SUSPECTED_QUERY = f"""
+    select case_id, class_id, suspicion
+    from (
+        select case_id, unnest(range(len(suspicion)))::int as class_id,
+            unnest(suspicion) as suspicion
+        from cases where list_max(suspicion) >= 1
+    )
+    where suspicion >= 1 order by suspicion desc, case_id, class_id limit {MOST_SUSPECTED}
 """
 
 
@@ -201,3 +223,9 @@ def _findings(rows: Sequence[dict[str, Any]]) -> Iterator[FindingCount]:
     for code in dict.fromkeys(row["code"] for row in rows):
         cases = {row["dataset"]: row["cases"] for row in rows if row["code"] == code}
         yield FindingCount(code, MEANINGS.get(code, UNKNOWN_CODE), cases)
+
+
+def _suspected(rows: Sequence[dict[str, Any]], space: LabelSpace) -> Iterator[SuspectedLabel]:
+    for row in rows:
+        class_id: int = row["class_id"]
+        yield SuspectedLabel(row["case_id"], space.names[class_id], row["suspicion"])

@@ -12,7 +12,7 @@ from typing import Any
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, as_blocks, is_merged, merged_classes
 from manifests.ground.findings import MEANINGS
-from manifests.table.case import SCHEMA, SPLITS
+from manifests.table.case import BY_CLASS, SCHEMA, SPLITS
 from manifests.table.manifest import Manifest, read_manifest
 from manifests.table.row_groups import read_row_groups
 from manifests.table.subjects import common_subjects, separated_cases
@@ -137,12 +137,13 @@ def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
 
 def _no_nulls(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     for column, value in row.items():
-        if isinstance(value, list) and _holds_null(value):
+        if column not in BY_CLASS and isinstance(value, list) and _holds_null(value):
             yield column, "no empty cells", f"{value}"
 
 
 def _lengths(row: Row, space: LabelSpace) -> Iterator[Mismatch]:
     wanted = {**dict.fromkeys(VECTORS_IN_SPACE, 3), **dict.fromkeys(VECTORS_OF_CLASSES, len(space))}
+    wanted |= {column: len(space) for column in BY_CLASS if row[column] is not None}
     for column, length in wanted.items():
         if len(row[column]) != length:
             yield column, f"{length} numbers", f"{len(row[column])}: {row[column]}"

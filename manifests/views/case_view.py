@@ -68,18 +68,28 @@ def _merged_in_colour(case: Case, space: LabelSpace) -> Text:
 
 
 def _classes_table(case: Case, space: LabelSpace) -> Table:
-    table = new_table("Classes", [*right("id"), "class", "annotation", *right("voxels", "mL")])
+    table = new_table(
+        "Classes", [*right("id"), "class", "annotation", *right("voxels", "mL", "suspicion")]
+    )
     for n, name in enumerate(space.names):
         title = Text("■ ", space.classes[n - 1].colour) if n else Text("  ")
         amounts: list[object] = [Text(NONE, "dim")] * 2
+        odd = case.suspicion[n] if case.suspicion is not None else None
         if case.merged[n] == n:
             amounts = [f"{case.voxels[n]:,}", f"{case.volume_ml[n]:,.1f}"]
-        add_row(table, n, title.append(name, "bold"), _annotation(case, space, n), *amounts)
+        what = title.append(name, "bold"), _annotation(case, space, n)
+        add_row(table, n, *what, *amounts, _suspicion(odd))
     if case.ignored:
         volume_ml = case.ignored * math.prod(case.spacing_mm) / MM3_PER_ML
         seen = Text("nobody looked there", "dim")
-        add_row(table, IGNORED, "  ignored", seen, f"{case.ignored:,}", f"{volume_ml:,.1f}")
+        add_row(table, IGNORED, "  ignored", seen, f"{case.ignored:,}", f"{volume_ml:,.1f}", "")
     return table
+
+
+def _suspicion(value: float | None) -> Text:
+    if value is None:
+        return Text(NONE, "dim")
+    return Text(f"{value:.2f}", "yellow" if value >= 1 else "")
 
 
 def _annotation(case: Case, space: LabelSpace, class_id: int) -> Text:

@@ -43,6 +43,8 @@ def summary_view(summary: Summary, space: LabelSpace) -> Group:
     parts += [_legend(), "", _geometry_table(summary)]
     if summary.findings:
         parts += ["", _findings_table(summary)]
+    if summary.suspected:
+        parts += ["", _suspected_table(summary)]
     return Group(*parts)
 
 
@@ -178,6 +180,15 @@ def _findings_table(summary: Summary) -> Table:
         for f in summary.findings
     )
     return new_table("Findings", [*unbroken("code"), *right("cases"), "datasets", "meaning"], rows)
+
+
+def _suspected_table(summary: Summary) -> Table:
+    title = "Labels to look at first: `--case ID` says why"
+    rows = (
+        (plain(s.case_id, "bold"), s.name, Text(f"{s.suspicion:.1f}", "yellow"))
+        for s in summary.suspected
+    )
+    return new_table(title, [*unbroken("case"), "class", *right("suspicion")], rows)
 
 
 def _parts(columns: int) -> list[slice]:

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from typer.testing import CliRunner
 
+from curate.cases import record
 from curate.cases.overrides import Override
 from curate.cases.target import Target
 from curate.commands import app
@@ -21,6 +22,7 @@ from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import MarginaliaError, SourceError
+from manifests.table.case import BY_CLASS
 from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
@@ -361,3 +363,19 @@ def test_a_full_disk_ends_the_run_early(request_, monkeypatch):
     assert anew(before, request_) == []
     assert run(request_).made == 0  # what was there is there
     assert whole.read_bytes() == content
+
+
+def test_labels_that_an_older_version_never_judged_are_judged_from_the_finished_volumes(request_):
+    first = run(request_)
+    before = states(request_)
+    for file in request_.target.folder.glob("cases/*/*/case.json"):
+        row, provenance = record.read_record(file.parent)
+        never = replace(row, **dict.fromkeys(BY_CLASS))
+        record.write_record(file.parent, never, provenance)
+    second = run(request_)
+    assert second.made == 0
+    assert anew(before, request_) == []
+    for old, new in zip(first.manifest.cases(), second.manifest.cases(), strict=True):
+        # the body is found in the harmonised image now, and before that in the source
+        changed = {name for name, value in vars(old).items() if vars(new)[name] != value}
+        assert changed <= {"place_in_body"}

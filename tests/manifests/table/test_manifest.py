@@ -11,9 +11,12 @@ from manifests.changes.diff import diff
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
-from manifests.table.case import SCHEMA, Case
+from manifests.table.case import BY_CLASS, SCHEMA, Case
 from manifests.table.manifest import SCHEMA_VERSION, manifest_file, read_manifest, write_manifest
+from manifests.table.row_groups import read_row_groups
 from manifests.table.sql import select_cases
+from manifests.table.summary import summarise
+from manifests.table.validate import validate
 
 
 @pytest.fixture
@@ -272,3 +275,39 @@ def test_label_space_of_the_users_own_travels_with_the_manifest(make_case, make_
     space = load_label_space("pancreas_tumour").model_copy(update={"name": "mine"})
     write_manifest(make_manifest([make_case(space=space)], space=space, folder=path.parent), path)
     assert read_manifest(path).label_space == space
+
+
+def test_an_older_manifest_without_the_columns_by_class_is_read(written, path):
+    table = pq.read_table(path)
+    older = table.drop_columns(list(BY_CLASS))
+    pq.write_table(older, path)
+    read = read_manifest(path)
+    assert read.table.schema.equals(SCHEMA)
+    assert list(read.cases()) == list(written.cases())
+    assert all(case.suspicion is None for case in read.cases())
+    assert validate(path, files=False) == []
+    with select_cases(path, "suspicion is null") as cases:
+        assert len(cases.ids()) == 2
+        assert summarise(cases).suspected == ()
+    assert [len(part) for part in read_row_groups(path)] == [2]
+
+
+def test_labels_are_ranked_by_suspicion(make_case, make_manifest, path):
+    odd = (None, 0.2, 1.5, None, 3.0, 0.9)
+    offsets = (None, (0.0, 3.0, -6.0), None, None, None, None)
+    cases = [
+        make_case("btcv/1", suspicion=odd, border_offset_mm=offsets),
+        make_case("btcv/2", suspicion=(None, 2.0, *[None] * 4)),
+        make_case("btcv/3"),
+    ]
+    write_manifest(make_manifest(cases, folder=path.parent), path)
+    assert list(read_manifest(path).cases()) == cases
+    assert validate(path, files=False) == []
+    with select_cases(path, "list_max(suspicion) >= 1") as chosen:
+        assert chosen.ids() == ["btcv/1", "btcv/2"]
+        ranked = [(s.case_id, s.name, s.suspicion) for s in summarise(chosen).suspected]
+    assert ranked == [
+        ("btcv/1", "left_kidney", 3.0),
+        ("btcv/2", "liver", 2.0),
+        ("btcv/1", "spleen", 1.5),
+    ]

@@ -70,7 +70,7 @@ def codes(result):
 
 @pytest.mark.parametrize("axes", [(), (0,), (1,), (2,), (0, 1)])
 def test_the_new_label_map_tells_which_axes_are_turned(tmp_path, axes):
-    voxels = np.flip(boxes(), [2 - axis for axis in axes])
+    voxels = np.flip(boxes(), tuple(2 - axis for axis in axes))
     result = predicted(tmp_path, GRID.image(voxels), ByIntensity())
     assert codes(result) == [SUSPECTS[axis] for axis in axes]
 

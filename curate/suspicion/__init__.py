@@ -1,0 +1,1 @@
+"""Suspicion: whether a label belongs to its image, by number."""
