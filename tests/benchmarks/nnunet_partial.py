@@ -4,9 +4,9 @@ Needs nnunetv2 and a manifest whose test cases are fully labelled, as `marginali
 
     python -m tests.benchmarks.nnunet_partial phantom --work out --iterations 300
 
-All ways have one plan, one normalisation and one number of iterations, and none but `mirrored`
-mirrors from left to right. Adam takes the place of nnU-Net's SGD, which learns nothing in a few
-hundred iterations.
+All ways have one plan, one normalisation and one number of iterations, and none but the last, which
+is nnU-Net as it comes, mirrors from left to right. Adam takes the place of nnU-Net's SGD, which
+learns nothing in a few hundred iterations.
 """
 
 import argparse
@@ -21,7 +21,6 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from manifests.exports.nnunet.documents import KEY, digest
 from manifests.exports.nnunet.plan import NnunetPlan, NnunetRequest, plan_nnunet
 from manifests.exports.nnunet.write import write_cases, write_documents
 from manifests.exports.selection import select_for_export
@@ -33,7 +32,8 @@ WAYS = {
     "leave-out": ("leave-out", "stock"),
     "marginal": ("trainer", "nnUNetTrainerMarginalNoExclusion"),
     "marginal + exclusion": ("trainer", "nnUNetTrainerMarginal"),
-    "mirrored": ("trainer", "nnUNetTrainerMarginal"),
+    "first stage, then marginal + exclusion": ("trainer", "nnUNetTrainerMarginalFirstStage"),
+    "naive union, mirrored": ("trainer", "mirrored"),
 }
 NUMBERS = {"trainer": 601, "ignore": 602, "leave-out": 603}
 CONFIGURATION = "3d_fullres"
@@ -130,13 +130,10 @@ def new_trainer(way: str, plan: NnunetPlan, iterations: int, seed: int) -> Any:
 
         def plot_network_architecture(self) -> None: ...
 
-    Quick.__name__ = f"{way.replace(' ', '').replace('+', 'And')}Seed{seed}"
+    Quick.__name__ = f"{''.join(c for c in way if c.isalpha())}Seed{seed}"
     base = Path(os.environ["nnUNet_preprocessed"]) / plan.request.folder.name  # noqa: SIM112
     plans = json.loads((base / "nnUNetPlans.json").read_text()) | {"continue_training": False}
     dataset = json.loads((base / "dataset.json").read_text())
-    if way == "mirrored":
-        dataset[KEY]["sided"] = False
-        dataset[KEY]["sha256"] = digest(dataset[KEY])
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 -- nnU-Net's own generator
     trainer = Quick(plans, CONFIGURATION, 0, dataset, torch.device("cpu"))
@@ -155,10 +152,10 @@ def _trainer_class(way: str) -> type:
     from train.nnunet.external import nnunet_trainer_marginal as ours
 
     _, name = WAYS[way]
+    if name == "mirrored":
+        return nnUNetTrainer
     if name != "stock":
-        base = getattr(ours, name)
-        # the export is not the one that is on disk, if only for `sided`
-        return type(name, (base,), {"on_train_start": nnUNetTrainer.on_train_start})
+        return getattr(ours, name)
 
     def no_sides(self: Any) -> Any:
         *rest, _ = nnUNetTrainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size(self)

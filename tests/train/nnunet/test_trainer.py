@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -76,6 +77,47 @@ def sided(nnunet_folders):
 def seal(dataset):
     dataset[KEY]["sha256"] = digest(dataset[KEY])
     return dataset
+
+
+def predict(folder, image):
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), (0,))
+    out = image.with_name(f"of_{image.stem}")
+    predictor.predict_from_files_sequential([[str(image)]], [str(out)])
+    return nib.load(f"{out}.nii")
+
+
+@pytest.mark.parametrize("axes", ["RAS", "PIR", "LPI"])
+def test_scans_in_other_orientations_get_the_same_labels(trained, nnunet_folders, tmp_path, axes):
+    image = nib.load(nnunet_folders / "raw" / NAME / "imagesTr" / "both_0_0000.nii")
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    for name, scan in (("a", image), ("b", image.as_reoriented(turn))):
+        scan.to_filename(tmp_path / f"{name}.nii")
+    stored, turned = (predict(trained.output_folder_base, tmp_path / f"{n}.nii") for n in "ab")
+    assert nib.aff2axcodes(turned.affine) == tuple(axes)
+    expected = nib.as_closest_canonical(stored).get_fdata()
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(nib.as_closest_canonical(turned).get_fdata(), expected)
+
+
+def test_a_zip_is_used_without_our_trainer(trained, nnunet_folders, tmp_path, monkeypatch):
+    from nnunetv2.model_sharing.model_export import export_pretrained_model
+    from nnunetv2.model_sharing.model_import import install_model_from_zip_file
+
+    zipped, name = tmp_path / "model.zip", type(trained).__name__
+    (Path(trained.output_folder) / "progress.png").touch()  # which the tests do not draw
+    export_pretrained_model(NAME, str(zipped), ("3d_fullres",), name, folds=(0,))
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setenv("nnUNet_results", str(results))
+    install_model_from_zip_file(str(zipped))
+    image = tmp_path / "a.nii"
+    shutil.copy(nnunet_folders / "raw" / NAME / "imagesTr" / "both_0_0000.nii", image)
+    assert predict(next(results.glob("*/*")), image).shape == (28, 24, 20)
 
 
 def axes_of(trainer):
