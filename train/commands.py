@@ -5,9 +5,10 @@ import typer
 from train.comparison import commands as comparison
 from train.experiments import commands as experiments
 from train.prediction import commands as prediction
+from train.provenance import commands as provenance
 from train.scoring import commands as scoring
 from train.training import commands as training
 
 app = typer.Typer()
-for room in (training, prediction, scoring, comparison, experiments):
+for room in (training, prediction, scoring, comparison, provenance, experiments):
     app.add_typer(room.app)

@@ -1,6 +1,6 @@
 """Model: a network with all that prediction needs: classes, grid and intensity scale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from manifests.classes.label_space import LabelSpace
 from manifests.volumes.resampling.separable import Interpolation
 from train.device import Precision
+from train.learnt import Learnt
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Model:
         precision: Of the network's computation, where the device can.
         interpolation: How the images that it was trained on were resampled.
         fold: The fold of a cross-validation that it was validated on, if it was one.
+        learnt: The cases that it was trained and validated on; older checkpoints do not say it.
         others: Further networks of an ensemble: their probabilities and its own are averaged.
     """
 
@@ -54,4 +56,10 @@ class Model:
     precision: Precision = "float32"
     interpolation: Interpolation = "linear"
     fold: int | None = None
+    learnt: Learnt = field(default_factory=Learnt)
     others: tuple["Model", ...] = ()
+
+    @property
+    def networks(self) -> tuple["Model", ...]:
+        """Return all networks of an ensemble, or the only one."""
+        return (self, *self.others)

@@ -83,6 +83,8 @@ class TrainSettings(BaseModel):
         augmentation: Random changes of patches: `none`, `light` or `nnunet`. Parts can be set, as
             in `augmentation.rotation=0.2,-15,15`.
         datasets: Datasets to train and validate on; none means all.
+        licence: Use only cases whose licence allows it: `commercial`, or a pattern of licences such
+            as `cc-by*`; none uses all.
         fold: Fold of the manifest to validate on, while the other folds are trained on, for a
             cross-validation; none uses the manifest's splits.
         validation_every: Epochs between validations; there is always one after the last epoch.
@@ -130,6 +132,7 @@ class TrainSettings(BaseModel):
     balance: Literal["dataset", "class"] = "dataset"
     augmentation: Augmentation
     datasets: tuple[str, ...] = ()
+    licence: str | None = None
     fold: Epochs | None = None
     validation_every: Count
     overlap: Annotated[float, Field(ge=0, lt=1)]

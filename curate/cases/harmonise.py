@@ -8,7 +8,6 @@ from curate.cases.overrides import Override
 from curate.cases.reading import read_case
 from curate.cases.target import IMAGE, LABEL, Target
 from curate.datasets.discover import SourceCase
-from curate.duplicates.fingerprint import Fingerprint
 from curate.kidneys.gaps import fill_gaps
 from curate.kidneys.midline import UNDECIDED
 from curate.kidneys.split import split_kidneys
@@ -19,6 +18,7 @@ from manifests.anatomy.audit import audit_orientation, orientation_findings
 from manifests.anatomy.torso import find_torso
 from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import merged_classes
+from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.findings import Finding
 from manifests.table.case import Case

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-from curate.duplicates.fingerprint import Fingerprint
 from curate.duplicates.known_relations import known_relations
-from curate.duplicates.matching import Match, find_matches
+from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.matching import Match, find_matches
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
 from manifests.table.subjects import common_subjects

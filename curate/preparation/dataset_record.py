@@ -37,7 +37,7 @@ def update_facts(
 def _facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> DatasetFacts:
     # An acceptance of the same licence stays on record when the download is gone.
     before = known.acceptance if known and known.licence == recipe.licence else None
-    names = {"title", "version", "licence", "commercial_use", "citation", "homepage"}
+    names = {"title", "version", "licence", "commercial_use", "share_alike", "citation", "homepage"}
     return DatasetFacts(
         **recipe.model_dump(include=names),
         remarks=tuple(

@@ -42,6 +42,9 @@ class Recipe(StrictModel):
         masks: What each mask file covers, in a dataset with one mask file per structure; its
             values are their numbers from 1 on. Where masks overlap, the first listed counts.
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
+        commercial_use: Whether the licence allows commercial use.
+        share_alike: Whether what is made of the dataset must have the same licence; left out if
+            the terms do not say it, or it was not looked up.
         split_kidneys: Whether a value that covers both kidneys is to be split into sides.
         structures: Structures that this file declares beside the vocabulary.
         table: A file of the dataset that says more of its cases or patients.
@@ -53,6 +56,7 @@ class Recipe(StrictModel):
     labelled_cases: int | None = None
     licence: str
     commercial_use: bool
+    share_alike: bool | None = None
     citation: str
     homepage: str = ""
     split_kidneys: bool = False

@@ -66,7 +66,7 @@ class Case:
     label_sha256: str = _column(_text, "hash of the label file that was written")
     voxels_sha256: str = _column(_text, "hash of the image's voxels, after")
     fingerprint: str = _column(
-        _text, "keypoints of the image, before: base64, for curate.duplicates; at most 3.9 kB"
+        _text, "keypoints of the image, before: base64, for manifests.fingerprints; at most 3.9 kB"
     )
     related: tuple[str, ...] = _column(
         _texts, "ids of cases of the same image or patient; splits never part them"

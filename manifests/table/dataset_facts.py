@@ -27,6 +27,7 @@ class DatasetFacts(BaseModel):
 
     Attributes:
         licence: SPDX name, or words.
+        share_alike: Whether what is made of it must have the same licence; None if not known.
         acceptance: Of the licence; None if nothing had to be downloaded.
     """
 
@@ -36,6 +37,7 @@ class DatasetFacts(BaseModel):
     version: str
     licence: str
     commercial_use: bool
+    share_alike: bool | None = None
     citation: str
     homepage: str = ""
     remarks: tuple[str, ...] = ()

@@ -14,15 +14,15 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from curate.duplicates.fingerprint import Fingerprint
-from curate.duplicates.keypoints import find_keypoints
-from curate.duplicates.matching import LEAST_VOTES, find_matches
 from curate.phantom.acquisition import acquire, plan_scan
 from curate.phantom.patient import draw_patient, render
+from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.keypoints import find_keypoints
+from manifests.fingerprints.matching import LEAST_VOTES, find_matches
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume, read_volume
 from tests.conftest import SHARED_DATA
-from tests.curate.duplicates.simulated_fingerprints import simulated
+from tests.manifests.fingerprints.simulated_fingerprints import simulated
 
 DATA = SHARED_DATA / "totalsegmentator"
 REAL = ("example_ct", "example_ct_dicom")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.duplicates.fingerprint import Fingerprint
-from curate.duplicates.matching import LEAST_VOTES, find_matches
+from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.matching import LEAST_VOTES, find_matches
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume
 

@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file each, which can hold numbers and text but no code.
 
 Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one),
-`optimiser/<parameter>/<what>` and `objective/...` (the method's own parameters, if it has any).
+`optimiser/<parameter>/<what>` and `objective/...` (the method's own parameters, if it has any);
+`learnt` is a JSON text of the cases that it was trained and validated on, with their fingerprints.
 Everything else is one JSON text in the file's metadata. A digest over both detects damage.
 """
 
@@ -24,6 +25,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import CheckpointError, explain
 from manifests.volumes.resampling.separable import Interpolation
+from train.learnt import Learnt
 from train.model import Model, Normalisation
 from train.networks.network import NetworkSettings
 from train.settings import TrainSettings
@@ -32,6 +34,7 @@ FORMAT = "marginalia checkpoint 1"
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
 NETWORK, AVERAGE, OPTIMISER, OBJECTIVE = "network/", "average/", "optimiser/", "objective/"
+LEARNT = "learnt"
 Which = Literal["best", "last"]
 
 _Millimetres = Annotated[float, Field(gt=0)]
@@ -114,6 +117,15 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     sha256: str = ""
 
+    @property
+    def learnt(self) -> Learnt:
+        """Return the cases of the training; none if the checkpoint is older than their list.
+
+        Raises:
+            CheckpointError: The list is damaged.
+        """
+        return Learnt.from_tensor(self.tensors[LEARNT]) if LEARNT in self.tensors else Learnt()
+
 
 def checkpoint_path(run: Path, which: Which) -> Path:
     """Return where a run keeps its best or its last checkpoint."""
@@ -128,6 +140,7 @@ def save_checkpoint(
     *,
     average: nn.Module | None = None,
     objective: nn.Module | None = None,
+    learnt: Learnt | None = None,
 ) -> None:
     """Write a checkpoint as a whole file; without the optimiser, training cannot resume from it.
 
@@ -144,6 +157,8 @@ def save_checkpoint(
             if isinstance(value, Tensor):
                 tensors[f"{OPTIMISER}{name}/{what}"] = value
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    if learnt:
+        tensors[LEARNT] = learnt.to_tensor()
     text = header.model_dump_json()
     metadata = {"format": FORMAT, "header": text, "sha256": _digest(text, tensors)}
     with saving(path), whole_file(path) as temporary:

@@ -1,6 +1,7 @@
 """Ensembles: several runs, or the folds of one, whose probabilities are averaged."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import FOLDER, SUFFIX, Which
 from train.checkpoints.fold_folders import fold_folders
+from train.checkpoints.package import ZIP, unpacked
 from train.checkpoints.restoration import load_model
 from train.model import Model
 
@@ -19,8 +21,13 @@ def load_ensemble(runs: Sequence[Path], *, which: Which = "best") -> Model:
     Raises:
         CheckpointError: A checkpoint cannot be used, or two networks do not fit each other.
     """
-    paths = [path for run in runs for path in fold_folders(run) or [run]]
-    first, *others = [load_model(path, which=which) for path in paths]
+    paths: list[Path] = []
+    models: list[Model] = []
+    for run in runs:
+        with _checkpoints(run) as files:
+            models += [load_model(file, which=which) for file in files]
+            paths += [run] * len(files)
+    first, *others = models
     for path, model in zip(paths[1:], others, strict=True):
         if differing := _differences(first, model):
             msg = (
@@ -38,10 +45,17 @@ def split_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def is_run(path: Path) -> bool:
-    """Return whether a path is that of a run, of a cross-validation or of a checkpoint."""
+    """Return whether a path is that of a run, a cross-validation, a checkpoint or a package."""
     if path.is_dir():
         return (path / FOLDER).is_dir() or bool(fold_folders(path))
-    return path.name.endswith(SUFFIX)
+    return path.name.endswith(SUFFIX) or path.suffix.lower() == ZIP
+
+
+def _checkpoints(run: Path) -> AbstractContextManager[list[Path]]:
+    """Return what to load of a run; the files of a package are gone afterwards."""
+    if run.suffix.lower() == ZIP and run.is_file():
+        return unpacked(run)
+    return nullcontext(fold_folders(run) or [run])
 
 
 def _differences(one: Model, other: Model) -> str:

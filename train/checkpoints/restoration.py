@@ -1,5 +1,6 @@
 """Restoration of networks, optimisers and objectives from a checkpoint."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     check_network(checkpoint, network)
     network.to_empty(device="cpu")
     restore_network(checkpoint, network)
-    return header.model(network.eval())
+    return replace(header.model(network.eval()), learnt=checkpoint.learnt)
 
 
 def load_run(run_or_file: Path, which: Which = "best") -> Checkpoint:

@@ -32,9 +32,16 @@ class AlignedScores:
 
 
 def score_frame(runs: Sequence[Scores]) -> pd.DataFrame:
-    """Return one row for each run, case and class: the run's number and the columns of a score."""
+    """Return one row for each run, case and class: the run's number and the columns of a score.
+
+    Cases that a run's network was trained on are not among its rows, unless they are to count.
+    """
     frames = [scores.rows.assign(run=number) for number, scores in enumerate(runs)]
-    return pd.concat(frames, ignore_index=True)
+    kept = [
+        frame.loc[~frame["case_id"].isin(list(scores.left_out))]
+        for frame, scores in zip(frames, runs, strict=True)
+    ]
+    return pd.concat(kept, ignore_index=True)
 
 
 def align(runs: Sequence[Scores]) -> list[AlignedScores]:
@@ -68,7 +75,9 @@ def differences(named: Mapping[str, Scores]) -> tuple[list[str], set[Metric]]:
         if _differ("nsd_tolerance_mm", first, scores):
             incomparable.add("nsd")
             warnings.append(f"NSD is left out: {pair} have other tolerances")
-    cases = {name: {s.case_id for s in scores.scores} for name, scores in named.items()}
+    cases = {
+        name: {s.case_id for s in scores.scores} - scores.left_out for name, scores in named.items()
+    }
     common = set[str].intersection(*cases.values())
     if not common:
         sizes = ", ".join(f"{name}: {len(ids)}" for name, ids in cases.items())
@@ -77,6 +86,8 @@ def differences(named: Mapping[str, Scores]) -> tuple[list[str], set[Metric]]:
     for name, scores in named.items():
         if others := len(cases[name] - common):
             warnings.append(f"{name} has scores of {others} cases that not every run scored")
+        if scores.left_out:
+            warnings.append(f"{name} was trained on {len(scores.left_out)} cases, left out here")
         if scores.failures:
             warnings.append(f"{name} failed on {len(scores.failures)} cases")
     return warnings, incomparable

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
 import numpy as np
@@ -14,12 +14,15 @@ from manifests.classes.merged import annotated_classes, is_full
 from manifests.ground.errors import TrainingError
 from manifests.ground.near_names import did_you_mean
 from manifests.table.case import Case
+from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import Manifest
 from manifests.volumes.resampling.separable import Interpolation
 from train.boxes import PatchGrid, triple
+from train.learnt import Learnt
 from train.methods.table import METHODS
 from train.model import Normalisation
 from train.networks.network import NetworkSettings
+from train.planning.licences import allowed_cases, left_out_remarks
 from train.planning.patch import with_fitted_patch
 from train.planning.schedule import Stage
 from train.settings import TrainSettings
@@ -36,6 +39,7 @@ class TrainingPlan:
         spacing_mm: Spacing along x, y, z of all cases.
         remarks: Notes for the user.
         interpolation: How `prepare` resampled the images, and prediction has to.
+        learnt: What the checkpoints say of the cases, and of those of earlier weights.
     """
 
     settings: TrainSettings
@@ -46,6 +50,7 @@ class TrainingPlan:
     normalisation: Normalisation
     remarks: tuple[str, ...]
     interpolation: Interpolation = "linear"
+    learnt: Learnt = field(default_factory=Learnt)
 
     @property
     def network(self) -> NetworkSettings:
@@ -88,7 +93,13 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
             stage, a dataset has no labelled voxel, the manifest lacks a dataset or was resampled in
             an unknown way, or the cases have several spacings or do not suit the method.
     """
-    chosen = _of_datasets(manifest, settings.datasets)
+    of_datasets, facts = _of_datasets(manifest, settings.datasets), facts_of(manifest.settings)
+    chosen = allowed_cases(of_datasets, facts, settings.licence)
+    space = manifest.label_space
+    left_out = left_out_remarks(of_datasets, chosen, space, settings.licence)
+    if not chosen:
+        msg = f"no case is left to train on: {'; '.join(left_out)}; allow more with --licence"
+        raise TrainingError(msg)
     part_of = _parts(chosen, settings.fold)
     training = tuple(c for c in chosen if part_of[c.case_id] == "train" and any(c.merged))
     validation = tuple(
@@ -98,7 +109,7 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
     _require_foreground(training, settings)
     METHODS[settings.method].check(settings, training)
     spacing_mm = _one_spacing((*training, *validation))
-    space = manifest.label_space
+    remarks = _remarks(space, training, validation, chosen=chosen, balance=settings.balance)
     return TrainingPlan(
         settings=with_fitted_patch(settings, training, spacing_mm, len(space)),
         label_space=space,
@@ -106,8 +117,9 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
         validation=validation,
         spacing_mm=spacing_mm,
         normalisation=normalisation_of(training),
-        remarks=_remarks(space, training, validation, chosen=chosen, balance=settings.balance),
+        remarks=(*left_out, *remarks),
         interpolation=_interpolation(manifest),
+        learnt=Learnt.of(manifest, {"train": training, "validation": validation}),
     )
 
 

@@ -22,9 +22,11 @@ from train.prediction.label_map_file import note_of, write_label_map
 from train.prediction.native_grid import most_probable
 from train.prediction.scan import SEG_SUFFIX, find_scans, read_scan, reason_of, require_scan
 from train.prediction.scan_audit import audit_scan
+from train.prediction.seen_scan import note_seen
 from train.prediction.sidecar import read_sidecar, write_sidecar
 from train.prediction.sliding_window import Predictor, probabilities
 from train.prediction.stamp import Stamp
+from train.seen import KnownScans
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def predict_files(
         mirror_axes=predictor.mirror_axes,
         largest_component=largest_component,
     )
+    learnt = [network.learnt for network in model.networks]
+    known = KnownScans.trained(learnt)
     stamp.write(folder)
     write_colour_tables(model.label_space, folder, stamp.text)
 
@@ -136,9 +140,12 @@ def predict_files(
                     return there
             image, findings = read_scan(scan)
             labels = predict_image(predictor, image, largest_component=largest_component)
-            findings += audit_scan(image, labels, model.label_space)
+            findings += (
+                *audit_scan(image, labels, model.label_space),
+                *note_seen(image, known),
+            )
             # all of it before the label map, which tells that all is done
-            write_sidecar(output, scan, note, findings)
+            write_sidecar(output, scan, note, findings, learnt)
             if dicom_seg:
                 classes = sitk.GetArrayViewFromImage(labels)
                 write_dicom_seg(classes, model.label_space, scan, seg)

@@ -1,13 +1,14 @@
 """Sidecar: what was noticed about a scan, beside its label map."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from manifests.ground.atomic import write_text
 from manifests.ground.findings import Finding
+from train.learnt import Learnt
 
 SUFFIX = ".findings.json"
 
@@ -23,13 +24,28 @@ def sidecar_of(output: Path) -> Path:
     return output.with_name(f"{output.name.removesuffix('.nii.gz')}{SUFFIX}")
 
 
-def write_sidecar(output: Path, scan: Path, note: str, findings: Sequence[Finding]) -> None:
-    """Write what was noticed about the scan of a label map; `note` is the label map's own."""
+def write_sidecar(
+    output: Path, scan: Path, note: str, findings: Sequence[Finding], learnt: Iterable[Learnt] = ()
+) -> None:
+    """Write what was noticed about the scan of a label map, and which licences bind the network.
+
+    Args:
+        output: The label map.
+        scan: What it was made of.
+        note: The label map's own.
+        findings: Of the scan.
+        learnt: What the networks learnt from.
+    """
+    licences: dict[str, list[str]] = {}
+    for each in learnt:
+        for licence, datasets in each.licences().items():
+            licences[licence] = sorted({*licences.get(licence, []), *datasets})
     content = {
         "scan": scan.name,
         "label_map": output.name,
         "note": note,
         "findings": TypeAdapter(list[Finding]).dump_python(list(findings), mode="json"),
+        "licences_of_training_data": licences,
     }
     write_text(sidecar_of(output), json.dumps(content, indent=2) + "\n")
 

@@ -1,13 +1,17 @@
 """The command: evaluate."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manifests.commands import Filter
 from train.console import SOME_FAILED_EXIT_CODE, console, say, track_progress
 from train.prediction.commands import CheckpointChoice, Device, Overlap
+
+if TYPE_CHECKING:
+    from train.scoring.scores import Scores
 
 app = typer.Typer()
 
@@ -54,6 +58,10 @@ def evaluate_command(
     jobs: Annotated[
         int, typer.Option(min=0, help="Label maps to score in parallel. 0: one per core.")
     ] = 0,
+    include_seen: Annotated[
+        bool,
+        typer.Option("--include-seen", help="Count cases in the means that RUN was trained on."),
+    ] = False,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Also draw each case as a PNG file.")
     ] = False,
@@ -84,6 +92,7 @@ def evaluate_command(
         device=device,
         overlap=overlap,
         labels=labels,
+        include_seen=include_seen,
         jobs=jobs or usable_cores(),
         where=where,
     )
@@ -97,10 +106,7 @@ def evaluate_command(
     results = track_progress(evaluation.results, total, "evaluating")
     scores = collect_scores(results, evaluation.settings)
     write_scores(scores, evaluation.folder)
-    for case_id, text in scores.notes.items():
-        say(f"note  {case_id}: {text}")
-    for case_id in (c for c in scores.failures if c not in evaluation.missing):
-        say(f"failed  {case_id}: {scores.failures[case_id]}")
+    _tell(scores, evaluation.missing)
     if overlays:
         run = Run(evaluation.name, evaluation.folder, scores)
         for line in draw_run(run, evaluation.manifest):
@@ -110,3 +116,15 @@ def evaluate_command(
     if scores.failures:
         say(f"{len(scores.failures)} of {total} cases failed")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)
+
+
+def _tell(scores: "Scores", missing: "Sequence[str]") -> None:
+    """Say what was noticed about cases; those that are missing were told before."""
+    for case_id, text in scores.notes.items():
+        say(f"note  {case_id}: {text}")
+    for case_id, text in scores.seen.items():
+        say(f"seen  {case_id}: {text}")
+    if scores.left_out:
+        say(f"{len(scores.left_out)} seen cases are left out of the means; see --include-seen")
+    for case_id in (c for c in scores.failures if c not in missing):
+        say(f"failed  {case_id}: {scores.failures[case_id]}")

@@ -24,7 +24,8 @@ from train.scoring.case_scores import score_case
 from train.scoring.label_mapping import LabelMapping
 from train.scoring.label_maps import LabelMapFiles, read_label_map
 from train.scoring.metrics import TOLERANCE_MM
-from train.scoring.scores import Score, Scores
+from train.scoring.scores import COUNT_SEEN, Score, Scores
+from train.seen import seen_in_training
 
 FOLDER = "evaluation"
 SPACING_TOLERANCE = 1e-3  # relative
@@ -39,6 +40,7 @@ class EvaluationRequest:
         out: Folder for the scores; by default one in the folder of what is scored.
         overlap: Share of a window that the next one covers again.
         labels: File that says which values of label maps mean which class; by default class ids.
+        include_seen: Count cases that the network was trained on in the means.
         fold: Fold of the manifest that stands for the validation split, of a cross-validation.
         where: An SQL condition on the manifest's columns: only cases that meet it are scored.
     """
@@ -52,6 +54,7 @@ class EvaluationRequest:
     labels: Path | None = None
     jobs: int = 1
     where: str | None = None
+    include_seen: bool = False
     fold: int | None = None
 
     def takes(self, case: Case) -> bool:
@@ -70,6 +73,7 @@ class CaseResult:
         failure: Empty if the case was scored.
         file: Where the prediction is kept; empty if nowhere.
         note: What was noticed about the prediction.
+        seen: As which case the network was trained on this one, in words; empty if it was not.
     """
 
     case: Case
@@ -78,6 +82,7 @@ class CaseResult:
     failure: str = ""
     file: str = ""
     note: str = ""
+    seen: str = ""
 
 
 def evaluate_cases(
@@ -97,6 +102,8 @@ def evaluate_cases(
     cases = scorable_cases(model, manifest, request)
     predictor = Predictor(model, pick_device(request.device), request.overlap)
     names, unsound = manifest.label_space.names, unsound_rows(manifest)
+    learnt = [network.learnt for network in model.networks]
+    seen = seen_in_training(learnt, {case.case_id: case.fingerprint for case in cases})
 
     def step(case: Case) -> CaseResult:
         if case.case_id in unsound:
@@ -108,7 +115,7 @@ def evaluate_cases(
             scores = score_case(prediction, truth, case, names, tolerance_mm=request.tolerance_mm)
         except Exception as error:
             return CaseResult(case, failure=reason_of(error))
-        return CaseResult(case, scores, prediction)
+        return CaseResult(case, scores, prediction, seen=seen.get(case.case_id, ""))
 
     return map(step, cases)
 
@@ -189,14 +196,14 @@ def wanted_cases(manifest: Manifest, request: EvaluationRequest) -> list[Case]:
 def collect_scores(results: Iterable[CaseResult], settings: dict[str, Any]) -> Scores:
     """Put the scores of cases together, one case at a time."""
     scores: list[Score] = []
-    said: dict[str, dict[str, str]] = {"failure": {}, "file": {}, "note": {}}
+    said: dict[str, dict[str, str]] = {"failure": {}, "file": {}, "note": {}, "seen": {}}
     for result in results:
         scores.extend(result.scores)
         for what, found in said.items():
             if text := getattr(result, what):
                 found[result.case.case_id] = text
     ordered = tuple(sorted(scores, key=lambda s: (s.case_id, s.class_id)))
-    return Scores(ordered, said["failure"], settings, said["file"], said["note"])
+    return Scores(ordered, said["failure"], settings, said["file"], said["note"], seen=said["seen"])
 
 
 def evaluation_settings(
@@ -214,6 +221,8 @@ def truth_settings(manifest: Manifest, request: EvaluationRequest) -> dict[str, 
         **({"where": request.where} if request.where else {}),
         "classes": list(manifest.label_space.names),
         "nsd_tolerance_mm": request.tolerance_mm,
+        # cases of the training are what is asked for, or are not to count
+        **({COUNT_SEEN: True} if request.include_seen or request.split == "train" else {}),
         "cases": {
             c.case_id: {"image": c.image_sha256, "label": c.label_sha256, "merged": list(c.merged)}
             for c in manifest.cases()

@@ -71,11 +71,12 @@ def _scores(run: Path, folder: Path, split: str) -> Scores:
             f"their ensemble with `marginalia evaluate {run} MANIFEST --split {split}`"
         )
         raise TrainingError(msg)
-    joined = {"failures": {}, "predictions": {}, "notes": {}}
+    joined = {"failures": {}, "predictions": {}, "notes": {}, "seen": {}}
     for fold, part in zip(folds, parts, strict=True):
         place = scores_folder(fold, split).resolve()
         joined["failures"] |= part.failures
         joined["notes"] |= part.notes
+        joined["seen"] |= part.seen
         joined["predictions"] |= {c: str(place / file) for c, file in part.predictions.items()}
     settings = {
         **parts[0].settings,

@@ -22,6 +22,7 @@ from train.scoring.metrics import METRICS, Metric
 Detection = Literal["compared", "missed", "invented", "absent"]
 CellName = tuple[str, str]  # class, dataset
 
+COUNT_SEEN = "seen_cases_count"  # the key of the settings
 ALL = "all"  # the mean over cells, where a class stands in other lines
 SCORES_FILE, CELLS_FILE, SUMMARY_FILE = "scores.csv", "summary.csv", "summary.json"
 
@@ -100,6 +101,8 @@ class Scores:
         settings: What was evaluated and how, as plain values.
         predictions: Where the label map of a case is kept, relative to the scores, by case id.
         notes: What was noticed about a label map, by case id.
+        seen: Of cases that the network was trained on, as which case, by case id. They do not
+            count in the means unless the settings say so.
     """
 
     scores: tuple[Score, ...]
@@ -107,6 +110,12 @@ class Scores:
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     predictions: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    seen: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Return the cases that do not count in the means: the network was trained on them."""
+        return frozenset() if self.settings.get(COUNT_SEEN) else frozenset(self.seen)
 
     @property
     def stamp(self) -> str:
@@ -119,13 +128,15 @@ class Scores:
         """Return one row per score, with the stamp."""
         columns = list(Score.__dataclass_fields__)
         frame = pd.DataFrame(map(asdict, self.scores), columns=columns).rename(columns=_CLASS)
+        if self.seen:
+            frame = frame.assign(seen=frame["case_id"].isin(list(self.seen)))
         return frame.assign(stamp=self.stamp)
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Return counts and means by class and dataset."""
         groups: dict[tuple[int, str, str], list[Score]] = {}
-        for score in self.scores:
+        for score in (s for s in self.scores if s.case_id not in self.left_out):
             key = score.class_id, score.class_name, score.dataset
             groups.setdefault(key, []).append(score)
         return tuple(_cell(groups[key]) for key in sorted(groups))
@@ -164,6 +175,7 @@ def write_scores(scores: Scores, folder: Path) -> None:
         "failures": dict(scores.failures),
         "notes": dict(scores.notes),
         "predictions": dict(scores.predictions),
+        "seen": dict(scores.seen),
         "settings": dict(scores.settings),
     }
     write_text(folder / SUMMARY_FILE, json.dumps(summary, indent=2, allow_nan=False) + "\n")
@@ -181,7 +193,7 @@ def read_scores(folder: Path) -> Scores:
         summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
         found = tuple(map(_score, rows))
         parts = (summary[k] for k in ("failures", "settings", "predictions", "notes"))
-        scores = Scores(found, *parts)
+        scores = Scores(found, *parts, seen=summary.get("seen", {}))
         stamps = {row["stamp"] for row in rows}
     except (OSError, ValueError, TypeError, KeyError) as error:
         msg = f"no scores that can be read in {folder}: {error}; run `marginalia evaluate` first"

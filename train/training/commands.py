@@ -66,6 +66,13 @@ def train_command(
         bool,
         typer.Option("--all-folds", help="Train on each fold in turn, into RUN/fold_0 and so on."),
     ] = False,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TERMS",
+            help="Use only cases whose licence allows it: `commercial`, or a pattern as 'cc-by*'.",
+        ),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(
@@ -96,7 +103,9 @@ def train_command(
     from train.training.progress import show_progress
     from train.training.start import Start
 
-    settings = resolve(preset, [*(override or []), *([] if fold is None else [f"fold={fold}"])])
+    given = {"fold": fold, "licence": licence}
+    words = [f"{key}={value}" for key, value in given.items() if value is not None]
+    settings = resolve(preset, [*(override or []), *words])
     cases = read_manifest(manifest)
     processes = Processes(devices, nodes)
     runs = fold_runs(cases, out, settings, processes) if all_folds else {out: settings}

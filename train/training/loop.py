@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -31,7 +31,7 @@ from train.training.outcome import outcome_remarks
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
 from train.training.resume import last_checkpoint, new_header, resume
-from train.training.run_folder import draw_curves, mend_log, only_training
+from train.training.run_folder import mend_log, only_training, tell_people
 from train.training.start import (
     Start,
     begin_with,
@@ -111,6 +111,8 @@ def train(
         init, last = load_init(start), last_checkpoint(run)
         known = last or init
         plan = with_scale_of(plan, known.header if known else None)
+        if known:
+            plan = replace(plan, learnt=plan.learnt.after(known.learnt))
         training = tuple(open_case(manifest, case) for case in plan.training)
         validation = tuple(open_case(manifest, case) for case in plan.validation)
         learner = build_learner(plan, start_processes(settings, processes))
@@ -141,7 +143,7 @@ def train(
                         write_transfer(run, init, taken)
                 header = _epochs(session, header)
                 if first and header.epochs == _stages(header).epochs:
-                    draw_curves(run, _teller(report))
+                    tell_people(run, _teller(report))
     whole = header.epochs == _stages(header).epochs
     remarks = outcome_remarks(plan, header, read_log(run)) if whole and first else ()
     return TrainingResult(run, header.epochs, before, header.best_score, not whole, remarks)
@@ -207,7 +209,8 @@ def _epoch(
         write(record, validation)
         # the last checkpoint last: a run that is stopped before it repeats this epoch
         if improved:
-            save_checkpoint(checkpoint_path(run, "best"), header, learner.predicting, None)
+            best, learnt = checkpoint_path(run, "best"), session.plan.learnt
+            save_checkpoint(best, header, learner.predicting, None, learnt=learnt)
         _save_last(session, header)
     learner.fabric.barrier()
     session.report(EpochDone(record, cells, improved))
@@ -285,5 +288,5 @@ def _teller(report: Callable[[Event], None]) -> Tell:
 def _save_last(session: _Session, header: CheckpointHeader) -> None:
     learner, path = session.learner, checkpoint_path(session.run, "last")
     average = learner.average.module if learner.average else None
-    more = {"average": average, "objective": learner.objective}
+    more = {"average": average, "objective": learner.objective, "learnt": session.plan.learnt}
     save_checkpoint(path, header, learner.network, learner.optimiser, **more)

@@ -9,6 +9,7 @@ from manifests.ground.atomic import clear_partial
 from train.checkpoints.checkpoint import CheckpointHeader, checkpoint_path
 from train.planning.plan import TrainingPlan
 from train.planning.schedule import Stages
+from train.provenance.model_card import write_model_card
 from train.training.curves import write_curves
 from train.training.log import EpochRecord, Tell, complete_log
 from train.training.processes import is_rank_zero
@@ -42,6 +43,15 @@ def mend_log(run: Path, plan: TrainingPlan, header: CheckpointHeader, tell: Tell
         step += plan.steps(stage)
         done.append(EpochRecord.known(number + 1, stage, step, loss))
     complete_log(run, done, tell=tell)
+
+
+def tell_people(run: Path, tell: Tell) -> None:
+    """Draw the curves of a run that is finished, and write its model card."""
+    draw_curves(run, tell)
+    try:
+        write_model_card(run)
+    except OSError as error:
+        tell(f"the model card cannot be written: {error}")
 
 
 def draw_curves(run: Path, tell: Tell) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.keypoints import FRAMES, Keypoints, find_keypoints
+from manifests.fingerprints.keypoints import FRAMES, Keypoints, find_keypoints
 from manifests.volumes.downsampling import bin_means
 from manifests.volumes.grid import Grid
 from manifests.volumes.resampling.resampling import resample_linear

@@ -5,10 +5,10 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from curate.duplicates import blobs, keypoints
-from curate.duplicates.fingerprint import Fingerprint
-from curate.duplicates.keypoints import BORDER, FRAMES, find_keypoints
-from curate.duplicates.matching import find_matches
+from manifests.fingerprints import blobs, keypoints
+from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.keypoints import BORDER, FRAMES, find_keypoints
+from manifests.fingerprints.matching import find_matches
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume
 

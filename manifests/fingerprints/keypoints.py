@@ -18,8 +18,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.blobs import CHUNK_VOXELS, cells_of, find_blobs
-from curate.duplicates.extrema import DIRECTIONS, Positions, binomial_sums, local_extrema, values_at
+from manifests.fingerprints.blobs import CHUNK_VOXELS, cells_of, find_blobs
+from manifests.fingerprints.extrema import (
+    DIRECTIONS,
+    Positions,
+    binomial_sums,
+    local_extrema,
+    values_at,
+)
 
 Samples = NDArray[np.float32]  # [n, 52]
 

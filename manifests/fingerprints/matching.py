@@ -14,8 +14,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.fingerprint import Fingerprint
-from curate.duplicates.keypoints import BORDER, FRAMES, Keypoints
+from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.keypoints import BORDER, FRAMES, Keypoints
 
 LEAST_VOTES = 4
 MOST_ALIKE = 256  # a code that more keypoints have says nothing

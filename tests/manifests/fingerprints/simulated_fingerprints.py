@@ -6,8 +6,8 @@ keypoints here, 0.2 in 10,000 there.
 
 import numpy as np
 
-from curate.duplicates.fingerprint import MOST_ON_LATTICE, MOST_ON_VOXELS, Fingerprint
-from curate.duplicates.keypoints import FRAMES, Keypoints
+from manifests.fingerprints.fingerprint import MOST_ON_LATTICE, MOST_ON_VOXELS, Fingerprint
+from manifests.fingerprints.keypoints import FRAMES, Keypoints
 
 SIZES = ((150, 512, 512), (130, 110, 110))  # voxels, points of the lattice
 SPREAD = 0.6 ** np.arange(6)  # of what surrounds keypoints, in six directions

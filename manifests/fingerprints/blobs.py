@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.duplicates.extrema import Positions, Values, binomial_sums, local_extrema
+from manifests.fingerprints.extrema import Positions, Values, binomial_sums, local_extrema
 
 CELLS = 4000  # of the image; the strongest of each count
 BLOBS_IN_CELL = 3  # some keypoints have no sure frame

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from curate.duplicates.fingerprint import Fingerprint
-from curate.duplicates.keypoints import Keypoints
-from curate.duplicates.matching import LEAST_VOTES, find_matches
-from tests.curate.duplicates.simulated_fingerprints import simulated
+from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.keypoints import Keypoints
+from manifests.fingerprints.matching import LEAST_VOTES, find_matches
+from tests.manifests.fingerprints.simulated_fingerprints import simulated
 
 NOTHING = Keypoints(
     (9, 9, 9), np.zeros((0, 3), np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint64)

@@ -1,0 +1,121 @@
+"""What a network learnt from: cases with their licences, and fingerprints that recognise them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from manifests.ground.errors import CheckpointError, explain
+from manifests.table.case import Case
+from manifests.table.dataset_facts import facts_of
+from manifests.table.manifest import Manifest
+
+MOST_BYTES = 1 << 30  # of a checkpoint's list of cases, which has 4 kB for each
+
+Part = Literal["train", "validation"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class LearntDataset(_Facts):
+    """Terms and source of a dataset, as its recipe says; None is not known."""
+
+    title: str = ""
+    citation: str = ""
+    homepage: str = ""
+    licence: str = ""
+    commercial_use: bool | None = None
+    share_alike: bool | None = None
+
+
+class LearntCase(_Facts):
+    """One case.
+
+    Attributes:
+        part: Whether its voxels changed the weights, or chose the best of them.
+        annotated: The classes that it tells apart.
+        fingerprint: As the manifest has it; empty if it has none.
+    """
+
+    case_id: str
+    dataset: str
+    part: Part
+    licence: str
+    annotated: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+class Learnt(_Facts):
+    """The cases of a network, and facts of their datasets by name."""
+
+    datasets: dict[str, LearntDataset] = {}
+    cases: tuple[LearntCase, ...] = ()
+
+    @classmethod
+    def of(cls, manifest: Manifest, parts: Mapping[Part, Sequence[Case]]) -> "Learnt":
+        """Return what a network learns from: cases of a manifest, by what they are for."""
+        known = facts_of(manifest.settings)
+        cases = tuple(
+            LearntCase(
+                case_id=c.case_id,
+                dataset=c.dataset,
+                part=part,
+                licence=c.licence,
+                annotated=c.annotated,
+                fingerprint=c.fingerprint,
+            )
+            for part, found in parts.items()
+            for c in found
+        )
+        datasets = {
+            name: LearntDataset.model_validate(known[name].model_dump())
+            for name in sorted({c.dataset for c in cases} & known.keys())
+        }
+        return cls(datasets=datasets, cases=cases)
+
+    def after(self, earlier: "Learnt") -> "Learnt":
+        """Return these cases, and what the same weights learnt from before.
+
+        A case that was ever trained on stays one.
+        """
+        cases: dict[tuple[str, str], LearntCase] = {}
+        for case in (*self.cases, *earlier.cases):
+            key = case.case_id, case.fingerprint
+            if key not in cases or case.part == "train":
+                cases[key] = case
+        datasets = {**earlier.datasets, **self.datasets}
+        return Learnt(datasets=datasets, cases=tuple(cases.values()))
+
+    def licences(self) -> dict[str, tuple[str, ...]]:
+        """Return the datasets of each licence that binds the network."""
+        found: dict[str, set[str]] = {}
+        for case in self.cases:
+            found.setdefault(case.licence, set()).add(case.dataset)
+        return {licence: tuple(sorted(found[licence])) for licence in sorted(found)}
+
+    def to_tensor(self) -> Tensor:
+        """Return it as the bytes of a JSON text, for a checkpoint."""
+        return torch.from_numpy(np.frombuffer(self.model_dump_json().encode(), np.uint8).copy())
+
+    @classmethod
+    def from_tensor(cls, tensor: Tensor) -> "Learnt":
+        """Read what `to_tensor` gave.
+
+        Raises:
+            CheckpointError: It is something else, or larger than any list of cases.
+        """
+        if tensor.dtype != torch.uint8 or tensor.ndim != 1 or tensor.numel() > MOST_BYTES:
+            msg = (
+                f"the checkpoint's list of cases: expected at most {MOST_BYTES:,} bytes, got "
+                f"{tensor.dtype} {tuple(tensor.shape)}; use another checkpoint"
+            )
+            raise CheckpointError(msg)
+        try:
+            return cls.model_validate_json(tensor.numpy().tobytes())
+        except ValidationError as error:
+            raise CheckpointError(explain(error, "the checkpoint's list of cases")) from error
