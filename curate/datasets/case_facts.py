@@ -1,6 +1,7 @@
 """Facts of a dataset's cases beside their voxels: the patient, the publisher's split and others."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -89,6 +90,16 @@ def with_annotated(case: SourceCase, recipe: Recipe, facts: CaseFacts) -> Source
     }
     unannotated = {value for value, named in needed.items() if not named <= facts.annotated}
     return replace(case, unannotated=case.unannotated | unannotated)
+
+
+def count_unannotated(recipe: Recipe, cases: Iterable[SourceCase]) -> Counter[str]:
+    """Count the cases in which nobody annotated what a value covers, by its structures."""
+    return Counter(
+        " + ".join(recipe.values[value])
+        for case in cases
+        if not case.finding
+        for value in sorted(case.unannotated)
+    )
 
 
 def _subject(recipe: Recipe, root: Path, case: SourceCase) -> str:

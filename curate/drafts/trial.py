@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from curate.datasets.case_facts import case_facts, count_unannotated, with_annotated
 from curate.datasets.discover import SourceCase, discover, missing_masks
 from curate.datasets.locate import locate
 from curate.drafts.label_values import LabelValues, read_label_values, spread_sample
@@ -25,9 +26,10 @@ class Trial:
         whole: Number of cases whose image and label are there.
         no_image: Names of cases without an image.
         no_label: Names of images, or list entries, without a label.
-        ambiguous: Why it cannot be told which files are some cases'.
+        set_aside: Why prepare cannot use some cases, such as one with several labels.
         values: What the labels hold that were read.
         missing_masks: Number of cases that lack a mask, by its file name.
+        unannotated: Number of cases in which nobody annotated some structures.
     """
 
     recipe: Recipe
@@ -35,9 +37,10 @@ class Trial:
     whole: int
     no_image: tuple[str, ...]
     no_label: tuple[str, ...]
-    ambiguous: tuple[str, ...]
+    set_aside: tuple[str, ...]
     values: LabelValues
     missing_masks: Mapping[str, int] = field(default_factory=dict[str, int])
+    unannotated: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def unlisted(self) -> tuple[int, ...]:
@@ -56,6 +59,9 @@ class Trial:
         if self.missing_masks and means != "error":
             means = means.replace("_", " ")
             lines.append(f"masks that some cases lack, taken as {means}: {self._missing}")
+        if self.unannotated:
+            counts = ", ".join(f"{what} in {n}" for what, n in sorted(self.unannotated.items()))
+            lines.append(f"not annotated in some cases: {counts}")
         return lines
 
     @property
@@ -73,10 +79,10 @@ class Trial:
                 f"{len(self.no_image)} labels have no image ({_some(self.no_image)}): expected it "
                 f"at {places}; correct `images` in [layout]"
             )
-        if self.ambiguous:
+        if self.set_aside:
             found.append(
-                f"{len(self.ambiguous)} cases have several images, or labels, and prepare sets "
-                f"them aside: {'; '.join(self.ambiguous[:NAMED])}"
+                f"{len(self.set_aside)} cases cannot be used, and prepare sets them aside: "
+                + "; ".join(self.set_aside[:NAMED])
             )
         if self.missing_masks and getattr(layout, "missing_mask", "") == "error":
             found.append(
@@ -109,6 +115,8 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
         msg = f"{found.path} is an archive: expected a folder; unpack it, or let prepare do so"
         raise SourceError(msg)
     cases = discover(recipe, found.path)
+    facts = case_facts(recipe, found.path, cases)
+    cases = [with_annotated(case, recipe, facts[case.name]) for case in cases]
     whole = [c for c in cases if c.image.exists() and c.label.exists() and not c.finding]
     lacking = missing_masks(whole, tuple(recipe.masks))
     return Trial(
@@ -120,9 +128,10 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
             *(c.name for c in cases if not c.label.exists()),
             *_lone_images(recipe, found.path, cases),
         ),
-        ambiguous=tuple(f"{c.name}: {c.finding.reason}" for c in cases if c.finding),
+        set_aside=tuple(f"{c.name}: {c.finding.reason}" for c in cases if c.finding),
         values=read_label_values(spread_sample(whole, most) if whole else []),
         missing_masks=lacking,
+        unannotated=count_unannotated(recipe, cases),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from curate.cases.overrides import Override, check_cases, check_classes, check_datasets
 from curate.cases.record import Provenance, is_ours, unchanged_case
 from curate.cases.target import Target
-from curate.datasets.case_facts import CaseFacts, case_facts, with_annotated
+from curate.datasets.case_facts import CaseFacts, case_facts, count_unannotated, with_annotated
 from curate.datasets.discover import SourceCase, discover
 from curate.datasets.locate import Location, locate
 from curate.download.plan import PlannedSource, plan_missing
@@ -48,6 +48,7 @@ class PlannedDataset:
         open: Cases to be made, or to be looked at more closely.
         gone: Names of cases that the folder holds and the dataset does not have any more.
         missing_masks: Number of cases that lack a mask, by its file name.
+        unannotated: Number of cases in which nobody annotated some structures.
         facts: What its names and its table tell of all its cases, by name.
     """
 
@@ -60,6 +61,7 @@ class PlannedDataset:
     open: tuple[SourceCase, ...] = ()
     gone: tuple[str, ...] = ()
     missing_masks: Mapping[str, int] = field(default_factory=dict[str, int])
+    unannotated: Mapping[str, int] = field(default_factory=dict[str, int])
     facts: Mapping[str, CaseFacts] = field(default_factory=dict[str, CaseFacts])
 
 
@@ -120,6 +122,7 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
         open=tuple(case for case, row in wanted.items() if not row),
         gone=gone,
         missing_masks=_missing_masks(recipe, cases),
+        unannotated=count_unannotated(recipe, cases),
         facts=facts,
     )
 

@@ -22,6 +22,7 @@ def plan_view(planned: Sequence[PlannedDataset], raw: Path) -> Group:
     rows = [(p.recipe.name, *_found(p), *_counts(p)) for p in planned]
     parts: list[RenderableType] = [new_table("Plan", columns, rows)]
     parts += [Text(_missing_masks(p)) for p in planned if p.missing_masks]
+    parts += [Text(_unannotated(p)) for p in planned if p.unannotated]
     if sources := [s for p in planned for s in p.sources]:
         parts += ["", download_view(sources, raw)]
     return Group(*parts)
@@ -52,6 +53,11 @@ def _missing_masks(planned: PlannedDataset) -> str:
         f"{planned.recipe.name}: masks missing in some of {len(planned.names)} cases, "
         f"taken as {means}: {counts}"
     )
+
+
+def _unannotated(planned: PlannedDataset) -> str:
+    counts = ", ".join(f"{what} in {n}" for what, n in sorted(planned.unannotated.items()))
+    return f"{planned.recipe.name}: not annotated in some of {len(planned.names)} cases: {counts}"
 
 
 def report_table(report: Report) -> Table:

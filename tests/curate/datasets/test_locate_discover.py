@@ -161,7 +161,8 @@ def test_a_case_of_several_images_or_labels_is_set_aside_alone(tmp_path, second)
     assert ONE_EACH[second].format("a", "a") in several.finding.reason
     trial = try_recipe(load_recipe(recipe), tmp_path, most=1)
     assert trial.whole == 1
-    assert "1 cases have several images, or labels" in trial.problems[0]
+    assert "1 cases cannot be used" in trial.problems[0]
+    assert "expected one file where the recipe" in trial.problems[0]
     target = Target(load_label_space("abdomen5"), (3.0, 3.0, 3.0), tmp_path / "out")
     planned = plan_cases(
         load_recipe(recipe), PrepareRequest((load_recipe(recipe),), tmp_path, target)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from curate.cases.target import Target
-from curate.preparation.plan import PrepareRequest
+from curate.drafts.trial import try_recipe
+from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
+from curate.preparation.tables import plan_view
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from tests.curate.defects import SHAPE, ct, write_nifti
@@ -81,6 +83,23 @@ def test_the_merged_classes_of_each_case_are_what_its_row_says(raw):
         ("s5", "annotation_unknown"),
         ("s6", "annotation_unknown"),
     ]
+
+
+def test_the_plan_and_the_check_count_what_was_not_annotated(raw):
+    made(raw, TABLE)
+    recipe = load_recipe(raw / "some.toml")
+    target = Target(load_label_space("abdomen5"), (0.8, 0.8, 2.5), raw / "out")
+    (planned,) = plan(PrepareRequest((recipe,), raw, target))
+    kidneys = "left_kidney + right_kidney + left_kidney_tumour + right_kidney_tumour"
+    counts = {"liver + liver_tumour": 2, "spleen": 2, kidneys: 3}
+    assert planned.unannotated == counts
+    shown = "".join(str(part) for part in plan_view([planned], raw).renderables)
+    assert "not annotated in some of 6 cases" in shown
+    trial = try_recipe(recipe, raw, most=1)
+    assert trial.unannotated == counts
+    assert any("spleen in 2" in line for line in trial.summary)
+    (problem,) = trial.problems
+    assert problem.startswith("2 cases cannot be used")
 
 
 def test_only_the_case_whose_row_changed_is_made_again(raw):
