@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 import marginalia
 from curate.preparation.prepare import prepare
 
+pytestmark = pytest.mark.xdist_group("documents")
+
 ROOT = Path(__file__).parents[1]
 TUTORIAL = "docs/tutorial/three_folders.md"
 RUN_ELSEWHERE = {"docs/how_to/recipes.md": "tests/curate/drafts/test_recipes_page.py"}

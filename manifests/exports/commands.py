@@ -181,3 +181,36 @@ def _say(text: str) -> None:
     from manifests.views.table_style import plain
 
     Console().print(plain(text), soft_wrap=True)
+
+
+@app.command()
+def mesh(
+    labels: Annotated[
+        list[Path],
+        typer.Argument(help="Label maps: of predict, or label.nii of prepared cases."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the .glb files.")],
+    label_space: Annotated[
+        str, typer.Option(help="The classes of the label maps: a name or a TOML file.")
+    ] = "abdomen5",
+) -> None:
+    """Write the organs of label maps as smooth surfaces, one glTF file for each.
+
+    A file of five organs has at most half a megabyte; a web page or PowerPoint shows it.
+    """
+    from manifests.classes.label_space import load_label_space
+    from manifests.exports.surfaces import plan_surfaces, write_surfaces
+    from manifests.ground.errors import MarginaliaError
+    from manifests.volumes.volume import read_volume
+
+    space, failed = load_label_space(label_space), 0
+    for path, target in plan_surfaces(labels, out).items():
+        try:
+            names = write_surfaces(read_volume(path), space, target)
+        except MarginaliaError as error:
+            failed += 1
+            typer.echo(f"failed  {path}: {error}")
+        else:
+            typer.echo(f"{target}: {', '.join(names)}")
+    if failed:
+        raise typer.Exit(SOME_FAILED_EXIT_CODE)
