@@ -53,7 +53,7 @@ def parse_values(given: Iterable[str], survey: Survey, declared: Collection[str]
         key, equals, structures = text.partition("=")
         key = masks.get(key.strip(), key.strip())
         if not equals or not (key in survey.masks if survey.masks else key.isdigit()):
-            near = did_you_mean(key, survey.masks) if survey.masks else ""
+            near = did_you_mean(key, masks)
             expected = f"one of {', '.join(survey.masks)}" if survey.masks else "a label value"
             msg = f"--value {text!r}{near}: expected {expected}, =, and structures, as in 1=liver"
             raise RecipeError(msg)

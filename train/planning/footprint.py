@@ -1,23 +1,19 @@
 """Footprint: the memory and time of a training step, estimated before the training."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from time import perf_counter
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from train.device import Precision, autocast
 from train.methods.table import new_network
-from train.networks.network import NetworkSettings, for_device, plan_levels, total_strides
+from train.networks.network import NetworkSettings
 
 _FLOAT_BYTES = 4
 _STATES = {"adam": 2, "sgd": 1}  # tensors that the optimiser keeps for each weight
-_PROBE_VOXELS = 32**3  # of a patch that is only timed: on a CPU, a step with it takes seconds
 
 
 @dataclass(frozen=True)
@@ -72,50 +68,8 @@ def footprint(
     )
 
 
-def seconds_per_flop(
-    network: NetworkSettings, num_classes: int, device: torch.device, precision: Precision
-) -> float:
-    """Return the seconds per floating-point operation on a small patch, forward and backward."""
-    net = for_device(new_network(network, num_classes), device)
-    images = torch.zeros(1, 1, *_probe_size(network), device=device)
-
-    def step() -> None:
-        with autocast(precision, device):
-            logits = net(images)
-        _backward(logits)
-
-    with FlopCounterMode(display=False) as counter:
-        step()  # also warms the caches
-    return _seconds(step, device) / counter.get_total_flops()
-
-
 def _backward(logits: Tensor | Sequence[Tensor]) -> Tensor:
     """Run the backward pass; return the logits at full resolution."""
     levels = [logits] if isinstance(logits, Tensor) else logits
     torch.stack([level.sum() for level in levels]).sum().backward()
     return levels[0]
-
-
-def _probe_size(network: NetworkSettings) -> tuple[int, ...]:
-    """Return the patch, shrunk to about as many voxels as can be timed at once.
-
-    Each axis keeps a multiple of its strides, as deep supervision needs it, and two of them at the
-    deepest level, which normalises over them.
-    """
-    patch = network.patch_size_zyx
-    shrink = min(1.0, (_PROBE_VOXELS / math.prod(patch)) ** (1 / 3))
-    strides = total_strides(plan_levels(network))
-    return tuple(
-        min(n, max(2, round(n * shrink / stride)) * stride)
-        for n, stride in zip(patch, strides, strict=True)
-    )
-
-
-def _seconds(step: Callable[[], None], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return perf_counter() - started

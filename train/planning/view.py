@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
-import torch
 from rich.table import Table
 
 from train.device import pick_device, uses_bfloat16
 from train.networks.network import plan_levels
-from train.planning.footprint import Footprint, footprint, seconds_per_flop
+from train.planning.footprint import Footprint, footprint
 from train.planning.plan import TrainingPlan, annotated_counts
 from train.settings import TrainSettings
 
@@ -54,28 +53,6 @@ def _epochs(settings: TrainSettings) -> str:
     if first and second and settings.first_stage_dice:
         more = f" (up to {first} more until each class has a Dice of {settings.first_stage_dice:g})"
     return f"{first} on fully labelled cases{more}, {second} on all"
-
-
-def expected_time(plan: TrainingPlan, device: torch.device) -> str:
-    """Return the expected time of epochs on a device, from timing the network on a small patch.
-
-    Reading, augmentation, losses and validation take more time.
-    """
-    settings = plan.settings
-    rate = seconds_per_flop(plan.network, len(plan.label_space), device, settings.precision)
-    step = seconds_of_batch(plan, rate)
-    epochs = [n * step * plan.steps(s) for s, n in zip((1, 2), settings.stage_epochs, strict=True)]
-    first, second = (step * plan.steps(1), step * plan.steps(2))
-    return (
-        f"time on {device}: about {step:.2g} s a batch; {duration(first)} an epoch of the first "
-        f"stage, {duration(second)} of the second; {duration(sum(epochs))} in all"
-    )
-
-
-def seconds_of_batch(plan: TrainingPlan, rate: float) -> float:
-    """Return the network's seconds for a batch, from its seconds per floating-point operation."""
-    settings = plan.settings
-    return _footprint(plan).flops * rate * settings.batch_size / settings.patches_at_once
 
 
 def _footprint(plan: TrainingPlan) -> Footprint:

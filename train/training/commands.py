@@ -93,10 +93,10 @@ def train_command(
     On Ctrl-C it does the same with exit code 130; a second Ctrl-C ends it at once.
     """
     from manifests.table.manifest import manifest_file, read_manifest
-    from train.device import pick_device
     from train.planning.plan import plan_training
-    from train.planning.view import expected_time, plan_facts, plan_tables
+    from train.planning.view import plan_facts, plan_tables
     from train.settings import resolve
+    from train.training.batch_time import expected_time
     from train.training.cross_validation import fold_runs
     from train.training.loop import train
     from train.training.processes import Processes, is_rank_zero
@@ -115,7 +115,7 @@ def train_command(
             console.print(table)
         say("\n".join(plan_facts(plan)))
     if dry_run:
-        say(expected_time(plan, pick_device(settings.device)))
+        say(expected_time(plan))
         return
     start = Start(force=force, init=init, manifest=manifest_file(manifest))
     for run, its in runs.items():

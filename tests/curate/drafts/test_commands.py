@@ -261,3 +261,21 @@ def test_volumes_are_told_to_three_digits_without_exponents(volume_ml, told):
     values = LabelValues(1, {1: (volume_ml,)}, ())
     assert values.describe(1) == f"in 1 of 1 labels, {told} mL"
     assert values.describe(2) == "in 0 of 1 labels"
+
+
+@pytest.mark.parametrize("key", ["thing", "thing.nii.gz"])
+def test_masks_that_are_not_read_are_named_and_a_suffix_may_be_left_out(tmp_path, key):
+    folder = tmp_path / "masked"
+    for case in ("s1", "s2"):
+        for name in ("ct", "masks/liver", "masks/thing", "masks/other"):
+            path = folder / case / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            values = np.zeros((4, 5, 6), np.uint8)
+            values[1:3, 1:3, 1:3] = 1
+            sitk.WriteImage(sitk.GetImageFromArray(values), path)
+    out = tmp_path / "masked.toml"
+    result = succeed("recipe", "new", folder, "--value", f"{key}=spleen", "--out", out)
+    assert "thing.nii.gz = spleen" in result
+    assert "not read, as their names are no known structures: other.nii.gz; to" in result
+    wrong = run("recipe", "new", folder, "--value", "thng=spleen", "--force")
+    assert "did you mean 'thing'" in str(wrong.exception)

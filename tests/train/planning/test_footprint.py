@@ -1,14 +1,11 @@
 """Footprint: what is traced on the meta device is what a real step does."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from train.networks.network import NetworkSettings, build_network, plan_levels, total_strides
-from train.planning.footprint import footprint, seconds_per_flop
-from train.settings import PRESETS
+from train.networks.network import NetworkSettings, build_network
+from train.planning.footprint import footprint
 
 FORM = NetworkSettings((16, 24, 16), (2.0, 2.0, 2.0), (4, 8, 8))
 
@@ -48,19 +45,3 @@ def test_work_and_activations_grow_with_the_batch_and_weights_do_not():
 
 def test_half_precision_halves_what_the_network_keeps():
     assert 0.5 < traced(half=True).activation_bytes / traced().activation_bytes < 0.6
-
-
-def test_a_device_is_timed():
-    assert seconds_per_flop(FORM, 3, torch.device("cpu"), "float32") > 0
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("patch", [(48, 160, 160), (40, 192, 224), (24, 80, 56), (16, 16, 16)])
-def test_every_presets_network_is_timed_whatever_its_patch(preset, patch):
-    """Deep supervision takes whole multiples of the strides only, and the probe is smaller."""
-    settings = PRESETS[preset].model_copy(update={"patch_size_zyx": patch, "filters": (4,) * 6})
-    form = NetworkSettings.of(settings, (1.5, 1.5, 3.0))
-    strides = total_strides(plan_levels(form))
-    if any(n % stride for n, stride in zip(patch, strides, strict=True)):
-        form = replace(form, deep_supervision=False)
-    assert seconds_per_flop(form, 3, torch.device("cpu"), "float32") > 0

@@ -1,20 +1,14 @@
-"""Costs: how long runs will take, from runs that are done, or from timing the network."""
+"""Costs: how long runs will take, from runs that are done, or from timing a batch."""
 
 import math
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Hashable, Iterable, Mapping
 from statistics import median
 
-import torch
-
-from train.device import Precision, pick_device
 from train.experiments.plans.planned_run import PlannedRun, PreparedRun
-from train.networks.network import NetworkSettings
-from train.planning.footprint import seconds_per_flop
-from train.planning.view import seconds_of_batch
+from train.training.batch_time import timed_batch
 from train.training.log import read_log
 
-_PROBES = 3
+_TIMED: dict[tuple[Hashable, ...], float] = {}
 
 
 def expected_seconds(runs: Iterable[PlannedRun]) -> dict[PlannedRun, float]:
@@ -55,14 +49,13 @@ def _trained(run: PlannedRun) -> tuple[int, float]:
 
 
 def _timed(prepared: PreparedRun) -> float:
-    plan, device = prepared.plan, pick_device(prepared.settings.device)
-    precision = prepared.settings.precision
-    return seconds_of_batch(plan, _rate(plan.network, len(plan.label_space), device, precision))
-
-
-@cache
-def _rate(
-    network: NetworkSettings, classes: int, device: torch.device, precision: Precision
-) -> float:
-    # the least of a few: others may be at work on this machine
-    return min(seconds_per_flop(network, classes, device, precision) for _ in range(_PROBES))
+    """Return the seconds of a batch; runs that differ in nothing that takes time share them."""
+    plan = prepared.plan
+    settings = plan.settings
+    key = (
+        *(plan.network, len(plan.label_space), settings.batch_size, settings.accumulation),
+        *(settings.device, settings.precision),
+    )
+    if key not in _TIMED:
+        _TIMED[key] = timed_batch(plan)[1]
+    return _TIMED[key]
