@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.classes.label_space import IGNORED
 from manifests.exports.document import as_text, write_document
-from manifests.exports.selection import ExportedCase, Selection
+from manifests.exports.selection import ExportedCase, Selection, label_names
 from manifests.exports.volume_file import export_volume
 from manifests.ground.errors import ExportError
 
@@ -71,8 +72,9 @@ def write_bids(selection: Selection, folder: Path) -> Iterator[tuple[str, str]]:
     """
     placed = place_cases(selection.cases)
     space = selection.manifest.label_space
-    colours = ["#000000", *(c.colour for c in space.classes)]
-    rows = zip(range(len(space)), space.names, colours, strict=True)
+    colours = {0: "#000000", IGNORED: "#808080"}
+    colours |= {n: c.colour for n, c in enumerate(space.classes, start=1)}
+    rows = ((value, name, colours[value]) for value, name in label_names(selection).items())
     table = [("index", "name", "color"), *rows]
     write_document(folder / "dseg.tsv", _tsv(table))
     description = {

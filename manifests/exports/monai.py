@@ -7,7 +7,7 @@ from typing import Any
 
 from manifests.exports.document import as_text, write_document
 from manifests.exports.folds import make_folds
-from manifests.exports.selection import ExportedCase, Selection
+from manifests.exports.selection import ExportedCase, Selection, label_names
 
 
 def write_datalist(selection: Selection, path: Path, folds: int | None = None) -> None:
@@ -22,11 +22,10 @@ def write_datalist(selection: Selection, path: Path, folds: int | None = None) -
     training = [c for c in selection.cases if c.case.split != "test"]
     made = make_folds(training, folds) if training else []
     fold_of = {name: n for n, fold in enumerate(made) for name in fold["val"]}
-    names = selection.manifest.label_space.names
     document = {
         "name": selection.manifest.label_space.name,
         "modality": {"0": "CT"},
-        "labels": {str(n): name for n, name in enumerate(names)},
+        "labels": {str(value): name for value, name in label_names(selection).items()},
         "numTraining": len(training),
         "training": [
             {**entry, "fold": fold_of.get(c.name, len(made))}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_merged
 from manifests.ground.errors import ExportError
 from manifests.table.case import Case
@@ -39,6 +40,13 @@ class Selection:
     manifest: Manifest
     cases: tuple[ExportedCase, ...]
     problems: dict[str, str]
+
+
+def label_names(selection: Selection) -> dict[int, str]:
+    """Return what the values of the label volumes mean, with `ignored` if some voxels are."""
+    names = dict(enumerate(selection.manifest.label_space.names))
+    ignored = any(exported.case.ignored for exported in selection.cases)
+    return names | {IGNORED: "ignored"} if ignored else names
 
 
 def select_for_export(path: Path, where: str | None = None) -> Selection:

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from curate.kidneys.gaps import fill_gaps
 from curate.kidneys.split import KIDNEY_ML, LEFT, RIGHT, KidneySplit, split_kidneys
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume, read_volume
@@ -192,3 +193,19 @@ def test_mirrored_header_swaps_the_sides(kits):
     swapped = split_kidneys(Volume(mask.voxels, mirrored)).labels.voxels
     assert np.array_equal(swapped == LEFT, labels == RIGHT)
     assert np.array_equal(swapped == RIGHT, labels == LEFT)
+
+
+@pytest.mark.parametrize("case", [4, 9, 40, 41])  # without the filling, 40 and 41 are wrong
+def test_kidneys_drawn_in_a_slice_of_each_10_mm_get_the_same_sides(kits, case):
+    mask, _, labels = split(kits, case)
+    axis = 2 - int(np.abs(mask.grid.steps_mm[2]).argmax())  # of the array, along the body
+    every = max(2, round(10 / mask.grid.spacing_mm[2 - axis]))
+    drawn = np.arange(mask.voxels.shape[axis]) % every == 0
+    hidden = np.broadcast_to(
+        np.expand_dims(~drawn, [a for a in range(3) if a != axis]), labels.shape
+    )
+    sparse = Volume(np.where(hidden, 0, mask.voxels > 0).astype(np.uint8), mask.grid)
+    filled = fill_gaps(sparse, Volume(hidden.astype(np.uint8), mask.grid))
+    assert np.count_nonzero(filled.voxels) == pytest.approx(np.count_nonzero(mask.voxels), rel=0.05)
+    seen = sparse.voxels > 0
+    np.testing.assert_array_equal(split_kidneys(filled).labels.voxels[seen], labels[seen])

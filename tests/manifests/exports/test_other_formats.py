@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from manifests.exports.bids import place_cases
 from manifests.exports.selection import select_for_export
 from manifests.ground.errors import ExportError
+from manifests.table.manifest import Manifest, read_manifest, write_manifest
 from marginalia import app
 
 
@@ -98,6 +100,22 @@ def test_bids_has_labels_and_who_labelled_what(prepared, tmp_path):
     ]
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
+
+
+def test_the_value_of_ignored_voxels_is_listed_where_there_are_some(prepared, tmp_path):
+    first, *others = read_manifest(prepared).cases()
+    voxels = (first.voxels[0] - 5, *first.voxels[1:])
+    partly = replace(first, voxels=voxels, ignored=5)
+    manifest = read_manifest(prepared)
+    cases = Manifest.of([partly, *others], manifest.label_space, folder=manifest.folder)
+    write_manifest(cases, prepared)
+    export("monai", prepared, "--out", tmp_path / "list.json")
+    assert json.loads((tmp_path / "list.json").read_text())["labels"]["255"] == "ignored"
+    export("bids", prepared, "--out", tmp_path / "bids")
+    assert (tmp_path / "bids" / "dseg.tsv").read_text().endswith("255\tignored\t#808080\n")
+    whole = "case_id <> 'btcv/1'"
+    export("monai", prepared, "--out", tmp_path / "whole.json", "--where", whole)
+    assert "255" not in json.loads((tmp_path / "whole.json").read_text())["labels"]
 
 
 def test_patients_of_one_bids_name_are_refused(prepared, make_case):
