@@ -75,9 +75,9 @@ def _recipe_keys() -> Lines:
 
 
 def _label_space_keys() -> Lines:
-    yield "# Label spaces\n"
-    yield "A label space is the list of classes that a network distinguishes. These come with "
-    yield "marginalia:\n"
+    yield "# Keys of a label space\n"
+    yield "A [label space](label_spaces.md) is the list of classes that a network distinguishes. "
+    yield "These come with marginalia:\n"
     yield from _table(["name", "classes", "description"])
     for name in label_space.shipped_label_spaces():
         space = label_space.load_label_space(name)
