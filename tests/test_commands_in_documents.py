@@ -28,8 +28,14 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 BLOCK = re.compile(
     r"^(?:<!-- not run: ([^\n]+) -->\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
 )
-# What pages call the folders that the tutorial makes under other names.
-FOLDERS = {"/data/abdomen": "prepared", "runs/union": "runs/all", "runs/f_only": "runs/organs"}
+# What pages call files and folders that the tutorial makes under other names.
+FOLDERS = {
+    "/data/abdomen": "prepared",
+    "runs/union": "runs/all",
+    "runs/f_only": "runs/organs",
+    "my_scans": "Task09_spleens/imagesTr",
+    "scan.nii.gz": "Task09_spleens/imagesTr/spleen_0.nii.gz",
+}
 QUICK = [
     *("stage_epochs=0,1", "patches_per_dataset=2", "patch_size_zyx=16,16,16", "filters=4,8,8"),
     *("first_stage_dice=0", "workers=1", "overlap=0"),
