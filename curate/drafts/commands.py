@@ -107,10 +107,14 @@ def new(
 ) -> None:
     """Write a recipe for a folder, and ask for what cannot be found out from its files."""
     from curate.drafts.draft import Draft, check_new, write_draft
+    from curate.drafts.exported_folder import is_exported
     from curate.drafts.folder_survey import survey
     from curate.drafts.label_values import read_label_values, spread_sample
     from curate.drafts.value_meanings import unread_masks
 
+    if is_exported(folder):
+        _read_back(folder, out or Path(), force=force)
+        return
     asking, found = is_terminal(), survey(folder)
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
     if found.read:
@@ -133,6 +137,21 @@ def new(
         _say(unread)
     _say(f"written: {path}")
     _say(f"next: marginalia recipe check {path} --data {folder}")
+
+
+def _read_back(folder: Path, out: Path, *, force: bool) -> None:
+    """Write the recipes of a folder that `export nnunet` wrote, which knows all about itself."""
+    from curate.drafts.exported_folder import read_exported, write_recipes
+
+    exported = read_exported(folder)
+    paths = write_recipes(exported, folder, out, force=force)
+    _say(f"{folder}: {len(exported.cases)} cases that marginalia exported")
+    for path in paths:
+        _say(f"written: {path}")
+    listed = " ".join(map(str, paths))
+    space = exported.label_space.name
+    _say(f"next: marginalia prepare {listed} --raw {folder} --out OUT --label-space {space}")
+    _say("      marginalia split OUT --official")
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,8 @@
 """The documents of an export to nnU-Net: `dataset.json`, `splits_final.json`, `marginalia.json`."""
 
+import csv
 import hashlib
+import io
 import json
 from typing import Any
 
@@ -15,6 +17,7 @@ KEY = "marginalia"  # of `dataset.json`; nnU-Net copies keys that it does not kn
 # nibabel's plain reader takes axes as they are stored, so that a scan in another orientation than
 # the training cases' would be predicted mirrored
 READER = "NibabelIOWithReorient"
+TABLE_COLUMNS = ("case", "subject", "split")
 Document = dict[str, Any]
 
 
@@ -72,12 +75,25 @@ def marginalia_json(plan: NnunetPlan) -> Document:
         "format": FORMAT,
         "software_version": plan.manifest.software_version,
         "partial": plan.request.partial,
+        "ignore_value": plan.ignore_value,
+        "file_ending": plan.request.file_ending,
         "sha256": who_labelled_what(plan)["sha256"],
         "label_space": plan.manifest.label_space.model_dump(mode="json"),
         "datasets": {name: f.model_dump(mode="json") for name, f in facts.items()},
         "cases": {c.name: _facts_of_case(c) for c in (*plan.training, *plan.test)},
         "left_out": sorted({*plan.left_out, *plan.problems}),
     }
+
+
+def cases_csv(plan: NnunetPlan) -> str:
+    """Return a table of the cases, by which a recipe knows their patients and splits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(TABLE_COLUMNS)
+    for exported in (*plan.training, *plan.test):
+        case = exported.case
+        writer.writerow([exported.name, case.subject_id, case.split or ""])
+    return text.getvalue()
 
 
 def _facts_of_case(exported: ExportedCase) -> Document:

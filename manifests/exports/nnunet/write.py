@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from manifests.exports.document import as_text, write_document
-from manifests.exports.nnunet.documents import dataset_json, marginalia_json
+from manifests.exports.nnunet.documents import cases_csv, dataset_json, marginalia_json
 from manifests.exports.nnunet.plan import CHANNEL, NnunetPlan
 from manifests.exports.selection import ExportedCase
 from manifests.exports.volume_file import export_volume
@@ -14,6 +14,7 @@ from manifests.ground.errors import ExportError
 SPLITS = "splits_final.json"
 DATASET = "dataset.json"
 ABOUT = "marginalia.json"
+TABLE = "cases.csv"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def write_documents(plan: NnunetPlan, preprocessed: Path | None = None) -> None:
     texts = {
         folder / SPLITS: as_text(plan.folds),
         folder / ABOUT: as_text(marginalia_json(plan)),
+        folder / TABLE: cases_csv(plan),
         folder / DATASET: as_text(dataset_json(plan)),  # last: with it, the dataset is whole
     }
     if preprocessed is not None:
