@@ -1,5 +1,6 @@
 """What every case is made into, and where."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +35,23 @@ class Target:
         Raises:
             MarginaliaError: It is not three numbers within those bounds.
         """
-        given = self.spacing_mm
-        if len(given) != 3 or not all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in given):
-            msg = (
-                f"--spacing: expected three numbers from {MIN_SPACING_MM} to {MAX_SPACING_MM} "
-                f"(mm along x, y and z), got {' '.join(map(str, given))}; nothing was changed"
-            )
-            raise MarginaliaError(msg)
+        check_spacing(self.spacing_mm)
 
     def case_folder(self, case: SourceCase) -> Path:
         """Return where the files of one case go."""
         return self.folder / "cases" / case.dataset / case.name
+
+
+def check_spacing(spacing_mm: Sequence[float]) -> None:
+    """Refuse a spacing that no volume may have.
+
+    Raises:
+        MarginaliaError: It is not three numbers within those bounds.
+    """
+    if len(spacing_mm) == 3 and all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in spacing_mm):
+        return
+    msg = (
+        f"--spacing: expected three numbers from {MIN_SPACING_MM} to {MAX_SPACING_MM} (mm along "
+        f"x, y and z), got {' '.join(map(str, spacing_mm))}; nothing was changed"
+    )
+    raise MarginaliaError(msg)

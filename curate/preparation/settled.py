@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from curate.cases.target import Target
+from curate.cases.target import Target, check_spacing
 from manifests.classes.label_space import LabelSpace, load_label_space
 from manifests.ground.errors import ManifestError, MarginaliaError
 from manifests.table.manifest import FILE_NAME, read_head
@@ -24,10 +24,12 @@ def settled_target(
     """Return what cases are made into: as given, else as the folder's manifest says.
 
     Raises:
-        MarginaliaError: A given value is not the manifest's, or that cannot be read and is needed;
-            neither counts with `force`.
+        MarginaliaError: The spacing cannot be; or a given value is not the manifest's, or that
+            cannot be read and is needed, neither of which counts with `force`.
         LabelSpaceError: There is no such label space, or it is not well formed.
     """
+    if spacing_mm is not None:
+        check_spacing(spacing_mm)
     space = None if label_space is None else load_label_space(label_space)
     given = (space, spacing_mm, interpolation)
     found: tuple[Any, ...] | None = None

@@ -1,7 +1,7 @@
 """Names that are like one that is not known."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MOST = 3  # names that are proposed
 LIKE = 0.6  # 1 is the same name
@@ -16,8 +16,15 @@ def near_names(word: str, known: Iterable[str]) -> list[str]:
     small = word.lower()
     near = difflib.get_close_matches(small, by_small, n=MOST, cutoff=LIKE)
     holding = [name for name in by_small if len(small) > 2 and small in name]
-    found = dict.fromkeys([*near, *sorted(holding, key=len)])
+    ending = [name for name in by_small if name.endswith(f"/{small}")]  # cases, without dataset
+    found = dict.fromkeys([*ending, *near, *sorted(holding, key=len)])
     return [by_small[name] for name in found][:MOST]
+
+
+def some_of(known: Sequence[str]) -> str:
+    """Return the first of the known names, in words."""
+    more = ", ..." if len(known) > MOST else ""
+    return f"{', '.join(map(repr, known[:MOST])) or 'none'}{more}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -43,7 +43,7 @@ def load_toml(
 def _not_there(path: Path, names: Sequence[str], what: str) -> str:
     if path.is_dir():
         return f"{path} is a folder: expected the TOML file of a {what}"
-    if path.suffix == ".toml" or len(path.parts) > 1:
+    if path.suffix or len(path.parts) > 1:  # no name has a dot
         beside = (p.name for p in path.parent.glob("*.toml"))
         return (
             f"no file {path}{did_you_mean(path.name, beside)}: expected the TOML file of a {what}, "

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from manifests.ground.errors import ManifestError
-from manifests.ground.near_names import did_you_mean
+from manifests.ground.near_names import did_you_mean, some_of
 from manifests.table.case import SCHEMA, Case
 from manifests.table.manifest import (
     Manifest,
@@ -66,7 +66,8 @@ class SelectedCases:
         found = self.connection.table(CASES).filter(wanted)
         rows = self.head.with_table(found.to_arrow_table())
         if not len(rows):
-            near = did_you_mean(case_id, self.ids())
+            ids = self.ids()
+            near = did_you_mean(case_id, ids) or f"; it has {some_of(ids)}"
             msg = f"no case {case_id!r} in {self.source}{near}"
             raise ManifestError(msg)
         return next(rows.cases())
@@ -116,17 +117,20 @@ def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generat
             failed = f"{source} cannot be read"
             if where is not None:
                 failed = f"the filter {where!r} cannot be used"
-            hint = _hint(str(error), columns)
+            hint = _hint(str(error), where or "", columns)
             msg = f"{failed}: {error}\n{hint}columns: {', '.join(columns)}"
             raise ManifestError(msg) from error
 
 
-def _hint(said: str, columns: Sequence[str]) -> str:
-    """Say what is most often wrong with a condition: text without its quotes."""
+def _hint(said: str, where: str, columns: Sequence[str]) -> str:
+    """Say what is most often wrong with a condition: text without its quotes, or a slip."""
     unknown = UNKNOWN_COLUMN.search(said)
     if unknown:
         name = unknown[1]
-        return f"{name!r} is no column{did_you_mean(name, columns)}; {QUOTES}\n"
+        if re.search(rf'\b{re.escape(name)}\b"?\s*([=<>!]|in\b|like\b)', where, re.IGNORECASE):
+            return f"{name!r} is no column{did_you_mean(name, columns)}\n"
+        quoted = re.sub(rf'"?\b{re.escape(name)}\b"?', lambda _: f"'{name}'", where)
+        return f"{name!r} is no column; text stands in single quotes: {quoted}\n"
     return f"{QUOTES}; conditions are joined by `and` and `or`\n" if PARSER in said else ""
 
 

@@ -103,3 +103,8 @@ layout = {kind = "pairs", roots = ["x"], case = "[a-z]+", images = ["{case}.nii"
     assert not (tmp_path / "out").exists()
     result = CliRunner().invoke(curate.commands.app, ["download", a, copy, "--raw", str(tmp_path)])
     assert not isinstance(result.exception, RecipeError)
+
+
+def test_a_spacing_that_cannot_be_is_blamed_before_the_folder(folder):
+    with pytest.raises(MarginaliaError, match=r"--spacing: expected three numbers .* got 0 4 4"):
+        settled_target(folder, spacing_mm=(0, 4, 4))

@@ -278,3 +278,30 @@ def test_ctrl_c_in_a_condition_is_ctrl_c(manifest):
     timer.start()
     with pytest.raises(KeyboardInterrupt), select_cases(manifest, endless) as cases:
         cases.ids()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("dataset = btcv", "'btcv' is no column; text stands in single quotes: dataset = 'btcv'"),
+        ('dataset = "btcv"', "text stands in single quotes: dataset = 'btcv'"),
+        ("datset = 'btcv'", "'datset' is no column; did you mean 'dataset'?"),
+        (
+            "dataset = kits 19",
+            "text stands in single quotes, as in \"dataset = 'btcv'\"; ",
+        ),
+    ],
+)
+def test_text_without_quotes_and_slips_are_told(manifest, where, said):
+    with pytest.raises(ManifestError) as raised, select_cases(manifest, where) as cases:
+        cases.ids()
+    assert said in str(raised.value)
+
+
+def test_a_case_that_is_not_there_is_answered_with_near_ones_or_the_first(manifest):
+    with select_cases(manifest) as cases:
+        some = cases.ids()[0]
+        with pytest.raises(ManifestError, match=f"did you mean .*{some}"):
+            cases.case(some.partition("/")[2])
+        with pytest.raises(ManifestError, match=f"; it has '{some}'"):
+            cases.case("zzzzzz")
