@@ -13,7 +13,7 @@ import numpy as np
 from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.ground.atomic import whole_file, write_text
 from manifests.ground.errors import ManifestError
-from manifests.report.facts import case_facts, page_facts, volume_outliers
+from manifests.report.facts import case_facts, page_facts
 from manifests.report.niivue import FOLDER as NIIVUE
 from manifests.report.niivue import install_niivue, niivue_data
 from manifests.report.planes import Scan, strip
@@ -102,8 +102,7 @@ def plan_report(request: ReportRequest) -> Report:
             "" if results is None else f"; {results.folder} has scores of none of them"
         )
         raise ManifestError(msg)
-    space, outliers = manifest.label_space, volume_outliers(cases, manifest.label_space)
-    facts = [case_facts(c, space, outliers.get(c.case_id, {}), results) for c in cases]
+    facts = [case_facts(c, manifest.label_space, results) for c in cases]
     order = sorted(range(len(cases)), key=lambda n: _rank(facts[n]))
     return Report(
         manifest=manifest,
@@ -183,7 +182,6 @@ def _draw(report: Report, reported: ReportedCase) -> None:
 def _scan(manifest: Manifest, case: Case, results: Results | None) -> Scan:
     merged = np.arange(256, dtype=np.uint8)
     merged[: len(case.merged)] = case.merged
-    merged[IGNORED] = 0  # no class is shown there
     hu, labels = (read_volume(manifest.path(name)).voxels.T for name in (case.image, case.label))
     predicted = None if results is None else results.prediction(case.case_id, case.size)
     return Scan(hu.astype(np.int16), merged[labels.astype(np.uint8)], predicted, case.spacing_mm)

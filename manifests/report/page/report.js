@@ -210,7 +210,7 @@ function notes(item) {
   for (const [n, name] of Object.entries(item.groups)) {
     const values = [];
     if (name in item.ml) values.push(`${item.ml[name]} mL`);
-    if (name in item.outliers && Math.abs(item.outliers[name]) > 3.5) values.push(`unusual volume, z ${item.outliers[name]}`);
+    if (Math.abs(item.z[name] ?? 0) > 3.5) values.push(`unlike the others, z ${item.z[name]}`);
     if (name in item.dice) values.push(`Dice ${item.dice[name]}`);
     const swatch = element("span", { className: "swatch" });
     swatch.style.background = facts.colours[n].colour;
@@ -323,7 +323,7 @@ function makeOverview() {
     element("h2", { textContent: "Spacing before harmonising, along z (mm)" }), strips(datasets, (c) => [["", c.before[2]]]),
     element("h2", { textContent: "Volume of each class (mL)" }), strips(datasets, (c) => Object.entries(c.ml)),
     ...(facts.results ? [element("h2", { textContent: "Dice" }), strips(datasets, (c) => Object.entries(c.dice), false)] : []),
-    element("h2", { textContent: "Mean intensity of what is labelled (HU)" }), strips(datasets, (c) => [["", c.hu]], false),
+    element("h2", { textContent: "Mean intensity of each class (HU)" }), strips(datasets, (c) => Object.entries(c.hu), false),
     element("h2", { textContent: "Findings" }), table(["code", "cases", "meaning"], findings));
 }
 
@@ -353,7 +353,7 @@ function strips(datasets, valuesOf, logarithmic = true) {
     const y = 18 * row + 12;
     picture.append(text(0, y + 4, name));
     lines.get(name).forEach(([value, item, group], n) => {
-      const out = Math.abs(item.outliers[group] ?? 0) > 3.5;
+      const out = (item.odd[group] ?? 0) >= 1 || Math.abs(item.z[group] ?? 0) > 3.5;
       const dot = svg("circle", { cx: place(value), cy: y + ((n * 7) % 9) - 4, r: 3.5, fill: "#8ec7ff" });
       if (out) dot.classList.add("out");
       dot.append(svg("title", {}, `${item.id}: ${value}`));

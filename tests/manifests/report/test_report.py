@@ -13,7 +13,7 @@ from PIL import Image
 
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
-from manifests.report.facts import group_names, volume_outliers
+from manifests.report.facts import group_names, suspicion
 from manifests.report.niivue import niivue_data
 from manifests.report.planes import Scan, class_middles, middles, outline, strip
 from manifests.report.report import ReportRequest, plan_report, write_report
@@ -95,16 +95,12 @@ def test_groups_of_merged_classes_have_the_names_of_all(abdomen5):
     }
 
 
-def test_a_volume_stands_out_within_its_dataset(abdomen5, make_case):
-    sizes = [100, 110, 90, 105, 95, 100, 102, 98, 103, 97, 300]
-    cases = [
-        make_case(f"a/{n}", blocks=LIVER, volume_ml=(0.0, float(ml), 0.0, 0.0, 0.0, 0.0))
-        for n, ml in enumerate(sizes)
-    ]
-    found = volume_outliers(cases, abdomen5)
-    assert found["a/10"]["liver"] > 10
-    assert all(abs(found[f"a/{n}"]["liver"]) < 3.5 for n in range(10))
-    assert volume_outliers(cases[:9], abdomen5) == {}
+def test_suspicion_counts_findings_and_the_oddest_label(make_case):
+    odd = make_case(suspicion=(None, 0.4, 0.9, None, None, None))
+    assert suspicion(odd) == 0.9
+    assert suspicion(replace(odd, findings=(SUSPECT, NOTED))) == 1.9
+    assert suspicion(replace(odd, findings=(SUSPECT, Finding("reviewed", "fine")))) == 0
+    assert suspicion(make_case()) == 0  # of a manifest that has no such columns
 
 
 @pytest.fixture
