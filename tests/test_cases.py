@@ -270,3 +270,31 @@ def test_readings_of_one_case_are_told_and_the_one_that_is_taken(run_script, cal
     assert "passed over, as no case has them: 6 files" in printed
     for how in ("AND", "MAJ"):
         assert f"aggregated_{how}_seg.nii.gz" in printed, printed
+
+
+def prepared_findings(run, tmp_path, name):
+    """The findings of each case of a script's dataset."""
+    run(sys.executable, CASES / f"{name}.py", tmp_path)
+    printed = run(
+        *("marginalia", "prepare", tmp_path / "case.toml", "--raw", tmp_path, "--offline"),
+        *("--out", tmp_path / "prepared", "--spacing", 4, 4, 5),
+    )
+    assert "manifest:" in printed
+    cases = read_manifest(tmp_path / "prepared").cases()
+    return {case.case_id.partition("/")[2]: case.findings for case in cases}
+
+
+def test_labels_that_do_not_fit_their_image_are_suspected(run, tmp_path):
+    found = prepared_findings(run, tmp_path, "label_does_not_fit")
+    assert found["fits"] == ()
+    for name in ("upside_down", "on_padding", "of_another"):
+        reasons = [f.reason for f in found[name] if f.code == "label_misplaced"]
+        assert reasons, name
+        assert all("% on air" in reason for reason in reasons)
+
+
+def test_a_second_acquisition_on_the_first_is_found(run, tmp_path):
+    (findings,) = prepared_findings(run, tmp_path, "second_phase_appended").values()
+    (finding,) = [f for f in findings if f.code == "scan_repeated"]
+    assert "shifted by 200 mm" in finding.reason
+    assert "nothing is labelled from there on" in finding.reason

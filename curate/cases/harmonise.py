@@ -2,6 +2,8 @@
 
 import hashlib
 
+import numpy as np
+
 from curate.cases.columns import absences, ignored_voxels, written_columns
 from curate.cases.decisions import decided, ignored_parts, is_outdated, undrawn_structures
 from curate.cases.overrides import Override
@@ -15,7 +17,8 @@ from curate.labels.joined import Annotation
 from curate.labels.relabel import BlockMap
 from curate.recipes.schema import Recipe
 from manifests.anatomy.audit import audit_orientation, orientation_findings
-from manifests.anatomy.torso import find_torso
+from manifests.anatomy.repetition import find_repetition, repetition_finding
+from manifests.anatomy.torso import Torso, find_torso
 from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import merged_classes
 from manifests.fingerprints.fingerprint import Fingerprint
@@ -83,6 +86,7 @@ def harmonise(
             *findings,
             *_missing_masks(case, recipe),
             *orientation_findings(verdicts),
+            *_repeated(torso, classes),
             *kidney_findings,
             *decisions,
             *ignored,
@@ -103,6 +107,22 @@ def _missing_masks(case: SourceCase, recipe: Recipe) -> list[Finding]:
         for value, (name, there) in enumerate(zip(recipe.masks, case.masks, strict=True), start=1)
         if not there
     ]
+
+
+def _repeated(torso: Torso | None, classes: Volume) -> list[Finding]:
+    """Return a finding if the scan shows itself twice, and say on which side the labels are."""
+    repetition = None if torso is None else find_repetition(torso)
+    if repetition is None:
+        return []
+    labelled = np.flatnonzero(((classes.voxels > 0) & (classes.voxels != IGNORED)).any(axis=(1, 2)))
+    z_mm = classes.grid.position_mm([[0, 0, z] for z in labelled])[:, 2] if labelled.size else []
+    behind = [z > repetition.seam_mm for z in z_mm]
+    where = ""
+    if behind and not any(behind):
+        where = "; nothing is labelled from there on, so all organs there count as background"
+    elif behind and all(behind):
+        where = "; only what lies from there on is labelled"
+    return [repetition_finding(repetition, where)]
 
 
 def _tell_kidneys_apart(

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-import cc3d
 import numpy as np
 from scipy import ndimage
+from skimage.measure import label
 
 from curate.suspicion.coarse import CoarseCase, Part
 
@@ -82,7 +82,7 @@ def _abruptness(share: float, step: float) -> float:
 
 def largest_stray_piece(case: CoarseCase, part: Part) -> Piece | None:
     """Find the largest piece apart from the main one; pieces at the scan's edge do not count."""
-    pieces = cc3d.connected_components(np.ascontiguousarray(part.mask), connectivity=26)
+    pieces = np.asarray(label(part.mask, connectivity=3))
     if pieces.max() < 2:
         return None
     voxels = np.bincount(pieces.ravel())

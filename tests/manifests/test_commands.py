@@ -124,7 +124,7 @@ def call_json(*words):
 def test_inspect_one_case(folder):
     output = call("inspect", folder, "--case", "msd_liver/2")
     assert "liver | background + spleen + pancreas + left_kidney + right_kidney" in output
-    assert rows_of(output)["1"] == ["■", "liver", "annotated", "10", "0.1"]
+    assert rows_of(output)["1"] == ["■", "liver", "annotated", "10", "0.1", NONE]
     assert "1 x 1 x 1 [/nonsense] (a spacing of exactly 1 x 1 x 1 mm" in output
     case = read_manifest(folder).case("msd_liver/2")
     for value in (case.image_sha256, case.source_label_sha256, case.voxels_sha256, case.label):
@@ -133,7 +133,7 @@ def test_inspect_one_case(folder):
 
 def test_inspect_tells_absent_from_not_annotated(folder):
     output = call("inspect", folder, "--case", "btcv/8")
-    assert rows_of(output)["2"] == ["■", "spleen", "annotated", "and", "absent", "0", "0.0"]
+    assert rows_of(output)["2"] == ["■", "spleen", "annotated", "and", "absent", "0", "0.0", NONE]
     other = call("inspect", folder, "--case", "msd_liver/1")
     assert "spleen        not annotated: one with background, pancreas" in other
 

@@ -7,6 +7,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from manifests.anatomy.audit import audit_orientation, orientation_findings
+from manifests.anatomy.repetition import find_repetition, repetition_finding
+from manifests.anatomy.torso import find_torso
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import Block
 from manifests.ground.findings import Finding
@@ -22,7 +24,7 @@ class _Organs:
 
 
 def audit_scan(image: sitk.Image, labels: sitk.Image, space: LabelSpace) -> tuple[Finding, ...]:
-    """Return a finding for every axis of the header that the anatomy contradicts.
+    """Return a finding for every axis of the header that the anatomy contradicts, and for a repeat.
 
     Each axis is judged by the image, as `prepare` does it. Only where the image leaves it undecided
     does the label map count: a network errs more than an annotator. An organ that has a side counts
@@ -34,17 +36,19 @@ def audit_scan(image: sitk.Image, labels: sitk.Image, space: LabelSpace) -> tupl
         space: What they mean.
     """
     grid = Grid.of(image)
-    scan = Volume(sitk.GetArrayViewFromImage(image), grid)
-    by_image = audit_orientation(scan)
+    torso = find_torso(Volume(sitk.GetArrayViewFromImage(image), grid))
+    repetition = None if torso is None else find_repetition(torso)
+    repeated = (repetition_finding(repetition),) if repetition else ()
+    by_image = audit_orientation(torso)
     if all(v.verdict != "undecided" for v in by_image):
-        return orientation_findings(by_image)
+        return (*orientation_findings(by_image), *repeated)
     organs = _without_sides(Volume(sitk.GetArrayViewFromImage(labels), grid), space)
-    by_both = audit_orientation(scan, organs, declared=space.structures)
+    by_both = audit_orientation(torso, organs, declared=space.structures)
     verdicts = (
         both if image.verdict == "undecided" else image
         for image, both in zip(by_image, by_both, strict=True)
     )
-    return orientation_findings(tuple(verdicts))
+    return (*orientation_findings(tuple(verdicts)), *repeated)
 
 
 def _without_sides(volume: Volume, space: LabelSpace) -> _Organs:
