@@ -1,11 +1,11 @@
-"""The commands: seen and pack."""
+"""The commands: seen, pack, fingerprint and match."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from train.console import SOME_FAILED_EXIT_CODE, say
+from train.console import SOME_FAILED_EXIT_CODE, console, say
 from train.prediction.commands import CheckpointChoice
 
 app = typer.Typer()
@@ -63,3 +63,71 @@ def pack_command(
     cards = [write_model_card(each) for each in runs]
     write_package(run, out, which=checkpoint, texts=cards[:1])
     say(f"{out}: {len(runs)} networks, {out.stat().st_size / 1e6:.1f} MB; predict takes it as RUN")
+
+
+@app.command("fingerprint")
+def fingerprint_command(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|MANIFEST", help="Scans, as predict takes them, or a manifest."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The *.parquet file to write.")
+    ],
+    *,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes. 0: one per core.")] = 0,
+) -> None:
+    """Write fingerprints of CT scans, by which match finds copies; run it again to continue."""
+    import os
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from train.provenance.fingerprint_table import write_fingerprints
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("fingerprinting")
+        done = write_fingerprints(
+            source,
+            out,
+            jobs=jobs or os.cpu_count() or 1,
+            notify=lambda n, total: progress.update(task, completed=n, total=total),
+        )
+    for name, reason in sorted(done.failures.items()):
+        say(f"failed  {name}: {reason}")
+    say(f"{out}: {done.rows} fingerprints, {done.made} of them made now")
+    if done.failures:
+        raise typer.Exit(SOME_FAILED_EXIT_CODE)
+
+
+@app.command("match")
+def match_command(
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="A file of fingerprints, or a manifest.")
+    ],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="Another one, or the same for pairs within it.")
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Also write the pairs to this file."),
+    ] = None,
+) -> None:
+    """List pairs of scans that show the same, in whole or in part, whatever they are called."""
+    from manifests.views.table_style import folded, new_table, right
+    from train.provenance.fingerprint_table import read_fingerprints
+    from train.provenance.matched_scans import match_scans, write_csv
+
+    pairs = list(match_scans(read_fingerprints(first), read_fingerprints(second)))
+    rows = [
+        (p.a, p.b, p.shows, p.turn, p.shift_mm, f"{p.votes} of {p.candidates}", p.resampled)
+        for p in pairs
+    ]
+    columns = [*folded("a", "b", "shows", "turn", "shift in mm"), *right("votes", "resampled")]
+    console.print(new_table(f"{len(pairs)} pairs of scans that show the same", columns, rows))
+    if out is not None:
+        write_csv(pairs, out)
+        say(f"with the headers of both: {out}")
