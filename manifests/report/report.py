@@ -13,7 +13,7 @@ import numpy as np
 from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.ground.atomic import whole_file, write_text
 from manifests.ground.errors import ManifestError
-from manifests.report.facts import case_facts, page_facts
+from manifests.report.facts import case_facts, page_facts, rare_absences
 from manifests.report.niivue import FOLDER as NIIVUE
 from manifests.report.niivue import install_niivue, niivue_data
 from manifests.report.planes import Scan, strip
@@ -102,7 +102,8 @@ def plan_report(request: ReportRequest) -> Report:
             "" if results is None else f"; {results.folder} has scores of none of them"
         )
         raise ManifestError(msg)
-    facts = [case_facts(c, manifest.label_space, results) for c in cases]
+    space, rare = manifest.label_space, rare_absences(cases, manifest.label_space)
+    facts = [case_facts(c, space, results, odd_absences=rare.get(c.case_id, ())) for c in cases]
     order = sorted(range(len(cases)), key=lambda n: _rank(facts[n]))
     return Report(
         manifest=manifest,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
-from manifests.report.facts import group_names, suspicion
+from manifests.report.facts import case_facts, group_names, rare_absences, suspicion
 from manifests.report.niivue import niivue_data
 from manifests.report.planes import Scan, class_middles, middles, outline, strip
 from manifests.report.report import ReportRequest, plan_report, write_report
@@ -97,10 +97,24 @@ def test_groups_of_merged_classes_have_the_names_of_all(abdomen5):
 
 def test_suspicion_counts_findings_and_the_oddest_label(make_case):
     odd = make_case(suspicion=(None, 0.4, 0.9, None, None, None))
-    assert suspicion(odd) == 0.9
-    assert suspicion(replace(odd, findings=(SUSPECT, NOTED))) == 1.9
-    assert suspicion(replace(odd, findings=(SUSPECT, Finding("reviewed", "fine")))) == 0
-    assert suspicion(make_case()) == 0  # of a manifest that has no such columns
+    assert suspicion(odd, 0) == 0.9
+    assert suspicion(odd, 2) == 2.9
+    assert suspicion(replace(odd, findings=(SUSPECT, Finding("reviewed", "fine"))), 1) == 0
+    assert suspicion(make_case(), 0) == 0  # of a manifest that has no such columns
+
+
+def test_an_organ_that_one_case_alone_lacks_asks_for_a_look(abdomen5, make_case):
+    absent = Finding("class_absent", "spleen is annotated and has no voxel")
+    cases = [make_case(f"a/{n}") for n in range(5)]
+    cases.append(make_case("a/odd", absent=["spleen"], findings=(absent,)))
+    cases += [make_case(f"b/{n}", absent=["spleen"], findings=(absent,)) for n in range(6)]
+    rare = rare_absences(cases, abdomen5)
+    assert rare == {"a/odd": {"spleen"}}
+    asked = [
+        case_facts(c, abdomen5, None, odd_absences=rare.get(c.case_id, ()))["suspicion"]
+        for c in cases
+    ]
+    assert asked == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
 
 
 @pytest.fixture
