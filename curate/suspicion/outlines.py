@@ -82,6 +82,7 @@ def _abruptness(share: float, step: float) -> float:
 
 def largest_stray_piece(case: CoarseCase, part: Part) -> Piece | None:
     """Find the largest piece apart from the main one; pieces at the scan's edge do not count."""
+    # not cc3d 4.1.1, which raises on bool arrays that are one voxel thick along two axes
     pieces = np.asarray(label(part.mask, connectivity=3))
     if pieces.max() < 2:
         return None
