@@ -94,11 +94,11 @@ def users_columns(path: Path) -> list[str]:
     return [n for n in names if n not in SCHEMA.names and known[n.lower()] == 1]
 
 
-def with_users_columns(manifest: Manifest, path: Path) -> Manifest:
+def with_users_columns(manifest: Manifest, path: Path, *, tables: bool = False) -> Manifest:
     """Return a manifest with the columns that a user added to the older one at `path`.
 
-    Those of datasets' tables are not among them: who made the manifest knows them. A case that is
-    new there has none of their values; so has every case if `path` is not readable.
+    Those of datasets' tables are among them only with `tables`: `prepare` knows newer ones. A case
+    that is new there has none of their values; so has every case if `path` is not readable.
     """
     try:
         with open_parquet(path) as file:
@@ -106,7 +106,7 @@ def with_users_columns(manifest: Manifest, path: Path) -> Manifest:
             names = [
                 n
                 for n in file.schema_arrow.names
-                if n not in known and not n.startswith(TABLE_PREFIX)
+                if n not in known and (tables or not n.startswith(TABLE_PREFIX))
             ]
             old = file.read(columns=["case_id", *names]) if names else None
     except ManifestError:

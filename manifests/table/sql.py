@@ -150,7 +150,7 @@ def rows_of(
     path = manifest_file(manifest)
     own = users_columns(path) if users else []
     if not has_schema(path) or set(PATTERN_CHARACTERS) & set(str(path)):
-        table = with_users_columns(read_manifest(path), path).table
+        table = with_users_columns(read_manifest(path), path, tables=True).table
         return connection.from_arrow(table.select([*SCHEMA.names, *own]))
     connection.execute("set allowed_paths = ?", [[str(path)]])
     connection.execute("set parquet_metadata_cache = true")  # several questions are asked

@@ -12,6 +12,7 @@ from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
+from manifests.table.sql import select_cases
 from manifests.table.validate import validate
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")
@@ -93,6 +94,19 @@ def test_the_table_may_change_and_no_case_is_made_again(run, tmp_path):
     assert table["table_site"].to_pylist() == ["Bern", "Ulm"]
     assert "table_age" not in table.column_names
     assert len(set(table["split"].to_pylist())) == 1
+
+
+def test_a_tables_columns_are_conditions_wherever_the_manifest_lies(run, tmp_path):
+    write_dataset(tmp_path, "one", "ab")
+    (tmp_path / "one" / "t.csv").write_text("scan,age\na,70\nb,30\n")
+    report, table = run(("one", "", TABLE.format("")))
+    odd = report.path.with_name("odd[1].parquet")
+    older = report.path.with_name("older.parquet")
+    pq.write_table(table, odd)
+    pq.write_table(table.drop_columns("fold"), older)
+    for path in (report.path, odd, older):
+        with select_cases(path, "table_age > 50") as cases:
+            assert cases.ids() == ["one/a"]
 
 
 def test_columns_of_several_datasets_have_a_type_that_holds_all(run, tmp_path):
