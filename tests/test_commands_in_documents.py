@@ -68,27 +68,19 @@ def commands_in(block):
     return [words for words in found if words]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture
+def _strangers_folder(tmp_path, monkeypatch):
     """Where the pages are run, without worker processes, whose start takes longer than a case."""
 
     def run_all(function, jobs, *, workers):  # noqa: ARG001
         return ((job, function(job)) for job in jobs)
 
-    folder = tmp_path_factory.mktemp("stranger")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(prepare.__kwdefaults__, "executor", run_all)
-        patch.chdir(folder)
-        yield folder
+    monkeypatch.setitem(prepare.__kwdefaults__, "executor", run_all)
+    monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def done():
-    """The commands that were run, with what they printed: none is run twice."""
-    return {}
-
-
-def run(words, done):
+def run(words, page, done):
+    """Run a command, unless it was run before; return what it printed."""
     line = " ".join(words)
     for name, here in FOLDERS.items():
         words = [word.replace(name, here) for word in words]
@@ -97,23 +89,30 @@ def run(words, done):
             patch.setattr("sys.argv", words[1:])
             runpy.run_path(str(ROOT / words[1]), run_name="__main__")
         return ""
-    assert words[0] == "marginalia", f"{line}: this test does not run {words[0]}; mark the block"
+    assert words[0] == "marginalia", f"{page}: this test does not run {line}; mark the block"
     if words[1] == "train":
         words += [word for setting in QUICK for word in ("--set", setting)]
     if line not in done:
         result = CliRunner(env={"COLUMNS": "300"}).invoke(marginalia.app, words[1:])
-        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+        assert result.exit_code == 0, f"{page}: {line}\n{result.output}\n{result.exception!r}"
         done[line] = " ".join(result.output.split())
     return done[line]
 
 
-@pytest.mark.parametrize("page", PAGES_TO_RUN)
-def test_a_page_does_what_it_says(page, folder, done):
-    del folder
+@pytest.mark.slow
+@pytest.mark.usefixtures("_strangers_folder")
+def test_pages_do_what_they_say():
+    """One test, since each page needs what the tutorial made."""
+    done = {}
+    for page in PAGES_TO_RUN:
+        run_page(page, done)
+
+
+def run_page(page, done):
     printed, names = "", {}
     for block in (b for b in TO_RUN if b.page == page):
         if block.language == "sh":
-            printed += "".join(run(words, done) for words in commands_in(block))
+            printed += "".join(run(words, page, done) for words in commands_in(block))
         elif block.language == "python":
             exec(compile(block.text, page, "exec"), names)
         elif block.language == "text" and page == TUTORIAL:
