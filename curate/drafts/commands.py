@@ -131,7 +131,7 @@ def new(
     means = _missing_mask(found, meanings, missing_mask, asking=asking)
     draft = Draft(chosen, found, values, meanings, licence, commercial_use, means)
     recipe = write_draft(draft, path, force=force)
-    for key, structures in recipe.covered.items():
+    for key, structures in recipe.listed.items():
         _say(f"  {key} = {' + '.join(structures)}")
     if unread := unread_masks(found, meanings):
         _say(unread)

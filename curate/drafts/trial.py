@@ -46,7 +46,7 @@ class Trial:
     def unlisted(self) -> tuple[int, ...]:
         """Values of the labels that the recipe does not list."""
         found = (v for v in self.values.volumes_ml if isinstance(v, int))
-        return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.covered)
+        return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.listed)
 
     @property
     def summary(self) -> list[str]:
@@ -93,7 +93,7 @@ class Trial:
             found.append(
                 f"the labels hold values that the recipe does not list: "
                 f"{', '.join(f'{v} ({self.values.describe(v)})' for v in self.unlisted)}; expected "
-                f"{', '.join(map(str, self.recipe.covered))}; add them to [values], or prepare "
+                f"{', '.join(map(str, self.recipe.listed))}; add them to [values], or prepare "
                 f"sets these cases aside"
             )
         if self.values.problems:
@@ -146,7 +146,7 @@ def _lone_images(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> lis
 
 def trial_table(trial: Trial) -> Table:
     """Show one line per value: what it covers, in how many labels it is, and how large."""
-    listed = trial.recipe.covered
+    listed = trial.recipe.listed
     rows = [
         (
             value,

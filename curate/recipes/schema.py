@@ -79,6 +79,13 @@ class Recipe(StrictModel):
     def covered(self) -> dict[int | str, tuple[str, ...]]:
         """What each label value, or each mask file, covers."""
         if self.masks:
+            return {name: s for name, s in self.masks.items() if not isinstance(s, str)}
+        return {**self.values}
+
+    @property
+    def listed(self) -> dict[int | str, tuple[str, ...]]:
+        """What the recipe says of each label value or mask file, `ignored` too, for people."""
+        if self.masks:
             return {name: (s,) if isinstance(s, str) else s for name, s in self.masks.items()}
         return {**self.values, **dict.fromkeys(self.ignored_values, (IGNORED,))}
 

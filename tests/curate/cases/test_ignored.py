@@ -21,6 +21,7 @@ from curate.labels.joined import Annotation, join
 from curate.labels.relabel import BlockMap
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
+from curate.recipes.distinctions import explain_joined_classes
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import IGNORED, load_label_space
 from manifests.classes.merged import groups_of, merged_classes
@@ -96,11 +97,15 @@ def test_a_value_or_a_mask_is_ignored_if_the_recipe_says_so(tmp_path):
     by_value = recipe_of(tmp_path, f'1 = {LIVER}\n6 = "ignored"')
     assert by_value.values == {1: ("liver", "liver_tumour")}
     assert by_value.ignored_values == (6,)
-    assert by_value.covered[6] == ("ignored",)
+    assert by_value.listed[6] == ("ignored",)
+    assert [*by_value.covered] == [1]
     masks = f'"undrawn.nii" = "ignored"\n"liver.nii" = {LIVER}'
     by_mask = recipe_of(tmp_path, masks, kind="masks")
     assert by_mask.ignored_values == (1,)
     assert by_mask.values == {2: ("liver", "liver_tumour")}
+    assert [*by_mask.covered] == ["liver.nii"]
+    for recipe in (by_value, by_mask):
+        explain_joined_classes(recipe, ABDOMEN5)
 
 
 @pytest.mark.parametrize(
