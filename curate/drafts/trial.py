@@ -1,18 +1,20 @@
 """A recipe tried on the folder that it is for: which cases pair up, and which values they hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.table import Table
 
-from curate.datasets.case_facts import case_facts, count_unannotated, with_annotated
+from curate.datasets.case_facts import CaseFacts, case_facts, count_unannotated, with_annotated
 from curate.datasets.discover import SourceCase, discover, missing_masks
 from curate.datasets.locate import locate
 from curate.drafts.label_values import LabelValues, read_label_values, spread_sample
 from curate.recipes.layouts import DecathlonLayout, MasksLayout, files_like
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
+from manifests.ground.findings import MEANINGS
+from manifests.table.case import TABLE_PREFIX
 from manifests.views.table_style import folded, new_table, number, right
 
 NAMED = 3  # so many cases of a kind are named
@@ -30,6 +32,7 @@ class Trial:
         values: What the labels hold that were read.
         missing_masks: Number of cases that lack a mask, by its file name.
         unannotated: Number of cases in which nobody annotated some structures.
+        facts: What names, paths and the table tell of the cases, by name.
     """
 
     recipe: Recipe
@@ -41,6 +44,7 @@ class Trial:
     values: LabelValues
     missing_masks: Mapping[str, int] = field(default_factory=dict[str, int])
     unannotated: Mapping[str, int] = field(default_factory=dict[str, int])
+    facts: Mapping[str, CaseFacts] = field(default_factory=dict[str, CaseFacts])
 
     @property
     def unlisted(self) -> tuple[int, ...]:
@@ -54,6 +58,7 @@ class Trial:
         lines = [f"{self.root}: {self.whole} cases with image and label"]
         if self.no_label:
             lines.append(f"{len(self.no_label)} images have no label: {_some(self.no_label)}")
+        lines += _known(self.facts)
         layout = self.recipe.layout
         means = layout.missing_mask if isinstance(layout, MasksLayout) else "error"
         if self.missing_masks and means != "error":
@@ -132,7 +137,20 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
         values=read_label_values(spread_sample(whole, most) if whole else []),
         missing_masks=lacking,
         unannotated=count_unannotated(recipe, cases),
+        facts=facts,
     )
+
+
+def _known(facts: Mapping[str, CaseFacts]) -> Iterator[str]:
+    """Say how many patients the cases are of, and what the table tells of them."""
+    patients = {f.subject for f in facts.values()} - {""}
+    if patients:
+        yield f"{len(patients)} patients: {_some(sorted(patients))}"
+    if columns := {name: None for f in facts.values() for name in f.columns}:
+        yield f"columns of the table: {', '.join(f'{TABLE_PREFIX}{name}' for name in columns)}"
+    for code in sorted({f.code for known in facts.values() for f in known.findings}):
+        names = [n for n, known in facts.items() if any(f.code == code for f in known.findings)]
+        yield f"{MEANINGS[code]} ({code}): {len(names)} cases: {_some(names)}"
 
 
 def _lone_images(recipe: Recipe, root: Path, cases: Sequence[SourceCase]) -> list[str]:

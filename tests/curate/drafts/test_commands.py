@@ -227,6 +227,22 @@ def test_check_says_what_does_not_fit(tmp_path):
     assert "1 labels cannot be used" in refuse("recipe", "check", path, "--data", root)
 
 
+def test_check_says_which_patients_and_columns_a_recipe_finds(tmp_path):
+    root = own_folder(tmp_path / "own")
+    succeed("recipe", "new", root)
+    path = tmp_path / "own.toml"
+    (root / "t.csv").write_text("scan,Age\nown_001,70\n")
+    table = '[table]\nfiles = ["t.csv"]\ncase = "scan"\n'
+    text = path.read_text().replace("\n[layout]\n", f"\n{table}\n[layout]\nsubject = 'own_(.+)'\n")
+    path.write_text(text)
+    output = succeed("recipe", "check", path, "--data", tmp_path)
+    assert "2 patients: 001, 002" in output
+    assert "columns of the table: table_age" in output
+    assert "(table_row_missing): 1 cases: own_002" in output
+    (root / "t.csv").unlink()
+    assert "expected t.csv in" in refuse("recipe", "check", path, "--data", tmp_path)
+
+
 def test_check_wants_an_unpacked_folder(tmp_path):
     published.amos22(tmp_path)
     assert "is an archive" in refuse("recipe", "check", "amos22", "--data", tmp_path)
