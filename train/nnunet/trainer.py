@@ -4,6 +4,10 @@ Only what has to be is overridden, each in the hook that nnU-Net has for it. Wri
 2.8.1. What nnU-Net does outside the trainer still takes a class that nobody labelled for an absent
 one: adding up folds, `nnUNetv2_find_best_configuration` and its postprocessing.
 """
+# nnU-Net's types are guessed from its code, where much is None until it is initialised
+# pyright: reportIncompatibleMethodOverride=false, reportOptionalCall=false
+# pyright: reportArgumentType=false, reportReturnType=false, reportAttributeAccessIssue=false
+# pyright: reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 import json
 from collections.abc import Sequence
@@ -91,7 +95,8 @@ class MarginalTrainer(nnUNetTrainer):
             # nnU-Net would split at random, and part patients
             msg = f"fold {self.fold}: expected one of the {folds} in {splits}, from 0 on"
             raise TrainingError(msg)
-        training, validation = super().do_split()
+        split: Any = super().do_split()
+        training, validation = map(list, split)
         if unknown := {*training, *validation} - self.annotations.merged.keys():
             msg = (
                 f"{splits} or the folder of cases names {sorted(unknown)[0]!r} and "
@@ -99,7 +104,7 @@ class MarginalTrainer(nnUNetTrainer):
                 f"export again, and run nnUNetv2_plan_and_preprocess"
             )
             raise TrainingError(msg)
-        return list(training), list(validation)
+        return training, validation
 
     def get_tr_and_val_datasets(self) -> tuple[AnnotatedCases, AnnotatedCases]:
         """Return the cases to draw from, now."""
