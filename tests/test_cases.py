@@ -188,6 +188,7 @@ def test_the_visits_of_a_patient_stay_in_one_split(run, tmp_path):
     given.write_text("\n".join(["case_id,split", *visits]))
     printed = run("marginalia", "split", tmp_path, "--given", given)
     assert "parts cases of one patient" in printed
+    assert "visits/01: visits/case_0100 in train, visits/case_0101 in test" in printed
 
 
 def test_units_of_length_are_those_that_itk_takes(run_script):
