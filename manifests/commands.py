@@ -170,6 +170,8 @@ def split(
     out: Annotated[Path | None, typer.Option(help="Write to this file, not in place.")] = None,
 ) -> None:
     """Assign train, validation and test splits by dataset; each patient is in only one split."""
+    from rich.text import Text
+
     from manifests.changes.given_split import official_split, read_given_split
     from manifests.changes.split_request import request_from_words
     from manifests.changes.split_words import left_for_training
@@ -198,10 +200,11 @@ def split(
     rewrite(source, assigned.with_table(assigned.table.select(COLUMNS)), out or source)
     with select_cases(out or source) as cases:
         _show(splits_table(summarise(cases), request))
-    for line in left_for_training(read_manifest(out or source, COLUMNS)):
-        _show(line)
     if folds:
         _show(folds_view(assigned))
+        return
+    for line in left_for_training(read_manifest(out or source, COLUMNS)):
+        _show(Text(line))  # which wraps at the terminal's width
 
 
 @app.command(cls=ListCommand)
