@@ -53,7 +53,7 @@ def official_split(path: Path) -> dict[str, str]:
     """
     manifest = with_column(read_manifest(path, ["case_id"]), path, OFFICIAL)
     ids, splits = (manifest.table[name].to_pylist() for name in ("case_id", OFFICIAL))
-    return {i: s for i, s in zip(ids, splits, strict=True) if s in SPLITS}
+    return {str(i): str(s) for i, s in zip(ids, splits, strict=True) if s in SPLITS}
 
 
 def check_given_split(

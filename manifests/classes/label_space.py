@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -63,14 +63,16 @@ class LabelSpace(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _colour_the_classes(cls, facts: Any) -> Any:  # noqa: ANN401
-        classes = facts.get("classes") if isinstance(facts, dict) else None
-        if not isinstance(classes, list):
+        if not isinstance(facts, dict):
             return facts
-        coloured = [
+        known = cast("dict[str, Any]", facts)
+        if not isinstance(known.get("classes"), list):
+            return known
+        coloured: list[Any] = [
             {"colour": PALETTE[n % len(PALETTE)], **c} if isinstance(c, dict) else c
-            for n, c in enumerate(classes)
+            for n, c in enumerate(known["classes"])
         ]
-        return {**facts, "classes": coloured}
+        return {**known, "classes": coloured}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
