@@ -23,7 +23,6 @@ MOST_AIR = 0.15  # of an organ without gas
 NEAREST_MM = 8.0  # that a better place must be away
 LEAST_STRAY_ML = 0.5
 LEAST_STRAY_VOXELS = 4  # of the coarse grid
-LEAST_STRAY_MM = 10.0
 MOST_SUSPICION = 10.0
 OF_LABELS = ("label_misplaced", "label_cut", "label_fragments", "labels_exchanged")
 FAT_HU, AIR_HU = -30, -300
@@ -120,7 +119,7 @@ def _measure(
     middle = middle_mm(case, part)
     facts = organs()
     known = not case.borders_on_ignored(part)
-    edged, whole = (known and judged.organ in group for group in (facts.edged, facts.whole))
+    edged, whole = (known and judged.organ in group for group in (facts.edged, facts.apart_mm))
     return LabelNumbers(
         judged,
         volume_ml=len(hu) * case.grid.voxel_ml,
@@ -148,7 +147,7 @@ def _findings_of(numbers: LabelNumbers, name: str) -> tuple[list[Finding], float
         if suspicions[-1] >= 1:
             found.append(Finding("label_cut", _cut(numbers.ends, name)))
     stray = numbers.stray
-    if stray is not None and stray.distance_mm >= LEAST_STRAY_MM:
+    if stray is not None and stray.distance_mm >= facts.apart_mm[organ]:
         suspicions.append(stray.volume_ml / max(LEAST_STRAY_ML, numbers.coarse_voxels_ml))
         if suspicions[-1] >= 1:
             found.append(Finding("label_fragments", _fragments(stray, name)))

@@ -19,12 +19,13 @@ class Organs(StrictModel):
 
     Attributes:
         edged: The least share of the best gradient nearby that a border in its place has.
+        apart_mm: From which distance on a second piece cannot be a part of the organ.
         volume_ml: Least and most of each organ that can be taken for another.
     """
 
     edged: dict[str, float]
     rounded: frozenset[str]
-    whole: frozenset[str]
+    apart_mm: dict[str, float]
     volume_ml: dict[str, tuple[float, float]]
 
 

@@ -132,6 +132,16 @@ def test_an_island_is_named_with_its_place(scan):
     assert f"x {x:.0f}, y {y:.0f}, z {z:.0f} mm" in finding.reason
 
 
+def test_a_pancreas_may_be_in_two_pieces_but_not_far_from_each_other(scan):
+    ids = scan[1].copy()
+    z, y, x = (int(places.max()) for places in np.nonzero(ids == PANCREAS))
+    near = ids.copy()
+    near[z - 3 : z, y - 3 : y, x + 6 : x + 10] = PANCREAS
+    assert "label_fragments" not in codes(judge(scan, near))
+    ids[4:8, 4:8, 4:8] = PANCREAS  # in the corner, outside the body
+    assert "label_fragments" in codes(judge(scan, ids))
+
+
 @pytest.mark.parametrize(
     "pair", [(LIVER, SPLEEN), (LEFT, RIGHT), (SPLEEN, LEFT), (LIVER, PANCREAS), (LIVER, RIGHT)]
 )
