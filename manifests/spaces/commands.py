@@ -46,6 +46,20 @@ def check(space: SpaceName) -> None:
         typer.echo(f"note: {remark}")
 
 
+@app.command()
+def colours(
+    space: SpaceName,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the files.")],
+) -> None:
+    """Write the names and colours of a label space for 3D Slicer, ITK-SNAP, NiiVue and BIDS."""
+    from manifests.classes.colour_tables import write_colour_tables
+    from manifests.classes.label_space import load_label_space
+
+    loaded = load_label_space(space)
+    for path in write_colour_tables(loaded, out, loaded.name):
+        typer.echo(path)
+
+
 @app.command(cls=ListCommand)
 def new(
     name: Annotated[str, typer.Argument(help="Its name: letters a-z, digits and _.")],

@@ -71,3 +71,11 @@ def test_a_class_that_is_wrong_is_one_error(tmp_path):
         load_label_space(path)
     assert len(str(raised.value).splitlines()) == 2
     assert "classes.0.name" in str(raised.value)
+
+
+def test_colours_are_written_for_each_viewer(tmp_path):
+    done = CliRunner().invoke(app, ["colours", "abdomen5", "--out", str(tmp_path)])
+    assert done.exit_code == 0
+    names = ["abdomen5.ctbl", "abdomen5.label.txt", "abdomen5.niivue.json", "abdomen5_dseg.tsv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    assert all(name in done.output for name in names)
