@@ -268,7 +268,18 @@ async function marginaliaVolume(name, data) {
   makeTools(item, data);
   await viewer.open(data, item.spacing, Object.values(data.middles)[0]);
   $("viewer-notes").replaceChildren(notes(item));
+  $("viewer-notes").querySelectorAll(".finding").forEach((line) => leadTo(line, item, data));
   $("viewer").dataset.ready = item.id;
+}
+
+// A click on a finding goes to the place in its words, or to the middle of the class that it names.
+function leadTo(line, item, data) {
+  const place = line.textContent.match(/x (-?[\d.]+), y (-?[\d.]+), z (-?[\d.]+) mm/);
+  const named = Object.entries(item.groups).find(([n, name]) => n in data.middles && line.textContent.includes(`: ${name}`));
+  const at = place ? place.slice(1).map((mm, a) => Math.round((mm - item.origin[a]) / item.spacing[a])) : named && data.middles[named[0]];
+  if (!at) return;
+  line.classList.add("leads");
+  line.onclick = () => viewer.go(at);
 }
 
 function makeTools(item, data) {

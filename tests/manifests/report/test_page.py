@@ -10,7 +10,7 @@ from tests.browser import click, keys, opened, text, wait
 
 pytestmark = pytest.mark.slow
 
-SUSPECT = Finding("laterality_suspect", "liver: on the left")
+SUSPECT = Finding("label_fragments", "liver: 1 mL, at x -5, y 26, z 45 mm (LPS)")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_the_volume_opens_and_each_voxel_is_there(browser, stored):
     found = browser.execute_script("return Array.from(viewer.labels)")
     assert bytes(found) == stored[-len(found) :]  # x is the fastest in both
     assert len(browser.find_elements("css selector", "#viewer-planes canvas")) == 3
-    browser.execute_script("viewer.go([3, 4, 5])")
+    click(browser, "#viewer-notes .finding")
     assert text(browser, "#position") == "L -5.5, P 26, S 45 mm"
     keys(browser, "4")
     verdict = browser.execute_script("return verdicts['btcv/zz']")
