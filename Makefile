@@ -33,7 +33,7 @@ lint: install
 test: lint $(VENV)/peers
 # One thread per process: two pools of threads on the same cores wait for each other.
 # Tests of one group share what the first of them made, and so run in one process.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu' -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu and not field' -n auto --dist loadgroup
 
 clean:
 	rm -rf $(VENV) $(DEMO) site build *.egg-info .pytest_cache .ruff_cache

@@ -43,7 +43,10 @@ def keys(browser, *words):
 
 
 def click(browser, selector):
-    browser.find_element("css selector", selector).click()
+    element = browser.find_element("css selector", selector)
+    # away from the head of the page, which stays where it is
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
 
 
 def text(browser, selector):

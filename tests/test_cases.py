@@ -1,6 +1,8 @@
 """Situations from the field, each with the outcome that the head of its script says is right.
 
-The scripts lie beside the checkout, in `../shared/cases`; each makes its input in a folder.
+The scripts lie beside the checkout, in `../shared/cases`; each makes its input in a folder. Those that
+call the command line take about eight minutes together: `pytest tests/test_cases.py` runs them, and
+`make test` leaves them out, since tests of each room hold what they found.
 """
 
 import ast
@@ -83,6 +85,7 @@ def call(monkeypatch, tmp_path):
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words]).output
 
 
+@pytest.mark.field
 @pytest.mark.parametrize("name", JUDGING)
 def test_a_script_that_judges_finds_it_right(name, run, tmp_path):
     printed = run(sys.executable, CASES / f"{name}.py", tmp_path / "work")
@@ -100,6 +103,7 @@ def test_a_qform_with_qfac_0_is_read_as_itk_reads_it(run_script):
     assert "orientation_unstated" not in "".join(ours)
 
 
+@pytest.mark.field
 def test_mirror_images_of_one_distance_do_not_differ(run):
     printed = run("bash", CASES / "hd_noise.sh")
     assert " p 1 " in printed, printed
@@ -210,6 +214,7 @@ def test_a_label_map_has_both_forms_of_its_scan(run_script, monkeypatch):
     assert codes == ([2, 1], [0, 0])
 
 
+@pytest.mark.field
 def test_label_maps_are_scored_by_the_names_that_a_new_recipe_knows(run):
     printed = run("bash", CASES / "labels_of_dataset_json.sh")
     livers = [line.split() for line in printed.splitlines() if line.split()[:1] == ["liver"]]

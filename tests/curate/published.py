@@ -146,7 +146,7 @@ def flare22(folder):
 
 
 def totalsegmentator(folder):
-    files = {"meta.csv": b"image_id;age;gender\ns0000;65;m\n"}
+    files = {"meta.csv": b"image_id;age;gender;split\ns0000;65;m;train\ns1429;70;f;test\n"}
     kidney = inside("left_kidney") & ~inside("left_kidney_cyst")
     for case in ("s0000", "s1429"):
         files[f"{case}/ct.nii.gz"] = ct(int(case[1:]))
@@ -160,7 +160,8 @@ def totalsegmentator(folder):
 def kits23(folder):
     label = drawn({1: "right_kidney", 2: "right_kidney_tumour", 3: "left_kidney_cyst"})
     label[inside("left_kidney") & (label == 0)] = 1
-    files = {"kits23/dataset/kits23.json": b"[]", "kits23/README.md": b""}
+    rows = b'[{"case_id": "case_00000"}, {"case_id": "case_00588"}]'
+    files = {"kits23/dataset/kits23.json": rows, "kits23/README.md": b""}
     for name in ("case_00000", "case_00588"):
         at = f"kits23/dataset/{name}"
         files[f"{at}/imaging.nii.gz"] = ct(int(name[-3:]))

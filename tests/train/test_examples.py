@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 PRINTED = {
     "monai_unet": r"liver_only/6 liver Dice [01]\.\d{3}\n",
     "torchio_transforms": r"(loss \d+\.\d{3}\n){3}",
 }
+# The tutorial's makes data in place of using some; the test of the commands in the pages runs it.
+EXAMPLES = sorted(p for p in (ROOT / "docs" / "examples").glob("*.py") if p.stem in PRINTED)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

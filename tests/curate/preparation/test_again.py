@@ -263,7 +263,8 @@ def test_a_spacing_that_leaves_one_voxel_is_told(own_raw):
         sitk.WriteImage(sitk.ReadImage(path)[:, :, :4], path)
     target = replace(own_raw.target, spacing_mm=(10.0, 10.0, 50.0))
     report = run(replace(own_raw, recipes=own_raw.recipes[:1], target=target))
-    assert report.remark == f"the spacing left one voxel along an axis of: {CASES[0]}"
+    said = f"the spacing left one voxel along an axis of: {CASES[0]}"
+    assert said in report.remark.splitlines()
 
 
 def test_a_limit_removes_no_case(request_):

@@ -82,7 +82,8 @@ def write_case(folder, case_id, *, predicted, truth=TRUTH, merged=FULL, split="t
     sitk.WriteImage(grid.image(predicted.astype(np.int16) * 100), folder / paths["image"])
     sitk.WriteImage(grid.image(label), folder / paths["label"])
     columns = Case.__dataclass_fields__
-    unused = {**dict.fromkeys(columns, ""), "fold": None, **{n: 0.0 for n in columns if "hu_" in n}}
+    unused = {**dict.fromkeys(columns, ""), **{n: 0.0 for n in columns if "hu_" in n}}
+    unused |= {name: None for name, column in columns.items() if column.default is None}
     lists = ("source_size", "source_spacing_mm", "source_origin_mm")
     given = {
         "case_id": case_id,
