@@ -1,8 +1,8 @@
 """Situations from the field, each with the outcome that the head of its script says is right.
 
-The scripts lie beside the checkout, in `../shared/cases`; each makes its input in a folder. Those that
-call the command line take about eight minutes together: `pytest tests/test_cases.py` runs them, and
-`make test` leaves them out, since tests of each room hold what they found.
+The scripts lie beside the checkout, in `../shared/cases`; each makes its input in a folder. Those
+that call the command line take about eight minutes together: `pytest tests/test_cases.py` runs
+them, and `make test` leaves them out, since tests of each room hold what they found.
 """
 
 import ast
