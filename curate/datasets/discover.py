@@ -12,6 +12,7 @@ from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLa
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import Finding
+from manifests.ground.near_names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,32 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     if not cases:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
+    _require_masks(cases, recipe)
     return sorted(cases, key=lambda c: _natural(c.name))
 
 
 def missing_masks(cases: Iterable[SourceCase], names: Sequence[str]) -> Counter[str]:
     """Count the cases that lack each of these mask files."""
     return Counter(name for case in cases for name in names if not (case.label / name).exists())
+
+
+def _require_masks(cases: Sequence[SourceCase], recipe: Recipe) -> None:
+    """Refuse a mask that no case has, where a missing one has a meaning: a name that is misspelt.
+
+    Raises:
+        SourceError: There is one.
+    """
+    if not isinstance(recipe.layout, MasksLayout) or recipe.layout.missing_mask == "error":
+        return
+    lacking = missing_masks(cases, tuple(recipe.masks))
+    if nowhere := [name for name, count in lacking.items() if count == len(cases)]:
+        there = {path.name for case in cases[:1] for path in case.label.glob("*")}
+        msg = (
+            f"{recipe.name}: expected the mask {nowhere[0]} in some case, got it in none of "
+            f"{len(cases)}{did_you_mean(nowhere[0], there)}: correct its name in the recipe, or "
+            f"take it out"
+        )
+        raise SourceError(msg)
 
 
 def _with_masks(case: SourceCase, recipe: Recipe) -> SourceCase:

@@ -49,7 +49,10 @@ def require_licences(
         lines = [f"  {r.name}: {terms(r)}" for r in refused]
         names = " ".join(f"--accept-licence {r.name}" for r in refused)
         first = "not downloaded, since the licence was not accepted:"
-        last = f"read it, and if you accept it, say {names}"
+        last = (
+            f"read it, and if you accept it, say {names}; if you mean other datasets, name their "
+            f"recipes: without names, prepare takes the paper's five"
+        )
         raise SourceError("\n".join([first, *lines, last]))
 
 

@@ -4,9 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from curate.cases import record
-from curate.cases.target import Target
 from curate.preparation.plan import PlannedDataset, PrepareRequest
-from curate.preparation.rejected import Rejected
+from curate.preparation.rejected import SKIPPED, Rejected, skipped_ids
 from curate.recipes.schema import Recipe
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
@@ -52,7 +51,7 @@ def earlier_cases(
 ) -> EarlierCases:
     """Return the cases of datasets beside those `ready`, and of these what cannot be made now."""
     recipes = {p.recipe.name: p.recipe for p in ready}
-    rows, left_out = _of_other_datasets(recipes.keys() | request.removed, request.target)
+    rows, left_out = _of_other_datasets(recipes.keys() | request.removed, request)
     for case_id, finding in _not_made(ready, rejected, request):
         row = _earlier(case_id, recipes[case_id.partition("/")[0]], request)
         if row:
@@ -62,10 +61,21 @@ def earlier_cases(
     return EarlierCases(tuple(rows), tuple(sorted(left_out)))
 
 
-def _of_other_datasets(names: Collection[str], target: Target) -> tuple[list[Case], list[str]]:
+def _of_other_datasets(
+    names: Collection[str], request: PrepareRequest
+) -> tuple[list[Case], list[str]]:
+    """Return the cases of datasets that are not prepared now, but for those that were left out."""
+    target = request.target
     settings = record.settings_key(target)
+    skipped = skipped_ids(target.folder) | {c for c, o in request.overrides.items() if o.skip}
     folders = sorted((target.folder / "cases").glob("*/*"))
-    others = [f for f in folders if f.parent.name not in names and record.is_ours(f)]
+    others = [
+        f
+        for f in folders
+        if f.parent.name not in names
+        and f"{f.parent.name}/{f.name}" not in skipped
+        and record.is_ours(f)
+    ]
     found = filter(None, map(record.read_record, others))
     rows = [row for row, provenance in found if provenance.settings == settings]
     left_out = {f"{f.parent.name}/{f.name}" for f in others} - {row.case_id for row in rows}
@@ -77,7 +87,7 @@ def _not_made(
 ) -> Iterator[tuple[str, Finding]]:
     """Yield the ids of cases that were not made, and why, without those that are to be skipped."""
     for r in rejected:
-        if r.finding.code != "skipped":
+        if r.finding.code != SKIPPED:
             reason = f"{r.finding.code}: {r.finding.reason}"
             yield r.case.case_id, Finding("not_made_again", reason)
     for p in ready:

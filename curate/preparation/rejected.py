@@ -11,6 +11,7 @@ from manifests.ground.atomic import write_text
 from manifests.ground.findings import Finding
 
 NAME = "rejected.csv"
+SKIPPED = "skipped"
 HEADING = ["dataset", "case", "code", "reason", "image", "label"]
 
 
@@ -36,6 +37,12 @@ def write_rejected(
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([HEADING, *sorted(lines)])
     write_text(folder / NAME, text.getvalue())
+
+
+def skipped_ids(folder: Path) -> set[str]:
+    """Return the ids of cases that an override left out when their datasets were prepared last."""
+    lines = _read(folder / NAME)
+    return {f"{dataset}/{case}" for dataset, case, code, *_ in lines if code == SKIPPED}
 
 
 def _read(path: Path) -> list[list[str]]:

@@ -138,6 +138,15 @@ def test_a_skipped_case_is_listed_and_is_no_failure(raw, tmp_path):
             ("case_00001", "skipped", "another patient")
         ]
     assert [c.case_id for c in read_manifest(tmp_path / "out").cases()] == [FIRST]
+    # another dataset alone brings it back neither with the overrides nor without
+    others = ["prepare", "btcv", *arguments[2:-2]]
+    for words in (others, [*others, "--overrides", overrides]):
+        result = CliRunner().invoke(curate.commands.app, [str(a) for a in words])
+        assert result.exit_code == 0, result.output
+        ids = [c.case_id for c in read_manifest(tmp_path / "out").cases()]
+        assert [i for i in ids if i.startswith("kits19")] == [FIRST]
+        assert len(ids) == 2
+    shutil.rmtree(tmp_path / "out" / "cases" / "btcv")
     again = run(raw, tmp_path)  # its files were kept
     assert (again.made, len(again.manifest)) == (0, 2)
 

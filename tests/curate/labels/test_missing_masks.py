@@ -1,5 +1,7 @@
 """Masks that are not in every case: what the recipe says they mean is what the manifest says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +14,7 @@ from curate.preparation.prepare import prepare
 from curate.preparation.tables import plan_view
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
-from manifests.ground.errors import RecipeError
+from manifests.ground.errors import MarginaliaError, RecipeError
 from tests.curate.defects import SHAPE, ct, write_nifti
 
 RECIPE = """
@@ -85,6 +87,15 @@ def test_a_missing_mask_is_an_error_unless_the_recipe_says_what_it_means(raw):
     report, cases = made(request(raw, "error"))
     assert list(cases) == ["s1"]
     assert [r.finding.code for r in report.rejected] == ["file_missing"] * 3
+
+
+def test_a_mask_that_no_case_has_is_misspelt(raw):
+    wanted = request(raw, "not_annotated")
+    text = (raw / "many.toml").read_text()
+    (raw / "many.toml").write_text(text.replace('"spleen.nii.gz"', '"spleem.nii.gz"'))
+    recipe = load_recipe(raw / "many.toml")
+    with pytest.raises(MarginaliaError, match=r"none of 4; did you mean 'spleen.nii.gz'"):
+        prepare(replace(wanted, recipes=(recipe,)), workers=1)
 
 
 def test_a_missing_mask_was_not_annotated(raw):
