@@ -70,6 +70,10 @@ def read_toml(path: Path, model: type[Model], *, what: str, error: type[Marginal
     except RecursionError as cause:
         msg = f"{what} {path} cannot be read: its lists or tables are nested too deep"
         raise error(msg) from cause
+    except FileNotFoundError as cause:
+        beside = (p.name for p in path.parent.glob("*.toml"))
+        msg = f"{what}: there is no file {path}{did_you_mean(path.name, beside)}"
+        raise error(msg) from cause
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as cause:
         msg = f"{what} {path} cannot be read: {cause}"
         raise error(msg) from cause

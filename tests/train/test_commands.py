@@ -290,7 +290,9 @@ def test_compare_refuses_what_it_cannot_tell_apart_or_find(two_runs):
     off, right = two_runs
     for words, message in (
         ((f"a={off}", f"a={right}"), "two runs are called 'a'"),
-        ((off, off.parent / "none"), "no scores"),
+        ((off, f"{right}s"), f"no run at {right}s; did you mean '{right.name}'"),
+        ((off, off.parent / "none"), "expected the folder of a run, or of scores"),
+        ((off, off.parent), "no scores"),
     ):
         result = invoke("compare", *words, "--split", "validation")
         assert result.exit_code != 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.ground.errors import TrainingError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
 from train.checkpoints.fold_folders import fold_folders
@@ -41,6 +42,13 @@ def open_runs(words: Sequence[str], *, split: str) -> list[Run]:
     for word in words:
         given, _, path = ("", "", word) if Path(word).exists() else word.rpartition("=")
         folder = Path(path)
+        if not folder.exists():
+            beside = (p.name for p in folder.parent.glob("*/"))
+            msg = (
+                f"no run at {folder}{did_you_mean(folder.name, beside)}: expected the folder of a "
+                f"run, or of scores"
+            )
+            raise TrainingError(msg)
         if not (folder / SCORES_FILE).is_file():
             folder = scores_folder(folder, split)
         name = given or _run_name(folder.resolve())

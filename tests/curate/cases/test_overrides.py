@@ -151,6 +151,12 @@ def test_a_skipped_case_is_listed_and_is_no_failure(raw, tmp_path):
     assert (again.made, len(again.manifest)) == (0, 2)
 
 
+def test_a_file_that_is_not_there_is_told_with_one_that_may_be_meant(tmp_path):
+    write(tmp_path, decided(FIRST, "skip = true"))
+    with pytest.raises(OverrideError, match=r"no file .*mime.toml; did you mean 'mine.toml'"):
+        load_overrides(tmp_path / "mime.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
