@@ -94,6 +94,12 @@ def names_in(pattern: str) -> frozenset[str]:
     )
 
 
+def structure_words(name: str) -> str:
+    """Return a file's name without its suffix and without words for a label, as of `seg_liver`."""
+    pieces = PIECE.findall(SUFFIX.sub("", name))
+    return "".join(p for p in pieces if p.lower() not in known_words("label")).strip("_-. ")
+
+
 def has_word(path: str, words: frozenset[str]) -> bool:
     """Return whether a path has one of these words."""
     return not words.isdisjoint(p.lower() for p in PIECE.findall(SUFFIX.sub("", path)))
@@ -105,7 +111,7 @@ def _read(
     stem = _stem(path)
     folder = _naming_folder(path)
     same_name = fixed_name and not BIDS_CASE.match(stem)  # BIDS names the subject in the file
-    by_folder = bool(folder) and (same_name or bool(structures_named(stem)))
+    by_folder = bool(folder) and (same_name or bool(structures_named(structure_words(stem))))
     known = labelled if _role(path) == "image" else frozenset[str]()
     before, case, after = ("", "", "") if by_folder else around_case(stem, known)
     name = f"{before}{CASE}{after}{path.name[len(stem) :]}" if case else path.name

@@ -19,10 +19,11 @@ from curate.drafts.file_patterns import (
     has_word,
     mask_folder,
     patterned_paths,
+    structure_words,
 )
 from curate.drafts.pairing import check_pairs
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
-from manifests.classes.structure_names import known_words
+from manifests.classes.structure_names import known_words, structures_named
 from manifests.ground.errors import SourceError
 
 INDEX = "dataset.json"
@@ -169,7 +170,9 @@ def _roots(folder: Path) -> tuple[str, ...]:
 def _is_map(pattern: str) -> bool:
     """Return whether a label file is named after its case or as a label, not after a structure."""
     name = pattern.rpartition("/")[2]
-    return CASE in name or has_word(name, known_words("label"))
+    if CASE in name:
+        return True
+    return has_word(name, known_words("label")) and not structures_named(structure_words(name))
 
 
 def _kind(images: tuple[str, ...], cases: set[str]) -> Kind:

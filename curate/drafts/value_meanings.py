@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from curate.drafts.file_patterns import SUFFIX
+from curate.drafts.file_patterns import SUFFIX, structure_words
 from curate.drafts.folder_survey import INDEX, Survey
 from curate.drafts.label_values import LabelValues
 from curate.recipes.schema import IGNORED
@@ -64,7 +64,7 @@ def parse_values(given: Iterable[str], survey: Survey, declared: Collection[str]
 def guess_meanings(survey: Survey) -> Meant:
     """Return what values and masks seem to cover, by their names."""
     if survey.masks:
-        return {**meanings_of({mask: SUFFIX.sub("", mask) for mask in survey.masks})}
+        return {**meanings_of({mask: structure_words(mask) for mask in survey.masks})}
     ignored = {value: (IGNORED,) for value, name in survey.names.items() if _says_ignored(name)}
     return {**meanings_of({v: n for v, n in survey.names.items() if v not in ignored}), **ignored}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from curate.drafts.folder_survey import survey
+from curate.drafts.value_meanings import guess_meanings
 from manifests.ground.errors import SourceError
 
 
@@ -162,6 +163,20 @@ def test_a_folder_of_masks_is_found(tmp_path, image, folder, cases):
     assert found.layout.labels == (f"{{case}}/{folder}".rstrip("/"),)
     assert found.masks == names
     assert sorted(case.name for case in found.cases) == cases
+
+
+@pytest.mark.parametrize("form", ["seg_{}", "{}_mask", "label-{}"])
+@pytest.mark.parametrize("folder", ["", "segmentations/"])
+def test_masks_whose_names_say_that_they_are_masks_are_masks(tmp_path, form, folder):
+    names = sorted(f"{form.format(n)}.nii.gz" for n in ("kidney_left", "liver", "spleen"))
+    cases = ["Pat01", "Pat02"]
+    paths = [f"{c}/{folder}{n}" for c in cases for n in names] + [f"{c}/ct.nii.gz" for c in cases]
+    found = survey(make(tmp_path / "ward", *paths))
+    assert found.kind == "masks"
+    assert found.layout.labels == (f"{{case}}/{folder}".rstrip("/"),)
+    assert list(found.masks) == names
+    meant = {s for structures in guess_meanings(found).values() for s in structures}
+    assert {"liver", "spleen", "left_kidney"} <= meant
 
 
 def test_decathlon_is_read_from_its_list(tmp_path):
