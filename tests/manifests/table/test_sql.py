@@ -270,6 +270,8 @@ def test_no_python_variable_can_be_read(manifest, name):
         ids_of(manifest, f"exists(select * from {name})")
 
 
+# Not in make test: now and then DuckDB waits for its threads and looks at no signal, without end.
+@pytest.mark.field
 def test_ctrl_c_in_a_condition_is_ctrl_c(manifest):
     endless = (
         "(select count(*) from range(1000000) a, range(1000000) b where a.range < b.range) > 5"
