@@ -106,8 +106,6 @@ def train(
     """
     plan = plan_training(manifest, settings)
     settings = plan.settings
-    training = tuple(open_case(manifest, case) for case in plan.training)
-    validation = tuple(open_case(manifest, case) for case in plan.validation)
     # before its checkpoint is read, which the other training might write
     with only_training(run):
         init, last = load_init(start), last_checkpoint(run)
@@ -115,6 +113,8 @@ def train(
         plan = with_scale_of(plan, known.header if known else None)
         if known:
             plan = replace(plan, learnt=plan.learnt.after(known.learnt))
+        training = tuple(open_case(manifest, case) for case in plan.training)
+        validation = tuple(open_case(manifest, case) for case in plan.validation)
         learner = build_learner(plan, start_processes(settings, processes))
         header = new_header(plan, init)
         taken = begin_with(init, plan, learner) if init and not last else None
