@@ -27,7 +27,8 @@ def keep_largest_components(classes: ClassVolume, space: LabelSpace) -> ClassVol
             continue
         box = box_around(found)
         whole = np.isin(classes[box], (n, *parts))
-        components = cc3d.connected_components(whole, connectivity=_NEIGHBOURS)
+        # as bytes: cc3d 4.1.1 raises on some lines of voxels that are boolean
+        components = cc3d.connected_components(whole.view(np.uint8), connectivity=_NEIGHBOURS)
         own = np.bincount(components[classes[box] == n])  # the organ's voxels in each of them
         result[box][(classes[box] == n) & (components != own.argmax())] = 0
     return result

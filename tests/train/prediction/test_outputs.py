@@ -79,6 +79,15 @@ def test_nonsense_is_named_in_one_line_that_says_what_was_expected(tmp_path, nam
 # --- cleanup ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 5), (1, 5, 1), (5, 1, 1)])
+def test_an_organ_of_a_few_voxels_in_a_line_keeps_its_largest_piece(shape):
+    classes = np.zeros((8, 8, 8), np.uint8)
+    line = np.array([1, 0, 1, 0, 1], np.uint8).reshape(shape)
+    classes[tuple(slice(n) for n in shape)] = line
+    kept = keep_largest_components(classes, SPACE)
+    assert kept[tuple(slice(n) for n in shape)].ravel().tolist() == [1, 0, 0, 0, 0]
+
+
 def test_each_organ_keeps_its_largest_piece():
     classes = np.zeros((12, 12, 12), np.uint8)
     classes[0:4, 0:4, 0:4], classes[8:10, 8:10, 8:10] = 1, 1
