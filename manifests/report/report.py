@@ -148,9 +148,9 @@ def _rank(facts: Mapping[str, Any]) -> tuple[float, float, str]:
 
 
 def _key(case: Case, results: Results | None) -> str:
-    folder = "" if results is None else str(results.folder)
+    predicted = "" if results is None else results.state(case.case_id)
     return _short_hash(
-        case.case_id, case.image_sha256, case.label_sha256, case.merged, folder, FORMAT
+        case.case_id, case.image_sha256, case.label_sha256, case.merged, predicted, FORMAT
     )
 
 

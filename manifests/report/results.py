@@ -52,6 +52,14 @@ class Results:
             classes[voxels == value] = n
         return classes
 
+    def state(self, case_id: str) -> str:
+        """Return what changes when a case's label map does: its path, size and time of change."""
+        kept = self.label_maps.get(case_id)
+        if kept is None or not (path := self._inside(kept)).is_file():
+            return str(self.folder)
+        found = path.stat()
+        return f"{path} {found.st_size} {found.st_mtime_ns}"
+
     def _inside(self, relative: str) -> Path:
         pure = PurePosixPath(relative)
         return self.folder / (pure.name if pure.is_absolute() or ".." in pure.parts else pure)

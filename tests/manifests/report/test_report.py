@@ -203,6 +203,21 @@ def test_results_come_worst_first_and_only_scored_cases(manifest, tmp_path):
     assert read_results(scores).dice == {"btcv/1": {"liver": 0.3}, "btcv/2": {"liver": 0.9}}
 
 
+def test_a_case_that_was_predicted_again_is_drawn_again(manifest, tmp_path):
+    truth = (tmp_path / "cases" / "btcv" / "1" / "label.nii").read_bytes()
+    scores = results_folder(tmp_path / "s", {"btcv/1": 0.3}, {"btcv/1": "label.nii"})
+    request = ReportRequest(manifest, tmp_path / "report", run=scores)
+    drawn = []
+    for label_map in (truth, truth, truth[:-100] + bytes(100)):
+        if not (scores / "label.nii").is_file() or (scores / "label.nii").read_bytes() != label_map:
+            (scores / "label.nii").write_bytes(label_map)
+        report, problems = write(request)
+        assert problems == [""]
+        drawn.append(report.cases[0].key)
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert (tmp_path / "report" / "strips" / f"{drawn[2]}.webp").is_file()
+
+
 @pytest.mark.usefixtures("manifest")
 def test_a_label_map_outside_the_folder_of_scores_is_not_read(tmp_path):
     outside = tmp_path / "cases" / "btcv" / "1" / "label.nii"
