@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.measure import block_reduce, marching_cubes
 
+from manifests.classes.colour_tables import rgb
 from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ExportError
@@ -131,9 +132,10 @@ def _glb(labels: Volume, space: LabelSpace, present: list[int], step_mm: float) 
     for n in present:
         vertices, faces = surface(labels.voxels == n, labels.grid, step_mm=step_mm)
         in_metres = vertices @ GLTF_FROM_LPS.T / MM_IN_METRE
-        red, green, blue = bytes.fromhex(space.classes[n - 1].colour.removeprefix("#"))
         material = trimesh.visual.material.PBRMaterial(
-            name=space.names[n], baseColorFactor=[red, green, blue, 255], metallicFactor=0.0
+            name=space.names[n],
+            baseColorFactor=[*rgb(space.classes[n - 1].colour), 255],
+            metallicFactor=0.0,
         )
         visual = trimesh.visual.TextureVisuals(material=material)
         mesh = trimesh.Trimesh(in_metres, faces, visual=visual, process=False)
