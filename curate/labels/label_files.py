@@ -7,16 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.labels.alignment import align
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid, corner_distance
-from manifests.volumes.orientation import AxisPermutation, closest_permutation, reorient
+from manifests.volumes.grid import Grid
 from manifests.volumes.slabs import slabs
-from manifests.volumes.volume import Volume, read_volume
-
-# At the corner where the two grids differ most. A spacing that was rounded to three digits moves
-# the last of 512 voxels by this much; half a voxel is another idea of where a voxel's centre is.
-TOLERANCE_VOXELS = 0.3
-EXACT_VOXELS = 1e-6
+from manifests.volumes.volume import read_volume
 
 GREATEST = np.iinfo(np.uint16).max
 NEAR_INTEGER = 1e-3
@@ -78,38 +73,9 @@ def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]
 
 def _read_whole(path: Path, grid: Grid) -> tuple[LabelArray, list[Finding]]:
     label = read_volume(path)
-    voxels, aligned = _align(label, grid, path)
+    voxels, aligned = align(label, grid, path)
     whole, rounded = whole_numbers(voxels, path)
     return whole, [*label.findings, *aligned, *rounded]
-
-
-def _align(label: Volume, image: Grid, path: Path) -> tuple[NDArray[Any], list[Finding]]:
-    """Return the label's voxels in the order of the image's grid."""
-    permutation = closest_permutation(image.direction_lps, label.grid)
-    aligned = reorient(label, permutation)
-    grid = aligned.grid
-    if grid.size_xyz != image.size_xyz:
-        reason = f"{path}: the image has size {image.size_xyz}, the label {grid.size_xyz}"
-        raise SetAsideError(Finding("grid_mismatch", reason))
-    off = corner_distance(image.affine_lps, grid.affine_lps, grid.size_xyz)
-    if off > TOLERANCE_VOXELS:
-        reason = (
-            f"{path}: image and label are up to {off:.4g} voxels apart, more than "
-            f"{TOLERANCE_VOXELS}: {_geometry(image)} and {_geometry(grid)}"
-        )
-        raise SetAsideError(Finding("grid_mismatch", reason))
-    findings: list[Finding] = []
-    if permutation != AxisPermutation():
-        order, flips = permutation.order, permutation.flips
-        reason = f"axes {order} of the label are the image's, flipped {flips}"
-        findings.append(Finding("label_reoriented", reason))
-    if off > EXACT_VOXELS:
-        findings.append(Finding("grid_rounding", f"a corner lay {off:.2g} voxels off"))
-    return aligned.voxels, findings
-
-
-def _geometry(grid: Grid) -> str:
-    return f"spacing {grid.spacing_mm}, origin {grid.origin_mm}, direction {grid.direction_lps}"
 
 
 def whole_numbers(voxels: NDArray[Any], path: Path) -> tuple[LabelArray, list[Finding]]:

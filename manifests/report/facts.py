@@ -18,7 +18,7 @@ NOTED = frozenset(
         *("single_volume_4d", "label_rounded", "padding_clamped", "intensity_clamped"),
         *("dicom_series_chosen", "nothing_annotated", "fused", "same_patient"),
         *("duplicate_image", "related_image", "kidneys_overridden"),
-        *("overridden", "reviewed", "mask_missing"),
+        *("overridden", "reviewed", "mask_missing", "label_cropped"),
     }
 )
 CASES_FOR_RARE, RARE = 5, 0.2  # of the cases that annotate a class: absent in so few is odd
