@@ -1,0 +1,246 @@
+"""How like patients the phantom is: the same measurements on labelled CTs and on drawn patients.
+
+Each structure is measured on voxels of 3 mm: its volume, its Hounsfield units away from its
+surface, how much of what lies around it looks the same, how much of its surface touches another
+organ, and how far its edge is smeared. The facts are written as TOML, with the number of patients
+behind each.
+
+    python -m tests.benchmarks.phantom_realism ../shared/data --out facts.toml [--patients 12]
+        [--ircad FOLDER]
+
+The folder has `totalsegmentator/example_ct` and `example_ct_dicom`, whose labels are a model's.
+`--ircad` is one patient of 3D-IRCADb, as published: `PATIENT_DICOM` and `MASKS_DICOM`, of which the
+liver and the portal vein are taken; other masks hold branches that `abdomen13` does not count.
+"""
+
+import argparse
+import itertools
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from curate.phantom.acquisition import acquire, plan_scan
+from curate.phantom.patient import STRUCTURES, draw_patient, render
+from manifests.classes.label_space import load_label_space
+from manifests.volumes.grid import harmonised_grid
+from manifests.volumes.hounsfield import to_hounsfield
+from manifests.volumes.resampling.resampling import resample_image, resample_label
+from manifests.volumes.volume import Volume, read_volume
+from tests.real.labelled_ct import harmonised_ct
+
+SPACE = load_label_space("abdomen13")
+ORGANS = SPACE.names[1:]
+VOXEL_MM = 3.0
+SPACING_MM = (VOXEL_MM, VOXEL_MM, VOXEL_MM)
+AROUND_MM = 6.0
+FAT_HU = -60.0
+ENOUGH_VOXELS = 30
+BINS = np.arange(-200.0, 401.0, 5.0)
+
+Hu = NDArray[np.floating]
+Ids = NDArray[np.integer]
+Facts = dict[str, dict[str, float]]  # of each structure, by the measurement's name
+
+
+def measure(hu: Hu, ids: Ids) -> Facts:
+    """Measure every structure of a scan.
+
+    Args:
+        hu: Hounsfield units [z, y, x] on voxels of 3 mm.
+        ids: Class ids of the label space `abdomen13`, on the same voxels.
+    """
+    facts: Facts = defaultdict(dict)
+    inner = {n: _eroded(ids == n) for n in range(1, len(SPACE))}
+    for n, organ in enumerate(ORGANS, start=1):
+        core = hu[inner[n]]
+        if core.size < ENOUGH_VOXELS:
+            continue
+        mask = ids == n
+        mean, spread = float(core.mean()), float(core.std())
+        found = facts[organ]
+        found["hu_mean"], found["hu_spread"] = mean, spread
+        if not _is_cut(mask):
+            found["volume_ml"] = float(mask.sum()) * VOXEL_MM**3 / 1000.0
+        near = np.asarray(ndimage.distance_transform_edt(~mask, SPACING_MM)) <= AROUND_MM
+        around = hu[near & ~mask]
+        found["alike_around"] = float((np.abs(around - mean) < 2.0 * spread).mean())
+        found["touches_organ"], by_neighbour = _contact(ids, n)
+        if by_neighbour:
+            likest = max(_overlap(core, hu[inner[m]]) for m in by_neighbour if inner[m].any())
+            found["overlap_with_neighbour"] = likest
+        if (width := _edge_mm(hu, mask)) is not None:
+            found["edge_mm"] = width
+    facts["scan"] = _noise(hu, ids == ORGANS.index("liver") + 1)
+    return dict(facts)
+
+
+def _eroded(mask: NDArray[np.bool_], times: int = 1) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.binary_erosion(mask, iterations=times), dtype=bool)
+
+
+def _is_cut(mask: NDArray[np.bool_]) -> bool:
+    return any(mask.take(end, axis).any() for axis in range(3) for end in (0, -1))
+
+
+def _faces(mask: NDArray[np.bool_]) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+    """Yield the axis, the way out and the inner voxels [count, 3] of the mask's faces."""
+    for axis, way in itertools.product(range(3), (-1, 1)):
+        outside = np.roll(~mask, -way, axis)
+        yield axis, way, np.argwhere(mask & outside)
+
+
+def _along(values: NDArray, voxels: NDArray[np.intp], axis: int, step: int) -> NDArray:
+    """Return the values so many voxels away, those at the image's border for what is beyond it."""
+    there = voxels.copy()
+    there[:, axis] = np.clip(there[:, axis] + step, 0, values.shape[axis] - 1)
+    return values[tuple(there.T)]
+
+
+def _contact(ids: Ids, n: int) -> tuple[float, set[int]]:
+    """Return the share of a class's faces that touch another class, and the classes touched."""
+    beyond = [_along(ids, at, axis, way) for axis, way, at in _faces(ids == n)]
+    others = np.concatenate(beyond)
+    others = others[others != n]  # faces on the image's border
+    touched = others[others != 0]
+    counts = np.bincount(touched, minlength=len(SPACE))
+    return float(touched.size / max(others.size, 1)), {int(m) for m in np.flatnonzero(counts > 10)}
+
+
+def _overlap(one: Hu, other: Hu) -> float:
+    """Return the common area of two histograms, 1 for equal ones."""
+    first, second = (np.histogram(np.clip(v, BINS[0], BINS[-1]), BINS)[0] for v in (one, other))
+    return float(np.minimum(first / first.sum(), second / second.sum()).sum())
+
+
+def _edge_mm(hu: Hu, mask: NDArray[np.bool_]) -> float | None:
+    """Return over how many mm the mean edge towards fat goes from 10 to 90 % of its height."""
+    steps = range(-2, 4)
+    rows = []
+    for axis, way, voxels in _faces(mask):
+        at = voxels[
+            _along(mask, voxels, axis, -2 * way) & (_along(hu, voxels, axis, 3 * way) < FAT_HU)
+        ]
+        rows.append(np.stack([_along(hu, at, axis, step * way) for step in steps], axis=1))
+    profiles = np.concatenate(rows)
+    if len(profiles) < ENOUGH_VOXELS:
+        return None
+    profile = profiles.mean(axis=0)
+    height = (profile - profile[-1]) / (profile[0] - profile[-1])
+    falling = np.maximum.accumulate(height[::-1])
+    places = np.interp((0.1, 0.9), falling, np.arange(len(falling)) * VOXEL_MM)
+    return float(places[1] - places[0])
+
+
+def _noise(hu: Hu, liver: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the noise in the liver (HU) and how alike it is one voxel on within a slice."""
+    inside = _eroded(liver, 3)
+    if inside.sum() < ENOUGH_VOXELS:
+        return {}
+    within_slice = ndimage.uniform_filter1d(ndimage.uniform_filter1d(hu, 5, axis=1), 5, axis=2)
+    rough = hu - within_slice
+    both = inside & np.roll(inside, 1, axis=2)
+    pairs = np.stack([rough[both], np.roll(rough, 1, axis=2)[both]])
+    alike = np.asarray(np.corrcoef(pairs))[0, 1]
+    return {"noise_hu": float(rough[inside].std()), "noise_next": float(alike)}
+
+
+def drawn(patients: int) -> Iterator[Facts]:
+    """Yield the facts of phantoms that are scanned as BTCV's patients are."""
+    table = np.zeros(256, np.uint8)
+    for value, name in enumerate(STRUCTURES, start=1):
+        table[value] = SPACE.class_of.get(name, 0)
+    for seed in range(patients):
+        rng = np.random.default_rng(seed)
+        patient = draw_patient(rng)
+        scan = plan_scan("btcv", rng, spacing_mm=(VOXEL_MM, VOXEL_MM))
+        hu, structures = render(patient, scan.grid, contrast=scan.contrast)
+        yield measure(acquire(hu, scan, rng), table[structures])
+
+
+def real(data: Path, ircad: Path | None) -> Iterator[Facts]:
+    """Yield the facts of the labelled CTs."""
+    for name in ("example_ct", "example_ct_dicom"):
+        image, ids = harmonised_ct(data / "totalsegmentator" / name, SPACE, SPACING_MM)
+        yield measure(image.voxels.astype(np.float64), ids)
+    if ircad is not None:
+        yield measure(*_of_ircad(ircad))
+
+
+def _of_ircad(folder: Path) -> tuple[Hu, Ids]:
+    image = read_volume(folder / "PATIENT_DICOM")
+    grid = harmonised_grid(image.grid, SPACING_MM)
+    ids = np.zeros(image.voxels.shape, np.uint8)
+    for name, mask in (("liver", "liver"), ("portal_and_splenic_vein", "portalvein")):
+        drawn = read_volume(folder / "MASKS_DICOM" / mask).voxels > 0
+        ids[drawn] = SPACE.class_of[name]
+    hu = resample_image(to_hounsfield(image, folder), grid).voxels
+    return hu.astype(np.float64), resample_label(Volume(ids, image.grid), grid).voxels
+
+
+Gathered = Mapping[tuple[str, str], list[float]]
+
+
+def gather(patients: Iterator[Facts]) -> Gathered:
+    """Return the values over the patients of each structure's measurement."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for facts in patients:
+        for structure, found in facts.items():
+            for name, value in found.items():
+                values[structure, name].append(value)
+    return values
+
+
+def as_toml(gathered: Gathered) -> str:
+    """Return mean, standard deviation (if there are two) and number of patients of each fact."""
+    lines = []
+    for structure in dict.fromkeys(structure for structure, _ in gathered):
+        lines.append(f"\n[{structure}]")
+        for (of, name), values in gathered.items():
+            if of != structure:
+                continue
+            spread = f", sd = {stdev(values):.4g}" if len(values) > 1 else ""
+            lines.append(
+                f"{name} = {{ mean = {fmean(values):.4g}{spread}, patients = {len(values)} }}"
+            )
+    return "\n".join(lines).lstrip() + "\n"
+
+
+def as_table(patients: Gathered, phantoms: Gathered) -> str:
+    """Return a Markdown table of patients beside phantoms, furthest apart first."""
+    rows = []
+    for (structure, name), values in phantoms.items():
+        there = patients.get((structure, name))
+        if there is None or len(values) < 2:
+            continue
+        mean, spread = fmean(values), stdev(values)
+        apart = (fmean(there) - mean) / spread if spread else math.inf
+        shown = ", ".join(f"{v:.3g}" for v in there)
+        row = f"| {structure} | {name} | {shown} | {mean:.3g} ± {spread:.2g} | {apart:+.1f} |"
+        rows.append((abs(apart), row))
+    head = (
+        "| structure | measurement | patients | phantom | apart, in its SD |\n" + "|---" * 5 + "|"
+    )
+    return "\n".join([head, *(row for _, row in sorted(rows, reverse=True))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--patients", type=int, default=12)
+    parser.add_argument("--ircad", type=Path)
+    wanted = parser.parse_args()
+    patients, phantoms = gather(real(wanted.data, wanted.ircad)), gather(drawn(wanted.patients))
+    wanted.out.write_text(as_toml(patients), encoding="utf-8")
+    sys.stdout.write(as_table(patients, phantoms) + "\n")
+
+
+if __name__ == "__main__":
+    main()
