@@ -171,6 +171,39 @@ def test_evaluate_scores_a_folder_of_label_maps(tmp_path, manifest_path):
     assert sorted(p.name for p in pictures) == ["both_2.png", "liver_only_6.png"]
 
 
+def test_public_models_are_scored_by_name_on_what_each_case_labels(tmp_path, manifest_path):
+    """A spleen that nobody labelled, which a model finds, is no error of it."""
+    model = write_label_maps(tmp_path / "model", manifest_path)
+    values = {"totalsegmentator": (0, 5, 1, 2), "vista3d": (0, 1, 3, 5)}  # the last is a kidney
+    for name, own in values.items():
+        (tmp_path / name).mkdir()
+        for path in model.iterdir():
+            image = sitk.ReadImage(path)
+            found = sitk.GetArrayFromImage(image)
+            found[:, :3] = np.maximum(found[:, :3], 3)
+            if path.name.startswith("liver_only"):
+                found[-3:] = np.where(found[-3:], found[-3:], 2)
+            mask = sitk.GetImageFromArray(np.array(own, np.uint8)[found])
+            mask.CopyInformation(image)
+            sitk.WriteImage(mask, tmp_path / name / path.name)
+        options = ["--predictions", tmp_path / name, "--labels", name, "--split", "validation"]
+        result = invoke("evaluate", manifest_path, *options)
+        assert result.exit_code == 0, result.output
+        assert "more" in result.output
+    folders = [tmp_path / name / "evaluation" / "validation" for name in values]
+    first, second = (read_scores(folder).scores for folder in folders)
+    assert first == second
+    assert [(s.case_id, s.class_name) for s in first] == [
+        ("both/2", "liver"),
+        ("both/2", "spleen"),
+        ("liver_only/6", "liver"),
+    ]
+    assert [s.dice for s in first] == [1.0, 1.0, 1.0]
+    result = invoke("compare", *(tmp_path / name for name in values), "--split", "validation")
+    assert result.exit_code == 0, result.output
+    assert "totalsegmentator" in result.output
+
+
 def test_a_class_that_no_value_means_is_not_scored(tmp_path, manifest_path):
     maps = write_label_maps(tmp_path / "maps", manifest_path)
     labels = tmp_path / "labels.toml"

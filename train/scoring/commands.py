@@ -36,9 +36,10 @@ def evaluate_command(
     labels: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="JSON or TOML file that maps the values of the label maps to classes, such as "
-            "nnU-Net's dataset.json. Default: class ids.",
+            metavar="NAME|FILE",
+            help="What the values of the label maps mean: a public model (totalsegmentator, "
+            "vista3d, amos, ...), or a JSON or TOML file such as nnU-Net's dataset.json. "
+            "Default: class ids.",
         ),
     ] = None,
     split: Split = "test",

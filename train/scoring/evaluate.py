@@ -39,7 +39,8 @@ class EvaluationRequest:
         tolerance_mm: Of NSD.
         out: Folder for the scores; by default one in the folder of what is scored.
         overlap: Share of a window that the next one covers again.
-        labels: File that says which values of label maps mean which class; by default class ids.
+        labels: Which values of label maps mean which class: a public model's name, or a file; by
+            default class ids.
         include_seen: Count cases that the network was trained on in the means.
         fold: Fold of the manifest that stands for the validation split, of a cross-validation.
         where: An SQL condition on the manifest's columns: only cases that meet it are scored.

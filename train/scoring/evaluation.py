@@ -158,7 +158,7 @@ def _keep(result: CaseResult, folder: Path, name: str) -> CaseResult:
 
 def _remarks(found: LabelMapFiles, mapping: LabelMapping, names: Sequence[str]) -> Iterator[str]:
     if mapping.ignored:
-        told = ", ".join(mapping.ignored)
+        told = _some(mapping.ignored)
         yield f"counted as background, being no class here, or several: {told}"
     if mapping.unknown:
         yield (

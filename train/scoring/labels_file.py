@@ -1,4 +1,7 @@
-"""A file of labels: which values of another program's label maps it says mean which class."""
+"""Which values of another program's label maps mean which class: a file's words, or a model's name.
+
+Tables of public models are TOML files in `label_tables`.
+"""
 
 import json
 import re
@@ -13,8 +16,10 @@ from manifests.classes.label_space import BACKGROUND, LabelSpace
 from manifests.classes.structure_names import meanings_of, structures_touched
 from manifests.classes.structures import vocabulary
 from manifests.ground.errors import TrainingError
+from manifests.ground.near_names import did_you_mean
 from train.scoring.label_mapping import LARGEST_VALUE, LabelMapping
 
+FOLDER = Path(__file__).with_name("label_tables")
 ORDER = "regions_class_order"
 IGNORED = "ignore"  # nnU-Net's name of what nobody annotated; its label maps never hold the value
 
@@ -36,19 +41,27 @@ class _Region:
     class_id: int
 
 
-def read_label_mapping(path: Path, label_space: LabelSpace) -> LabelMapping:
-    """Read which values mean what from a JSON or TOML file such as nnU-Net's `dataset.json`.
+def label_tables() -> tuple[str, ...]:
+    """Return the names of the public models whose label values are known."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
+def read_label_mapping(name_or_path: Path, label_space: LabelSpace) -> LabelMapping:
+    """Read which values mean what, of a public model or from a file like nnU-Net's `dataset.json`.
 
     The file, or its key `labels`, maps names to a value or a list of values (`{"liver": 1}`) or
     values to names (`{"1": "liver"}`). A name is that of a class, or of structures, as `recipe new`
     understands it; structures mean the class that they belong to. Of names that share a value, as
     nnU-Net's regions do, the one with the fewest values tells what it means, if it is a part of
-    the others or of their class.
+    the others or of their class. `means` in a file gives names that are understood in place of
+    others.
 
     Raises:
-        TrainingError: The file cannot be read or is not such a mapping, no name is a class, a
-            value means two classes, or a name may mean a class and is not understood.
+        TrainingError: There is no such model or file, it cannot be read or is not such a mapping,
+            no name is a class, a value means two classes, or a name may mean a class and is not
+            understood.
     """
+    path = _file(name_or_path)
     content = _content(path)
     labels = content.get("labels", content)
     if not isinstance(labels, dict) or not labels:
@@ -57,7 +70,7 @@ def read_label_mapping(path: Path, label_space: LabelSpace) -> LabelMapping:
     values: dict[str, set[int]] = defaultdict(set)
     for name, found in _entries(labels, path):
         values[name].update(found)
-    regions = _regions(values, label_space)
+    regions = _regions(values, _means(content, path), label_space)
     _refuse_unclear(regions, label_space, path)
     class_of = {0: 0}
     background = _Region(BACKGROUND, frozenset({0}), (), 0)
@@ -74,17 +87,21 @@ def read_label_mapping(path: Path, label_space: LabelSpace) -> LabelMapping:
     outside = [r for r in regions if r.structures and not r.class_id]
     told = {v for r in regions if r.structures is not None for v in r.values}
     unknown = [r for r in regions if r.structures is None and not r.values <= told]
-    return LabelMapping(class_of, tuple(r.name for r in outside), tuple(r.name for r in unknown))
+    names = tuple(r.name for r in outside), tuple(r.name for r in unknown)
+    # of a table of ours, it is known that what has no structure's name is no class
+    return LabelMapping(class_of, *((sum(names, ()),) if path.parent == FOLDER else names))
 
 
-def _regions(values: Mapping[str, set[int]], space: LabelSpace) -> list[_Region]:
+def _regions(
+    values: Mapping[str, set[int]], means: Mapping[str, str], space: LabelSpace
+) -> list[_Region]:
     own: dict[tuple[str, ...], Structures] = {_plain(s): (s,) for s in space.class_of}
     own |= {_plain(c.name): c.structures for c in space.classes}
     own |= {_plain(BACKGROUND): (), _plain(IGNORED): ()}
-    understood = meanings_of({name: name for name in values})
+    understood = meanings_of({name: means.get(name, name) for name in values})
     regions = []
     for name, found in values.items():
-        structures = own.get(_plain(name), understood.get(name))
+        structures = own.get(_plain(means.get(name, name)), understood.get(name))
         ids = {space.class_of.get(s, 0) for s in structures or ()}
         regions.append(
             _Region(name, frozenset(found), structures, ids.pop() if len(ids) == 1 else 0)
@@ -150,6 +167,26 @@ def _refuse_other_order(
                 f"else in its labels; give names and values of the label maps, each value once"
             )
             raise TrainingError(msg)
+
+
+def _file(name_or_path: Path) -> Path:
+    if str(name_or_path) in label_tables():
+        return FOLDER / f"{name_or_path}.toml"
+    if not name_or_path.suffix and not name_or_path.is_file():
+        near = did_you_mean(str(name_or_path), label_tables())
+        msg = (
+            f"no label values of {str(name_or_path)!r}{near}: expected the name of a public model "
+            f"({', '.join(label_tables())}), or a JSON or TOML file"
+        )
+        raise TrainingError(msg)
+    return name_or_path
+
+
+def _means(content: Mapping[str, Any], path: Path) -> dict[str, str]:
+    means = content.get("means", {})
+    if not isinstance(means, dict) or not all(isinstance(m, str) for m in means.values()):
+        _refuse_file(path, f"expected names under 'means', got {means!r}")
+    return means
 
 
 def _content(path: Path) -> dict[str, Any]:
