@@ -2,8 +2,8 @@
 
 Each structure is measured on voxels of 3 mm: its volume, its Hounsfield units away from its
 surface, how much of what lies around it looks the same, how much of its surface touches another
-organ, and how far its edge is smeared. The facts are written as TOML, with the number of patients
-behind each.
+organ, and how far its edge is smeared. Patients are compared with phantoms in the same phase of
+contrast. The facts are written as TOML, with the number of patients behind each.
 
     python -m tests.benchmarks.phantom_realism ../shared/data --out facts.toml [--patients 12]
         [--ircad FOLDER]
@@ -18,9 +18,11 @@ import itertools
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,15 @@ BINS = np.arange(-200.0, 401.0, 5.0)
 Hu = NDArray[np.floating]
 Ids = NDArray[np.integer]
 Facts = dict[str, dict[str, float]]  # of each structure, by the measurement's name
+Phase = Literal["unenhanced", "portal_venous"]
+
+CONTRAST: Mapping[Phase, tuple[float, float, float]] = MappingProxyType(
+    {"unenhanced": (1.0, 0.0, 0.0), "portal_venous": (0.0, 0.0, 1.0)}
+)
+# As the aorta shows: 44 and 163 HU.
+EXAMPLES: Mapping[str, Phase] = MappingProxyType(
+    {"example_ct": "unenhanced", "example_ct_dicom": "portal_venous"}
+)
 
 
 def measure(hu: Hu, ids: Ids) -> Facts:
@@ -151,8 +162,8 @@ def _noise(hu: Hu, liver: NDArray[np.bool_]) -> dict[str, float]:
     return {"noise_hu": float(rough[inside].std()), "noise_next": float(alike)}
 
 
-def drawn(patients: int) -> Iterator[Facts]:
-    """Yield the facts of phantoms that are scanned as BTCV's patients are."""
+def drawn(patients: int, phase: Phase) -> Iterator[Facts]:
+    """Yield the facts of phantoms in one phase, else scanned as BTCV's patients are."""
     table = np.zeros(256, np.uint8)
     for value, name in enumerate(STRUCTURES, start=1):
         table[value] = SPACE.class_of.get(name, 0)
@@ -160,16 +171,16 @@ def drawn(patients: int) -> Iterator[Facts]:
         rng = np.random.default_rng(seed)
         patient = draw_patient(rng)
         scan = plan_scan("btcv", rng, spacing_mm=(VOXEL_MM, VOXEL_MM))
-        hu, structures = render(patient, scan.grid, contrast=scan.contrast)
+        hu, structures = render(patient, scan.grid, contrast=CONTRAST[phase])
         yield measure(acquire(hu, scan, rng), table[structures])
 
 
-def real(data: Path, ircad: Path | None) -> Iterator[Facts]:
-    """Yield the facts of the labelled CTs."""
-    for name in ("example_ct", "example_ct_dicom"):
+def real(data: Path, ircad: Path | None, phase: Phase) -> Iterator[Facts]:
+    """Yield the facts of the labelled CTs of one phase."""
+    for name in (name for name, its in EXAMPLES.items() if its == phase):
         image, ids = harmonised_ct(data / "totalsegmentator" / name, SPACE, SPACING_MM)
         yield measure(image.voxels.astype(np.float64), ids)
-    if ircad is not None:
+    if ircad is not None and phase == "portal_venous":
         yield measure(*_of_ircad(ircad))
 
 
@@ -187,7 +198,7 @@ def _of_ircad(folder: Path) -> tuple[Hu, Ids]:
 Gathered = Mapping[tuple[str, str], list[float]]
 
 
-def gather(patients: Iterator[Facts]) -> Gathered:
+def gather(patients: Iterable[Facts]) -> Gathered:
     """Return the values over the patients of each structure's measurement."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for facts in patients:
@@ -197,11 +208,11 @@ def gather(patients: Iterator[Facts]) -> Gathered:
     return values
 
 
-def as_toml(gathered: Gathered) -> str:
+def as_toml(gathered: Gathered, phase: Phase) -> str:
     """Return mean, standard deviation (if there are two) and number of patients of each fact."""
     lines = []
     for structure in dict.fromkeys(structure for structure, _ in gathered):
-        lines.append(f"\n[{structure}]")
+        lines.append(f"\n[{phase}.{structure}]")
         for (of, name), values in gathered.items():
             if of != structure:
                 continue
@@ -237,9 +248,13 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=12)
     parser.add_argument("--ircad", type=Path)
     wanted = parser.parse_args()
-    patients, phantoms = gather(real(wanted.data, wanted.ircad)), gather(drawn(wanted.patients))
-    wanted.out.write_text(as_toml(patients), encoding="utf-8")
-    sys.stdout.write(as_table(patients, phantoms) + "\n")
+    written = []
+    for phase in CONTRAST:
+        patients = gather(real(wanted.data, wanted.ircad, phase))
+        written.append(as_toml(patients, phase))
+        sys.stdout.write(f"{phase}\n\n")
+        sys.stdout.write(as_table(patients, gather(drawn(wanted.patients, phase))) + "\n\n")
+    wanted.out.write_text("\n".join(written), encoding="utf-8")
 
 
 if __name__ == "__main__":

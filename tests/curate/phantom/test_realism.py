@@ -55,7 +55,10 @@ def test_organ_that_the_image_cuts_has_no_volume() -> None:
 
 
 def test_facts_are_told_with_the_number_of_patients() -> None:
-    patients = gather(iter([{"liver": {"hu_mean": 100.0}}]))
-    phantoms = gather(iter([{"liver": {"hu_mean": 90.0}}, {"liver": {"hu_mean": 94.0}}]))
-    assert as_toml(patients) == "[liver]\nhu_mean = { mean = 100, patients = 1 }\n"
+    patients = gather([{"liver": {"hu_mean": 100.0}}])
+    phantoms = gather([{"liver": {"hu_mean": 90.0}}, {"liver": {"hu_mean": 94.0}}])
+    assert (
+        as_toml(patients, "unenhanced")
+        == "[unenhanced.liver]\nhu_mean = { mean = 100, patients = 1 }\n"
+    )
     assert "| liver | hu_mean | 100 | 92 ± 2.8 | +2.8 |" in as_table(patients, phantoms)
