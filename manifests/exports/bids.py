@@ -1,11 +1,12 @@
 """BIDS derivatives: the labels as `dseg` files, and who labelled what beside them.
 
-BIDS has no CT yet, so the scans lie in `ct/` as its proposal for CT has them.
+BIDS has no CT yet, so the scans lie in `ct/` as its proposal for CT has them, and validators are
+told to leave them out. Labels may not lie there; they lie in `anat/`.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,22 @@ from manifests.exports.document import as_text, write_document
 from manifests.exports.selection import ExportedCase, Selection, label_names
 from manifests.exports.volume_file import export_volume
 from manifests.ground.errors import ExportError
+from manifests.table.case import Case
 
 VERSION = "1.9.0"
-COLUMNS = ("participant_id", "session_id", "case_id", "dataset", "split", "licence", "annotated")
+COLUMNS = {
+    "dataset": "Where the scans come from",
+    "split": "What the patient is for: train, validation or test",
+    "licence": "Licence of the scans and labels",
+}
+# a pattern with a slash at its end leaves out the files of a folder, but not the folder itself, in
+# the validator 3.0.2
+IGNORED_FOLDER = "ct"
+README = """The labels are in sub-*/anat, the scans in sub-*/ct, for which BIDS has no place yet.
+
+A label's JSON file says which classes its annotator told apart: Merged[n] is the class that class n
+is labelled as. dseg.tsv names the classes.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,8 +48,13 @@ class BidsCase:
 
     @property
     def folder(self) -> Path:
-        """Return where its files lie."""
-        return Path(self.subject, self.session, "ct")
+        """Return where the folders of its files lie."""
+        return Path(self.subject, self.session)
+
+    @property
+    def scan(self) -> Path:
+        """Return where its scan lies."""
+        return self.folder / IGNORED_FOLDER / f"{self.stem}_ct.nii.gz"
 
 
 def place_cases(cases: Sequence[ExportedCase]) -> list[BidsCase]:
@@ -84,36 +103,48 @@ def write_bids(selection: Selection, folder: Path) -> Iterator[tuple[str, str]]:
         "GeneratedBy": [{"Name": "marginalia", "Version": selection.manifest.software_version}],
     }
     write_document(folder / "dataset_description.json", as_text(description))
-    write_document(folder / "participants.tsv", _tsv([COLUMNS, *map(_participant, placed)]))
+    write_document(folder / "README", README)
+    write_document(folder / ".bidsignore", f"{IGNORED_FOLDER}\n")
+    write_document(folder / "participants.tsv", _tsv(_participants(placed)))
+    columns = {name: {"Description": text} for name, text in COLUMNS.items()}
+    write_document(folder / "participants.json", as_text(columns))
     for case in placed:
         yield case.exported.case.case_id, _write_case(case, folder)
 
 
 def _write_case(placed: BidsCase, folder: Path) -> str:
-    stem, case = folder / placed.folder / placed.stem, placed.exported.case
+    case, scan = placed.exported.case, f"bids::{placed.scan.as_posix()}"
     facts = {
+        "Description": "Classes, as the annotator told them apart",
+        "SpatialReference": scan,
+        "Sources": [scan],
+        "Case": case.case_id,
+        "Dataset": case.dataset,
+        "Split": case.split,
+        "Licence": case.licence,
         "Annotated": list(case.annotated),
         "Merged": list(case.merged),
-        "Sources": [f"bids::{placed.folder.as_posix()}/{placed.stem}_ct.nii.gz"],
     }
+    labels = folder / placed.folder / "anat" / f"{placed.stem}_dseg.nii.gz"
     try:
-        export_volume(placed.exported.image, stem.with_name(f"{placed.stem}_ct.nii.gz"))
-        export_volume(placed.exported.label, stem.with_name(f"{placed.stem}_dseg.nii.gz"))
-        write_document(stem.with_name(f"{placed.stem}_dseg.json"), as_text(facts))
+        export_volume(placed.exported.image, folder / placed.scan)
+        export_volume(placed.exported.label, labels)
+        write_document(labels.with_name(f"{placed.stem}_dseg.json"), as_text(facts))
     except (ExportError, OSError) as error:
         return str(error)
     return ""
 
 
-def _participant(placed: BidsCase) -> tuple[str, ...]:
-    case = placed.exported.case
-    session, split = placed.session or "n/a", case.split or "n/a"
-    annotated = ",".join(case.annotated) or "n/a"
-    return (
-        *(placed.subject, session, case.case_id, case.dataset, split, case.licence or "n/a"),
-        annotated,
-    )
+def _participants(placed: Sequence[BidsCase]) -> Iterator[tuple[str, ...]]:
+    """Return a row for each patient, which BIDS allows one of; what differs is joined."""
+    yield ("participant_id", *COLUMNS)
+    cases: dict[str, list[Case]] = {}
+    for p in placed:
+        cases.setdefault(p.subject, []).append(p.exported.case)
+    for subject, found in cases.items():
+        values = (dict.fromkeys(getattr(case, name) for case in found) for name in COLUMNS)
+        yield (subject, *(",".join(filter(None, texts)) or "n/a" for texts in values))
 
 
-def _tsv(rows: Sequence[Sequence[object]]) -> str:
+def _tsv(rows: Iterable[Sequence[object]]) -> str:
     return "".join("\t".join(str(v).replace("\t", " ") for v in row) + "\n" for row in rows)

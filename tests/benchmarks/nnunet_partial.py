@@ -37,7 +37,7 @@ WAYS = {
 }
 NUMBERS = {"trainer": 601, "ignore": 602, "leave-out": 603}
 CONFIGURATION = "3d_fullres"
-PATCH, FEATURES = [24, 40, 40], [8, 16, 32, 64]
+PATCH, FEATURES, SPACING_MM = [16, 32, 32], [8, 16, 32, 64], 8.0
 LEARNING_RATE = 1e-2
 EPOCHS = 20
 
@@ -106,6 +106,7 @@ def _small(path: Path) -> None:
     configuration = document["configurations"][CONFIGURATION]
     configuration["patch_size"] = PATCH
     configuration["batch_size"] = 2
+    configuration["spacing"] = [SPACING_MM] * 3
     architecture = configuration["architecture"]["arch_kwargs"]
     levels = len(FEATURES)
     architecture |= {

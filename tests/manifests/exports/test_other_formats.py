@@ -2,8 +2,13 @@
 
 import gzip
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -80,26 +85,42 @@ def test_bids_has_labels_and_who_labelled_what(prepared, tmp_path):
     export("bids", prepared, "--out", out)
     volumes = sorted(p.relative_to(out).as_posix() for p in out.rglob("*_dseg.nii.gz"))
     assert volumes == [
-        "sub-p1/ct/sub-p1_dseg.nii.gz",
-        "sub-p2/ct/sub-p2_dseg.nii.gz",
-        "sub-p3/ct/sub-p3_dseg.nii.gz",
-        "sub-p4/ses-1/ct/sub-p4_ses-1_dseg.nii.gz",
-        "sub-p4/ses-2/ct/sub-p4_ses-2_dseg.nii.gz",
-        "sub-p5/ct/sub-p5_dseg.nii.gz",
+        "sub-p1/anat/sub-p1_dseg.nii.gz",
+        "sub-p2/anat/sub-p2_dseg.nii.gz",
+        "sub-p3/anat/sub-p3_dseg.nii.gz",
+        "sub-p4/ses-1/anat/sub-p4_ses-1_dseg.nii.gz",
+        "sub-p4/ses-2/anat/sub-p4_ses-2_dseg.nii.gz",
+        "sub-p5/anat/sub-p5_dseg.nii.gz",
     ]
     assert all(BIDS_NAME.fullmatch(p.name) for p in out.rglob("sub-*_*"))
     with gzip.open(out / volumes[3]) as file:
         assert file.read() == (prepared.parent / "cases/lits/1/label.nii").read_bytes()
     rows = [r.split("\t") for r in (out / "participants.tsv").read_text().splitlines()]
-    assert rows[4][:5] == ["sub-p4", "ses-1", "lits/1", "lits", "train"]
+    assert [row[0] for row in rows[1:]] == [f"sub-p{n}" for n in range(1, 6)]  # one row each
+    assert rows[4][:3] == ["sub-p4", "lits", "train"]
     facts = json.loads((out / volumes[3].replace(".nii.gz", ".json")).read_text())
-    assert facts["Merged"] == [0, 1, 0, 0, 0, 0]
+    assert (facts["Case"], facts["Merged"]) == ("lits/1", [0, 1, 0, 0, 0, 0])
+    assert (out / facts["Sources"][0].removeprefix("bids::")).exists()
     assert (out / "dseg.tsv").read_text().splitlines()[:2] == [
         "index\tname\tcolor",
         "0\tbackground\t#000000",
     ]
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
+
+
+def test_the_bids_validator_finds_no_error(prepared, tmp_path):
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join((beside, os.environ.get("PATH", "")))
+    validator = shutil.which("bids-validator-deno", path=path)
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    export("bids", prepared, "--out", tmp_path / "bids")
+    done = subprocess.run([validator, "--json", tmp_path / "bids"], capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    issues = [i for i in found["issues"]["issues"] if i["severity"] == "error"]
+    assert issues == []
+    assert sorted(found["summary"]["subjects"]) == [f"p{n}" for n in range(1, 6)]
 
 
 def test_the_value_of_ignored_voxels_is_listed_where_there_are_some(prepared, tmp_path):
