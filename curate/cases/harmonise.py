@@ -104,7 +104,7 @@ def _missing_masks(case: SourceCase, recipe: Recipe) -> list[Finding]:
     means = {True: "not annotated in this case", False: "absent"}
     return [
         Finding("mask_missing", f"{name}: its structures are {means[value in case.unannotated]}")
-        for value, (name, there) in enumerate(zip(recipe.masks, case.masks, strict=True), start=1)
+        for value, (name, there) in enumerate(zip(recipe.parts, case.masks, strict=True), start=1)
         if not there
     ]
 

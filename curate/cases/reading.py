@@ -1,11 +1,13 @@
 """Reading a case's image and label onto one grid; every defect has its finding."""
 
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 
 from curate.datasets.discover import SourceCase
-from curate.labels.label_files import read_map, read_masks
+from curate.dicom_labels.dicom_label import open_label
+from curate.labels.label_files import LabelArray, paint_masks, read_map, read_masks
 from manifests.ground.findings import Finding
 from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.volume import Volume, read_volume
@@ -21,17 +23,25 @@ def read_case(case: SourceCase, values: Collection[int]) -> tuple[Volume, Volume
     Raises:
         SetAsideError: The case cannot be used as it is.
     """
-    scan = to_hounsfield(read_volume(case.image), case.image)
+    scan, label, found = _read(case, values)
     grid, noticed = scan.grid, list(scan.findings)
     if np.array_equal(grid.spacing_mm, (1, 1, 1)):
         noticed.append(Finding("spacing_suspect", "the header says 1 x 1 x 1 mm"))
-    if case.masks:
-        label, found = read_masks(case.label, case.masks, grid)
-    else:
-        label, found = read_map(case.label, grid, values)
     if not label.any():
         found.append(Finding("label_empty", f"{case.label} holds 0 only"))
     # most of what is odd in a header is odd in both
     codes = {f.code for f in noticed}
     of_label = [Finding(f.code, f"label: {f.reason}") for f in found if f.code not in codes]
     return scan, Volume(label, grid), [*noticed, *of_label]
+
+
+def _read(case: SourceCase, values: Collection[int]) -> tuple[Volume, LabelArray, list[Finding]]:
+    if case.dicom:
+        segments = open_label(case.label, case.dicom).of_series(case.image)
+        scan = to_hounsfield(read_volume(case.image, series=segments.series), case.image)
+        read = partial(segments.mask, grid=scan.grid)
+        return scan, *paint_masks(case.masks, read, scan.grid)
+    scan = to_hounsfield(read_volume(case.image), case.image)
+    if case.masks:
+        return scan, *read_masks(case.label, case.masks, scan.grid)
+    return scan, *read_map(case.label, scan.grid, values)

@@ -10,6 +10,7 @@ from typing import Any
 from curate.cases.overrides import Override
 from curate.cases.target import IMAGE, LABEL, Target
 from curate.datasets.discover import SourceCase
+from curate.recipes.layouts import DicomLayout
 from curate.recipes.schema import Recipe
 from manifests.ground.atomic import write_text
 from manifests.ground.content_hash import files_of, sha256_of
@@ -182,7 +183,12 @@ def _of_voxels(recipe: Recipe) -> dict[str, Any]:
     facts = recipe.model_dump(mode="json", exclude=DESCRIPTIVE)
     if not recipe.ignored_values:
         del facts["ignored_values"]
-    missing_mask = getattr(recipe.layout, "missing_mask", "error")
+    layout = recipe.layout
+    if isinstance(layout, DicomLayout):
+        facts |= {"modality": layout.modality, "threshold": layout.threshold}
+    else:
+        del facts["names"]
+    missing_mask = getattr(layout, "missing_mask", "error")
     return facts if missing_mask == "error" else {**facts, "missing_mask": missing_mask}
 
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from curate.datasets.discover import SourceCase
-from curate.datasets.expression_match import match_in_time
 from curate.datasets.table_rows import Row, Value, read_rows
 from curate.recipes.case_table import CaseTable
+from curate.recipes.expression_match import match_in_time
 from curate.recipes.schema import Recipe
 from manifests.classes.structure_names import structures_named
 from manifests.classes.structures import vocabulary

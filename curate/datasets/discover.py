@@ -7,11 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from curate.datasets.expression_match import match_in_time
-from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout, files_like
+from curate.dicom_labels.dicom_label import held_names, open_label, referred
+from curate.dicom_labels.label_objects import require_reader
+from curate.recipes.expression_match import match_in_time
+from curate.recipes.layouts import (
+    DecathlonLayout,
+    DicomLayout,
+    Layout,
+    MasksLayout,
+    NamedLayout,
+    files_like,
+)
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
-from manifests.ground.findings import Finding
+from manifests.ground.findings import Finding, SetAsideError
 from manifests.ground.near_names import did_you_mean
 
 
@@ -21,10 +30,11 @@ class SourceCase:
 
     Attributes:
         name: The case's own name, as in `liver_0`.
-        label: The label file, or the folder of the masks.
-        masks: File names of the masks in the order of their values, empty for one that is not
-            read; none if there is one label.
+        label: The label file, or the folder of the masks or of the DICOM labels.
+        masks: File names of the masks, or names of segments, in the order of their values, empty
+            for one that is not read; none if the label is one map.
         unannotated: Label values whose structures nobody annotated in this case.
+        dicom: How the label is read, if it is a DICOM SEG or RTSTRUCT.
         finding: Why the case cannot be used, if its files' places say so already.
     """
 
@@ -34,6 +44,7 @@ class SourceCase:
     label: Path
     masks: tuple[str, ...] = ()
     unannotated: frozenset[int] = frozenset()
+    dicom: DicomLayout | None = None
     finding: Finding | None = None
 
     @property
@@ -53,48 +64,70 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
     except SourceError as error:
         msg = f"{recipe.name}: {error}"
         raise SourceError(msg) from error
-    cases = [_with_masks(replace(case, dataset=recipe.name), recipe) for case in found]
-    if not cases:
+    if not found:
         msg = f"{recipe.name}: no labelled case below {root}; check the recipe's layout"
         raise SourceError(msg)
-    _require_masks(cases, recipe)
+    cases = _with_masks([replace(case, dataset=recipe.name) for case in found], recipe)
     return sorted(cases, key=lambda c: _natural(c.name))
 
 
 def missing_masks(cases: Iterable[SourceCase], names: Sequence[str]) -> Counter[str]:
-    """Count the cases that lack each of these mask files."""
-    return Counter(name for case in cases for name in names if not (case.label / name).exists())
+    """Count the cases that lack each of these mask files, or segments of these names."""
+    read = (found for case in cases if (found := _held(case, names)) is not None)
+    return Counter(name for found in read for name in names if name not in found)
 
 
-def _require_masks(cases: Sequence[SourceCase], recipe: Recipe) -> None:
-    """Refuse a mask that no case has, where a missing one has a meaning: a name that is misspelt.
+def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]:
+    """Say which masks each case has, and what it means that others are missing.
 
     Raises:
-        SourceError: There is one.
+        SourceError: A missing mask has a meaning, and no case has one: its name is misspelt.
     """
-    if not isinstance(recipe.layout, MasksLayout) or recipe.layout.missing_mask == "error":
-        return
-    lacking = missing_masks(cases, tuple(recipe.masks))
-    if nowhere := [name for name, count in lacking.items() if count == len(cases)]:
-        there = {path.name for case in cases[:1] for path in case.label.glob("*")}
+    names, layout = tuple(recipe.parts), recipe.layout
+    if not isinstance(layout, MasksLayout | DicomLayout) or layout.missing_mask == "error":
+        return [replace(case, masks=names) for case in cases]
+    held = [_held(case, names) for case in cases]
+    if nowhere := [
+        name for name in names if not any(found is None or name in found for found in held)
+    ]:
+        there = _named_there(cases[0])
         msg = (
             f"{recipe.name}: expected the mask {nowhere[0]} in some case, got it in none of "
             f"{len(cases)}{did_you_mean(nowhere[0], there)}: correct its name in the recipe, or "
             f"take it out"
         )
         raise SourceError(msg)
+    return [_with_those(case, found, recipe) for case, found in zip(cases, held, strict=True)]
 
 
-def _with_masks(case: SourceCase, recipe: Recipe) -> SourceCase:
-    """Say which masks a case has, and what it means that others are missing."""
-    names, layout = tuple(recipe.masks), recipe.layout
-    if not isinstance(layout, MasksLayout) or layout.missing_mask == "error":
+def _held(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
+    """Return which mask files, or segments of these names, a case has; None if unreadable."""
+    if not case.dicom:
+        return frozenset(name for name in names if (case.label / name).exists())
+    try:
+        return held_names(open_label(case.label, case.dicom), names)
+    except SetAsideError:
+        return None  # told when it is read
+
+
+def _named_there(case: SourceCase) -> set[str]:
+    if not case.dicom:
+        return {path.name for path in case.label.glob("*")}
+    try:
+        return {*open_label(case.label, case.dicom).names}
+    except SetAsideError:
+        return set()
+
+
+def _with_those(case: SourceCase, held: frozenset[str] | None, recipe: Recipe) -> SourceCase:
+    names = tuple(recipe.parts)
+    if held is None:
         return replace(case, masks=names)
-    there = tuple(name if (case.label / name).exists() else "" for name in names)
+    there = tuple(name if name in held else "" for name in names)
     if not any(there):
         finding = Finding("file_missing", f"{case.label} holds none of the recipe's masks")
         return replace(case, masks=names, finding=case.finding or finding)
-    if layout.missing_mask == "absent":
+    if recipe.layout.missing_mask == "absent":  # pyright: ignore[reportAttributeAccessIssue]
         return replace(case, masks=there)
     # of two masks of one structure, one alone does not show all of it
     partly = {frozenset(recipe.values[v]) for v, name in enumerate(there, start=1) if not name}
@@ -139,14 +172,19 @@ def _below(root: Path, relative: str, index: Path) -> Path:
     return path
 
 
-def _paired(root: Path, layout: PairsLayout | MasksLayout) -> Iterator[SourceCase]:
+def _paired(root: Path, layout: NamedLayout) -> Iterator[SourceCase]:
+    if isinstance(layout, DicomLayout):
+        require_reader()
     for name, labels in _labels(root, layout).items():
         images = _images(root, layout, name)
+        dicom = layout if isinstance(layout, DicomLayout) else None
+        if dicom:
+            images, labels = referred(images, labels, dicom)
         finding = _several("images", images, root) or _several("labels", labels, root)
-        yield SourceCase("", name, images[0], labels[0], finding=finding)
+        yield SourceCase("", name, images[0], labels[0], dicom=dicom, finding=finding)
 
 
-def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Path]]:
+def _labels(root: Path, layout: NamedLayout) -> dict[str, list[Path]]:
     """Return by case the labels that the first matching pattern finds."""
     labels: dict[str, list[Path]] = {}
     for pattern in layout.labels:
@@ -161,7 +199,7 @@ def _labels(root: Path, layout: PairsLayout | MasksLayout) -> dict[str, list[Pat
     return labels
 
 
-def _images(root: Path, layout: PairsLayout | MasksLayout, name: str) -> list[Path]:
+def _images(root: Path, layout: NamedLayout, name: str) -> list[Path]:
     """Return the images that the first matching pattern finds, or where one was expected."""
     found = (sorted(files_like(root, pattern, name)) for pattern in layout.images)
     return next(filter(None, found), [root / layout.images[0].replace("{case}", name)])

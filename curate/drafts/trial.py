@@ -10,7 +10,7 @@ from curate.datasets.case_facts import CaseFacts, case_facts, count_unannotated,
 from curate.datasets.discover import SourceCase, discover, missing_masks
 from curate.datasets.locate import locate
 from curate.drafts.label_values import LabelValues, read_label_values, spread_sample
-from curate.recipes.layouts import DecathlonLayout, MasksLayout, files_like
+from curate.recipes.layouts import DecathlonLayout, files_like
 from curate.recipes.schema import Recipe
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import MEANINGS
@@ -50,7 +50,7 @@ class Trial:
     def unlisted(self) -> tuple[int, ...]:
         """Values of the labels that the recipe does not list."""
         found = (v for v in self.values.volumes_ml if isinstance(v, int))
-        return () if self.recipe.masks else tuple(v for v in found if v not in self.recipe.listed)
+        return () if self.recipe.parts else tuple(v for v in found if v not in self.recipe.listed)
 
     @property
     def summary(self) -> list[str]:
@@ -60,7 +60,7 @@ class Trial:
             lines.append(f"{len(self.no_label)} images have no label: {_some(self.no_label)}")
         lines += _known(self.facts)
         layout = self.recipe.layout
-        means = layout.missing_mask if isinstance(layout, MasksLayout) else "error"
+        means = getattr(layout, "missing_mask", "error")
         if self.missing_masks and means != "error":
             means = means.replace("_", " ")
             lines.append(f"masks that some cases lack, taken as {means}: {self._missing}")
@@ -123,7 +123,7 @@ def try_recipe(recipe: Recipe, folder: Path, *, most: int) -> Trial:
     facts = case_facts(recipe, found.path, cases)
     cases = [with_annotated(case, recipe, facts[case.name]) for case in cases]
     whole = [c for c in cases if c.image.exists() and c.label.exists() and not c.finding]
-    lacking = missing_masks(whole, tuple(recipe.masks))
+    lacking = missing_masks(whole, tuple(recipe.parts))
     return Trial(
         recipe=recipe,
         root=found.path,

@@ -1,6 +1,6 @@
 """The label of a case on its image's grid: one map of values, or one mask file per structure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,25 @@ def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[LabelArra
 def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArray, list[Finding]]:
     """Read one mask file per value onto an image's grid; value 1 is the first file's.
 
-    A file whose name is empty is not read: its value has no voxel. Where masks overlap, the voxel
+    Returns and raises what `paint_masks` does.
+    """
+    return paint_masks(names, lambda name: _read_mask(folder / name, grid), grid)
+
+
+def paint_masks(
+    names: Sequence[str],
+    read: Callable[[str], tuple[NDArray[np.bool_], list[Finding]]],
+    grid: Grid,
+) -> tuple[LabelArray, list[Finding]]:
+    """Make a label map of masks; value 1 is the first one's.
+
+    A mask whose name is empty is not read: its value has no voxel. Where masks overlap, the voxel
     goes to the one that is listed first.
+
+    Args:
+        names: What the recipe calls the masks.
+        read: Reads one onto the grid [z, y, x], and says what was noticed.
+        grid: The image's.
 
     Returns:
         Values from 0 to the number of names, [z, y, x], and what was noticed.
@@ -51,7 +68,7 @@ def read_masks(folder: Path, names: Sequence[str], grid: Grid) -> tuple[LabelArr
     for value, name in enumerate(names, start=1):
         if not name:
             continue
-        mask, found = _read_mask(folder / name, grid)
+        mask, found = read(name)
         findings |= {(f.code, f.reason): f for f in found}
         taken = np.bincount(painted[mask], minlength=value)
         overlaps += [f"{n:,} of {name} in {names[v - 1]}" for v, n in enumerate(taken) if v and n]

@@ -128,7 +128,7 @@ def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:
 
 
 def _missing_masks(recipe: Recipe, cases: Sequence[SourceCase]) -> Counter[str]:
-    lacks = (zip(recipe.masks, case.masks, strict=True) for case in cases if not case.finding)
+    lacks = (zip(recipe.parts, case.masks, strict=True) for case in cases if not case.finding)
     return Counter(name for case in lacks for name, there in case if not there)
 
 

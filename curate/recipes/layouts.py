@@ -58,7 +58,7 @@ class DecathlonLayout(_Layout):
     index: str = "dataset.json"
 
 
-class _NamedLayout(_Layout):
+class NamedLayout(_Layout):
     """A layout in which files are found by their names; `{case}` stands for the case.
 
     `*` stands for anything within one name, as in `sub-*/*/{case}_ct.nii.gz`.
@@ -89,13 +89,13 @@ class _NamedLayout(_Layout):
         return patterns
 
 
-class PairsLayout(_NamedLayout):
+class PairsLayout(NamedLayout):
     """An image file and a label file for each case."""
 
     kind: Literal["pairs"]
 
 
-class MasksLayout(_NamedLayout):
+class MasksLayout(NamedLayout):
     """As with pairs, but a label is a folder with one mask file per structure.
 
     The recipe's `masks` names the files; its `values` follow from them.
@@ -106,6 +106,24 @@ class MasksLayout(_NamedLayout):
     """
 
     kind: Literal["masks"]
+    missing_mask: MissingMask = "error"
+
+
+class DicomLayout(NamedLayout):
+    """A label is a DICOM SEG or RTSTRUCT, or a folder that holds such files.
+
+    The recipe's `names` says which of their segments are read. An image is a folder of slices; of
+    several series in it, the one that the label refers to is taken. Both may be the same folder.
+
+    Attributes:
+        modality: The kind of label that is read, where a folder holds both.
+        threshold: Share of the greatest value from which on a voxel of a FRACTIONAL SEG counts.
+        missing_mask: What it means that a case has no segment of a name, as with masks.
+    """
+
+    kind: Literal["dicom"]
+    modality: Literal["SEG", "RTSTRUCT"] | None = None
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
     missing_mask: MissingMask = "error"
 
 
@@ -123,4 +141,6 @@ def files_like(root: Path, pattern: str, case: str | None = None) -> Iterator[Pa
     return root.glob(glob.escape(pattern).replace("[*]", "*").replace("{case}", name))
 
 
-Layout = Annotated[DecathlonLayout | PairsLayout | MasksLayout, Field(discriminator="kind")]
+Layout = Annotated[
+    DecathlonLayout | PairsLayout | MasksLayout | DicomLayout, Field(discriminator="kind")
+]

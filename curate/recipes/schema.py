@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from curate.recipes.case_table import CaseTable
-from curate.recipes.layouts import Layout, MasksLayout, Names
+from curate.recipes.layouts import Layout, Names
+from curate.recipes.segment_names import SegmentName
 from curate.recipes.sources import FOLDER, Source
 from manifests.classes.label_space import Name
 from manifests.classes.merged import Block, as_blocks
@@ -18,6 +19,8 @@ from manifests.ground.toml_file import StrictModel, load_toml
 PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
 
 IGNORED = "ignored"  # what a value covers that says where nobody looked
+# What says, in place of [values], what a label of many files or segments covers; by layout.
+TABLES = {"masks": "masks", "dicom": "names"}
 Value = Annotated[int, Field(ge=1, le=65535)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
 
@@ -41,6 +44,8 @@ class Recipe(StrictModel):
             a file lists as "ignored".
         masks: What each mask file covers, in a dataset with one mask file per structure; its
             values are their numbers from 1 on. Where masks overlap, the first listed counts.
+        names: The same for the segments of DICOM SEG or RTSTRUCT, by expressions of their names,
+            by numbers (`#3`) or by SNOMED CT codes (`SCT:10200004`).
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
         commercial_use: Whether the licence allows commercial use.
         share_alike: Whether what is made of the dataset must have the same licence; left out if
@@ -66,6 +71,7 @@ class Recipe(StrictModel):
     values: Annotated[dict[Value, Names], Field(min_length=1)]
     ignored_values: tuple[Value, ...] = ()
     masks: dict[FileName, Names | Literal["ignored"]] = Field(default_factory=dict)
+    names: dict[SegmentName, Names | Literal["ignored"]] = Field(default_factory=dict)
     unlabelled: tuple[str, ...] = ()
     structures: dict[Name, Structure] = Field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
@@ -76,17 +82,22 @@ class Recipe(StrictModel):
         return as_blocks({frozenset(structures) for structures in self.values.values()})
 
     @property
+    def parts(self) -> dict[str, tuple[str, ...] | Literal["ignored"]]:
+        """What each mask file or each name of segments covers, if a label is made up of them."""
+        return {**self.masks, **self.names}
+
+    @property
     def covered(self) -> dict[int | str, tuple[str, ...]]:
         """What each label value, or each mask file, covers."""
-        if self.masks:
-            return {name: s for name, s in self.masks.items() if not isinstance(s, str)}
+        if self.parts:
+            return {name: s for name, s in self.parts.items() if not isinstance(s, str)}
         return {**self.values}
 
     @property
     def listed(self) -> dict[int | str, tuple[str, ...]]:
         """What the recipe says of each label value or mask file, `ignored` too, for people."""
-        if self.masks:
-            return {name: (s,) if isinstance(s, str) else s for name, s in self.masks.items()}
+        if self.parts:
+            return {name: (s,) if isinstance(s, str) else s for name, s in self.parts.items()}
         return {**self.values, **dict.fromkeys(self.ignored_values, (IGNORED,))}
 
     @model_validator(mode="before")
@@ -97,12 +108,23 @@ class Recipe(StrictModel):
         if "ignored_values" in facts:
             msg = f'ignored_values: expected such values in [values], as in 6 = "{IGNORED}"'
             raise ValueError(msg)
-        if isinstance(facts.get("masks"), dict):
-            values = dict(enumerate(facts["masks"].values(), start=1))
-            if facts.get("values", values) != values:
-                msg = "masks and values: expected one of the two; the values follow from the masks"
-                raise ValueError(msg)
-            facts = {**facts, "values": values}
+        layout = facts.get("layout")
+        kind = str(layout.get("kind")) if isinstance(layout, dict) else ""
+        misspelt = facts.keys() - cls.model_fields.keys()
+        told = facts.get(TABLES.get(kind, "values")) or "values" in facts
+        if kind in TABLES and not told and not misspelt:
+            msg = f"expected a [{TABLES[kind]}] table with the layout kind {kind!r}"
+            raise ValueError(msg)
+        for parts in TABLES.values():
+            if isinstance(facts.get(parts), dict) and facts[parts]:
+                values = dict(enumerate(facts[parts].values(), start=1))
+                if facts.get("values", values) != values:
+                    msg = (
+                        f"{parts} and values: expected one of the two; the values follow from the "
+                        f"{parts}"
+                    )
+                    raise ValueError(msg)
+                facts = {**facts, "values": values}
         if not isinstance(facts.get("values"), dict):
             return facts
         ignored = [value for value, covers in facts["values"].items() if covers == IGNORED]
@@ -115,9 +137,10 @@ class Recipe(StrictModel):
         if self.table and self.table.case is None and self.layout.subject is None:
             told = "expected `case`, or `subject` in [layout], to tell of which cases a row is"
             problems.append(f"table: {told}")
-        if isinstance(self.layout, MasksLayout) != bool(self.masks):
-            needed = "expected a [masks] table with the layout kind 'masks', and only with it"
-            problems.insert(0, f"masks: {needed}")
+        for kind, table in TABLES.items():
+            if (self.layout.kind == kind) != bool(getattr(self, table)):
+                needed = f"expected a [{table}] table with the layout kind {kind!r}"
+                problems.insert(0, f"{table}: {needed}, and only with it")
         if problems:
             raise ValueError("; ".join(problems))
         return self

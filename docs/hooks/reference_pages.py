@@ -28,6 +28,7 @@ RECIPE_PARTS = {
     "The file": schema.Recipe,
     '`[layout]` with `kind = "pairs"`': layouts.PairsLayout,
     '`[layout]` with `kind = "masks"`': layouts.MasksLayout,
+    '`[layout]` with `kind = "dicom"`': layouts.DicomLayout,
     '`[layout]` with `kind = "decathlon"`': layouts.DecathlonLayout,
     "`[table]`": CaseTable,
     "`[structures.NAME]`": Structure,

@@ -5,6 +5,7 @@ NIfTI, a folder of DICOM slices, and whatever else ITK reads.
 
 import errno
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,17 +55,18 @@ class Volume:
         return Volume(np.where(kept, self.voxels, self.voxels.dtype.type(0)), self.grid)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, *, series: Collection[str] = ()) -> Volume:
     """Read a file, or a folder that holds one DICOM series; trust no header.
 
-    Sizes are checked before anything is allocated.
+    Sizes are checked before anything is allocated. With `series`, UIDs of DICOM series, others in
+    the folder do not count.
 
     Raises:
         SetAsideError: It does not exist, is damaged, or is something other than one 3-D volume.
     """
     try:
         if path.is_dir():
-            voxels, grid, findings = read_dicom(path)
+            voxels, grid, findings = read_dicom(path, series)
         elif not path.exists():
             raise SetAsideError(Finding("file_missing", f"{path} does not exist"))
         elif path.name.lower().endswith(NIFTI_SUFFIXES):

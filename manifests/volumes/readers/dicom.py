@@ -3,6 +3,8 @@
 # pyright: reportUnknownArgumentType=false
 
 import math
+from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,14 @@ GDCM = "GDCMImageIO"
 MARK, MARK_STOP = b"DICM", 132  # of a DICOM file, after a preamble
 
 
-def read_dicom(folder: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
-    """Read the only CT series of a folder and of the folders in it, in Hounsfield units."""
-    paths, grid, findings = _plan(folder)
+def read_dicom(
+    folder: Path, series: Collection[str] = ()
+) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
+    """Read the only CT series of a folder and of the folders in it, in Hounsfield units.
+
+    With `series`, UIDs of series, the others do not count.
+    """
+    paths, grid, findings = _plan(folder, series)
     if math.prod(grid.size_xyz) > MAX_VOXELS:
         reason = f"{folder}: {grid.size_xyz} voxels; expected at most {MAX_VOXELS:,}"
         raise SetAsideError(Finding("header_implausible", reason))
@@ -39,14 +46,30 @@ def series_of(path: Path) -> str | None:
     return None if header is None else header.series
 
 
-def _plan(folder: Path) -> tuple[list[Path], Grid, list[Finding]]:
+def _plan(folder: Path, series: Collection[str] = ()) -> tuple[list[Path], Grid, list[Finding]]:
     read = {p: _slice(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     slices = [s for s in read.values() if s is not None]
     if not slices:
         reason = f"{folder}: expected a file, or a folder of DICOM slices; got no DICOM file in it"
         raise SetAsideError(Finding("unreadable", reason))
+    if series:
+        slices = _of_series(slices, series, folder)
     damaged = [path for path, header in read.items() if header is None and _is_dicom(path)]
     return plan_volume(slices, lambda a, b: np.array_equal(_pixels(a), _pixels(b)), folder, damaged)
+
+
+def _of_series(slices: list[Slice], series: Collection[str], folder: Path) -> list[Slice]:
+    kept = [s for s in slices if s.series in series]
+    if not kept:
+        got = ", ".join(
+            f"{uid} ({n} files)" for uid, n in Counter(s.series for s in slices).items()
+        )
+        reason = (
+            f"{folder}: expected the series {' or '.join(sorted(series))}, to which the label "
+            f"refers, by SeriesInstanceUID (0020,000e); got {got}"
+        )
+        raise SetAsideError(Finding("dicom_series_other", reason))
+    return kept
 
 
 def _is_dicom(path: Path) -> bool:

@@ -67,7 +67,7 @@ def test_decathlon_cases_come_from_the_list_in_numeric_order(tmp_path):
 
 
 def test_an_expression_that_never_ends_is_stopped_and_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.datasets.expression_match.MATCH_SECONDS", 0.2)
+    monkeypatch.setattr("curate.recipes.expression_match.MATCH_SECONDS", 0.2)
     recipe = load_recipe("kits19")
     name = "a" * 40
     layout = recipe.layout.model_copy(update={"case": "(a+)+b"})

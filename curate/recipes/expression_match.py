@@ -12,14 +12,17 @@ MATCH_SECONDS = 2  # of a processor, where a name takes microseconds
 Match = re.Match[str] | None
 
 
-def match_in_time(match: Callable[[str], Match], text: str, *, key: str, expression: str) -> Match:
+def match_in_time(
+    match: Callable[[str], Match], text: str, *, key: str, expression: str, table: str = "layout"
+) -> Match:
     """Match a text, unless the expression tries too many ways to match.
 
     Args:
         match: `fullmatch` or `search` of the compiled expression.
         text: A case's name, or a path.
-        key: What the recipe's layout calls the expression.
+        key: What the recipe calls the expression.
         expression: As the recipe has it.
+        table: Where in the recipe it stands.
 
     Raises:
         SourceError: It takes longer.
@@ -27,7 +30,7 @@ def match_in_time(match: Callable[[str], Match], text: str, *, key: str, express
 
     def give_up(_signal: int, _frame: object) -> None:
         msg = (
-            f"{key} = {expression!r} in [layout]: expected a regular expression that matches at "
+            f"{key} = {expression!r} in [{table}]: expected a regular expression that matches at "
             f"once; {text!r} took more than {MATCH_SECONDS} s: avoid repetitions within "
             f"repetitions, such as (a+)+"
         )
