@@ -296,11 +296,14 @@ def download(
     jobs: Annotated[int, typer.Option(min=1, help="Number of files to download in parallel.")] = 4,
 ) -> None:
     """Download datasets; if interrupted, run it again to continue."""
-    from curate.download.plan import plan_download
+    from curate.download.plan import left_to_people, plan_download
     from curate.download.table import download_view, outdated_names
 
-    console = Console()
-    sources = [s for recipe in _recipes(datasets) for s in plan_download(recipe, raw)]
+    console, recipes = Console(), _recipes(datasets)
+    sources = [s for recipe in recipes for s in plan_download(recipe, raw)]
+    by_hand = left_to_people(recipes, raw)
+    for line in by_hand:
+        console.print(f"not downloaded, {line}", highlight=False, markup=False, soft_wrap=True)
     if outdated := outdated_names(sources):
         console.print(outdated)
     if dry_run:
@@ -309,7 +312,8 @@ def download(
     options = _options(offline, accept_licence, synapse_token, console)
     fetched = _fetch(sources, raw, replace(options, jobs=jobs), console)
     count = sum(len(s.to_fetch) for s in fetched)
-    console.print(f"files fetched: {count}" if count else "everything is there")
+    everything = "nothing else is missing" if by_hand else "everything is there"
+    console.print(f"files fetched: {count}" if count else everything)
 
 
 @app.command(cls=ListCommand)

@@ -24,7 +24,7 @@ METHOD_VERSION = 3
 # What a recipe tells people, and where its files are: none of it changes a voxel.
 DESCRIPTIVE = {
     *("title", "licence", "commercial_use", "share_alike", "citation", "homepage", "remarks"),
-    *("labelled_cases", "sources", "layout", "table"),
+    *("labelled_cases", "sources", "layout", "table", "evidence", "unverified"),
 }
 
 

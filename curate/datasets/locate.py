@@ -8,7 +8,7 @@ from typing import Literal
 
 from curate.recipes.layouts import DecathlonLayout, files_like
 from curate.recipes.schema import Recipe
-from curate.recipes.sources import HttpSource, SynapseSource
+from curate.recipes.sources import HandSource, HttpSource, SynapseSource
 from manifests.ground.errors import SourceError
 
 
@@ -72,16 +72,22 @@ def _expected(recipe: Recipe) -> str:
 
 
 def _not_found(recipe: Recipe, raw: Path) -> str:
-    archives = ", ".join(recipe.layout.archives) or "(none)"
+    archives = ", ".join(recipe.layout.archives)
+    packed = f"an archive named like {archives}, or " if archives else ""
     return (
-        f"{recipe.name}: not found under {raw} or {raw / recipe.name}: expected an archive named "
-        f"like {archives}, or a folder named like {', '.join(recipe.layout.roots)} that holds "
-        f"{_expected(recipe)}. {where_to_get(recipe)}"
-    )
+        f"{recipe.name}: not found under {raw} or {raw / recipe.name}: expected {packed}a folder "
+        f"named like {', '.join(recipe.layout.roots)} that holds {_expected(recipe)}. "
+        f"{where_to_get(recipe)}"
+    ).rstrip()
 
 
 def where_to_get(recipe: Recipe) -> str:
     """Say where people can get a dataset themselves."""
+    if by_hand := [s for s in recipe.sources if isinstance(s, HandSource)]:
+        files = ", ".join(
+            f"{s.file} at {s.url}{f' (md5 {s.md5})' if s.md5 else ''}" for s in by_hand
+        )
+        return f"Get and unpack {files}"
     for source in recipe.sources:
         if isinstance(source, HttpSource):
             return f"Get it at {source.url}"

@@ -7,17 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from curate.datasets.locate import Location, locate
+from curate.datasets.locate import Location, locate, where_to_get
 from curate.download.part_file import part_bytes
 from curate.download.remote_file import RemoteFile
 from curate.recipes.layouts import PairsLayout
 from curate.recipes.schema import Recipe
 from curate.recipes.sources import (
     Checksum,
+    DownloadedSource,
     GitSource,
+    HandSource,
     HttpSource,
     HuggingFaceSource,
-    Source,
     SynapseSource,
     read_checksums,
 )
@@ -46,7 +47,7 @@ class PlannedSource:
     """One source of a dataset, with the dataset's folder and all of the source's files."""
 
     recipe: Recipe
-    source: Source
+    source: DownloadedSource
     root: Path
     files: tuple[PlannedFile, ...]
 
@@ -102,6 +103,12 @@ def plan_download(recipe: Recipe, raw: Path) -> list[PlannedSource]:
     return _plan(recipe, raw, _find(recipe, raw))
 
 
+def left_to_people(recipes: Sequence[Recipe], raw: Path) -> list[str]:
+    """Say of each dataset that is not there, and that is not downloaded, where it can be had."""
+    by_hand = [r for r in recipes if all(isinstance(s, HandSource) for s in r.sources)]
+    return [f"{r.name}: {where_to_get(r)}" for r in by_hand if not _find(r, raw)]
+
+
 def _find(recipe: Recipe, raw: Path, unpacked: Path | None = None) -> Location | None:
     """Return where a dataset lies; a repository may lie there in part."""
     try:
@@ -115,11 +122,12 @@ def _plan(recipe: Recipe, raw: Path, found: Location | None) -> list[PlannedSour
     return [
         PlannedSource(recipe, source, root, tuple(_files(recipe, source, root, found)))
         for source in recipe.sources
+        if not isinstance(source, HandSource)
     ]
 
 
 def _files(
-    recipe: Recipe, source: Source, root: Path, found: Location | None
+    recipe: Recipe, source: DownloadedSource, root: Path, found: Location | None
 ) -> Iterator[PlannedFile]:
     if isinstance(source, HttpSource | SynapseSource):
         yield _archive(recipe, source, root, found)

@@ -31,12 +31,15 @@ def list_recipes() -> None:
     from curate.recipes.schema import load_recipe, shipped_recipes
     from manifests.views.table_style import BOXED, folded, new_table, right, unbroken
 
-    columns = [*unbroken("recipe"), *right("labelled cases"), *folded("licence", "structures")]
+    columns = [*unbroken("recipe"), *right("labelled cases")]
+    columns += folded("licence", "structures", "not verified")
     rows = []
     for recipe in map(load_recipe, shipped_recipes()):
-        structures = Text("; ".join(" + ".join(values) for values in recipe.values.values()))
-        rows.append((recipe.name, recipe.labelled_cases or "?", recipe.licence, structures))
+        structures = Text("; ".join(" + ".join(names) for names in recipe.wholes))
+        doubts = ", ".join(recipe.unverified)
+        rows.append((recipe.name, recipe.labelled_cases or "?", recipe.licence, structures, doubts))
     Console().print(new_table("Recipes", columns, rows, look=BOXED))
+    _say("not verified: marginalia recipe check NAME says what")
 
 
 @app.command()
@@ -63,6 +66,8 @@ def check(
         _say(sentence)
     if loaded.split_kidneys:
         _say("the kidneys are split into left and right, case by case")
+    for sentence in loaded.doubts:
+        _say(sentence)
     if data is None:
         return
     from curate.drafts.trial import trial_table, try_recipe

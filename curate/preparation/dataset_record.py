@@ -40,8 +40,9 @@ def _facts_now(recipe: Recipe, raw: Path, known: DatasetFacts | None) -> Dataset
     names = {"title", "version", "licence", "commercial_use", "share_alike", "citation", "homepage"}
     return DatasetFacts(
         **recipe.model_dump(include=names),
-        remarks=tuple(
-            f"{', '.join(r.cases)}: {r.text}" if r.cases else r.text for r in recipe.remarks
+        remarks=(
+            *(f"{', '.join(r.cases)}: {r.text}" if r.cases else r.text for r in recipe.remarks),
+            *recipe.doubts,
         ),
         acceptance=read_acceptance(recipe, raw) or before,
     )

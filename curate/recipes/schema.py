@@ -23,6 +23,8 @@ IGNORED = "ignored"  # what a value covers that says where nobody looked
 TABLES = {"masks": "masks", "dicom": "names"}
 Value = Annotated[int, Field(ge=1, le=65535)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
+# What a recipe may say the source of, or that it could not be verified.
+Fact = Literal["values", "licence", "labelled_cases", "layout", "sources", "duplicates"]
 
 
 class Remark(StrictModel):
@@ -53,6 +55,8 @@ class Recipe(StrictModel):
         split_kidneys: Whether a value that covers both kidneys is to be split into sides.
         structures: Structures that this file declares beside the vocabulary.
         table: A file of the dataset that says more of its cases or patients.
+        evidence: Where facts were read.
+        unverified: What of a fact could not be verified, in words.
     """
 
     name: Name
@@ -75,6 +79,13 @@ class Recipe(StrictModel):
     unlabelled: tuple[str, ...] = ()
     structures: dict[Name, Structure] = Field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
+    evidence: dict[Fact, str] = Field(default_factory=dict[Fact, str])
+    unverified: dict[Fact, str] = Field(default_factory=dict[Fact, str])
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What could not be verified, in words."""
+        return tuple(f"not verified, {fact}: {text}" for fact, text in self.unverified.items())
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -85,6 +96,13 @@ class Recipe(StrictModel):
     def parts(self) -> dict[str, tuple[str, ...] | Literal["ignored"]]:
         """What each mask file or each name of segments covers, if a label is made up of them."""
         return {**self.masks, **self.names}
+
+    @property
+    def wholes(self) -> tuple[tuple[str, ...], ...]:
+        """What each block covers, without the parts of what it covers."""
+        known = {**vocabulary(), **self.structures}
+        blocks = dict.fromkeys(self.values.values())
+        return tuple(tuple(s for s in b if known[s].part_of not in b) for b in blocks)
 
     @property
     def covered(self) -> dict[int | str, tuple[str, ...]]:

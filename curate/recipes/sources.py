@@ -107,9 +107,23 @@ class GitSource(StrictModel):
         return path
 
 
-Source = Annotated[
-    HttpSource | SynapseSource | HuggingFaceSource | GitSource, Field(discriminator="kind")
-]
+class HandSource(StrictModel):
+    """A file or a folder that a person has to fetch and, if it is packed, to unpack.
+
+    Attributes:
+        file: Its name, or a pattern of the names of several files.
+        url: The page where it can be had.
+        md5: As its publisher says; compared by nobody.
+    """
+
+    kind: Literal["by_hand"]
+    file: str
+    url: Annotated[str, Field(pattern=r"^https://")]
+    md5: Hex32 | None = None
+
+
+DownloadedSource = HttpSource | SynapseSource | HuggingFaceSource | GitSource
+Source = Annotated[DownloadedSource | HandSource, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
