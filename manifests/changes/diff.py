@@ -93,6 +93,8 @@ def diff(old: Path, new: Path, *, examples: int | None = None) -> ManifestDiff:
             rows_of(db, old).create_view(OLD)
             rows_of(db, new).create_view(NEW)
             return _diff(db, *heads, examples)
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             msg = f"{old} and {new} cannot be compared: {error}"
             raise ManifestError(msg) from error

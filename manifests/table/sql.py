@@ -1,6 +1,9 @@
 """SQL on the cases of a manifest; of a manifest on disk, only what a query needs is read."""
 
 import re
+import signal
+import socket
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +31,8 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 # A condition reads columns and nothing else; set once the one file that may be read is named.
 LOCKS = ("enable_external_access = false", "lock_configuration = true")
-INTERRUPTED = "Query interrupted"  # DuckDB's words for Ctrl-C
+INTERRUPTED = "Query interrupted"  # DuckDB's words for Ctrl-C, if it sees it
+_PAUSE_SECONDS = 0.05
 UNKNOWN_COLUMN = re.compile(r'Referenced column "([^"]*)" not found')  # DuckDB's words
 PARSER = "Parser Error"
 QUOTES = "text stands in single quotes, as in \"dataset = 'btcv'\""
@@ -76,13 +80,47 @@ class SelectedCases:
 @contextmanager
 def database() -> Generator[duckdb.DuckDBPyConnection]:
     """Yield an empty database in memory; Ctrl-C in a query is a `KeyboardInterrupt`."""
-    with duckdb.connect(":memory:", config=CONFIG) as db:
+    with duckdb.connect(":memory:", config=CONFIG) as db, _stopped_by_ctrl_c(db):
         try:
             yield db
+        except duckdb.InterruptException as error:
+            raise KeyboardInterrupt from error
         except RuntimeError as error:
             if str(error) == INTERRUPTED:
                 raise KeyboardInterrupt from error
             raise
+
+
+@contextmanager
+def _stopped_by_ctrl_c(db: duckdb.DuckDBPyConnection) -> Generator[None]:
+    """Stop the queries of the block at Ctrl-C.
+
+    DuckDB 2.0 looks for signals between two tasks of a query, and now and then waits for its other
+    threads first, without end. Python writes a signal's number to a socket at once, though.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is the main thread's
+        return
+    read, write = socket.socketpair()
+    write.setblocking(False)
+    over, before = threading.Event(), signal.set_wakeup_fd(write.fileno())
+
+    def watch() -> None:
+        while (got := read.recv(1)) and got[0] != signal.SIGINT:
+            pass
+        while got and not over.wait(_PAUSE_SECONDS):
+            db.interrupt()  # again and again: it is lost on a query that is about to begin
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        over.set()
+        write.close()
+        watcher.join()
+        read.close()
 
 
 @contextmanager
@@ -113,6 +151,8 @@ def select_cases(manifest: Manifest | Path, where: str | None = None) -> Generat
             (rows if where is None else rows.filter(where)).create_view(CASES)
             place = source if where is None else f"the cases of {source} for which {where}"
             yield SelectedCases(head, db, rows, place)
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             failed = f"{source} cannot be read"
             if where is not None:
