@@ -19,9 +19,11 @@ from manifests.ground.errors import GeometryError
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import MAX_SPACING_MM, MIN_SPACING_MM, Grid, is_possible
 from manifests.volumes.readers.dicom import read_dicom
+from manifests.volumes.readers.dicom_slice import is_dicom
 from manifests.volumes.readers.itk import read_itk
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volumes.readers.nifti import read_nifti
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 
 OBLIQUE_DEGREES = 0.1
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
@@ -55,22 +57,33 @@ class Volume:
         return Volume(np.where(kept, self.voxels, self.voxels.dtype.type(0)), self.grid)
 
 
-def read_volume(path: Path, *, series: Collection[str] = ()) -> Volume:
+def read_volume(
+    path: Path,
+    repairs: Repairs = AS_USUAL,
+    *,
+    series: Collection[str] = (),
+    is_label: bool = False,
+) -> Volume:
     """Read a file, or a folder that holds one DICOM series; trust no header.
 
-    Sizes are checked before anything is allocated. With `series`, UIDs of DICOM series, others in
-    the folder do not count.
+    Sizes are checked before anything is allocated.
+
+    Args:
+        path: One slice alone is no volume.
+        repairs: What may be done to a scan whose slices do not make up a grid.
+        series: UIDs of DICOM series; others in the folder do not count. None: all do.
+        is_label: Whether voxels are values that a repair must not mix.
 
     Raises:
         SetAsideError: It does not exist, is damaged, or is something other than one 3-D volume.
     """
     try:
-        if path.is_dir():
-            voxels, grid, findings = read_dicom(path, series)
-        elif not path.exists():
+        if not path.exists():
             raise SetAsideError(Finding("file_missing", f"{path} does not exist"))
-        elif path.name.lower().endswith(NIFTI_SUFFIXES):
+        if path.name.lower().endswith(NIFTI_SUFFIXES) and path.is_file():
             voxels, grid, findings = read_nifti(path)
+        elif path.is_dir() or is_dicom(path):
+            voxels, grid, findings = read_dicom(path, repairs, series=series, is_label=is_label)
         else:
             voxels, grid, findings = read_itk(path)
     except GeometryError as error:

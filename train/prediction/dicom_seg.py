@@ -13,7 +13,7 @@ from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import TrainingError
 from manifests.volumes.readers.dicom import slice_files
-from manifests.volumes.readers.dicom_series import UNEVEN
+from manifests.volumes.readers.dicom_distances import UNEVEN
 from train.prediction.sliding_window import ClassVolume
 
 # SNOMED CT: value, scheme, meaning

@@ -1,6 +1,5 @@
 """A scan as a user has it: a file or a DICOM folder, in Hounsfield units."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -8,7 +7,8 @@ import SimpleITK as sitk
 from manifests.ground.errors import MarginaliaError, TrainingError
 from manifests.ground.findings import Finding
 from manifests.volumes.hounsfield import to_hounsfield
-from manifests.volumes.readers.dicom import series_of
+from manifests.volumes.readers.dicom_places import ct_places
+from manifests.volumes.readers.dicom_slice import read_slices
 from manifests.volumes.readers.itk import last_line
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volumes.volume import read_volume
@@ -23,9 +23,10 @@ _PARTS = (".img", ".img.gz")  # opened through the .hdr beside them
 def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     """Find the scans of a file or a folder, and name each.
 
-    A folder of one DICOM series is one scan, called as the folder. In any other folder, each image
-    file and each folder that holds DICOM files is a scan, called by its place in the folder, as in
-    `patient_7/ct`. What an earlier prediction wrote is none, nor is the label of a prepared case.
+    A folder of one CT series is one scan, called as the folder. In any other folder, each image
+    file and each CT series in DICOM is a scan, called by its place in the folder, as in
+    `patient_7/ct`. Scouts and other modalities beside them are none, nor is what an earlier
+    prediction wrote, nor the label of a prepared case.
 
     Args:
         path: A file or a folder.
@@ -40,16 +41,15 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     if leave_out.resolve() != path.resolve():
         files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
     images = [f for f in files if is_image(f) and not note_of(f) and not _is_prepared_label(f)]
-    series = _series_of_folders(
-        f for f in files if not f.name.lower().endswith((*SUFFIXES, SEG_SUFFIX))
-    )
-    if not images and len(set(series.values())) <= 1:
+    series = ct_places(f for f in files if not f.name.lower().endswith((*SUFFIXES, SEG_SUFFIX)))
+    if not images and len(series) <= 1:
         return [(path, scan_name(path))]
-    scans = [(f, (f.parent.relative_to(path) / scan_name(f)).as_posix()) for f in images]
-    for folder in series:
-        inside = folder.relative_to(path).as_posix()
-        scans.append((folder, scan_name(path) if folder == path else inside))
-    return scans
+    return [(f, scan_name(path) if f == path else _name_in(path, f)) for f in (*images, *series)]
+
+
+def _name_in(folder: Path, scan: Path) -> str:
+    inside = scan.relative_to(folder)
+    return (inside if scan.is_dir() else inside.with_name(scan_name(scan))).as_posix()
 
 
 def _is_prepared_label(path: Path) -> bool:
@@ -80,15 +80,14 @@ def require_scan(path: Path) -> None:
     """
     if not path.exists():
         got = "nothing is there; check the path"
-    elif path.is_dir() and not any(series_of(f) is not None for f in _files(path)):
+    elif path.is_dir() and not any(read_slices(f) for f in _files(path)):
         got = "no image and no DICOM slice is in it"
     elif path.is_file() and not (
         path.name.lower().endswith(NIFTI_SUFFIXES)
         or sitk.ImageFileReader.GetImageIOFromFileName(str(path))
     ):
         got = "the file is none of these"
-    elif path.is_file() and series_of(path) is not None:
-        # MR or a scout would pass, and one slice tells neither its neighbours nor their distance
+    elif path.is_file() and len(read_slices(path) or ()) == 1:
         got = "it is one DICOM file; give the folder of the series"
     else:
         return
@@ -107,15 +106,6 @@ def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """
     scan = to_hounsfield(read_volume(path), path)
     return scan.grid.image(scan.voxels), scan.findings
-
-
-def _series_of_folders(files: Iterable[Path]) -> dict[Path, str]:
-    """Return the folders that hold DICOM files, with the series of each one's first."""
-    found: dict[Path, str] = {}
-    for file in files:
-        if file.parent not in found and (series := series_of(file)) is not None:
-            found[file.parent] = series
-    return found
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,152 +1,175 @@
 """Which DICOM slices make up a volume, and where it lies."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manifests.ground.findings import Finding, SetAsideError
-from manifests.volumes.grid import Grid
-from manifests.volumes.readers.right_angles import at_right_angles
+from manifests.volumes.readers.dicom_distances import (
+    MOST_NAMED,
+    SlicePlaces,
+    Vector,
+    distances,
+    rounding_mm,
+)
+from manifests.volumes.readers.dicom_slice import Slice
+from manifests.volumes.readers.layers import Layers
+from manifests.volumes.readers.repairs import STRAIGHTENED, Repairs
 
 SAME_POSITION_MM = 0.01
-EVEN = 0.01  # of the distance of slices: rounding
-UNEVEN = 0.1  # of the distance of slices: tolerated
 TILT_TOLERANCE = 0.01  # shift of a slice per distance
-COSINE_TOLERANCE = 1e-3
-MOST_NAMED = 5  # files in a message
+MOST_TILT_DEGREES = 45.0  # no gantry can be tilted as far
+OFF_LINE_PIXELS = 0.5  # how far a slice of a tilted gantry may be from the line of the others
 
-Vector = NDArray[np.float64]
+Pixels = Callable[[Slice, Slice], bool]
 
 
 @dataclass(frozen=True)
-class Slice:
-    """What the header of one DICOM file says.
+class SeriesPlan:
+    """A volume that slices make up.
 
     Attributes:
-        series: UID; may be empty.
-        frames: Number of images in the file.
-        size_xy: Columns and rows.
-        spacing_xy_mm: Distance of columns, and of rows.
-        position_mm: Of the first pixel, LPS; none in a file that is no slice.
-        orientation: Cosines of a row and of a column, LPS; none in a file that is no slice.
+        slices: In order.
+        layers: Where they lie.
+        step_mm: Distance of the volume's layers.
+        resampled: Whether the volume has to be resampled from them.
     """
 
-    path: Path
-    series: str
-    modality: str
-    image_type: tuple[str, ...]
-    frames: int
-    size_xy: tuple[int, int]
-    spacing_xy_mm: tuple[float, float]
-    position_mm: tuple[float, float, float] | None
-    orientation: tuple[float, ...] | None
-
-    @property
-    def obstacle(self) -> str:
-        """Why it cannot be part of a CT volume; empty if it can."""
-        if self.modality not in ("CT", ""):
-            return f"modality {self.modality}"
-        if "LOCALIZER" in self.image_type:
-            return "a localizer, which is a scout"
-        if self.frames != 1:
-            return f"{self.frames} frames in one file"
-        lacking = [name for name, value in self._place.items() if value is None]
-        return f"no {' and no '.join(lacking)}" if lacking else ""
-
-    @property
-    def _place(self) -> dict[str, object]:
-        return {
-            "ImagePositionPatient": self.position_mm,
-            "ImageOrientationPatient": self.orientation,
-        }
-
-    @property
-    def stack(self) -> tuple[object, ...]:
-        """What the slices of one volume have in common."""
-        rounded = tuple(round(c / COSINE_TOLERANCE) for c in self.orientation or ())
-        return self.series, self.size_xy, self.spacing_xy_mm, rounded
-
-    @property
-    def axes(self) -> Vector:
-        """The directions of a row, of a column and of the normal, one in each row."""
-        cosines = np.asarray(self.orientation, dtype=np.float64)
-        row, column = cosines[:3], cosines[3:]
-        return np.stack([row, column, np.cross(row, column)])
+    slices: list[Slice]
+    layers: Layers
+    step_mm: float
+    resampled: bool
+    findings: tuple[Finding, ...]
 
 
 def plan_volume(
     slices: Sequence[Slice],
-    same_pixels: Callable[[Path, Path], bool],
-    folder: Path,
+    same_pixels: Pixels,
+    place: Path,
+    *,
     damaged: Sequence[Path] = (),
-) -> tuple[list[Path], Grid, list[Finding]]:
-    """Choose the slices of a folder's only CT volume, in order, and find its grid.
+    repairs: Repairs,
+) -> SeriesPlan:
+    """Choose the slices of the only CT volume of a file or a folder, in order, and where they lie.
 
-    A gap or a tilt is an error.
+    A gap is an error; so is what a repair would be needed for that is not allowed.
 
     Args:
         slices: What the headers say.
-        same_pixels: Tells whether two files hold the same image.
-        folder: Where they lie.
+        same_pixels: Tells whether two slices hold the same image.
+        place: The file, or the folder where they lie.
         damaged: DICOM files whose headers could not be read; they may be what a gap lacks.
+        repairs: What may be done.
     """
-    chosen, left_out = _only_stack(slices, folder)
-    normal = chosen[0].axes[2]
-    chosen = sorted(chosen, key=lambda s: (_depth(s, normal), s.path.name))
-    chosen, duplicates = _without_duplicates(chosen, normal, same_pixels, folder)
+    chosen, left_out = _only_stack(slices, place)
+    axes = chosen[0].axes
+    chosen = sorted(chosen, key=lambda s: (_depth(s, axes), s.path.name, s.frame or 0))
+    chosen, duplicates = _without_duplicates(chosen, axes, same_pixels, place)
     positions = np.array([s.position_mm for s in chosen])
-    step_mm, uneven = _step(positions @ normal, folder, damaged)
-    _check_tilt(positions, normal, folder)
-    first = chosen[0]
-    affine = np.eye(4)
-    affine[:3, :3] = np.stack([*first.axes[:2], normal], axis=1)
-    affine[:3, :3] *= *first.spacing_xy_mm, step_mm
-    affine[:3, 3] = positions[0]
-    grid, skewed = at_right_angles(affine, (*first.size_xy, len(chosen)), folder)
-    return [s.path for s in chosen], grid, [*left_out, *duplicates, *uneven, *skewed]
+    offsets = (positions - positions[0]) @ axes.T
+    numbers = [s.number for s in chosen if s.number is not None]
+    lacking = [s for s in slices if s.obstacle and not s.foreign and s.series == chosen[0].series]
+    places = SlicePlaces(
+        series=str(place),
+        names=[s.name for s in chosen],
+        numbers=numbers if len(numbers) == len(chosen) else (),
+        depths_mm=offsets[:, 2],
+        rounding_mm=rounding_mm(positions),
+        unread="; ".join([*_unread(damaged), *_kinds(lacking)]),
+    )
+    apart = distances(places, repairs)
+    tilt = _tilt(offsets, chosen[0], places, repairs)
+    if not apart.resampled:
+        offsets[:, 2] = np.arange(len(chosen)) * apart.step_mm
+    spacing = chosen[0].spacing_xy_mm or (1.0, 1.0)  # a slice without it is in no stack
+    layers = Layers(axes, spacing, positions[0], offsets)
+    findings = (*left_out, *duplicates, *apart.findings, *tilt)
+    return SeriesPlan(chosen, layers, apart.step_mm, apart.resampled or bool(tilt), findings)
 
 
-def _only_stack(slices: Sequence[Slice], folder: Path) -> tuple[list[Slice], list[Finding]]:
+def _only_stack(slices: Sequence[Slice], place: Path) -> tuple[list[Slice], list[Finding]]:
     stacks: defaultdict[tuple[object, ...], list[Slice]] = defaultdict(list)
     for s in slices:
         if not s.obstacle:
             stacks[s.stack].append(s)
     volumes = [stack for stack in stacks.values() if len({s.position_mm for s in stack}) > 1]
     if not volumes:
-        kinds = Counter(s.obstacle or "one slice only of a series" for s in slices).most_common()
-        got = "; ".join(f"{kind} ({n} {'file' if n == 1 else 'files'})" for kind, n in kinds)
-        reason = f"{folder}: expected a CT series of single slices; got {got}"
-        raise SetAsideError(Finding("dicom_not_volume", reason))
-    if len(volumes) > 1:
-        sizes = sorted((len(v) for v in volumes), reverse=True)
-        reason = (
-            f"{folder}: expected one CT series; got {len(volumes)}, of {sizes} slices: put each "
-            f"into its own folder"
-        )
-        raise SetAsideError(Finding("dicom_series_mixed", reason))
-    chosen = volumes[0]
-    others = len(slices) - len(chosen)
-    reason = f"{others} files beside the {len(chosen)} slices of the one CT series"
+        single = [replace(s, stack_name="") for stack in stacks.values() for s in stack]
+        got = "; ".join(_kinds([*(s for s in slices if s.obstacle), *single]))
+        reason = f"{place}: expected a CT series of two slices or more; got {got}"
+        hint = "; give the folder of its series" if place.is_file() and single else ""
+        raise SetAsideError(Finding("dicom_not_volume", f"{reason}{hint}"))
+    at_home = [v for v in volumes if place == home(s.path for s in v)]
+    if len(volumes) > 1 and len(at_home) != 1:
+        raise SetAsideError(Finding("dicom_series_mixed", _mixed(volumes, place)))
+    chosen = at_home[0] if len(volumes) > 1 else volumes[0]
+    taken = {id(s) for s in chosen}
+    others = [s for s in slices if id(s) not in taken]
+    reason = (
+        f"{len({s.path for s in others})} files beside the {len(chosen)} slices of the one CT "
+        f"series: {'; '.join(_kinds(others))}"
+    )
     return chosen, [Finding("dicom_series_chosen", reason)] if others else []
 
 
+def home(paths: Iterable[Path]) -> Path:
+    """Return the folder that holds all of some files, or the only file itself."""
+    found = {*paths}
+    if len(found) == 1:
+        return found.pop().parent
+    return Path(os.path.commonpath([path.parent for path in found]))
+
+
+def _mixed(volumes: Sequence[Sequence[Slice]], place: Path) -> str:
+    """Say which volumes there are, by the name of a stack, or by a slice."""
+    ordered = sorted(volumes, key=len, reverse=True)
+    names = [
+        f"{len(v)} slices "
+        + (f"of stack {v[0].stack_name!r} " if v[0].stack_name else "")
+        + f"with {v[0].path.relative_to(place) if place != v[0].path else v[0].path.name}"
+        for v in ordered[:MOST_NAMED]
+    ]
+    more = "; ..." if len(ordered) > MOST_NAMED else ""
+    return (
+        f"{place}: expected one CT series; got {len(volumes)}, of {[len(v) for v in ordered]} "
+        f"slices ({'; '.join(names)}{more}): put each into its own folder, or file"
+    )
+
+
+def _kinds(slices: Sequence[Slice]) -> list[str]:
+    """Say what some images are, and in which files."""
+    kinds: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for s in slices:
+        kinds[s.obstacle or "one slice only of a series"].setdefault(s.path.name)
+    return [
+        f"{kind} ({len(names)} {'file' if len(names) == 1 else 'files'}: {_some([*names])})"
+        for kind, names in sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    ]
+
+
+def _unread(damaged: Sequence[Path]) -> list[str]:
+    names = _some([path.name for path in damaged])
+    return [f"cut off, or damaged otherwise: {names}"] if damaged else []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+
+
 def _without_duplicates(
-    ordered: Sequence[Slice],
-    normal: Vector,
-    same_pixels: Callable[[Path, Path], bool],
-    folder: Path,
+    ordered: Sequence[Slice], axes: Vector, same_pixels: Pixels, place: Path
 ) -> tuple[list[Slice], list[Finding]]:
     kept: list[Slice] = []
     for s in ordered:
-        if not kept or _depth(s, normal) - _depth(kept[-1], normal) > SAME_POSITION_MM:
+        if not kept or _depth(s, axes) - _depth(kept[-1], axes) > SAME_POSITION_MM:
             kept.append(s)
-        elif not same_pixels(kept[-1].path, s.path):
+        elif not same_pixels(kept[-1], s):
             reason = (
-                f"{folder}: {kept[-1].path.name} and {s.path.name} are two images of one position: "
+                f"{place}: {kept[-1].name} and {s.name} are two images of one position: "
                 f"expected one scan; put each into its own folder"
             )
             raise SetAsideError(Finding("dicom_series_mixed", reason))
@@ -155,40 +178,34 @@ def _without_duplicates(
     return kept, [finding] if twice else []
 
 
-def _step(depths_mm: Vector, folder: Path, damaged: Sequence[Path]) -> tuple[float, list[Finding]]:
-    steps = np.diff(depths_mm)
-    usual = float(np.median(steps))
-    off = float(np.abs(steps / usual - 1).max())
-    if off <= UNEVEN:
-        mean = float((depths_mm[-1] - depths_mm[0]) / len(steps))
-        reason = f"from {steps.min():.4g} to {steps.max():.4g} mm"
-        return mean, [Finding("dicom_spacing_uneven", reason)] if off > EVEN else []
-    missing = int(np.rint(steps / usual - 1).clip(0).sum())
-    worst = int(steps.argmax())
-    reason = (
-        f"{folder}: expected slices {usual:.4g} mm apart; got {steps.max():.4g} mm between slices "
-        f"{worst + 1} and {worst + 2} of {len(steps) + 1}, and {steps.min():.4g} mm at the least"
+def _tilt(offsets_mm: Vector, first: Slice, places: SlicePlaces, repairs: Repairs) -> list[Finding]:
+    """Look whether slices are shifted against each other, as by a tilted gantry.
+
+    The positions tell; the sign of GantryDetectorTilt is not the same with all makers.
+    """
+    aside, along = offsets_mm[:, :2], offsets_mm[:, 2]
+    furthest = float(np.linalg.norm(aside, axis=1).max())
+    if furthest <= max(TILT_TOLERANCE * along[-1], places.rounding_mm):
+        return []
+    degrees = float(np.degrees(np.arctan2(np.linalg.norm(aside[-1]), along[-1])))
+    words = (
+        f"slices are shifted by up to {furthest:.4g} mm over {along[-1]:.4g} mm "
+        f"({degrees:.1f} degrees)"
     )
-    if missing:
-        cut_off = ", ".join(path.name for path in damaged[:MOST_NAMED])
-        unread = f"; cut off, or damaged otherwise: {cut_off}" if cut_off else ""
-        reason = f"{reason}: about {missing} are missing{unread}; get the series again"
-        raise SetAsideError(Finding("dicom_slices_missing", reason))
-    raise SetAsideError(Finding("geometry_invalid", reason))
-
-
-def _check_tilt(positions_mm: Vector, normal: Vector, folder: Path) -> None:
-    offsets = positions_mm - positions_mm[0]
-    along = offsets @ normal
-    aside = np.linalg.norm(offsets - np.outer(along, normal), axis=1)
-    if aside.max() > TILT_TOLERANCE * along[-1]:
-        degrees = np.degrees(np.arctan2(aside[-1], along[-1]))
+    off_line = np.linalg.norm(aside - np.outer(along / along[-1], aside[-1]), axis=1)
+    worst = int(off_line.argmax())
+    allowed = max(OFF_LINE_PIXELS * min(first.spacing_xy_mm or (1.0,)), places.rounding_mm)
+    if off_line[worst] > allowed or degrees > MOST_TILT_DEGREES:
         reason = (
-            f"{folder}: slices are shifted by up to {aside.max():.4g} mm over {along[-1]:.4g} mm "
-            f"({degrees:.1f} degrees); resample the series to a grid with right angles"
+            f"{places.series}: {words}, not as by a tilted gantry; {places.names[worst]} is "
+            f"{off_line[worst]:.4g} mm beside the others; get the series again"
         )
         raise SetAsideError(Finding("dicom_gantry_tilt", reason))
+    if not repairs.straighten_tilt:
+        reason = f"{places.series}: {words}, as by a tilted gantry, and --refuse-tilt was given"
+        raise SetAsideError(Finding("dicom_gantry_tilt", reason))
+    return [Finding(STRAIGHTENED, words)]
 
 
-def _depth(s: Slice, normal: Vector) -> float:
-    return float(np.asarray(s.position_mm) @ normal)
+def _depth(s: Slice, axes: Vector) -> float:
+    return float(np.asarray(s.position_mm) @ axes[2])

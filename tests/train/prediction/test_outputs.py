@@ -201,16 +201,23 @@ def test_a_label_map_never_lies_among_the_slices_of_its_scan(tmp_path):
             plan_outputs([tmp_path / "series"], out)
 
 
-@pytest.mark.parametrize("modality", ["CT", "MR"])
-@pytest.mark.parametrize("slices", [1, 5])
-def test_a_single_dicom_file_is_refused(tmp_path, modality, slices):
+@pytest.mark.parametrize(
+    ("modality", "slices", "reason"),
+    [
+        ("CT", 1, "it is one DICOM file; give the folder of the series"),
+        ("MR", 1, "it is one DICOM file; give the folder of the series"),
+        ("MR", 5, "got modality MR (1 file: slice)"),
+        ("CT", 5, ""),  # Enhanced CT: all slices in one file
+    ],
+)
+def test_a_dicom_file_is_a_scan_if_it_holds_a_series(tmp_path, modality, slices, reason):
     image = sitk.Image(8, 8, slices, sitk.sitkInt16)
     image.SetMetaData("0008|0060", modality)
     sitk.WriteImage(image, tmp_path / "slice.dcm")
     (tmp_path / "slice.dcm").rename(tmp_path / "slice")
     (result,) = run([tmp_path / "slice"], tmp_path / "out")
-    assert result.outcome == "failed"
-    assert result.reason.endswith("it is one DICOM file; give the folder of the series")
+    assert result.outcome == ("failed" if reason else "written")
+    assert result.reason.endswith(reason)
 
 
 def test_two_names_of_one_output_are_refused(tmp_path):
@@ -242,7 +249,7 @@ def test_a_series_is_one_scan_however_it_is_divided(series, tmp_path):
     assert plan_outputs([divided], out) == [(divided, out / "patient.nii.gz")]
     write(divided / "other.nii.gz")  # now it is a folder of scans
     names = [output.relative_to(out).as_posix() for _, output in plan_outputs([divided], out)]
-    assert names == ["other.nii.gz", "part0.nii.gz", "part1.nii.gz"]
+    assert names == ["other.nii.gz", "patient.nii.gz"]
 
 
 # --- DICOM SEG --------------------------------------------------------------------------------

@@ -1,79 +1,21 @@
 """Folders of DICOM slices, made slice by slice."""
 
-import locale
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from manifests.ground.findings import SetAsideError
 from manifests.volumes.volume import read_volume
-
-SHAPE = (6, 8, 10)  # z, y, x
-STEP_MM = 2.5
-UID = "1.2.826.0.1.3680043.2.1125."
-
-
-def voxels():
-    return np.random.default_rng(0).integers(-1000, 2000, SHAPE).astype(np.int16)
-
-
-def write_slice(path, pixels, number, **tags):
-    """One CT slice in Hounsfield units; GDCM stores what slope and intercept make of them."""
-    image = sitk.GetImageFromArray(pixels)
-    image.SetSpacing((0.8, 0.7, 1.0)[: image.GetDimension()])
-    known = {
-        "0008|0008": r"ORIGINAL\PRIMARY\AXIAL",
-        "0008|0060": "CT",
-        "0008|0018": f"{UID}9.{abs(hash(path.name)) % 10**9}",
-        "0020|000e": f"{UID}1",
-        "0020|000d": f"{UID}2",
-        "0020|0013": str(number),
-        "0020|0032": rf"-100\-90\{30 + number * STEP_MM}",
-        "0020|0037": r"1\0\0\0\1\0",
-        "0028|1052": "-1024",
-        "0028|1053": "1",
-    }
-    for tag, value in (known | tags).items():
-        image.SetMetaData(tag, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    writer.SetFileName(str(path))
-    before = locale.setlocale(locale.LC_ALL)
-    writer.Execute(image)
-    locale.setlocale(locale.LC_ALL, before)  # GDCM leaves the process with that of C
-
-
-def write_series(folder, *, numbers=range(SHAPE[0]), prefix="s", pixels=None, **tags):
-    stored = voxels() if pixels is None else pixels
-    for number in numbers:
-        # names in reverse order: a series is ordered by position
-        told = {t: v(number) if callable(v) else v for t, v in tags.items()}
-        write_slice(
-            folder / f"{prefix}{9 - number}.dcm", stored[number : number + 1], number, **told
-        )
-    return folder
-
-
-def codes(volume):
-    return sorted(f.code for f in volume.findings)
-
-
-def aside(folder):
-    with pytest.raises(SetAsideError) as error:
-        read_volume(folder)
-    return error.value.finding
-
-
-def position(shift):
-    """Tags of a series whose slice n is moved by shift(n), in mm."""
-
-    def told(number):
-        x, y, z = np.add((-100, -90, 30 + number * STEP_MM), shift(number))
-        return rf"{x}\{y}\{z}"
-
-    return {"0020|0032": told}
+from tests.made_dicom import (
+    SHAPE,
+    STEP_MM,
+    UID,
+    aside,
+    codes,
+    position,
+    voxels,
+    write_series,
+    write_slice,
+)
 
 
 def test_a_series_is_read_in_the_order_of_positions_and_rescaled(tmp_path):
@@ -98,7 +40,6 @@ def test_monochrome1_means_the_same_numbers(tmp_path, signed):
         assert content.count(b"MONOCHROME2") == 1
         file.write_bytes(content.replace(b"MONOCHROME2", b"MONOCHROME1"))
     assert np.array_equal(read_volume(folder).voxels, pixels)
-    assert np.array_equal(read_volume(folder / "s9.dcm").voxels, pixels[:1])
 
 
 def stored(folder):
@@ -170,11 +111,12 @@ def test_a_localizer_and_another_modality_are_left_out(tmp_path):
     assert np.array_equal(volume.voxels, voxels())
 
 
-def test_multi_frame_files_are_left_out_or_no_volume(tmp_path):
-    write_slice(tmp_path / "multi.dcm", voxels(), 0)
-    assert aside(tmp_path).code == "dicom_not_volume"
+def test_one_slice_is_no_volume_whether_alone_or_of_a_series(tmp_path):
     write_series(tmp_path)
-    assert codes(read_volume(tmp_path)) == ["dicom_series_chosen"]
+    finding = aside(tmp_path / "s9.dcm")
+    assert finding.code == "dicom_not_volume"
+    assert "one slice only" in finding.reason
+    assert "give the folder of its series" in finding.reason
 
 
 def test_two_series_are_set_aside(tmp_path):
@@ -215,12 +157,6 @@ def test_slices_a_little_uneven_are_noted(tmp_path):
     assert volume.grid.spacing_mm[2] == pytest.approx(STEP_MM)
     tags = position(lambda n: (0, 0, 1.0 if n == 2 else 0))
     assert aside(write_series(tmp_path, **tags)).code == "geometry_invalid"
-
-
-def test_a_tilted_gantry_is_set_aside(tmp_path):
-    finding = aside(write_series(tmp_path, **position(lambda n: (0, n * STEP_MM * 0.268, 0))))
-    assert finding.code == "dicom_gantry_tilt"
-    assert "15.0 degrees" in finding.reason
 
 
 def test_a_slice_that_is_cut_off_is_no_slice(tmp_path):

@@ -1,0 +1,173 @@
+"""Slices that a tilted gantry shifts, or that were planned with two distances."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from manifests.ground.findings import SetAsideError
+from manifests.volumes.grid import harmonised_grid
+from manifests.volumes.readers.repairs import Repairs
+from manifests.volumes.resampling.resampling import resample_image
+from manifests.volumes.volume import read_volume
+from tests.made_dicom import aside, codes, position, write_series, write_slice
+
+SPACING_MM = 0.8, 0.7  # as write_slice has it
+SIZE_XY = 60, 50
+CENTRE_MM = np.array([3.0, -5.0, 42.0])  # of the ball
+RADIUS_MM, EDGE_MM = 9.0, 8.0
+UNEVEN = Repairs(resample_uneven=True)
+
+
+def ball_hu(position_mm):
+    """Air, a ball of 1000 HU, and between them a smooth slope; known anywhere."""
+    off = np.linalg.norm(position_mm - CENTRE_MM, axis=-1)
+    return -1000 * np.cos(np.pi * np.clip((RADIUS_MM - off) / EDGE_MM + 0.5, 0, 1))
+
+
+def write_ball(folder, degrees, depths_mm, *, digits=9, **tags):
+    """Slices across the axis of a tilted gantry, while the table moves along z."""
+    tilt = np.deg2rad(degrees)
+    row, column = np.array([1.0, 0, 0]), np.array([0, np.cos(tilt), np.sin(tilt)])
+    first = CENTRE_MM - row * 0.4 * SIZE_XY[0] - column * 0.35 * SIZE_XY[1] - np.array((0, 0, 22))
+    y, x = np.indices(SIZE_XY[::-1])
+    for number, depth in enumerate(depths_mm):
+        place = first + np.array((0, 0, depth))
+        at = place + x[..., None] * SPACING_MM[0] * row + y[..., None] * SPACING_MM[1] * column
+        told = {
+            "0020|0032": "\\".join(f"{v:.{digits}f}" for v in place),
+            "0020|0037": "\\".join(f"{v:.9f}" for v in (*row, *column)),
+        }
+        pixels = ball_hu(at).round().astype(np.int16)[None]
+        write_slice(folder / f"s{number}.dcm", pixels, number, **told | tags)
+    return folder
+
+
+def centre_mm(volume):
+    weights = np.maximum(volume.voxels + 1000.0, 0)  # beyond the slices is -1024
+    index = [np.average(i, weights=weights) for i in np.indices(volume.voxels.shape)]
+    return volume.grid.position_mm(index[::-1])
+
+
+def assert_shows_the_ball(volume, *, within_hu):
+    z, y, x = volume.voxels.shape
+    at = volume.grid.position_mm(np.indices((z, y, x)).transpose(1, 2, 3, 0)[..., ::-1])
+    assert np.abs(volume.voxels - ball_hu(at)).max() < within_hu
+    np.testing.assert_allclose(centre_mm(volume), CENTRE_MM, atol=0.05)
+
+
+@pytest.mark.parametrize("degrees", [18.5, -18.5, 30.0, -7.0])
+def test_a_tilt_of_either_sign_is_straightened_where_it_lies(tmp_path, degrees):
+    volume = read_volume(write_ball(tmp_path, degrees, np.arange(0, 44, 2.0)))
+    assert codes(volume) == ["axes_oblique", "gantry_tilt_straightened"]
+    assert f"{abs(degrees):.1f} degrees" in volume.findings[0].reason
+    assert volume.grid.spacing_mm[2] == pytest.approx(2 * np.cos(np.deg2rad(degrees)))
+    # on the slope of 390 HU per mm, a tenth of a voxel is 27 HU
+    assert_shows_the_ball(volume, within_hu=20)
+    harmonised = harmonised_grid(volume.grid, (1.0, 1.0, 1.0))
+    np.testing.assert_allclose(centre_mm(resample_image(volume, harmonised)), CENTRE_MM, atol=0.05)
+
+
+def test_a_label_keeps_its_values_through_a_tilt(tmp_path):
+    write_ball(tmp_path, 18.5, np.arange(0, 44, 2.0))
+    files = tmp_path.iterdir()
+    made = {v for f in files for v in np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(f))))}
+    image, label = read_volume(tmp_path), read_volume(tmp_path, is_label=True)
+    assert label.grid == image.grid
+    assert {*np.unique(label.voxels)} <= {*made, 0}
+    assert not {*np.unique(image.voxels)} <= {*made, 0}
+    outside = label.voxels == 0
+    assert 0.1 < outside.mean() < 0.4
+    apart = np.where(outside, 0, label.voxels.astype(int) - image.voxels)
+    assert np.abs(apart).max() < 145  # on the slope, half a voxel
+
+
+def test_a_tilt_is_set_aside_if_that_is_wanted_or_if_it_is_none(tmp_path):
+    def code(folder, repairs):
+        with pytest.raises(SetAsideError, match="degrees") as error:
+            read_volume(folder, repairs)
+        return error.value.finding.code
+
+    folder = write_ball(tmp_path / "tilt", 10, np.arange(0, 20, 2.0))
+    assert code(folder, Repairs(straighten_tilt=False)) == "dicom_gantry_tilt"
+    jump = write_series(tmp_path / "jump", **position(lambda n: (0, 9 * (n == 3), 0)))
+    finding = aside(jump)
+    assert finding.code == "dicom_gantry_tilt"
+    assert "s6.dcm is 9 mm beside the others" in finding.reason
+
+
+TWO = np.concatenate([np.arange(0, 20, 1.5), np.arange(21, 46, 3.0)])
+
+
+def test_two_planned_distances_are_told_or_resampled(tmp_path):
+    with pytest.raises(
+        SetAsideError, match=r"1\.5 mm \(14 slices\) and 3 mm \(8 slices\)"
+    ) as error:
+        read_volume(write_ball(tmp_path, 0, TWO))
+    assert error.value.finding.code == "slice_distances_differ"
+    assert "--resample-uneven" in error.value.finding.reason
+    volume = read_volume(tmp_path, UNEVEN)
+    assert codes(volume) == ["slice_distances_resampled"]
+    assert volume.grid.spacing_mm[2] == pytest.approx(1.5)
+    assert volume.grid.size_xyz == (*SIZE_XY, 31)
+    assert_shows_the_ball(volume, within_hu=180)  # between slices 3 mm apart
+
+
+def test_two_distances_and_a_tilt(tmp_path):
+    volume = read_volume(write_ball(tmp_path, -12, TWO), UNEVEN)
+    assert codes(volume) == [
+        "axes_oblique",
+        "gantry_tilt_straightened",
+        "slice_distances_resampled",
+    ]
+    assert_shows_the_ball(volume, within_hu=180)
+
+
+def test_even_slices_are_not_touched_by_a_repair(tmp_path):
+    write_ball(tmp_path, 0, np.arange(0, 44, 2.0))
+    usual, allowed = read_volume(tmp_path), read_volume(tmp_path, UNEVEN)
+    assert usual.grid == allowed.grid
+    assert np.array_equal(usual.voxels, allowed.voxels)
+    assert codes(usual) == []
+
+
+@pytest.mark.parametrize(
+    "depths",
+    [
+        np.delete(np.arange(0, 44, 2.0), 9),  # one is missing
+        np.delete(np.arange(0, 44, 2.0), [9, 10, 15]),
+        np.concatenate([np.arange(0, 20, 1.5), np.arange(27, 51, 3.0)]),  # a gap between the two
+    ],
+)
+def test_a_gap_is_never_resampled(tmp_path, depths):
+    with pytest.raises(SetAsideError, match="missing") as error:
+        read_volume(write_ball(tmp_path, 0, depths), UNEVEN)
+    assert error.value.finding.code == "dicom_slices_missing"
+
+
+def test_numbers_tell_missing_slices_from_a_wider_distance(tmp_path):
+    """Every second slice of the upper half is missing, by the numbers of the instances."""
+    write_ball(tmp_path, 0, TWO)
+    for file in tmp_path.iterdir():
+        number = int(file.stem[1:])
+        if number > 14:
+            content = file.read_bytes()
+            old = b"\x20\x00\x13\x00\x02\x00\x00\x00" + str(number).encode()
+            assert old in content
+            new = str(2 * number - 14).encode()
+            file.write_bytes(content.replace(old, old[:8] + new))
+    with pytest.raises(
+        SetAsideError, match=r"instance numbers 15, 17, 19, 21, 23, \.\.\."
+    ) as error:
+        read_volume(tmp_path, UNEVEN)
+    assert error.value.finding.code == "dicom_slices_missing"
+
+
+@pytest.mark.parametrize("step", [0.625, 0.75, 1.25])
+def test_positions_rounded_to_a_decimal_are_no_gaps(tmp_path, step):
+    volume = read_volume(write_ball(tmp_path, 0, np.arange(40) * step, digits=1))
+    assert codes(volume) == ["dicom_spacing_uneven"]
+    assert "rounded to 0.1 mm" in volume.findings[0].reason
+    assert volume.grid.spacing_mm[2] == pytest.approx(step, rel=0.005)
+    depths = np.delete(np.arange(40), 20) * step
+    with pytest.raises(SetAsideError, match="missing"):
+        read_volume(write_ball(tmp_path / "gap", 0, depths, digits=1))
