@@ -81,15 +81,15 @@ def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]
     """Say which masks each case has, and what it means that others are missing.
 
     Raises:
-        SourceError: A missing mask has a meaning, and no case has one: its name is misspelt.
+        SourceError: A missing mask has a meaning, and no case of the whole dataset has one: its
+            name is misspelt.
     """
     names, layout = tuple(recipe.parts), recipe.layout
     if not isinstance(layout, MasksLayout | DicomLayout) or layout.missing_mask == "error":
         return [replace(case, masks=names) for case in cases]
     held = [_held(case, names) for case in cases]
-    if nowhere := [
-        name for name in names if not any(found is None or name in found for found in held)
-    ]:
+    nowhere = [n for n in names if not any(found is None or n in found for found in held)]
+    if nowhere and len(cases) >= (recipe.labelled_cases or 0):
         there = _named_there(cases[0])
         msg = (
             f"{recipe.name}: expected the mask {nowhere[0]} in some case, got it in none of "
