@@ -46,7 +46,10 @@ def harmonise(
     source, fingerprint = image.grid, Fingerprint.of(image)
     undrawn = undrawn_structures(override, target.label_space)
     undrawn |= {s for value in case.unannotated for s in recipe.values[value]}
-    block_map = BlockMap.of(label, recipe.values, recipe.ignored_values).without(undrawn)
+    block_map = BlockMap.of(label, recipe.values, recipe.ignored_values)
+    if getattr(recipe.layout, "missing_value", "absent") == "not_annotated":
+        undrawn |= block_map.unseen()
+    block_map = block_map.without(undrawn)
     block_map = block_map.ignoring(ignored_parts(override, source))
     # before the kidneys get their sides from the very header that is in question
     torso = find_torso(image)

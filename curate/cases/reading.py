@@ -8,6 +8,7 @@ import numpy as np
 from curate.datasets.discover import SourceCase
 from curate.dicom_labels.dicom_label import open_label
 from curate.labels.label_files import LabelArray, paint_masks, read_map, read_masks
+from curate.labels.slice_labels import read_by_slices
 from manifests.ground.findings import Finding
 from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.volume import Volume, read_volume
@@ -44,4 +45,6 @@ def _read(case: SourceCase, values: Collection[int]) -> tuple[Volume, LabelArray
     scan = to_hounsfield(read_volume(case.image), case.image)
     if case.masks:
         return scan, *read_masks(case.label, case.masks, scan.grid)
+    if case.by_slices:
+        return scan, *read_by_slices(case.label, case.image, scan.grid, values)
     return scan, *read_map(case.label, scan.grid, values)

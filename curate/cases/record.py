@@ -26,6 +26,8 @@ DESCRIPTIVE = {
     *("title", "licence", "commercial_use", "share_alike", "citation", "homepage", "remarks"),
     *("labelled_cases", "sources", "layout", "table", "evidence", "unverified"),
 }
+# Of a layout's keys, those that change voxels, and what they say if nothing is said.
+USUAL = {"missing_mask": "error", "label_order": "header", "missing_value": "absent"}
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,8 @@ def _of_voxels(recipe: Recipe) -> dict[str, Any]:
         facts |= {"modality": layout.modality, "threshold": layout.threshold}
     else:
         del facts["names"]
-    missing_mask = getattr(layout, "missing_mask", "error")
-    return facts if missing_mask == "error" else {**facts, "missing_mask": missing_mask}
+    told = {key: getattr(layout, key, usual) for key, usual in USUAL.items()}
+    return {**facts, **{key: said for key, said in told.items() if said != USUAL[key]}}
 
 
 def _made_alike(folder: Path, provenance: Provenance) -> tuple[Case, Provenance] | None:

@@ -35,6 +35,7 @@ class SourceCase:
             for one that is not read; none if the label is one map.
         unannotated: Label values whose structures nobody annotated in this case.
         dicom: How the label is read, if it is a DICOM SEG or RTSTRUCT.
+        by_slices: Whether the label goes by the image's files, whatever its header says.
         finding: Why the case cannot be used, if its files' places say so already.
     """
 
@@ -45,6 +46,7 @@ class SourceCase:
     masks: tuple[str, ...] = ()
     unannotated: frozenset[int] = frozenset()
     dicom: DicomLayout | None = None
+    by_slices: bool = False
     finding: Finding | None = None
 
     @property
@@ -181,7 +183,10 @@ def _paired(root: Path, layout: NamedLayout) -> Iterator[SourceCase]:
         if dicom:
             images, labels = referred(images, labels, dicom)
         finding = _several("images", images, root) or _several("labels", labels, root)
-        yield SourceCase("", name, images[0], labels[0], dicom=dicom, finding=finding)
+        by_slices = getattr(layout, "label_order", "header") == "image_files"
+        yield SourceCase(
+            "", name, images[0], labels[0], dicom=dicom, by_slices=by_slices, finding=finding
+        )
 
 
 def _labels(root: Path, layout: NamedLayout) -> dict[str, list[Path]]:

@@ -29,7 +29,7 @@ def read_map(path: Path, grid: Grid, values: Collection[int]) -> tuple[LabelArra
         SetAsideError: The label cannot be used.
     """
     whole, findings = _read_whole(path, grid)
-    _check_listed(whole, values, path)
+    check_listed(whole, values, path)
     return whole, findings
 
 
@@ -135,7 +135,12 @@ def _check_range(whole: NDArray[Any], path: Path) -> None:
         raise SetAsideError(Finding("value_unlisted", reason))
 
 
-def _check_listed(voxels: LabelArray, values: Collection[int], path: Path) -> None:
+def check_listed(voxels: LabelArray, values: Collection[int], path: Path) -> None:
+    """Refuse a label that has a value besides 0 and those that the recipe lists.
+
+    Raises:
+        SetAsideError: It has one.
+    """
     unlisted = np.zeros(GREATEST + 1, np.bool_)
     for at in slabs(voxels.shape):  # labels are the same over long runs
         flat = voxels[at].reshape(-1)

@@ -67,6 +67,12 @@ class BlockMap:
         parted.voxels.reshape(-1)[where] = table[self.number_of[old[where]], side[where]]
         return BlockMap(parted, tuple(blocks))
 
+    def unseen(self) -> frozenset[str]:
+        """Return the structures of the blocks that have no voxel here."""
+        seen = np.bincount(self._by_block(range(len(self.blocks) + 1)).voxels.ravel())
+        blocks = (b for n, b in enumerate(self.blocks, start=1) if n >= len(seen) or not seen[n])
+        return frozenset[str]().union(*blocks)
+
     def without(self, structures: Collection[str]) -> "BlockMap":
         """Return blocks without some structures; a block that held no other is background."""
         left = [block.difference(structures) for block in self.blocks]

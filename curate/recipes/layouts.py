@@ -90,9 +90,19 @@ class NamedLayout(_Layout):
 
 
 class PairsLayout(NamedLayout):
-    """An image file and a label file for each case."""
+    """An image file and a label file for each case.
+
+    Attributes:
+        label_order: Where a label's voxels lie: as its header says, or as those of the image's
+            DICOM files, slice by slice in the order of the files' names. A folder of PNG pictures,
+            one per slice, is such a label too.
+        missing_value: What it means that a label lacks a value: its structures are absent from
+            the body, or nobody annotated them in this case.
+    """
 
     kind: Literal["pairs"]
+    label_order: Literal["header", "image_files"] = "header"
+    missing_value: Literal["absent", "not_annotated"] = "absent"
 
 
 class MasksLayout(NamedLayout):
