@@ -122,7 +122,7 @@ def test_an_organ_that_does_not_occur_was_not_annotated(tmp_path):
         ):
             (at / path).parent.mkdir(parents=True, exist_ok=True)
             (at / path).write_bytes(content)
-    target = Target(load_label_space("abdomen5"), (5.0,) * 3, tmp_path / "out")
+    target = Target(load_label_space("abdomen5"), (5.0, 5.0, 5.0), tmp_path / "out")
     report = prepare(PrepareRequest((load_recipe("flare23"),), tmp_path, target), workers=1)
     one, two = report.manifest.cases()
     assert (one.annotated, two.annotated) == (("liver",), ("spleen", "pancreas"))
