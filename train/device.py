@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from manifests.ground.errors import TrainingError
 
@@ -29,6 +30,16 @@ def pick_device(name: str) -> torch.device:
         )
         raise TrainingError(msg) from error
     return device
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; the host does not wait for what a GPU has still to do.
+
+    It would for a copy from ordinary memory, so that the copy is made from pinned memory.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # PyTorch keeps it until the copy is done
+    return tensor.to(device, non_blocking=True)
 
 
 def uses_bfloat16(precision: Precision, device: torch.device) -> bool:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from train.augmentation.settings import CONTROL_SPACING_MM, AugmentationSettings, draw
 from train.boxes import Box, PatchGrid, Placement, SpacingZYX, Triple, triple
+from train.device import on_device
 from train.shapes import ImagePatch, ImageVoxels, LabelPatch, LabelVoxels
 
 _SPLINE_DEGREE = 3
@@ -147,22 +148,22 @@ def _grid(warp: Warp, placement: Placement, device: torch.device) -> Tensor:
     # PyTorch's vectors are x, y, z
     theta[:, :3] = theta[::-1, 2::-1]
     theta[:, 3] = theta[::-1, 3]
-    affine = torch.from_numpy(theta.astype(np.float32)).to(device, non_blocking=True)
+    affine = on_device(torch.from_numpy(theta.astype(np.float32)), device)
     grid = functional.affine_grid(affine[None], [1, 1, *patch.size_zyx], align_corners=False)
     if warp.controls is not None:
         shift = _shift(warp, patch.size_zyx, device)  # 3 z y x
         shift = shift - shift[:, z, y, x][:, None, None, None]
-        scale = torch.from_numpy((2 / there).astype(np.float32)).to(device, non_blocking=True)
+        scale = on_device(torch.from_numpy((2 / there).astype(np.float32)), device)
         grid = grid + (shift.permute(1, 2, 3, 0) * scale).flip(-1)
     return grid
 
 
 def _shift(warp: Warp, size_zyx: Triple, device: torch.device) -> Tensor:
     """Return the displacement of each voxel of a patch, in voxels along z, y, x [3, z, y, x]."""
-    shift = torch.from_numpy(warp.controls).float().to(device, non_blocking=True)
+    shift = on_device(torch.from_numpy(warp.controls).float(), device)
     equations = ("czyx,nz->cnyx", "czyx,ny->cznx", "czyx,nx->czyn")
     for equation, n, mm in zip(equations, size_zyx, warp.spacing_zyx, strict=True):
-        weights = torch.from_numpy(_spline_weights(n, mm)).float().to(device, non_blocking=True)
+        weights = on_device(torch.from_numpy(_spline_weights(n, mm)).float(), device)
         shift = torch.einsum(equation, shift, weights)
     return shift
 

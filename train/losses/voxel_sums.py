@@ -237,13 +237,12 @@ class _Sums(torch.autograd.Function):
         flat, labels, merged = ctx.saved_tensors
         samples = [Sample.of(*parts) for parts in zip(flat, labels, merged, strict=True)]
         gradient = empty_like(flat)  # in the memory layout of the logits
+        by_sums = [grad_outputs[n] for n in (0, 2, 3)]  # the number of voxels has no gradient
 
         def work(chunk: Chunk) -> None:
             sample = samples[chunk.sample]
-            p, _, log_q, log_excluded = (
-                s[chunk.sample].to(sample.member.dtype) for s in grad_outputs
-            )
-            of_sample = VoxelSums(p[sample.groups], _, log_q, log_excluded)
+            p, log_q, log_excluded = (s[chunk.sample].to(sample.member.dtype) for s in by_sums)
+            of_sample = VoxelSums(p[sample.groups], sample.groups, log_q, log_excluded)
             out = gradient[chunk.sample, :, chunk.voxels]
             _differentiate(sample.read(chunk.voxels), of_sample, ctx.request, out=out)
 

@@ -8,6 +8,7 @@ from typing import final
 from torch import Tensor, nn
 
 from manifests.table.case import Case
+from train.device import on_device
 from train.networks.network import build_network
 from train.patches.sampler import Batch
 from train.settings import TrainSettings
@@ -64,7 +65,7 @@ class LabelSetObjective(Objective):
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
         """Return the loss of the network's logits."""
         logits = network(batch.images)
-        value = self.of_logits(logits, batch.target, batch.merged.to(logits.device))
+        value = self.of_logits(logits, batch.target, on_device(batch.merged, logits.device))
         return value, {self.terms[0]: value}
 
 

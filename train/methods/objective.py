@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from train.device import on_device
 from train.losses import MarginalExclusionLoss
 from train.losses.deep_supervision import mean_over_levels
 from train.losses.options import TERMS, Term
@@ -46,8 +47,8 @@ def batch_loss(
     )
     levels = [logits] if isinstance(logits, Tensor) else logits
     device = levels[0].device
-    target, merged = (t.to(device) for t in (batch.target, merged))
-    exclusion = partial.to(device, torch.float32)
+    target, merged = (on_device(t, device) for t in (batch.target, merged))
+    exclusion = on_device(partial.float(), device)
     marginal = None if settings.marginal_weight else 1 - exclusion
     of_levels: list[dict[Term, Tensor]] = []
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_full
+from train.device import on_device
 from train.losses import MarginalExclusionLoss
 from train.nnunet.annotations import Merged
 from train.shapes import Logits, Scalar, Target
@@ -42,7 +43,7 @@ class PartialLabelLoss(nn.Module):
     def forward(self, logits: Logits, target: Tensor) -> Scalar:
         """Return the mean over samples; target is [B, 1, *space]."""
         labels = target[:, 0].long()
-        rows = torch.tensor(self.merged, device=logits.device)
+        rows = on_device(torch.tensor(self.merged), logits.device)
         known = labels.clamp(0, self.classes - 1).flatten(1)
         representatives = rows.gather(1, known).view_as(labels)
         counted = (labels >= 0) & (labels < self.classes)
@@ -60,9 +61,9 @@ class PartialLabelLoss(nn.Module):
 
     def _loss(self, logits: Logits, labels: Target, merged: Sequence[Merged]) -> Scalar:
         """Fully labelled samples have the regular losses, the others all four."""
-        rows = torch.tensor(merged, device=logits.device)
+        rows = on_device(torch.tensor(merged), logits.device)
         partly = [not is_full(row) for row in merged]
         if not any(partly):
             return self.regular(logits, labels, rows)
-        factor = torch.tensor(partly, dtype=torch.float32, device=logits.device)
+        factor = on_device(torch.tensor(partly, dtype=torch.float32), logits.device)
         return self.partial(logits, labels, rows, exclusion_of_sample=factor)

@@ -15,6 +15,7 @@ from train.augmentation.patch_change import (
     draw_change,
 )
 from train.boxes import Placement, patch_box
+from train.device import on_device
 from train.laterality import mirrored_classes
 from train.patches.mapped_case import MappedCase, check_label, with_ignored
 from train.patches.residence import CaseVoxels, Residence, open_residence
@@ -123,12 +124,12 @@ def _finish(source: BatchSource, cuts: Sequence[_Cut]) -> Batch:
 
 
 def _finish_one(source: BatchSource, cut: _Cut) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    hu, label = (voxels.to(source.device, non_blocking=True) for voxels in cut.voxels)
+    hu, label = (on_device(voxels, source.device) for voxels in cut.voxels)
     image, ids = apply_to_voxels(
         hu, label, cut.change, normalisation=source.plan.normalisation, placement=cut.placement
     )
     # applied here and not when the files are written: a manifest edit rewrites no volume
     merged = source.residence.cases[cut.plan.case_id].merged
     becomes, merged = change_classes(merged, cut.change, source.mirrored_classes)
-    table = torch.tensor(with_ignored(becomes)).to(source.device, non_blocking=True)
+    table = on_device(torch.tensor(with_ignored(becomes)), source.device)
     return image, table.index_select(0, ids.flatten().int()).view(ids.shape), merged

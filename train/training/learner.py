@@ -101,8 +101,18 @@ def learn(
         learner.optimiser.step()
         learner.objective.step()
         if learner.average:
-            learner.average.update_parameters(learner.network)
+            _update_average(learner.average, learner.network)
     return losses
+
+
+def _update_average(average: AveragedModel, network: nn.Module) -> None:
+    """Take a step of the weights' moving average; the first is a copy of the weights."""
+    if not average.n_averaged or average.multi_avg_fn is None:
+        average.update_parameters(network)
+        return
+    # in that method the host waits for a GPU at each step, to copy the number of steps there
+    weights = list(average.parameters()), list(network.parameters())
+    average.multi_avg_fn(*weights, average.n_averaged)
 
 
 def _backward(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from manifests.classes.label_space import IGNORED
+from train.device import on_device
 from train.methods.method import Method, Network, SettingsObjective
 from train.methods.rivals.foreground import (
     TERMS,
@@ -99,7 +100,7 @@ class ConditionalObjective(SettingsObjective):
 
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, dict[str, Scalar]]:
         """Return the sum of both terms."""
-        wanted = draw_classes(batch.merged, batch.seeds).to(batch.images.device)
+        wanted = on_device(draw_classes(batch.merged, batch.seeds), batch.images.device)
         logits = network(batch.images, wanted)
         here = batch.target == wanted.view(-1, *[1] * (batch.target.ndim - 1))
         known = torch.ones(len(wanted), 1, dtype=torch.bool, device=logits.device)

@@ -14,6 +14,7 @@ from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import annotated_classes
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
+from train.device import on_device
 from train.losses.label_set import singleton_classes
 from train.losses.options import reduce_classes
 from train.methods.method import Method, Network, SettingsObjective
@@ -110,7 +111,7 @@ class ForegroundObjective(SettingsObjective):
         """Return the sum of both terms."""
         logits = network(batch.images)
         here = foreground_labels(batch.target, batch.merged.shape[1])
-        known = known_foreground(batch.merged).to(logits.device)
+        known = on_device(known_foreground(batch.merged), logits.device)
         seen = batch.target != IGNORED
         terms = binary_terms(logits, here, known, self.settings, looked_at=seen)
         return torch.stack(list(terms.values())).sum(), terms

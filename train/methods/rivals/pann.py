@@ -24,7 +24,7 @@ from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_full
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
-from train.device import autocast
+from train.device import autocast, on_device
 from train.losses import marginal_cross_entropy
 from train.losses.label_set import in_label_set
 from train.methods.method import Method, Network, SettingsObjective
@@ -61,12 +61,12 @@ class PannObjective(SettingsObjective):
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
         """Return cross-entropy of every patch, plus the prior of partially labelled ones."""
         logits = network(batch.images)
-        merged = batch.merged.to(logits.device)
-        unmerged = torch.arange(merged.shape[1], device=merged.device)
-        partial = (merged != unmerged).any(1)
-        target = self._pseudo_labels(batch, merged, partial) if partial.any() else batch.target
-        entropy = marginal_cross_entropy(logits, target, unmerged.expand_as(merged).contiguous())
-        prior = self._prior(logits, partial, batch.target != IGNORED)
+        unmerged = torch.arange(batch.merged.shape[1])
+        partial = (batch.merged != unmerged).any(1)  # on the host, which need not wait for it
+        target = self._pseudo_labels(batch, partial) if partial.any() else batch.target
+        merged = on_device(unmerged.repeat(len(partial), 1), logits.device)
+        entropy = marginal_cross_entropy(logits, target, merged)
+        prior = self._prior(logits, on_device(partial, logits.device), batch.target != IGNORED)
         return entropy + PRIOR_WEIGHT * prior, {"cross_entropy": entropy, "prior": prior}
 
     def start_epoch(self, network: nn.Module) -> None:
@@ -81,13 +81,14 @@ class PannObjective(SettingsObjective):
         ascend(self.duals, PRIOR_WEIGHT * self.frequencies)
 
     @torch.no_grad()
-    def _pseudo_labels(self, batch: Batch, merged: Merged, partial: Tensor) -> Target:
-        target = batch.target.clone()
-        rows = partial.nonzero()[:, 0]
+    def _pseudo_labels(self, batch: Batch, partial: Tensor) -> Target:
+        target, device = batch.target.clone(), batch.images.device
+        rows = on_device(partial.nonzero()[:, 0], device)
+        merged = on_device(batch.merged[partial], device)
         # in the precision in which Fabric runs the network
-        with autocast(self.settings.precision, batch.images.device):
+        with autocast(self.settings.precision, device):
             logits = self.teacher(batch.images[rows])
-        target[rows] = pseudo_labels(logits, batch.target[rows], merged[rows]).to(target.dtype)
+        target[rows] = pseudo_labels(logits, batch.target[rows], merged).to(target.dtype)
         return target
 
     def _prior(self, logits: Logits, partial: Tensor, looked_at: Tensor) -> Scalar:
