@@ -1,8 +1,8 @@
 """Device: where the network runs, and in which precision."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -68,15 +68,38 @@ def full_float32(precision: Precision) -> Generator[None]:
     if precision != "float32":
         yield
         return
-    # PyTorch's older names, which all its versions have since TF32 exists
-    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    restore = _round_nothing()
     try:
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_float32_matmul_precision("highest")
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before[0]
+        restore()
+
+
+def _round_nothing() -> Callable[[], None]:
+    """Forbid TF32; return what allows again what was allowed."""
+    backends: Any = torch.backends
+    try:
+        before = backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # a caller has used the newer names, and PyTorch 2.9 to 2.13 then refuse the older ones
+        on_gpu, on_cpu = (backends.cudnn.conv, backends.cuda.matmul), backends.mkldnn
+        places: Sequence[Any] = (*on_gpu, on_cpu.conv, on_cpu.matmul)
+        chosen = [place.fp32_precision for place in places]
+        _choose(places, ["ieee"] * len(places))
+        return lambda: _choose(places, chosen)
+    backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+    def restore() -> None:
+        backends.cudnn.allow_tf32 = before[0]
         torch.set_float32_matmul_precision(before[1])
+
+    return restore
+
+
+def _choose(places: Sequence[Any], precisions: Sequence[Any]) -> None:
+    for place, precision in zip(places, precisions, strict=True):
+        place.fp32_precision = precision
 
 
 @contextmanager

@@ -111,8 +111,9 @@ def _update_average(average: AveragedModel, network: nn.Module) -> None:
         average.update_parameters(network)
         return
     # in that method the host waits for a GPU at each step, to copy the number of steps there
-    weights = list(average.parameters()), list(network.parameters())
-    average.multi_avg_fn(*weights, average.n_averaged)
+    average.multi_avg_fn(
+        tuple(average.parameters()), tuple(network.parameters()), average.n_averaged
+    )
 
 
 def _backward(
