@@ -16,6 +16,7 @@ from curate.dicom_labels.label_objects import (
     read_label_object,
 )
 from curate.dicom_labels.segmentation import Segmentation
+from curate.dicom_labels.structure_set import StructureSet
 from curate.recipes.expression_match import match_in_time
 from curate.recipes.layouts import DicomLayout
 from curate.recipes.segment_names import codes_in, expression_in, number_in
@@ -107,8 +108,13 @@ class DicomLabel:
         return ", ".join(map(repr, self.names[:MOST_NAMED])) + more
 
     @cached_property
-    def _readers(self) -> list[Segmentation]:
-        return [Segmentation(o.path, self.threshold) for o in self.objects]
+    def _readers(self) -> list[Segmentation | StructureSet]:
+        return [
+            StructureSet(o.path)
+            if o.modality == "RTSTRUCT"
+            else Segmentation(o.path, self.threshold)
+            for o in self.objects
+        ]
 
 
 def open_label(place: Path, layout: DicomLayout) -> DicomLabel:

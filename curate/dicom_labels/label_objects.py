@@ -7,6 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from manifests.ground.content_hash import files_of
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import Finding, SetAsideError
@@ -138,7 +141,7 @@ def _regions(dataset: Any) -> Iterator[Segment]:  # noqa: ANN401
     drawn = {
         int(item.ReferencedROINumber)
         for item in dataset.get("ROIContourSequence") or []
-        if any(contour.get("ContourData") for contour in item.get("ContourSequence") or [])
+        if any(len(coordinates(contour)) for contour in item.get("ContourSequence") or [])
     }
     seen = dataset.get("RTROIObservationsSequence") or []
     coded = {int(item.ReferencedROINumber): _code_of_region(item) for item in seen}
@@ -147,6 +150,19 @@ def _regions(dataset: Any) -> Iterator[Segment]:  # noqa: ANN401
         if number in drawn:
             kind = coded.get(number, "")
             yield Segment(number, str(item.get("ROIName", "")).strip(), kind)
+
+
+def coordinates(contour: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    """Return the numbers of a contour: x, y and z of its points, in mm (LPS).
+
+    They are read off the file's text: pydicom makes an object of each number.
+    """
+    element = contour.get_item("ContourData") if "ContourData" in contour else None
+    value = element.value if element is not None else None
+    if isinstance(value, bytes):
+        text = value.strip(b" \0")
+        return np.array(text.split(b"\\") if text else [], np.bytes_).astype(np.float64)
+    return np.array([] if value is None else value, np.float64)
 
 
 def _code_of_region(observation: Any) -> str:  # noqa: ANN401

@@ -3,7 +3,12 @@
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+    generate_uid,
+)
 
 EMPTY = ("PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime")
 EMPTY += ("AccessionNumber", "ReferringPhysicianName", "Manufacturer", "PositionReferenceIndicator")
@@ -90,3 +95,35 @@ def write_seg(path, sources, voxels, segments, *, kind="BINARY", **options):
     )
     made.save_as(path)
     return made
+
+
+def write_rtstruct(path, sources, regions, *, kind="CLOSED_PLANAR"):
+    """Write contours, points in mm [n, 3], by the region's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    one = Dataset()
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    one.SOPClassUID, one.SOPInstanceUID = RTStructureSetStorage, generate_uid()
+    one.StudyInstanceUID, one.SeriesInstanceUID = sources[0].StudyInstanceUID, generate_uid()
+    one.Modality, one.StructureSetLabel = "RTSTRUCT", "made"
+    series, study, frame = Dataset(), Dataset(), Dataset()
+    series.SeriesInstanceUID = sources[0].SeriesInstanceUID
+    study.RTReferencedSeriesSequence = [series]
+    frame.FrameOfReferenceUID = sources[0].FrameOfReferenceUID
+    frame.RTReferencedStudySequence = [study]
+    one.ReferencedFrameOfReferenceSequence = [frame]
+    one.StructureSetROISequence, one.ROIContourSequence = [], []
+    for number, (name, contours) in enumerate(regions.items(), start=1):
+        told, drawn = Dataset(), Dataset()
+        told.ROINumber, told.ROIName, told.ROIGenerationAlgorithm = number, name, "MANUAL"
+        one.StructureSetROISequence.append(told)
+        drawn.ReferencedROINumber, drawn.ContourSequence = number, []
+        for points in contours:
+            contour = Dataset()
+            contour.ContourGeometricType = "POINT" if len(points) == 1 else kind
+            contour.NumberOfContourPoints = len(points)
+            contour.ContourData = [f"{mm:.9g}" for mm in np.ravel(points)]
+            drawn.ContourSequence.append(contour)
+        one.ROIContourSequence.append(drawn)
+    one.save_as(path, enforce_file_format=True)
+    return one
