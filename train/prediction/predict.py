@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import SimpleITK as sitk
-import torch
 
 from manifests.classes.colour_tables import write_colour_tables
 from manifests.ground.content_hash import sha256_of
@@ -24,7 +23,7 @@ from train.prediction.scan import SEG_SUFFIX, find_scans, read_scan, reason_of, 
 from train.prediction.scan_audit import audit_scan
 from train.prediction.seen_scan import note_seen
 from train.prediction.sidecar import read_sidecar, write_sidecar
-from train.prediction.sliding_window import Predictor, probabilities
+from train.prediction.sliding_window import Predictor, predict_field
 from train.prediction.stamp import Stamp
 from train.seen import KnownScans
 
@@ -71,9 +70,7 @@ def predict_image(
     native = Grid.of(image)
     grid = harmonised_grid(native, model.spacing_mm)
     hu = resample_image(Volume.of(image), grid, interpolation=model.interpolation).voxels
-    # half precision: it rounds by less than a thousandth, and lets a long scan fit
-    probs = probabilities(predictor, hu, dtype=torch.float16)
-    classes = most_probable(probs, grid, native, device=predictor.device)
+    classes = most_probable(predict_field(predictor, hu), grid, native)
     if largest_component:
         classes = keep_largest_components(classes, model.label_space)
     return native.image(classes)

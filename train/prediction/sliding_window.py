@@ -1,10 +1,10 @@
 """Sliding window: a network's answer on a volume larger than the patches it was trained on.
 
 The sums are held on the device, for as many slices as a window is high and no more: what lies above
-the next layer of windows is finished and handed on. With N classes, windows of p_z slices and a
-volume of Y x X voxels a slice (or the window's, if that is larger) they take
+the next layer of windows is finished and handed on. With n classes that are anywhere near, windows
+of p_z slices and a volume of Y x X voxels a slice (or the window's, if that is larger) they take
 
-    4 (N + 1) p_z Y X bytes,
+    4 (n + 1) p_z Y X bytes,
 
 however long the scan is, and shifting them one class's part more. The network's own memory for
 windows of about 2^21 voxels comes on top.
@@ -14,29 +14,36 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Float, UInt8
 from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
 from manifests.ground.errors import TrainingError
-from manifests.volumes.grid import AIR_HU
 from train.device import autocast, full_float32
 from train.model import Model
 from train.networks.network import for_device
+from train.prediction.class_field import (
+    LEAST,
+    ClassField,
+    SlabProbabilities,
+    class_field,
+    first_greatest,
+    planes_of,
+)
 from train.prediction.mirroring import mirrored_mean
+from train.prediction.windows import HuVolume, Window, layers, padded
 
-HuVolume = Int16[np.ndarray, "z y x"] | Float[np.ndarray, "z y x"]
 ClassVolume = UInt8[np.ndarray, "z y x"]
 ClassProbabilities = Float[Tensor, "classes z y x"]
-PaddedVolume = Int16[np.ndarray, "pad_z pad_y pad_x"] | Float[np.ndarray, "pad_z pad_y pad_x"]
 
 OVERLAP = 0.5
 _SIGMA = 0.125  # of the Gaussian weights, as a share of the window; MONAI's and nnU-Net's
 _VOXELS_AT_ONCE = 2**21  # of the windows that pass through the network together
+_VALUES_AT_ONCE = 2**25  # of their probabilities
 
 
 @dataclass(frozen=True)
@@ -61,51 +68,65 @@ def probabilities(
     """Return each class's probability in each voxel, on the CPU.
 
     Windows overlap, and where they do their probabilities are averaged with Gaussian weights that
-    favour a window's centre. A volume smaller than the window is padded with air for the network
-    and comes back in its own size. The networks of an ensemble take turns, so that however many
-    they are there is one result, and one sum at a time.
+    favour a window's centre. A class that is less probable than `LEAST` in all of a window counts
+    as absent there. Windows that hold nothing but air are background, unseen by the network. A
+    volume smaller than the window is padded with air for the network and comes back in its own
+    size. The networks of an ensemble take turns, so that however many they are there is one
+    result, and one sum at a time.
 
     Args:
         predictor: The network.
         hu: Hounsfield units [z, y, x] on a grid of the model's spacing, axes along LPS.
         dtype: Of the result; the sums are float32.
     """
-    result = torch.empty((len(predictor.model.label_space), *hu.shape), dtype=dtype)
+    result = torch.zeros((len(predictor.model.label_space), *hu.shape), dtype=dtype)
     for planes, probs in _sweep(predictor, hu):
-        result[:, planes] = probs.to(dtype)
+        for c, prob in probs.items():
+            result[c, planes] = prob.to(dtype)
     # a running mean never leaves 0 to 1, where half precision rounds least
     for n, other in enumerate(predictor.model.others, start=2):
         for planes, probs in _sweep(replace(predictor, model=other), hu):
-            mean = result[:, planes].to(probs)
-            result[:, planes] = mean.add_(probs - mean, alpha=1 / n).to(dtype)
+            for c, mean in enumerate(result[:, planes]):
+                new = probs.get(c, torch.zeros(()))
+                mean.copy_(mean.to(new).add_(new - mean.to(new), alpha=1 / n))
     return result
+
+
+def predict_field(predictor: Predictor, hu: HuVolume) -> ClassField:
+    """Return the most probable classes, and the probabilities of `probabilities` where they meet.
+
+    All probabilities are in memory only if the model is an ensemble, as half precision.
+    """
+    return class_field(_slabs(predictor, hu), hu.shape)
 
 
 def predict_classes(predictor: Predictor, hu: HuVolume) -> ClassVolume:
-    """Return the most probable class id of each voxel; of equally probable ones the first.
-
-    The probabilities are those of `probabilities`, but never all in memory unless it is an
-    ensemble, when they are of half precision.
-    """
-    if predictor.model.others:
-        return probabilities(predictor, hu, dtype=torch.float16).argmax(0).to(torch.uint8).numpy()
+    """Return the most probable class id of each voxel; of equally probable ones the first."""
     result = np.empty(hu.shape, np.uint8)
-    for planes, probs in _sweep(predictor, hu):
-        result[planes] = probs.argmax(0).to(torch.uint8).cpu().numpy()
+    for plane, probs in zip(result, planes_of(_slabs(predictor, hu)), strict=True):
+        plane[...] = first_greatest(probs)
     return result
 
 
-def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, ClassProbabilities]]:
+def _slabs(predictor: Predictor, hu: HuVolume) -> Iterator[SlabProbabilities]:
+    """Yield the probabilities of some slices at a time, from the feet up."""
+    if not predictor.model.others:
+        return (probs for _, probs in _sweep(predictor, hu))
+    whole = probabilities(predictor, hu, dtype=torch.float16)
+    return (dict(enumerate(plane[:, None].float())) for plane in whole.unbind(1))
+
+
+def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, SlabProbabilities]]:
     """Yield some slices and their probabilities at a time, from the feet up.
 
     The probabilities hold until the next are asked for.
     """
     model, device = predictor.model, torch.device(predictor.device)
     window = model.patch_size_zyx
-    padded, inner = _padded(hu, window)
-    starts = [_starts(n, w, predictor.overlap) for n, w in zip(padded.shape, window, strict=True)]
-    at_once = max(1, _VOXELS_AT_ONCE // math.prod(window))
-    sums = _WeightedSums(model, (window[0], *padded.shape[1:]), device)
+    volume, inner = padded(hu, window)
+    values = len(model.label_space) * math.prod(window)
+    at_once = max(1, min(_VOXELS_AT_ONCE // math.prod(window), _VALUES_AT_ONCE // values))
+    sums = _WeightedSums(window, volume.shape[1:], device)
     predict = mirrored_mean(model, predictor.mirror_axes)
     network = for_device(model.network, device)
     with (
@@ -114,72 +135,79 @@ def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, ClassPro
         autocast(model.precision, device),
         full_float32(model.precision),
     ):
-        for z, following in pairwise((*starts[0], len(padded))):
-            layer = [_place((z, y, x), window) for y, x in product(*starts[1:])]
+        end = (len(volume), [])
+        for (z, layer), (following, _) in pairwise(
+            (*layers(volume, window, predictor.overlap), end)
+        ):
             for n in range(0, len(layer), at_once):
                 places = layer[n : n + at_once]
-                hu = np.stack([padded[place] for place in places]).astype(np.float32)
-                images = model.normalisation.apply(torch.from_numpy(hu)[:, None].to(device))
+                images = np.stack([volume[place] for place in places]).astype(np.float32)
+                images = model.normalisation.apply(torch.from_numpy(images)[:, None].to(device))
                 sums.add(predict(images), places)
             first, last = max(z, inner[0].start), min(following, inner[0].stop)
-            finished = sums.finish(following - z)[:, first - z : last - z, *inner[1:]]
-            if not finished.sum().isfinite():  # each voxel's probabilities sum to 1
+            finished = sums.finish(following - z)
+            if not all(prob.sum().isfinite() for prob in finished.values()):
                 msg = (
                     f"the network gives no numbers for slices {z} to {following} of "
-                    f"{len(padded)} on its grid, but NaN, in {model.precision}: use another "
+                    f"{len(volume)} on its grid, but NaN, in {model.precision}: use another "
                     f"checkpoint of the run, or predict with --device cpu"
                 )
                 raise TrainingError(msg)
-            yield slice(first - inner[0].start, last - inner[0].start), finished
+            part = (slice(first - z, last - z), *inner[1:])
+            planes = slice(first - inner[0].start, last - inner[0].start)
+            if first < last:
+                yield planes, {c: prob[part] for c, prob in finished.items()}
             sums.shift(following - z)
 
 
 class _WeightedSums:
-    """Weighted sums of the probabilities of as many slices as a window is high."""
+    """Weighted sums of the probabilities of as many slices as a window is high.
 
-    def __init__(self, model: Model, shape: tuple[int, ...], device: torch.device | str) -> None:
-        self.probs = torch.zeros((len(model.label_space), *shape), device=device)
-        self.weight = torch.zeros(shape, device=device)
-        window = model.patch_size_zyx
+    Attributes:
+        probs: Of the classes that the windows of these slices show; the background is always there.
+    """
+
+    def __init__(
+        self, window: Sequence[int], shape_yx: tuple[int, ...], device: torch.device
+    ) -> None:
+        self.weight = torch.zeros((window[0], *shape_yx), device=device)
         self.gauss = compute_importance_map(
-            window, mode="gaussian", sigma_scale=_SIGMA, device=device
+            tuple(window), mode="gaussian", sigma_scale=_SIGMA, device=device
         )
+        self.probs: dict[int, Tensor] = {0: torch.zeros_like(self.weight)}
+        self.shifts = dict[int, int]()  # how many slices have gone since a class was last seen
 
-    def add(self, probs: Float[Tensor, "windows classes z y x"], places: Sequence[tuple]) -> None:
+    def add(self, probs: Float[Tensor, "windows classes z y x"], places: Sequence[Window]) -> None:
         for answer, (_, y, x) in zip(probs, places, strict=True):
-            self.probs[:, :, y, x].addcmul_(answer, self.gauss)
+            for c, greatest in enumerate(answer.amax((1, 2, 3)).tolist()):
+                if greatest < LEAST:
+                    continue
+                if c not in self.probs:
+                    self.probs[c] = torch.zeros_like(self.weight)
+                self.probs[c][:, y, x].addcmul_(answer[c], self.gauss)
+                self.shifts[c] = 0
             self.weight[:, y, x] += self.gauss
 
-    def finish(self, depth: int) -> ClassProbabilities:
-        """Return the mean in the lowest slices, to which no window will be added."""
-        return self.probs[:, :depth].div_(self.weight[:depth])
+    def finish(self, depth: int) -> SlabProbabilities:
+        """Return the mean in the lowest slices, to which no window will be added.
+
+        Where there was no window is background.
+        """
+        weight = self.weight[:depth]
+        unseen = weight == 0
+        self.probs[0][:depth].masked_fill_(unseen, 1)
+        weight = weight.masked_fill_(unseen, 1)
+        return {c: sums[:depth].div_(weight) for c, sums in sorted(self.probs.items())}
 
     def shift(self, depth: int) -> None:
         """Make room for the next slices in place of the lowest."""
-        for sums in (*self.probs, self.weight):
+        for c in list(self.shifts):
+            self.shifts[c] += depth
+            if c and self.shifts[c] >= len(self.weight):
+                del self.shifts[c], self.probs[c]
+        for sums in (*self.probs.values(), self.weight):
             sums[:-depth] = sums[depth:].clone()
             sums[-depth:] = 0
-
-
-def _padded(hu: HuVolume, window: Sequence[int]) -> tuple[PaddedVolume, tuple[slice, slice, slice]]:
-    """Put air around a volume smaller than a window, and return where the volume lies in it."""
-    missing = [max(w - n, 0) for n, w in zip(hu.shape, window, strict=True)]
-    z, y, x = (slice(m // 2, m // 2 + n) for m, n in zip(missing, hu.shape, strict=True))
-    if any(missing):
-        hu = np.pad(hu, [(m // 2, m - m // 2) for m in missing], constant_values=int(AIR_HU))
-    return hu, (z, y, x)
-
-
-def _starts(size: int, window: int, overlap: float) -> tuple[int, ...]:
-    """Return where windows start along an axis: evenly, but the last ends with the volume."""
-    step = max(1, int(window * (1 - overlap)))
-    count = math.ceil((size - window) / step) + 1
-    return tuple(min(n * step, size - window) for n in range(count))
-
-
-def _place(start: Sequence[int], window: Sequence[int]) -> tuple[slice, slice, slice]:
-    z, y, x = (slice(s, s + w) for s, w in zip(start, window, strict=True))
-    return z, y, x
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Stamp:
             "patch_size_zyx": list(model.patch_size_zyx),
             "normalisation": asdict(model.normalisation),
             "overlap": overlap,
+            "windows": "body",  # once they were where there was air, too
             # linear was all there was, and what was made then is still valid
             **({"interpolation": how} if (how := model.interpolation) != "linear" else {}),
             **{name: value for name, value in options.items() if value},

@@ -162,9 +162,34 @@ def test_sums_are_held_for_the_height_of_a_window_however_long_the_scan(monkeypa
     shift = sliding_window._WeightedSums.shift
 
     def watched(sums, depth):
-        heights.append((sums.probs.shape, sums.weight.shape))
+        heights.append({probs.shape for probs in (*sums.probs.values(), sums.weight)})
         shift(sums, depth)
 
     monkeypatch.setattr(sliding_window._WeightedSums, "shift", watched)
     predict_classes(predictor(Voxelwise()), volume((90, 20, 24)))
-    assert set(heights) == {((3, 8, 20, 24), (8, 20, 24))}
+    assert all(shapes == {(8, 20, 24)} for shapes in heights)
+
+
+def test_sums_are_held_of_the_classes_that_are_near_and_of_no_others(monkeypatch):
+    class Rare(nn.Module):
+        """Class 1 wherever it is dense; class 2 nowhere."""
+
+        def forward(self, images):
+            dense = (images > 1).float()
+            return torch.cat([9 - 18 * dense, 18 * dense - 9, torch.full_like(images, -30.0)], 1)
+
+    held = []
+    shift = sliding_window._WeightedSums.shift
+
+    def watched(sums, depth):
+        held.append(set(sums.probs))
+        shift(sums, depth)
+
+    monkeypatch.setattr(sliding_window._WeightedSums, "shift", watched)
+    hu = np.zeros((60, 20, 24), np.int16)
+    hu[30:34] = 290
+    classes = predict_classes(predictor(Rare()), hu)
+    np.testing.assert_array_equal(classes, hu > 0)
+    assert held[0] == held[-1] == {0}
+    assert {0, 1} in held
+    assert not any(2 in classes for classes in held)
