@@ -32,12 +32,12 @@ from manifests.ground.atomic import write_text
 from manifests.ground.errors import TrainingError
 from train.nnunet.annotations import Group, Merged, read_annotations, refuse_stale
 from train.nnunet.cases import AnnotatedCases, balanced
+from train.nnunet.first_stage import in_first_stage
 from train.nnunet.loss import PartialLabelLoss
 from train.nnunet.online_dice import count_voxels
 from train.nnunet.summary import annotated_summary
 
 X = 2  # the axis from side to side in the arrays [z, y, x] that nnU-Net's readers give
-FIRST_STAGE = 0.3  # of the epochs, as in the paper's 60 of 200
 AFTER_VALIDATION = (
     "These numbers are of what each case annotates. nnUNetv2_accumulate_crossval_results, "
     "nnUNetv2_find_best_configuration and postprocessing compute their own, in which an organ "
@@ -51,7 +51,8 @@ class MarginalTrainer(nnUNetTrainer):
     Attributes:
         exclusion: Whether partly labelled samples have exclusion losses.
         balanced: Whether every dataset is drawn from equally often, whatever its size.
-        first_stage: Whether the first epochs take fully labelled cases only.
+        first_stage: Whether the first epochs take fully labelled cases only, until every class is
+            learnt.
         epochs: Their number; None is nnU-Net's.
     """
 
@@ -141,7 +142,10 @@ class MarginalTrainer(nnUNetTrainer):
         super().on_train_epoch_start()
 
     def _in_first_stage(self) -> bool:
-        return self.first_stage and self.current_epoch < round(FIRST_STAGE * self.num_epochs)
+        if not self.first_stage:
+            return False
+        dice = self.logger.get_value("dice_per_class_or_region", step=None)
+        return in_first_stage(self.current_epoch, self.num_epochs, dice)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:  # noqa: N802
         """Mirror along no axis that makes a left organ a right one, in training or prediction."""

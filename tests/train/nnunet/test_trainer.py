@@ -8,11 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from manifests.exports.nnunet.documents import KEY, digest
 from manifests.ground.errors import TrainingError
 from tests.train.nnunet.conftest import NAME, new_trainer, trainer_class
+from train.commands import app
 from train.nnunet.loss import PartialLabelLoss
+from train.scoring.scores import read_scores
 
 pytest.importorskip("nnunetv2")
 
@@ -65,6 +68,40 @@ def test_others_predict_without_our_trainer(trained, nnunet_folders, tmp_path):
         [[str(tmp_path / image.name)]], None, save_probabilities=False
     )
     assert found[0].shape == (20, 24, 28)
+
+
+def test_a_folder_of_predictions_is_scored_as_it_is(
+    trained, nnunet_folders, manifest_path, tmp_path
+):
+    """Both what nnUNetv2_predict writes and what a training leaves of its validation cases."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    scans, found = tmp_path / "scans", tmp_path / "found"
+    scans.mkdir()
+    found.mkdir()
+    for name in ("both_2", "liver_only_6"):
+        shutil.copy(nnunet_folders / "raw" / NAME / "imagesTr" / f"{name}_0000.nii", scans)
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(trained.output_folder_base, (0,))
+    predictor.predict_from_files_sequential(str(scans), str(found))
+    summary = json.loads((Path(trained.output_folder) / "validation/summary.json").read_text())
+    expected = {
+        (Path(case["prediction_file"]).stem, value): metric["Dice"]
+        for case in summary["metric_per_case"]
+        for value, metric in case["metrics"].items()
+    }
+    assert len(expected) == 3
+    for folder in (found, Path(trained.output_folder) / "validation"):
+        words = ["evaluate", manifest_path, "--predictions", folder, "--split", "validation"]
+        words += ["--labels", found / "dataset.json", "--out", tmp_path / folder.name]
+        result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        values = {"liver": "1", "spleen": "2"}
+        scores = {
+            (s.case_id.replace("/", "_"), values[s.class_name]): s.dice
+            for s in read_scores(tmp_path / folder.name).scores
+        }
+        assert scores == pytest.approx(expected, nan_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +258,8 @@ def test_the_first_stage_takes_fully_labelled_cases(nnunet_folders):
     trainer.train_step = lambda batch: drawn.append(batch["keys"]) or step(batch)
     trainer.num_iterations_per_epoch = 6
     trainer.run_training()
-    names = [{n.rsplit("_", 1)[0] for keys in drawn[e : e + 6] for n in keys} for e in (0, 6)]
+    # of three epochs, the first stage has one, or two if a class is not learnt by then
+    names = [{n.rsplit("_", 1)[0] for keys in drawn[e : e + 6] for n in keys} for e in (0, 12)]
     assert names[0] == {"both"}
     assert "liver_only" in names[1]
 
