@@ -15,6 +15,7 @@ LIST_FORMS = {
     "CASES,...": ListForm(),
     "KEY=VALUE": ListForm(numbers=True, joined=True),
     "[PRESET]": ListForm(optional=True),
+    "[binary|labelmap]": ListForm(optional=True, words=("binary", "labelmap")),
 }
 
 

@@ -13,13 +13,21 @@ class ListForm:
         count: How many items it has, all in one go; None repeats the option before each item.
         numbers: Words that follow belong to the list if they are numbers.
         joined: The items stay in one word, with commas between them, as in `KEY=1,2,3`.
-        optional: The option has one word, which may be left out; it is empty then.
+        optional: The option has one word, which may be left out; it is the first of `words` then.
+        words: What an optional word may be; any that is no option if there are none.
     """
 
     count: int | None = None
     numbers: bool = False
     joined: bool = False
     optional: bool = False
+    words: tuple[str, ...] = ()
+
+    def is_left_out(self, following: str | None) -> bool:
+        """Return whether an optional word is left out, by the word that stands there."""
+        if following is None or following.startswith("-"):
+            return True
+        return bool(self.words) and following not in self.words
 
 
 def spell_lists(words: Sequence[str], forms: Mapping[str, ListForm]) -> list[str]:
@@ -40,8 +48,8 @@ def spell_lists(words: Sequence[str], forms: Mapping[str, ListForm]) -> list[str
             return [*spelled, word, *rest]
         form = forms.get(option)
         if form and form.optional:
-            left_out = not equals and (not rest or rest[0].startswith("-"))
-            spelled += [option, ""] if left_out else [word]
+            left_out = not equals and form.is_left_out(rest[0] if rest else None)
+            spelled += [option, next(iter(form.words), "")] if left_out else [word]
             continue
         if form is None or not (equals or rest):
             spelled.append(word)

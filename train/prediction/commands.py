@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from manifests.ground.list_command import ListCommand
 from train.console import SOME_FAILED_EXIT_CODE, console, say, track_progress
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Overlap = Annotated[
 ]
 
 
-@app.command("predict")
+@app.command("predict", cls=ListCommand)
 def predict_command(
     paths: Annotated[
         list[Path],
@@ -49,8 +50,23 @@ def predict_command(
         bool, typer.Option("--largest-component", help="Keep only each organ's largest component.")
     ] = False,
     dicom_seg: Annotated[
+        Literal["binary", "labelmap"] | None,
+        typer.Option(
+            metavar="[binary|labelmap]",
+            help="Also write DICOM SEG; the scans must be DICOM folders. Default: binary. A "
+            "labelmap holds class ids: highdicom 0.28.2 and dcmqi 1.5.7 read it, SimpleITK 2.5.7 "
+            "and Plastimatch 1.10.0 refuse it.",
+        ),
+    ] = None,
+    rtstruct: Annotated[
+        bool, typer.Option("--rtstruct", help="Also write DICOM RTSTRUCT, of DICOM folders.")
+    ] = False,
+    save_probabilities: Annotated[
         bool,
-        typer.Option("--dicom-seg", help="Also write DICOM SEG. The scans must be DICOM folders."),
+        typer.Option(
+            "--save-probabilities",
+            help="Also write each class's probability on the network's grid (.npz, float16).",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite existing label maps.")
@@ -63,6 +79,7 @@ def predict_command(
     from manifests.anatomy.audit import CODES
     from train.checkpoints.ensembles import load_ensemble, split_runs
     from train.device import pick_device
+    from train.prediction.companions import Companions
     from train.prediction.mirroring import mirror_axes
     from train.prediction.predict import plan_outputs, predict_files
     from train.prediction.sliding_window import Predictor
@@ -83,7 +100,7 @@ def predict_command(
         images,
         out,
         largest_component=largest_component,
-        dicom_seg=dicom_seg,
+        companions=Companions(dicom_seg, rtstruct, save_probabilities),
         overwrite=overwrite,
     )
     failed, suspects = 0, []

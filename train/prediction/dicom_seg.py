@@ -3,17 +3,15 @@
 import importlib
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from manifests.classes.colour_tables import rgb
 from manifests.classes.label_space import LabelClass, LabelSpace
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
-from manifests.ground.errors import TrainingError
-from manifests.volumes.readers.dicom import slice_files
 from manifests.volumes.readers.dicom_distances import UNEVEN
+from train.prediction.dicom_source import note_in, read_sources, refusal
 from train.prediction.sliding_window import ClassVolume
 
 # SNOMED CT: value, scheme, meaning
@@ -24,59 +22,48 @@ _SIDES = {"left": ("7771000", "SCT", "Left"), "right": ("24028007", "SCT", "Righ
 _NETWORK = ("123110", "DCM", "Artificial Intelligence")
 _SERIES_NUMBER = 300
 
-# of type 2, and asked for by highdicom
-_MAY_BE_EMPTY = (
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
-    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
-)
+# a frame for each slice of each class, or one for each slice with the numbers of its classes
+SegmentationType = Literal["binary", "labelmap"]
+SUFFIX = ".seg.dcm"
+NOTE = "ContentDescription"
+WHAT, OPTION = "a DICOM SEG", "--dicom-seg"
 
 _SIDE_OF_TYPE = "SegmentedPropertyTypeModifierCodeSequence"
 _SIDE_OF_REGION = "AnatomicRegionModifierSequence"
 
 
-def check_dicom_seg(scans: list[Path]) -> None:
-    """Refuse what cannot become a DICOM SEG before anything is done.
-
-    Raises:
-        TrainingError: A scan is no DICOM series, or highdicom is not installed.
-    """
-    if find_spec("highdicom") is None:
-        msg = (
-            "DICOM SEG is written by highdicom, which is not there: pip install 'marginalia[dicom]'"
-        )
-        raise TrainingError(msg)
-    for scan in scans:
-        if not scan.is_dir():
-            msg = (
-                f"{scan} is not a DICOM series, and a DICOM SEG refers to the slices of one: "
-                f"predict the folder of its slices, or leave out --dicom-seg"
-            )
-            raise TrainingError(msg)
-
-
-def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, output: Path) -> None:
-    """Write one binary segment for each class of a label space.
+def write_dicom_seg(
+    classes: ClassVolume,
+    space: LabelSpace,
+    series: Path,
+    output: Path,
+    *,
+    kind: SegmentationType = "binary",
+    note: str = "",
+) -> None:
+    """Write one segment for each class of a label space.
 
     Args:
         classes: Class ids on the grid that the series was read with.
         space: The classes, with their SNOMED CT codes and colours.
         series: The folder of the slices.
         output: The file to write.
+        kind: How the segments are stored.
+        note: A description of the content, of at most 64 characters.
 
     Raises:
         SetAsideError: The series cannot be used.
         TrainingError: Its slices lack what a DICOM SEG refers to, or what was written cannot be
             read back.
     """
-    hd, pydicom = importlib.import_module("highdicom"), importlib.import_module("pydicom")
-    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in slice_files(series)]
+    hd, sources = importlib.import_module("highdicom"), read_sources(series)
     described = (_described(hd, n, entry) for n, entry in enumerate(space.classes, start=1))
     try:
         _complete(hd, sources)
         segmentation = hd.seg.Segmentation(
             source_images=sources,
             pixel_array=classes,
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segmentation_type=hd.seg.SegmentationTypeValues(kind.upper()),
             segment_descriptions=list(described),
             series_instance_uid=hd.UID(),
             series_number=_SERIES_NUMBER,
@@ -88,30 +75,28 @@ def write_dicom_seg(classes: ClassVolume, space: LabelSpace, series: Path, outpu
             device_serial_number="0",
             series_description=f"marginalia {space.name}",
             content_label=space.name[:16].upper(),
+            content_description=note or None,
         )
         with whole_file(output) as temporary:
             segmentation.save_as(temporary)
             _read_back(hd, temporary)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
-        msg = (
-            f"{series} cannot be referred to by a DICOM SEG: expected slices with all identities "
-            f"of a DICOM CT, which an anonymiser may have taken; got {error!r}; leave out "
-            f"--dicom-seg"
-        )
-        raise TrainingError(msg) from error
+        raise refusal(series, WHAT, OPTION, error) from error
+
+
+def is_written(path: Path, kind: SegmentationType, note: str) -> bool:
+    """Return whether a file is the DICOM SEG of this type that bears this note."""
+    return note_in(path, NOTE) == note and note_in(path, "SegmentationType") == kind.upper()
 
 
 def _complete(hd: Any, sources: Sequence[Any]) -> None:  # noqa: ANN401
     """Add to the slices, in memory, what may be empty in a DICOM CT and a DICOM SEG needs.
 
     Nobody knows how thick a slice without SliceThickness is: the distance to the next stands for
-    it. Attributes of type 2, which an anonymiser may have deleted, are empty.
+    it.
     """
     distance_mm, _ = hd.spatial.get_series_volume_positions(sources, rtol=UNEVEN)
     for source in sources:
-        for name in _MAY_BE_EMPTY:
-            if name not in source:
-                setattr(source, name, None)
         if not source.get("SliceThickness"):
             source.SliceThickness = distance_mm
 

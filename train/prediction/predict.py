@@ -16,16 +16,18 @@ from manifests.volumes.grid import Grid, harmonised_grid
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import Volume
 from train.prediction.cleanup import keep_largest_components
-from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
+from train.prediction.companions import Companions, Segmented
 from train.prediction.label_map_file import note_of, write_label_map
 from train.prediction.native_grid import most_probable
-from train.prediction.scan import SEG_SUFFIX, find_scans, read_scan, reason_of, require_scan
+from train.prediction.scan import find_scans, read_scan, reason_of, require_scan
 from train.prediction.scan_audit import audit_scan
 from train.prediction.seen_scan import note_seen
 from train.prediction.sidecar import read_sidecar, write_sidecar
 from train.prediction.sliding_window import Predictor, predict_field
 from train.prediction.stamp import Stamp
 from train.seen import KnownScans
+
+NO_COMPANIONS = Companions()
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def predict_image(
     Raises:
         GeometryError: The image is not 3-D, or its header makes no sense.
     """
+    return segment(predictor, image, largest_component=largest_component).labels
+
+
+def segment(predictor: Predictor, image: sitk.Image, *, largest_component: bool) -> Segmented:
+    """Segment a CT as `predict_image` does, and keep the probabilities."""
     model = predictor.model
     native = Grid.of(image)
     grid = harmonised_grid(native, model.spacing_mm)
@@ -73,7 +80,7 @@ def predict_image(
     classes = most_probable(predict_field(predictor, hu), grid, native)
     if largest_component:
         classes = keep_largest_components(classes, model.label_space)
-    return native.image(classes)
+    return Segmented(native.image(classes), probs, grid)
 
 
 def predict_files(
@@ -82,7 +89,7 @@ def predict_files(
     folder: Path,
     *,
     largest_component: bool = False,
-    dicom_seg: bool = False,
+    companions: Companions = NO_COMPANIONS,
     overwrite: bool = False,
 ) -> Iterator[Prediction]:
     """Segment files one after the other; a scan that fails does not stop the others.
@@ -100,19 +107,19 @@ def predict_files(
         scans: Image files, folders of DICOM slices, or folders of any of them.
         folder: Where the label maps go.
         largest_component: Keep only the largest component of each organ.
-        dicom_seg: Also write each label map as a DICOM SEG, `folder/scan.seg.dcm`.
+        companions: What is to be written beside each label map. A file that is there and does
+            not bear the label map's description is written again.
         overwrite: Segment again and replace what is there.
 
     Returns:
         An iterator that segments a scan with each step.
 
     Raises:
-        TrainingError: Two outputs would have one name, an output would replace a scan, or a DICOM
-            SEG is wanted where there can be none.
+        TrainingError: Two outputs would have one name, an output would replace a scan, or a
+            companion is wanted where there can be none.
     """
     planned = plan_outputs(scans, folder)
-    if dicom_seg:
-        check_dicom_seg([scan for scan, _ in planned])
+    companions.check([scan for scan, _ in planned])
     model = predictor.model
     stamp = Stamp.of(
         model,
@@ -127,25 +134,24 @@ def predict_files(
 
     def step(scan: Path, output: Path) -> Prediction:
         start = time.perf_counter()
-        seg = output.with_name(f"{output.name.removesuffix('.nii.gz')}{SEG_SUFFIX}")
         try:
             require_scan(scan)
             note = f"{stamp.text} {sha256_of(scan)[:16]}"
             if output.exists() and not overwrite:
                 there = _already_there(scan, output, note)
-                if there.outcome == "failed" or not dicom_seg or seg.exists():
+                if there.outcome == "failed" or companions.are_there(output, note):
                     return there
             image, findings = read_scan(scan)
-            labels = predict_image(predictor, image, largest_component=largest_component)
+            made = segment(predictor, image, largest_component=largest_component)
+            made = companions.kept(made)
+            labels = made.labels
             findings += (
                 *audit_scan(image, labels, model.label_space),
                 *note_seen(image, known),
             )
             # all of it before the label map, which tells that all is done
             write_sidecar(output, scan, note, findings, learnt)
-            if dicom_seg:
-                classes = sitk.GetArrayViewFromImage(labels)
-                write_dicom_seg(classes, model.label_space, scan, seg)
+            companions.write(made, model.label_space, scan, output, note=note)
             write_label_map(labels, output, scan=scan, note=note)
         # one bad scan must not end the run for the others; its reason is in the report
         except Exception as error:

@@ -16,7 +16,7 @@ from train.prediction.label_map_file import note_of
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".img.gz")
 EXPECTED = "a CT as NIfTI, NRRD or MetaImage, a folder of DICOM slices, or a folder of any of them"
-SEG_SUFFIX = ".seg.dcm"  # of the DICOM SEG that prediction writes
+DERIVED = (".seg.dcm", ".rtstruct.dcm")  # what prediction writes as DICOM
 _PARTS = (".img", ".img.gz")  # opened through the .hdr beside them
 
 
@@ -41,7 +41,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     if leave_out.resolve() != path.resolve():
         files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
     images = [f for f in files if is_image(f) and not note_of(f) and not _is_prepared_label(f)]
-    series = ct_places(f for f in files if not f.name.lower().endswith((*SUFFIXES, SEG_SUFFIX)))
+    series = ct_places(f for f in files if not f.name.lower().endswith((*SUFFIXES, *DERIVED)))
     if not images and len(series) <= 1:
         return [(path, scan_name(path))]
     return [(f, scan_name(path) if f == path else _name_in(path, f)) for f in (*images, *series)]

@@ -15,7 +15,8 @@ from manifests.ground.errors import TrainingError
 from manifests.volumes.volume import read_volume
 from train.model import Model, Normalisation
 from train.prediction.cleanup import keep_largest_components
-from train.prediction.dicom_seg import check_dicom_seg, write_dicom_seg
+from train.prediction.companions import Companions
+from train.prediction.dicom_seg import write_dicom_seg
 from train.prediction.predict import plan_outputs, predict_files, predict_image
 from train.prediction.sliding_window import Predictor
 
@@ -276,23 +277,23 @@ def whole_series(series, tmp_path):
 
 def test_a_series_without_identities_is_told_of(series, tmp_path):
     pytest.importorskip("highdicom")
-    (result,) = run([series], tmp_path / "out", dicom_seg=True)
+    (result,) = run([series], tmp_path / "out", companions=Companions("binary"))
     assert result.outcome == "failed"
     assert "DICOM SEG" in result.reason
     assert not result.output.exists()
 
 
 def test_dicom_seg_needs_highdicom(tmp_path, monkeypatch):
-    monkeypatch.setattr("train.prediction.dicom_seg.find_spec", lambda _: None)
+    monkeypatch.setattr("train.prediction.dicom_source.find_spec", lambda _: None)
     with pytest.raises(TrainingError, match=r"pip install 'marginalia\[dicom\]'"):
-        check_dicom_seg([tmp_path])
+        Companions("binary").check([tmp_path])
 
 
 def test_dicom_seg_needs_a_series(tmp_path):
     pytest.importorskip("highdicom")
     scan = write(tmp_path / "scan.nii.gz")
     with pytest.raises(TrainingError, match="is not a DICOM series"):
-        run([scan], tmp_path / "out", dicom_seg=True)
+        run([scan], tmp_path / "out", companions=Companions("binary"))
     assert not (tmp_path / "out").exists()
 
 
@@ -358,11 +359,15 @@ def test_a_dicom_seg_that_is_missing_is_made(whole_series, tmp_path):
     pytest.importorskip("highdicom")
     out = tmp_path / "out"
     before = sha256_of(whole_series)
-    (first,) = run([whole_series], out, dicom_seg=True)
+    (first,) = run([whole_series], out, companions=Companions("binary"))
     assert (first.outcome, first.reason) == ("written", "")
-    assert [r.outcome for r in run([whole_series], out, dicom_seg=True)] == ["skipped"]
+    assert [r.outcome for r in run([whole_series], out, companions=Companions("binary"))] == [
+        "skipped"
+    ]
     (out / "dicom.seg.dcm").unlink()
-    assert [r.outcome for r in run([whole_series], out, dicom_seg=True)] == ["written"]
+    assert [r.outcome for r in run([whole_series], out, companions=Companions("binary"))] == [
+        "written"
+    ]
     assert sha256_of(whole_series) == before
 
 
