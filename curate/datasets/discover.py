@@ -75,7 +75,7 @@ def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
 
 def missing_masks(cases: Iterable[SourceCase], names: Sequence[str]) -> Counter[str]:
     """Count the cases that lack each of these mask files, or segments of these names."""
-    read = (found for case in cases if (found := _held(case, names)) is not None)
+    read = (found for case in cases if (found := held_masks(case, names)) is not None)
     return Counter(name for found in read for name in names if name not in found)
 
 
@@ -89,7 +89,7 @@ def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]
     names, layout = tuple(recipe.parts), recipe.layout
     if not isinstance(layout, MasksLayout | DicomLayout) or layout.missing_mask == "error":
         return [replace(case, masks=names) for case in cases]
-    held = [_held(case, names) for case in cases]
+    held = [held_masks(case, names) for case in cases]
     nowhere = [n for n in names if not any(found is None or n in found for found in held)]
     if nowhere and len(cases) >= (recipe.labelled_cases or 0):
         there = _named_there(cases[0])
@@ -102,7 +102,7 @@ def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]
     return [_with_those(case, found, recipe) for case, found in zip(cases, held, strict=True)]
 
 
-def _held(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
+def held_masks(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
     """Return which mask files, or segments of these names, a case has; None if unreadable."""
     if not case.dicom:
         return frozenset(name for name in names if (case.label / name).exists())

@@ -125,6 +125,9 @@ def new(
     if found.read:
         _say(found.read)
     _say(found.unused)
+    if found.counts:
+        counts = ", ".join(f"{key} in {n}" for key, n in found.counts.items())
+        _say(f"segments of {len(found.cases)} cases: {counts}")
     chosen = name or _proposed(folder)
     chosen = typer.prompt("name", default=chosen) if asking and not name else chosen
     path = out or Path(f"{chosen}.toml")

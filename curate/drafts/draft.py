@@ -9,11 +9,20 @@ from pathlib import Path
 from curate.drafts.folder_survey import Survey
 from curate.drafts.label_values import LabelValues
 from curate.drafts.value_meanings import Meanings, name_in_index, with_parts
-from curate.recipes.layouts import DecathlonLayout, MissingMask
-from curate.recipes.schema import IGNORED, Recipe, load_recipe
+from curate.recipes.layouts import DecathlonLayout, DicomLayout, MissingMask
+from curate.recipes.schema import IGNORED, TABLES, Recipe, load_recipe
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import RecipeError
+
+HEADINGS = {
+    "values": ["# The structures that each label value covers. 0 is the background."],
+    "masks": ["# The structures in each mask file. Where masks overlap, the first one counts."],
+    "names": [
+        "# The structures in the segments of each name: an expression of the whole name, #3 for",
+        "# number 3, or SCT:10200004 for a code. Where segments overlap, the first one counts.",
+    ],
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,11 @@ def _layout(draft: Draft) -> list[str]:
             f"images = {_listed(layout.images)}",
             f"labels = {_listed(layout.labels)}",
         ]
+    if isinstance(layout, DicomLayout):
+        lines += [
+            f"{'' if layout.modality else '# '}modality = {_quoted(layout.modality or 'SEG')}",
+            "# threshold = 0.5 # of a fractional SEG, above which a voxel counts",
+        ]
     if draft.missing_mask:
         lines += [
             '# Some cases lack a mask. It was "not_annotated" in these cases, its structures are',
@@ -127,25 +141,36 @@ def _layout(draft: Draft) -> list[str]:
 
 
 def _values(draft: Draft, meanings: Meanings) -> list[str]:
-    masks = bool(draft.survey.masks)
+    table = TABLES.get(draft.survey.layout.kind, "values")
     lines = [
-        "# The structures in each mask file. Where masks overlap, the first one counts."
-        if masks
-        else "# The structures that each label value covers. 0 is the background.",
+        *HEADINGS[table],
         "# A tumour without a value of its own is listed with its organ. If the labels leave",
         "# tumours out of the organ, move it to `unlabelled = [...]` above [layout].",
-        "[masks]" if masks else "[values]",
+        f"[{table}]",
     ]
     for key, structures in meanings.items():
-        seen = f"{draft.values.describe(key)}{name_in_index(draft.survey, key)}"
-        name = key if isinstance(key, int) else _quoted(key)
         covers = _quoted(IGNORED) if structures == (IGNORED,) else _listed(structures)
-        lines.append(f"{name} = {covers} # {_comment(seen)}")
+        lines.append(f"{_key(key, table)} = {covers} # {_comment(_seen(draft, key))}")
     rest = [key for key in draft.survey.masks if key not in meanings]
     if rest:
         lines.append("# Masks that are not read. To use one, declare it in [structures.NAME]:")
-        lines += [f"# {_quoted(key)} = [{_quoted(_plain(key))}]" for key in rest]
+        lines += [f"# {_key(key, table)} = [{_quoted(_plain(key))}]" for key in rest]
     return [*lines, ""]
+
+
+def _key(key: int | str, table: str) -> str:
+    if isinstance(key, int):
+        return str(key)
+    return _literal(key) if table == "names" else _quoted(key)
+
+
+def _seen(draft: Draft, key: int | str) -> str:
+    """Say in how many labels a value is, or in how many cases a segment, and how large."""
+    survey, size = draft.survey, draft.values.median_ml(key)
+    if key in survey.counts:
+        count = f"in {survey.counts[str(key)]} of {len(survey.cases)} cases"
+        return f"{count}, {size} mL" if size else count
+    return f"{draft.values.describe(key)}{name_in_index(survey, key)}"
 
 
 def _comment(text: str) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from curate.datasets.discover import SourceCase, published
+from curate.datasets.discover import SourceCase, held_masks, published
+from curate.drafts.dicom_folder import look_at_dicom
 from curate.drafts.file_patterns import (
     CASE,
     SUFFIX,
@@ -32,7 +33,7 @@ METADATA |= {"reference": "citation"}
 
 NAMED = 10  # so many files that were passed over are named
 
-Kind = Literal["decathlon", "nnunet", "masks", "bids", "pairs"]
+Kind = Literal["decathlon", "nnunet", "masks", "dicom", "bids", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Survey:
     Attributes:
         kind: How its files lie; `nnunet`, `bids` and `pairs` are all pairs of files.
         layout: The same as a recipe says it.
-        masks: Names of the mask files, if a label is a folder of them.
+        masks: Names of the mask files, or of the segments of DICOM labels, if a label is such.
+        counts: Number of cases that have each of these segments.
         names: What `dataset.json` calls each label value.
         metadata: What it says of the dataset: `title`, `licence`, `citation`.
         passed_over: Files below the folder that no case has; volumes first.
@@ -53,6 +55,7 @@ class Survey:
     layout: Layout
     cases: tuple[SourceCase, ...]
     masks: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
@@ -62,8 +65,9 @@ class Survey:
         if not self.masks:
             return [*self.cases]
         there = (
-            replace(case, masks=tuple(m for m in self.masks if (case.label / m).exists()))
+            replace(case, masks=tuple(m for m in self.masks if m in (held or ())))
             for case in self.cases
+            for held in [held_masks(case, self.masks)]
         )
         return [case for case in there if case.masks]
 
@@ -103,21 +107,37 @@ def survey(folder: Path) -> Survey:
     masks: tuple[str, ...] = ()
     kind: Kind = "decathlon"
     files: list[PatternedPath] = []
-    if layout is None:
+    dicom = None if layout else look_at_dicom(folder, _files(folder), _roots(folder))
+    if dicom:
+        kind, layout, masks = "dicom", dicom.layout, dicom.names
+    elif layout is None:
         files = patterned_paths(_files(folder))
         kind, layout, masks = _paired(folder, files)
     cases = tuple(published(layout, folder))
     check_pairs(cases, files, folder)
     if not cases:
         raise SourceError(_nothing(folder, ()))
-    passed = tuple(_passed_over(folder, cases, masks))
-    return Survey(folder, kind, layout, cases, masks, _names(index), _metadata(index), passed)
+    return Survey(
+        folder,
+        kind,
+        layout,
+        cases,
+        masks,
+        dicom.counts if dicom else {},
+        _names(index),
+        _metadata(index),
+        tuple(_passed_over(folder, cases, masks)),
+    )
 
 
 def _passed_over(folder: Path, cases: Sequence[SourceCase], masks: Sequence[str]) -> list[str]:
     images, labels = {case.image for case in cases}, {case.label for case in cases}
     used = images | {label / mask for label in labels for mask in masks or ("",)}
-    found = (p for p in _files(folder) if folder / p not in used and p != INDEX)
+    found = (
+        p
+        for p in _files(folder)
+        if p != INDEX and used.isdisjoint([folder / p, *(folder / p).parents])
+    )
     return sorted(found, key=lambda p: (not SUFFIX.search(p), p))
 
 

@@ -64,9 +64,14 @@ def parse_values(given: Iterable[str], survey: Survey, declared: Collection[str]
 def guess_meanings(survey: Survey) -> Meant:
     """Return what values and masks seem to cover, by their names."""
     if survey.masks:
-        return {**meanings_of({mask: structure_words(mask) for mask in survey.masks})}
+        return {**meanings_of({mask: _words_of(mask, survey) for mask in survey.masks})}
     ignored = {value: (IGNORED,) for value, name in survey.names.items() if _says_ignored(name)}
     return {**meanings_of({v: n for v, n in survey.names.items() if v not in ignored}), **ignored}
+
+
+def _words_of(mask: str, survey: Survey) -> str:
+    """Return the name in the name of a mask file, or in an expression of a segment's name."""
+    return re.sub(r"\\(.)", r"\1", mask) if survey.counts else structure_words(mask)
 
 
 def _says_ignored(name: str) -> bool:

@@ -1,0 +1,115 @@
+"""A folder of patients in DICOM: which folders are cases, and what labels call their segments."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from curate.dicom_labels.label_objects import (
+    SOP_CLASSES,
+    LabelObject,
+    Modality,
+    read_label_object,
+    require_reader,
+    sop_class_of,
+)
+from curate.drafts.file_patterns import CASE, case_expression
+from curate.recipes.layouts import DicomLayout
+from manifests.ground.errors import SourceError
+from manifests.ground.findings import SetAsideError
+
+CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+PLAIN = re.compile(r"\\([ \-&~%])")  # what re.escape escapes and no expression needs
+
+
+@dataclass(frozen=True)
+class DicomFolder:
+    """What the DICOM labels of a folder say.
+
+    Attributes:
+        names: Expressions of the segments' names, as a recipe lists them, the most frequent first.
+        counts: Number of cases that have each.
+    """
+
+    layout: DicomLayout
+    names: tuple[str, ...]
+    counts: Mapping[str, int]
+
+
+def look_at_dicom(folder: Path, files: Iterable[str], roots: tuple[str, ...]) -> DicomFolder | None:
+    """Look at the DICOM files among `files`, paths below a folder; None if none is a label.
+
+    Raises:
+        SourceError: No level of folders has one CT and its labels in each folder.
+    """
+    classes = {path: sop_class_of(folder / path) for path in files}
+    labels = {path: SOP_CLASSES[uid] for path, uid in classes.items() if uid in SOP_CLASSES}
+    if not labels:
+        return None
+    require_reader()
+    modality: Modality | None = "SEG" if len({*labels.values()}) > 1 else None
+    wanted = [path for path, kind in labels.items() if modality in (None, kind)]
+    images = [path for path, uid in classes.items() if uid in CT]
+    objects = _readable(folder, wanted)
+    depth = _depth_of_cases(objects, images)
+    if depth is None:
+        msg = (
+            f"{folder}: expected a folder for each patient or study, with one CT series and the "
+            f"labels that refer to it, and with a name that no other one has; got "
+            f"{len(wanted)} DICOM labels, such as {wanted[0]}, and {len(images)} CT files: put "
+            f"them into such folders, or write the recipe by hand: docs/how_to/recipes.md shows one"
+        )
+        raise SourceError(msg)
+    cases = {PurePosixPath(path).parts[depth - 1] for path in objects}
+    pattern = "*/" * (depth - 1) + CASE
+    layout = DicomLayout(
+        kind="dicom",
+        roots=roots,
+        case=case_expression(cases),
+        images=(pattern,),
+        labels=(pattern,),
+        modality=modality,
+    )
+    counts = _counted(objects, depth)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    return DicomFolder(layout, tuple(names), {name: counts[name] for name in names})
+
+
+def _readable(folder: Path, paths: Sequence[str]) -> dict[str, LabelObject]:
+    found: dict[str, LabelObject] = {}
+    for path in paths:
+        try:
+            found[path] = read_label_object(folder / path)
+        except SetAsideError:  # told when the case is read
+            continue
+    return found
+
+
+def _depth_of_cases(objects: Mapping[str, LabelObject], images: Sequence[str]) -> int | None:
+    """Return how deep the folders lie that have one series with labels each; None if nowhere."""
+    places = {path: PurePosixPath(path).parts[:-1] for path in (*objects, *images)}
+    for depth in range(1, min((len(places[path]) for path in objects), default=0) + 1):
+        series = defaultdict[tuple[str, ...], set[str]](set)
+        for path, label in objects.items():
+            series[places[path][:depth]] |= label.series
+        with_image = {places[path][:depth] for path in images}
+        names = {case[-1] for case in series}
+        alone = all(len(of_case) <= 1 for of_case in series.values())
+        if alone and series.keys() <= with_image and len(names) == len(series):
+            return depth
+    return None
+
+
+def _counted(objects: Mapping[str, LabelObject], depth: int) -> Counter[str]:
+    """Count the cases that have each name; capitals do not count."""
+    spellings, found = dict[str, str](), Counter[str]()
+    of_case = defaultdict[str, set[str]](set)
+    for path, label in objects.items():
+        for s in label.segments:
+            key = PLAIN.sub(r"\1", re.escape(s.name)) or f"#{s.number}"
+            spelling = spellings.setdefault(key.casefold(), key)
+            of_case[PurePosixPath(path).parts[depth - 1]].add(spelling)
+    for names in of_case.values():
+        found.update(names)
+    return found
