@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# Where a machine's own Python has PyTorch for its GPU: make gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(BIN)/python
 
-.PHONY: install demo docs test lint clean
+.PHONY: install demo docs test lint gpu clean
 
 install: $(VENV)/installed
 
@@ -35,5 +37,9 @@ test: lint $(VENV)/peers
 # Tests of one group share what the first of them made, and so run in one process.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not network and not gpu and not field' -n auto --dist loadgroup
 
+# What needs a GPU, in at most eight minutes: gpu/gpu.md and gpu/gpu.json.
+gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),install)
+	$(GPU_PYTHON) -m tests.gpu --out gpu
+
 clean:
-	rm -rf $(VENV) $(DEMO) site build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) gpu site build *.egg-info .pytest_cache .ruff_cache

@@ -25,10 +25,11 @@ from rich.table import Table
 
 from manifests.classes.label_space import load_label_space
 from manifests.classes.merged import annotated_classes, merged_classes
-from manifests.table.case import SCHEMA
+from manifests.table.case import BY_CLASS, SCHEMA
 from manifests.table.dataset_facts import DatasetFacts, as_settings
 from manifests.table.manifest import FILE_NAME, Manifest, write_manifest
 
+REAL = pa.float64()
 PIECE_ROWS = 50_000
 FINGERPRINT_BYTES = 2897  # of base64 3.9 kB, as of a CT with all its keypoints
 WHOLE = [
@@ -94,7 +95,9 @@ def _piece(dataset: str, numbers: range, rng: np.random.Generator) -> pa.Table:
     voxels[:, 0] = size.prod(axis=0) - voxels[:, 1:].sum(axis=1)
     spacing = np.tile((1.5, 1.5, 3.0), (n, 1))
     hu = rng.normal(0, 100, (8, n))
+    judged = [SCHEMA.field(name) for name in BY_CLASS if SCHEMA.field(name).type == pa.list_(REAL)]
     columns: dict[str, Any] = {
+        **{f.name: _same(None, n) for f in SCHEMA if f.nullable},
         "case_id": names,
         "dataset": _same(dataset, n),
         "subject_id": [f"{dataset}/{i // 2}" for i in numbers],
@@ -113,10 +116,14 @@ def _piece(dataset: str, numbers: range, rng: np.random.Generator) -> pa.Table:
         "source_spacing_mm": _lists(rng.choice((0.7, 0.8, 0.9, 2.5, 5.0), (n, 3))),
         "source_origin_mm": _lists(rng.normal(-200, 50, (n, 3))),
         "source_orientation": _same("LPS", n),
+        "ignored": _same(0, n),
         "size": _lists(size.T),
         "spacing_mm": _lists(spacing),
         "origin_mm": _lists(rng.normal(-200, 50, (n, 3))),
-        **dict(zip([name for name in SCHEMA.names if "hu_" in name], hu, strict=True)),
+        **dict(
+            zip([f.name for f in SCHEMA if "hu_" in f.name and f.type == REAL], hu, strict=True)
+        ),
+        **{f.name: _lists(rng.random((n, len(space)))) for f in judged},
         "findings": [
             [{"code": "single_kidney", "reason": "left only"}] if rare else []
             for rare in rng.random(n) < 0.03
