@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.fingerprints.body_matching import find_body_matches
 from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.fingerprints.matching import LEAST_VOTES, Match, find_matches
 from train.learnt import Learnt
@@ -49,11 +50,14 @@ class KnownScans:
         return _words(best, self.ids[alike[best.first]])
 
     def _alike(self, scan: Fingerprint) -> Sequence[int]:
-        """Return the cases that have enough codes in common with a scan to be looked at."""
+        """Return the cases that have enough codes, or the body, in common with a scan."""
         enough = np.zeros(len(self.ids), bool)
         for view, codes, places in zip(VIEWS, self.codes, self.places, strict=True):
             common = np.isin(codes, getattr(scan, view).code)
             enough |= np.bincount(places[common], minlength=len(enough)) >= LEAST_VOTES
+        bodies = [*(f.of_body for f in self.fingerprints), scan.of_body]
+        for match in find_body_matches(bodies, second_from=len(self.ids)):
+            enough[match.first] = True
         return np.flatnonzero(enough).tolist()
 
 
@@ -79,7 +83,8 @@ def read_fingerprint(text: str) -> Fingerprint | None:
 
 def _words(match: Match, case_id: str) -> str:
     part = "" if match.whole else "a part of "
+    what = "places of the body" if match.by == "body" else "keypoints"
     return (
         f"the network was trained on {part}this scan, as {case_id} "
-        f"({match.votes} of {match.candidates} keypoints agree)"
+        f"({match.votes} of {match.candidates} {what} agree)"
     )

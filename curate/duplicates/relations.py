@@ -78,8 +78,9 @@ def _words(match: Match, first: str, second: str) -> str:
     percent = " and ".join(
         f"{share:.0%} of {name}" for share, name in zip(match.common, (first, second), strict=True)
     )
-    words = [f"{match.votes} of {match.candidates} keypoints agree on {percent}"]
-    if match.resampled:
+    what = "places of the body" if match.by == "body" else "keypoints"
+    words = [f"{match.votes} of {match.candidates} {what} agree on {percent}"]
+    if match.by != "voxels":
         words.append("on another grid")
     axes = [[abs(step) for step in row].index(1) for row in match.turn]
     if axes != [0, 1, 2]:

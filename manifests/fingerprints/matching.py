@@ -2,7 +2,8 @@
 
 Keypoints with the same code propose how one array lies in the other: a turn or flip, from their
 frames, and a shift. Where several propose the same, the images are the same there. The codes are
-sorted, so that no two CTs are compared which have none in common.
+sorted, so that no two CTs are compared which have none in common. Where no keypoints agree, the
+slices may: see `body_matching`.
 """
 
 import math
@@ -10,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manifests.fingerprints.body_matching import BodyMatch, find_body_matches
 from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.fingerprints.keypoints import BORDER, FRAMES, Keypoints
 
@@ -24,6 +27,7 @@ WHOLE = 0.98  # of an image, from which on it is all of it;
 WHOLE_RESAMPLED = 0.9  # the same where grids differ, and so do their outermost points
 
 Ints = NDArray[np.int64]
+By = Literal["voxels", "space", "body"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,13 @@ class Match:
 
     Attributes:
         first: Number of the one; `second`, of the other, is greater.
-        votes: Codes of keypoints that agree on how the one lies in the other.
-        candidates: The fewer of the keypoints that either has in the common part.
+        votes: Keypoints' codes that agree on how the one lies in the other, or places of the body.
+        candidates: The fewer of the keypoints that either has in the common part, or all places.
         common: Share of the first, and of the second, that is in the common part.
         turn: 3 x 3; sends steps along the first array's axes (z, y, x) to the second's.
-        shift: To be added after the turn.
-        resampled: Whether they agree in space only, not voxel by voxel.
+        shift: To be added after the turn; empty if they agree in the body only.
+        by: Whether they agree voxel by voxel, or at points of space, or only in what they show of
+            the body, at whatever spacing.
     """
 
     first: int
@@ -47,27 +52,44 @@ class Match:
     common: tuple[float, float]
     turn: tuple[tuple[int, ...], ...]
     shift: tuple[int, ...]
-    resampled: bool
+    by: By
 
     @property
     def whole(self) -> bool:
         """Whether each shows all that the other shows."""
-        return min(self.common) >= (WHOLE_RESAMPLED if self.resampled else WHOLE)
+        return min(self.common) >= (WHOLE if self.by == "voxels" else WHOLE_RESAMPLED)
 
 
-def find_matches(fingerprints: Sequence[Fingerprint]) -> list[Match]:
-    """Return all matches ordered by their numbers, for each two CTs the one with the most votes."""
+def find_matches(fingerprints: Sequence[Fingerprint], *, second_from: int = 0) -> list[Match]:
+    """Return all matches ordered by their numbers, for each two CTs the one with the most votes.
+
+    Args:
+        fingerprints: Of the CTs.
+        second_from: Only pairs are looked for of which just one has this number or a greater one;
+            by default, all.
+    """
     best: dict[tuple[int, int], Match] = {}
-    views = ([f.on_voxels for f in fingerprints], [f.on_lattice for f in fingerprints])
-    for resampled, view in enumerate(views):
-        for match in _in_view(view, resampled=bool(resampled)):
+    views: tuple[tuple[By, list[Keypoints]], ...] = (
+        ("voxels", [f.on_voxels for f in fingerprints]),
+        ("space", [f.on_lattice for f in fingerprints]),
+    )
+    for by, view in views:
+        for match in _in_view(view, by):
             pair = match.first, match.second
             if pair not in best or best[pair].votes < match.votes:
                 best[pair] = match
-    return [best[pair] for pair in sorted(best)]
+    for seen in find_body_matches([f.of_body for f in fingerprints], second_from=second_from):
+        best.setdefault((seen.first, seen.second), _in_body(seen))
+    across = (p for p in best if not second_from or p[0] < second_from <= p[1])
+    return [best[pair] for pair in sorted(across)]
 
 
-def _in_view(view: Sequence[Keypoints], *, resampled: bool) -> Iterator[Match]:
+def _in_body(seen: BodyMatch) -> Match:
+    pair = seen.first, seen.second
+    return Match(*pair, seen.agreeing, seen.seen, seen.common, seen.turn, (), "body")
+
+
+def _in_view(view: Sequence[Keypoints], by: By) -> Iterator[Match]:
     case = np.repeat(np.arange(len(view)), [len(k.code) for k in view])
     if not len(case):
         return
@@ -84,7 +106,7 @@ def _in_view(view: Sequence[Keypoints], *, resampled: bool) -> Iterator[Match]:
         if votes >= LEAST_VOTES:
             numbers = int(case[i[0]]), int(case[j[0]])
             pair = (view[numbers[0]], view[numbers[1]])
-            yield _match(numbers, pair, votes, matrix, centre, resampled=resampled)
+            yield _match(numbers, pair, votes, matrix, centre, by)
 
 
 def _same_code(code: NDArray[np.uint64], case: Ints) -> tuple[Ints, Ints]:
@@ -133,8 +155,7 @@ def _match(
     votes: int,
     turn: Ints,
     shift: Ints,
-    *,
-    resampled: bool,
+    by: By,
 ) -> Match:
     first, second = pair
     corners = np.array(list(product(*((0, n - 1) for n in first.size)))) @ turn.T + shift
@@ -152,7 +173,7 @@ def _match(
         (float(common / math.prod(first.size)), float(common / math.prod(second.size))),
         tuple(tuple(row) for row in turn.tolist()),
         tuple(shift.tolist()),
-        resampled,
+        by,
     )
 
 

@@ -149,6 +149,52 @@ def measure_patients(images: dict[str, Volume]) -> None:
         say(f"resampled to {spacing}: votes {found}")
 
 
+def without_header(image: Volume, spacing_mm: tuple[float, ...]) -> Voxels:
+    """Resampled voxels alone."""
+    return resampled(image, spacing_mm).voxels.astype(np.float32)
+
+
+WITHOUT_HEADER: dict[str, Callable[[Volume, np.random.Generator], Voxels]] = {
+    **{
+        f"to {' x '.join(map(str, mm))} mm": lambda image, _, mm=mm: without_header(image, mm)
+        for mm in SPACINGS_MM
+    },
+    "to 128 x 128 x 128 voxels": lambda image, _: ndimage.zoom(
+        image.voxels.astype(np.float32), 128 / np.array(image.voxels.shape), order=1
+    ),
+    "axes permuted and flipped": lambda image, rng: turned(without_header(image, ISO_MM), rng),
+    "clipped to -200..300, noise of 20 HU": lambda image, rng: (
+        lambda hu: (hu + rng.normal(0, 20, hu.shape)).clip(-200, 300)
+    )(without_header(image, ISO_MM)),
+    "80 % of the slices": lambda image, rng: crop(without_header(image, ISO_MM), rng, (0.8, 1, 1)),
+    "60 % of the slices": lambda image, rng: crop(without_header(image, ISO_MM), rng, (0.6, 1, 1)),
+    "40 % of the slices": lambda image, rng: crop(without_header(image, ISO_MM), rng, (0.4, 1, 1)),
+    "30 % of the slices": lambda image, rng: crop(without_header(image, ISO_MM), rng, (0.3, 1, 1)),
+    "in-plane crop to 90 %": lambda i, rng: crop(without_header(i, ISO_MM), rng, (1, 0.9, 0.9)),
+    "in-plane crop to 80 %": lambda i, rng: crop(without_header(i, ISO_MM), rng, (1, 0.8, 0.8)),
+    "in-plane crop to 60 %": lambda i, rng: crop(without_header(i, ISO_MM), rng, (1, 0.6, 0.6)),
+    "several changes combined": lambda i, rng: everything(without_header(i, ISO_MM), rng) - 1024,
+}
+ISO_MM = (2.0, 2.0, 2.0)
+
+
+def measure_without_header(images: dict[str, Volume], tries: int = 3) -> None:
+    """Print how many copies are found that were resampled and lost their headers."""
+    names = list(images)
+    prints = [Fingerprint.of(image) for image in images.values()]
+    for what, change in WITHOUT_HEADER.items():
+        own, wrong, pairs = {True: [], False: []}, 0, 0
+        for number, (name, image) in enumerate(images.items()):
+            for seed in range(tries):
+                copy = Fingerprint.of(image_of(change(image, np.random.default_rng(seed))))
+                found = {m.first for m in find_matches([*prints, copy], second_from=len(names))}
+                own[name in REAL].append(number in found)
+                wrong += len(found - {number})
+                pairs += len(names) - 1
+        cells = [f"{sum(f)} of {len(f)}" for f in (own[True], own[False])]
+        say(f"without header, {what:40}{cells[0]:>12}{cells[1]:>14}{f'{wrong}/{pairs}':>12}")
+
+
 def measure_neighbours(images: dict[str, Volume]) -> None:
     """Print matches among the disjoint blocks of the real CTs, which must have none."""
     blocks = []
@@ -183,6 +229,24 @@ def measure_time() -> None:
         say(f"512 x 512 x 150, {what}: {np.median(seconds):.2f} s of CPU")
 
 
+def measure_others(count: int) -> None:
+    """Print false matches among patients, and between them and a turned part of each of them."""
+    wholes, parts = [], []
+    for seed in range(count):
+        rng = np.random.default_rng((seed, 7))
+        scan = plan_scan(PHANTOMS[seed % len(PHANTOMS)], rng, spacing_mm=(2.0, 3.0))
+        hu, _ = render(draw_patient(rng), scan.grid, contrast=scan.contrast)
+        image = Volume(acquire(hu, scan, rng), scan.grid)
+        part = turned(crop(without_header(image, ISO_MM), rng, (0.6, 1, 1)), rng)
+        wholes.append(Fingerprint.of(image))
+        parts.append(Fingerprint.of(image_of(part)))
+    among = len(find_matches(wholes))
+    across = find_matches([*wholes, *parts], second_from=count)
+    own = sum(m.second - m.first == count for m in across)
+    say(f"{count * (count - 1) // 2} pairs of phantoms: {among} matches")
+    say(f"each with a resampled part of each: {own} of {count} found, {len(across) - own} false")
+
+
 def measure_many(count: int) -> None:
     """Print the time to find all matches of simulated cases, of which every tenth has a part."""
     start = time.perf_counter()
@@ -205,4 +269,6 @@ if __name__ == "__main__":
     measure_many(10_000)
     everybody = patients()
     measure_neighbours(everybody)
+    measure_without_header(everybody)
+    measure_others(145)
     measure_patients(everybody)

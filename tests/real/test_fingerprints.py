@@ -73,5 +73,5 @@ def test_a_resampled_copy(scans, prints):
     size = (240, 200, 165)
     copy = sitk.Resample(scan, size, sitk.Transform(), sitk.sitkLinear, scan.GetOrigin(), *place)
     match = match_of(prints["example_ct"], Fingerprint.of(Volume.of(copy)))
-    assert match.resampled
+    assert match.by == "space"
     assert match.votes >= 2 * LEAST_VOTES

@@ -123,10 +123,9 @@ def match_command(
 
     pairs = list(match_scans(read_fingerprints(first), read_fingerprints(second)))
     rows = [
-        (p.a, p.b, p.shows, p.turn, p.shift_mm, f"{p.votes} of {p.candidates}", p.resampled)
-        for p in pairs
+        (p.a, p.b, p.shows, p.turn, p.shift_mm, f"{p.votes} of {p.candidates}", p.by) for p in pairs
     ]
-    columns = [*folded("a", "b", "shows", "turn", "shift in mm"), *right("votes", "resampled")]
+    columns = [*folded("a", "b", "shows", "turn", "shift in mm"), *right("votes"), *folded("by")]
     console.print(new_table(f"{len(pairs)} pairs of scans that show the same", columns, rows))
     if out is not None:
         write_csv(pairs, out)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.fingerprints.fingerprint import Fingerprint
+from manifests.fingerprints.fingerprint import Fingerprint, is_newest
 from manifests.ground.atomic import whole_file
 from manifests.ground.content_hash import files_of
 from manifests.ground.errors import MarginaliaError
@@ -71,7 +71,11 @@ def write_fingerprints(
         return Fingerprinting(len(rows), 0, {})
     known = {row["name"]: row for row in read_fingerprints(out)} if out.exists() else {}
     scans = {name: scan for scan, name in find_scans(source, leave_out=out)}
-    rows = {n: r for n, r in known.items() if n in scans and r["state"] == _state(scans[n])}
+    rows = {
+        name: row
+        for name, row in known.items()
+        if name in scans and row["state"] == _state(scans[name]) and is_newest(row["fingerprint"])
+    }
     waiting = {name: scan for name, scan in scans.items() if name not in rows}
     failures: dict[str, str] = {}
     for number, (name, outcome) in enumerate(_computed(waiting, jobs), start=1):

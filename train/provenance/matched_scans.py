@@ -23,9 +23,10 @@ class MatchedScans:
         share_of_a: How much of the first is in the second.
         turn: How the axes of the first lie in the second, as in `-x y z`; `as it is` if alike.
         shift_mm: Where the first voxel of the first lies in the second, along the second's x, y, z;
-            of a resampled pair, by how much they lie apart in space, to 3 mm.
-        votes: Keypoints that agree, of so many `candidates`.
-        resampled: Whether they agree in space only, not voxel by voxel.
+            of a pair that agrees in space, by how much they lie apart there, to 3 mm; of one that
+            agrees in the body, empty.
+        votes: Keypoints that agree, or places of the body, of so many `candidates`.
+        by: Whether they agree in their `voxels`, in `space`, or only in what is seen of the `body`.
         header_a: Size, spacing in mm and orientation of the first.
     """
 
@@ -38,7 +39,7 @@ class MatchedScans:
     shift_mm: str
     votes: int
     candidates: int
-    resampled: bool
+    by: str
     header_a: str
     header_b: str
 
@@ -47,9 +48,9 @@ def match_scans(first: Sequence[Row], second: Sequence[Row]) -> Iterator[Matched
     """Yield all pairs of a scan of one file and a scan of another; of one file, all its pairs."""
     alone = first == second
     rows = [*first] if alone else [*first, *second]
-    for match in find_matches([Fingerprint.from_text(row["fingerprint"]) for row in rows]):
-        if alone or match.first < len(first) <= match.second:
-            yield _described(match, rows[match.first], rows[match.second])
+    prints = [Fingerprint.from_text(row["fingerprint"]) for row in rows]
+    for match in find_matches(prints, second_from=0 if alone else len(first)):
+        yield _described(match, rows[match.first], rows[match.second])
 
 
 def write_csv(pairs: Sequence[MatchedScans], path: Path) -> None:
@@ -62,8 +63,8 @@ def write_csv(pairs: Sequence[MatchedScans], path: Path) -> None:
 
 
 def _described(match: Match, a: Row, b: Row) -> MatchedScans:
-    step = (LATTICE_MM,) * 3 if match.resampled else tuple(reversed(b["spacing_mm"]))
-    shift = [s * mm for s, mm in zip(match.shift, step, strict=True)]
+    step = (LATTICE_MM,) * 3 if match.by == "space" else tuple(reversed(b["spacing_mm"]))
+    shift = [s * mm for s, mm in zip(match.shift, step, strict=False)]
     return MatchedScans(
         a=a["name"],
         b=b["name"],
@@ -74,7 +75,7 @@ def _described(match: Match, a: Row, b: Row) -> MatchedScans:
         shift_mm=" ".join(f"{mm:g}" for mm in reversed(shift)),
         votes=match.votes,
         candidates=match.candidates,
-        resampled=match.resampled,
+        by=match.by,
         header_a=_header(a),
         header_b=_header(b),
     )

@@ -188,7 +188,7 @@ def test_a_resampled_copy_is_found_where_the_header_is_right():
     other = sitk.Resample(grid.image(hu), (130, 130, 88), sitk.Transform(), sitk.sitkLinear, *place)
     prints = [Fingerprint.of(volume) for volume in (Volume(hu, grid), Volume.of(other))]
     (match,) = find_matches(prints)
-    assert match.resampled
+    assert match.by == "space"
     assert match.votes >= 8
 
 
