@@ -5,8 +5,7 @@ from numpy.typing import NDArray
 
 from manifests.fingerprints.extrema import Positions, Values, binomial_sums, local_extrema
 
-CELLS = 4000  # of the image; the strongest of each count
-BLOBS_IN_CELL = 3  # some keypoints have no sure frame
+CELLS = 4000  # of the image; the strongest of each counts
 LEAST_CONTRAST_HU = 15.0
 REACH = 2  # halved voxels from a blob to what it is held against
 SMOOTHED = 1  # halved voxels at each edge that smoothing takes away
@@ -14,10 +13,10 @@ WEIGHT = 8 * 4.0**3  # of halving and smoothing, whose sums stay whole numbers
 CHUNK_VOXELS = 1 << 20  # as much as a processor keeps at hand
 
 
-def find_blobs(hu: NDArray[np.generic]) -> Positions:
+def find_blobs(hu: NDArray[np.generic]) -> tuple[Positions, Values]:
     """Return the first voxels [n, 3] of cubes of two voxels a side that are local extrema.
 
-    They are the strongest of each cell, and not nearer to an edge than two cubes.
+    They are not nearer to an edge than two cubes, and come with their contrasts.
 
     Args:
         hu: Hounsfield units, up to a constant, in an array of three axes.
@@ -28,12 +27,7 @@ def find_blobs(hu: NDArray[np.generic]) -> Positions:
     starts = range(0, len(half) - 2 * (REACH + SMOOTHED), depth)
     parts += [_blobs_in(half, start, start + depth) for start in starts]
     position, contrast = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(-contrast, kind="stable")
-    cell = cells_of(position[order], hu.shape)
-    by_cell = np.argsort(cell, kind="stable")
-    first = np.searchsorted(cell[by_cell], cell[by_cell])
-    kept = by_cell[np.arange(len(cell)) - first < BLOBS_IN_CELL]
-    return position[order[np.sort(kept)]]
+    return position, contrast
 
 
 def _halved(hu: NDArray[np.generic]) -> Values:

@@ -54,7 +54,10 @@ def values_at(smooth: Values, place: Positions, steps: Positions) -> Values:
 
 
 def _beyond_next_six(smooth: Values, border: int) -> Positions:
-    """Return the positions, so far from the edges, that are extrema of the six next to them."""
+    """Return the positions, so far from the edges, that are extrema of the six next to them.
+
+    What is as bright as all six is none.
+    """
     inner = smooth
     for axis in range(3):
         inner = _cut(inner, axis, border - 1, inner.shape[axis] - border + 1)
@@ -68,7 +71,8 @@ def _beyond_next_six(smooth: Values, border: int) -> Positions:
         rises, falls = after >= before, after <= before
         highest &= _cut(rises, axis, 0, size - 2) & _cut(falls, axis, 1, size - 1)
         lowest &= _cut(falls, axis, 0, size - 2) & _cut(rises, axis, 1, size - 1)
-    number = np.flatnonzero(highest | lowest)  # ten times faster than to ask for places at once
+    # both are true amidst what is flat, such as padding; ten times faster than to ask for places
+    number = np.flatnonzero(highest ^ lowest)
     place = np.stack(np.unravel_index(number, highest.shape), axis=1)
     place[:, :3] += border
     return place

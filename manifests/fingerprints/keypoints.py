@@ -39,6 +39,7 @@ LEAST_MARGIN = 0.1  # of the greatest of them
 LEAST_MARGIN_TO_CONTRAST = 0.2
 CLEARLY = 0.9  # a neighbour is stronger if even so much of its contrast is
 SMALL_VOXELS = 1 << 22  # of an array that is searched whole
+MOST_BLOBS = 2048  # of a large array; around some there is no keypoint with a sure frame
 PATCH = 4 + 2 * BORDER  # voxels along each axis around a blob; a keypoint may be in its middle four
 BEFORE_BLOB = 6  # of these
 PATCHES_AT_A_TIME = 64  # as much as a processor keeps at hand
@@ -115,8 +116,9 @@ def _found_on_all(hu: NDArray[np.generic]) -> _Found:
 
 
 def _found_around_blobs(hu: NDArray[np.generic]) -> _Found:
-    """Find all keypoints around the blobs of a large array."""
-    blobs = find_blobs(hu)
+    """Find all keypoints around those blobs of a large array that are spread most evenly."""
+    blobs, contrast = find_blobs(hu)
+    blobs = blobs[_spread(blobs, contrast, hu.shape)[:MOST_BLOBS]]
     size = np.minimum(PATCH, hu.shape)
     corner = np.clip(blobs - BEFORE_BLOB, 0, np.array(hu.shape) - size)
     patches = np.lib.stride_tricks.sliding_window_view(hu, tuple(size))
