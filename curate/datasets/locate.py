@@ -74,8 +74,9 @@ def _expected(recipe: Recipe) -> str:
 def _not_found(recipe: Recipe, raw: Path) -> str:
     archives = ", ".join(recipe.layout.archives)
     packed = f"an archive named like {archives}, or " if archives else ""
+    places = f"{raw} or {raw / recipe.name}" if raw.exists() else f"{raw}, which does not exist"
     return (
-        f"{recipe.name}: not found under {raw} or {raw / recipe.name}: expected {packed}a folder "
+        f"{recipe.name}: not found under {places}: expected {packed}a folder "
         f"named like {', '.join(recipe.layout.roots)} that holds {_expected(recipe)}. "
         f"{where_to_get(recipe)}"
     ).rstrip()

@@ -118,7 +118,9 @@ def new(
     from curate.drafts.value_meanings import unread_masks
 
     if is_exported(folder):
-        _read_back(folder, out or Path(), force=force)
+        given = {"--value": value, "--declare": declare, "--missing-mask": missing_mask}
+        given |= {"--licence": licence, "--commercial-use": commercial_use}
+        _read_back(folder, out or Path(), name, given, force=force)
         return
     asking, found = is_terminal(), survey(folder)
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
@@ -147,12 +149,18 @@ def new(
     _say(f"next: marginalia recipe check {path} --data {folder}")
 
 
-def _read_back(folder: Path, out: Path, *, force: bool) -> None:
+def _read_back(
+    folder: Path, out: Path, name: str | None, given: dict[str, object], *, force: bool
+) -> None:
     """Write the recipes of a folder that `export nnunet` wrote, which knows all about itself."""
     from curate.drafts.exported_folder import read_exported, write_recipes
+    from manifests.ground.errors import RecipeError
 
+    if known := [option for option, value in given.items() if value]:
+        msg = f"{folder} was exported by marginalia, and says this itself: leave out {known[0]}"
+        raise RecipeError(msg)
     exported = read_exported(folder)
-    paths = write_recipes(exported, folder, out, force=force)
+    paths = write_recipes(exported, folder, out, force=force, name=name)
     _say(f"{folder}: {len(exported.cases)} cases that marginalia exported")
     for path in paths:
         _say(f"written: {path}")

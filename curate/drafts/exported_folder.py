@@ -90,11 +90,26 @@ def read_exported(folder: Path) -> ExportedFolder:
     return found
 
 
-def annotations_in(exported: ExportedFolder) -> list[Annotation]:
-    """Return the cases by dataset and by what they label; one of them keeps the dataset's name."""
+def annotations_in(exported: ExportedFolder, name: str | None = None) -> list[Annotation]:
+    """Return the cases by dataset and by what they label; one of them keeps the dataset's name.
+
+    Args:
+        exported: What the folder says of itself.
+        name: What to call a dataset that is the only one.
+
+    Raises:
+        RecipeError: There is a name, and several datasets.
+    """
+    datasets = sorted({facts.dataset for facts in exported.cases.values()})
+    if name and len(datasets) > 1:
+        msg = (
+            f"the export holds {len(datasets)} datasets, {', '.join(datasets)}, which keep their "
+            f"names: leave out --name"
+        )
+        raise RecipeError(msg)
     groups: dict[tuple[str, Blocks], list[str]] = {}
-    for name, facts in exported.cases.items():
-        groups.setdefault((facts.dataset, facts.blocks), []).append(name)
+    for case, facts in exported.cases.items():
+        groups.setdefault((facts.dataset, facts.blocks), []).append(case)
     found: list[Annotation] = []
     used: dict[str, int] = {}
     for (dataset, blocks), names in sorted(groups.items(), key=lambda kv: (kv[0][0], -len(kv[1]))):
@@ -102,11 +117,14 @@ def annotations_in(exported: ExportedFolder) -> list[Annotation]:
         suffix = f"_{used[dataset]}" if used[dataset] > 1 else ""
         first = exported.cases[names[0]]
         merged, licence = first.merged, first.licence
-        found.append(Annotation(dataset + suffix, dataset, blocks, merged, licence, tuple(names)))
+        called = (name or dataset) + suffix
+        found.append(Annotation(called, dataset, blocks, merged, licence, tuple(names)))
     return found
 
 
-def write_recipes(exported: ExportedFolder, folder: Path, out: Path, *, force: bool) -> list[Path]:
+def write_recipes(
+    exported: ExportedFolder, folder: Path, out: Path, *, force: bool, name: str | None = None
+) -> list[Path]:
     """Write a recipe for each annotation, unless one of the files is there.
 
     Args:
@@ -114,12 +132,14 @@ def write_recipes(exported: ExportedFolder, folder: Path, out: Path, *, force: b
         folder: The exported folder.
         out: Where the recipes go.
         force: Whether to write over files.
+        name: What to call a dataset that is the only one.
 
     Raises:
-        RecipeError: A file exists, or the folder's facts make no recipe.
+        RecipeError: A file exists, the folder's facts make no recipe, or there is a name and
+            several datasets.
     """
     paths: list[Path] = []
-    for annotation in annotations_in(exported):
+    for annotation in annotations_in(exported, name):
         path = out / f"{annotation.name}.toml"
         if path.exists() and not force:
             msg = f"{path} exists and is left as it is: choose another --out, or give --force"

@@ -148,5 +148,8 @@ def check_listed(voxels: LabelArray, values: Collection[int], path: Path) -> Non
         unlisted[flat[1:][flat[1:] != flat[:-1]]] = True
     unlisted[[0, *values]] = False
     if odd := np.flatnonzero(unlisted).tolist():
-        reason = f"{path}: the recipe lists the values {sorted(values)}; got also {odd[:20]}"
+        reason = (
+            f"{path}: the recipe lists the values {sorted(values)}; got also {odd[:20]}: add what "
+            f'{odd[0]} covers to [values], or {odd[0]} = "ignored" if nobody looked there'
+        )
         raise SetAsideError(Finding("value_unlisted", reason))

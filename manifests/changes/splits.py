@@ -10,6 +10,7 @@ from manifests.changes.case_folds import folds_of, strata_of
 from manifests.changes.given_split import check_given_split, parted_findings
 from manifests.changes.split_request import Amount, SplitRequest
 from manifests.ground.errors import ManifestError
+from manifests.ground.near_names import did_you_mean
 from manifests.table.case import SPLITS
 from manifests.table.manifest import Manifest
 from manifests.table.subjects import subjects_of
@@ -121,7 +122,8 @@ def _held_out(
     subjects = _subjects(rows, subject_of, strata)
     totals = Counter(row["dataset"] for row in rows)
     if unknown := request.named() - totals.keys():
-        msg = f"no dataset {min(unknown)!r} to split: the manifest has {', '.join(sorted(totals))}"
+        name, near = min(unknown), did_you_mean(min(unknown), totals)
+        msg = f"no dataset {name!r} to split: the manifest has {', '.join(sorted(totals))}{near}"
         raise ManifestError(msg)
     for dataset, total in sorted(totals.items()):
         _check_enough(request, dataset, total)

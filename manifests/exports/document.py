@@ -19,7 +19,16 @@ def write_document(path: Path, text: str) -> None:
     Raises:
         ExportError: One stands there with another content.
     """
+    refuse_changed(path, text)
     if not path.exists():
         write_text(path, text)
-    elif path.read_text(encoding="utf-8", errors="replace") != text:
+
+
+def refuse_changed(path: Path, text: str) -> None:
+    """Refuse a document that stands there with another content than is to be written.
+
+    Raises:
+        ExportError: It does.
+    """
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         refuse_other(path)

@@ -17,14 +17,17 @@ class InUseError(MarginaliaError):
 def alone(folder: Path, *, command: str) -> Generator[None]:
     """Keep other runs of a command out of a folder; a run that dies, however, releases it.
 
+    A folder that was made for the run, and in which nothing was written, is gone afterwards.
+
     Raises:
         InUseError: Another run is at work there.
         MarginaliaError: Nothing can be written there.
     """
+    made, held = not folder.exists(), folder / f".{command}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # held by this process and by none that it starts
-        lock = FileLock(folder / f".{command}.lock", timeout=0, is_singleton=True).acquire()
+        lock = FileLock(held, timeout=0, is_singleton=True).acquire()
     except Timeout as error:
         msg = (
             f"another `marginalia {command}` is at work in {folder}: wait until it has ended, or "
@@ -35,4 +38,9 @@ def alone(folder: Path, *, command: str) -> Generator[None]:
         msg = f"nothing can be written to {folder}: {error}; choose another folder with --out"
         raise MarginaliaError(msg) from error
     with lock:
-        yield
+        try:
+            yield
+        finally:
+            if made and folder.is_dir() and list(folder.iterdir()) == [held]:
+                held.unlink()
+                folder.rmdir()

@@ -1,5 +1,6 @@
 """A command whose options take lists as people type them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -24,6 +25,7 @@ class ListCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         """Spell the lists as the parser wants them."""
+        typed = list(args)
         forms = {
             name: LIST_FORMS[str(parameter.metavar)]
             for parameter in self.params
@@ -31,7 +33,21 @@ class ListCommand(TyperCommand):
             for name in parameter.opts
         }
         try:
-            spelled = spell_lists(args, forms)
+            spelled = spell_lists(typed, forms)
         except ValueError as error:
             raise typer.BadParameter(str(error), ctx=ctx) from error
-        return super().parse_args(ctx, spelled)
+        try:
+            return super().parse_args(ctx, spelled)
+        except Exception as error:
+            # a UsageError of Click, or of the copy that Typer has
+            if "unexpected extra argument" in getattr(error, "message", ""):
+                error.message += _list_hint(typed, forms)  # pyright: ignore[reportAttributeAccessIssue]
+            raise
+
+
+def _list_hint(args: Sequence[str], forms: Mapping[str, ListForm]) -> str:
+    """Return how a list that ends in a word too many is spelt, or nothing if there is none."""
+    for option, value, word in zip(args, args[1:], args[2:], strict=False):
+        if option in forms and not word.startswith("-"):
+            return f". A list has commas, as in {option} {value},{word}"
+    return ""

@@ -41,16 +41,18 @@ def load_toml(
 
 
 def _not_there(path: Path, names: Sequence[str], what: str) -> str:
+    files = sorted(p.name for p in path.parent.glob("*.toml"))
     if path.is_dir():
-        return f"{path} is a folder: expected the TOML file of a {what}"
+        near = did_you_mean(f"{path.name}.toml", files)
+        new = f"marginalia {what.replace(' ', '-')} new"
+        return f"{path} is a folder: expected the TOML file of a {what}, as `{new}` writes it{near}"
     if path.suffix or len(path.parts) > 1:  # no name has a dot
-        beside = (p.name for p in path.parent.glob("*.toml"))
         return (
-            f"no file {path}{did_you_mean(path.name, beside)}: expected the TOML file of a {what}, "
+            f"no file {path}{did_you_mean(path.name, files)}: expected the TOML file of a {what}, "
             f"as seen from {Path.cwd()}"
         )
     return (
-        f"no {what} {str(path)!r}{did_you_mean(str(path), names)}: expected one of "
+        f"no {what} {str(path)!r}{did_you_mean(str(path), [*names, *files])}: expected one of "
         f"{', '.join(names)}, or the path of a TOML file"
     )
 

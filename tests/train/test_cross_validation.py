@@ -127,6 +127,10 @@ def test_predict_takes_several_runs_and_then_scans(folded, run, tmp_path):
     both = [run / "fold_0", run / "fold_1"]
     assert split_runs([*both, scan]) == (both, [scan])
     assert split_runs([run / "fold_0", folded.parent / "cases"])[1] == [folded.parent / "cases"]
+    with pytest.raises(CheckpointError, match=f"give runs first, as in {run / 'fold_0'} {scan}"):
+        split_runs([scan, run / "fold_0"])
+    with pytest.raises(CheckpointError, match="holds a manifest, not a run: give the run first"):
+        load_ensemble([folded.parent])
     marginalia("predict", *both, scan, "--out", tmp_path / "two")
     marginalia("predict", run, scan, "--out", tmp_path / "folder")
     files = [{p.name for p in (tmp_path / name).iterdir()} for name in ("two", "folder")]

@@ -24,6 +24,7 @@ from torch import Tensor, nn, optim
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import CheckpointError, explain
+from manifests.table.manifest import FILE_NAME
 from manifests.volumes.resampling.separable import Interpolation
 from train.learnt import Learnt
 from train.model import Model, Normalisation
@@ -190,6 +191,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         msg = f"no checkpoint at {path}: train first, or name a run's folder or a {SUFFIX} file"
+        folder = path.parents[1] if path.parent.name == FOLDER else path
+        if (folder / FILE_NAME).is_file():
+            msg = f"{folder} holds a manifest, not a run: give the run first, and then the manifest"
         raise CheckpointError(msg)
     try:
         with safe_open(path, framework="pt") as file:

@@ -39,7 +39,18 @@ def load_ensemble(runs: Sequence[Path], *, which: Which = "best") -> Model:
 
 
 def split_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Divide paths into the runs that stand first, at least one, and what follows."""
+    """Divide paths into the runs that stand first, at least one, and what follows.
+
+    Raises:
+        CheckpointError: A run stands behind something else.
+    """
+    behind = [path for path in paths[1:] if path.suffix.lower() != ZIP and is_run(path)]
+    if behind and not is_run(paths[0]):
+        msg = (
+            f"{paths[0]} is no run, and {behind[0]} behind it is one: give runs first, as in "
+            f"{behind[0]} {paths[0]}"
+        )
+        raise CheckpointError(msg)
     count = next((n for n, path in enumerate(paths) if n and not is_run(path)), len(paths))
     return list(paths[:count]), list(paths[count:])
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from manifests.exports.document import as_text, write_document
+from manifests.exports.document import as_text, refuse_changed, write_document
 from manifests.exports.nnunet.documents import cases_csv, dataset_json, marginalia_json
 from manifests.exports.nnunet.plan import CHANNEL, NnunetPlan
 from manifests.exports.selection import ExportedCase
@@ -62,6 +62,8 @@ def write_documents(plan: NnunetPlan, preprocessed: Path | None = None) -> None:
     }
     if preprocessed is not None:
         texts[preprocessed / folder.name / SPLITS] = texts[folder / SPLITS]
+    for path, text in sorted(texts.items(), key=lambda item: item[0] != folder / DATASET):
+        refuse_changed(path, text)
     for path, text in texts.items():
         write_document(path, text)
 

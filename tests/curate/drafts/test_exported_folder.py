@@ -92,6 +92,24 @@ def test_a_recipe_that_is_there_is_kept(original, tmp_path):
     write_recipes(exported, folder, tmp_path / "recipes", force=True)
 
 
+def test_what_is_told_of_an_export_is_taken_or_refused(original, tmp_path):
+    folder, one = tmp_path / "Dataset501_Union", tmp_path / "Dataset502_One"
+    export(original, folder)
+    runner, out = CliRunner(), str(tmp_path / "recipes")
+    told = runner.invoke(app, ["recipe", "new", str(folder), "--name", "mine"])
+    assert "btcv, kits19, msd_liver, which keep their names" in str(told.exception)
+    told = runner.invoke(app, ["recipe", "new", str(folder), "--value", "1=liver"])
+    assert "leave out --value" in str(told.exception)
+    plan = plan_nnunet(
+        select_for_export(original.folder, "dataset = 'msd_liver'"), NnunetRequest(one, "trainer")
+    )
+    assert not [w for w in write_cases(plan) if w.problem]
+    write_documents(plan)
+    told = runner.invoke(app, ["recipe", "new", str(one), "--name", "mine", "--out", out])
+    assert told.exit_code == 0, told.output
+    assert load_recipe(tmp_path / "recipes" / "mine.toml").name == "mine"
+
+
 def test_a_damaged_description_is_refused(original, tmp_path):
     folder = tmp_path / "Dataset501_Union"
     export(original, folder)

@@ -195,6 +195,14 @@ def test_what_stands_there_is_not_written_over(prepared, out):
         export(prepared, out, where="dataset = 'btcv'")
 
 
+def test_of_documents_that_changed_the_dataset_is_named(prepared, out):
+    export(prepared, out)
+    splits = (out / "splits_final.json").read_text()
+    with pytest.raises(ExportError, match=r"dataset\.json"):
+        export(prepared, out, where="dataset = 'btcv'")
+    assert (out / "splits_final.json").read_text() == splits
+
+
 def test_a_damaged_case_is_said_and_the_others_are_written(prepared, out):
     (prepared.parent / "cases/lits/2/label.nii").write_bytes(b"")
     result = CliRunner().invoke(app, ["export", "nnunet", str(prepared), "--out", str(out)])
