@@ -15,7 +15,8 @@ from curate.dicom_labels.label_objects import (
     sop_class_of,
 )
 from curate.drafts.file_patterns import CASE, case_expression
-from curate.recipes.layouts import DicomLayout
+from curate.recipes.layouts import DicomLayout, MasksLayout
+from manifests.classes.structure_names import structures_named
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import SetAsideError
 
@@ -25,14 +26,15 @@ PLAIN = re.compile(r"\\([ \-&~%])")  # what re.escape escapes and no expression 
 
 @dataclass(frozen=True)
 class DicomFolder:
-    """What the DICOM labels of a folder say.
+    """How the DICOM labels of a folder lie, and what they say.
 
     Attributes:
-        names: Expressions of the segments' names, as a recipe lists them, the most frequent first.
-        counts: Number of cases that have each.
+        names: Expressions of the segments' names, as a recipe lists them, the most frequent first;
+            or names of the masks, if a mask is a folder of slices.
+        counts: Number of cases that have each segment; none of masks.
     """
 
-    layout: DicomLayout
+    layout: DicomLayout | MasksLayout
     names: tuple[str, ...]
     counts: Mapping[str, int]
 
@@ -46,7 +48,7 @@ def look_at_dicom(folder: Path, files: Iterable[str], roots: tuple[str, ...]) ->
     classes = {path: sop_class_of(folder / path) for path in files}
     labels = {path: SOP_CLASSES[uid] for path, uid in classes.items() if uid in SOP_CLASSES}
     if not labels:
-        return None
+        return _masks_of_slices([path for path, uid in classes.items() if uid in CT], roots)
     require_reader()
     modality: Modality | None = "SEG" if len({*labels.values()}) > 1 else None
     wanted = [path for path, kind in labels.items() if modality in (None, kind)]
@@ -74,6 +76,31 @@ def look_at_dicom(folder: Path, files: Iterable[str], roots: tuple[str, ...]) ->
     counts = _counted(objects, depth)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     return DicomFolder(layout, tuple(names), {name: counts[name] for name in names})
+
+
+def _masks_of_slices(images: Sequence[str], roots: tuple[str, ...]) -> DicomFolder | None:
+    """Return how folders of slices lie that are named after structures, each beside a CT's folder.
+
+    As in `patient/MASKS_DICOM/liver/slice` and `patient/PATIENT_DICOM/slice`.
+    """
+    series = {PurePosixPath(path).parent for path in images}
+    parents = {s.parent for s in series if structures_named(s.name) and len(s.parts) > 2}
+    masks = {s for s in series if s.parent in parents}
+    beside = series - masks
+    cases = {p.parent for p in parents if [s for s in beside if s.parent == p.parent]}
+    places = {p.name for p in parents if p.parent in cases}
+    scans = {s.name for s in beside if s.parent in cases}
+    if len({len(case.parts) for case in cases}) != 1 or len(places) != 1 or len(scans) != 1:
+        return None
+    pattern = "*/" * (len(min(cases).parts) - 1) + CASE
+    layout = MasksLayout(
+        kind="masks",
+        roots=roots,
+        case=case_expression(case.name for case in cases),
+        images=(f"{pattern}/{scans.pop()}",),
+        labels=(f"{pattern}/{places.pop()}",),
+    )
+    return DicomFolder(layout, tuple(sorted({m.name for m in masks})), {})
 
 
 def _readable(folder: Path, paths: Sequence[str]) -> dict[str, LabelObject]:

@@ -109,7 +109,7 @@ def survey(folder: Path) -> Survey:
     files: list[PatternedPath] = []
     dicom = None if layout else look_at_dicom(folder, _files(folder), _roots(folder))
     if dicom:
-        kind, layout, masks = "dicom", dicom.layout, dicom.names
+        kind, layout, masks = dicom.layout.kind, dicom.layout, dicom.names
     elif layout is None:
         files = patterned_paths(_files(folder))
         kind, layout, masks = _paired(folder, files)

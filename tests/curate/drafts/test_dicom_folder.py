@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 import curate.commands
 from curate.recipes.schema import load_recipe
 from tests.curate.dicom_files import ct_series, segment, write_rtstruct, write_seg
-from tests.curate.dicom_labels.test_segmentation import LIVER, SPLEEN, box, ct, masks
+from tests.curate.dicom_labels.test_segmentation import LIVER, SPLEEN, box, ct, masks, prepared
 from tests.curate.dicom_labels.test_structure_set import drawn
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")
@@ -66,3 +66,31 @@ def test_labels_without_a_folder_of_their_own_are_refused(tmp_path):
         write_rtstruct(tmp_path / "sent" / f"{n}.dcm", written, {"liver": drawn([3, 4])})
     result = CliRunner().invoke(curate.commands.app, ["recipe", "new", str(tmp_path / "sent")])
     assert "a folder for each patient or study" in str(result.exception)
+
+
+def test_masks_that_are_folders_of_slices(tmp_path):
+    """As 3D-IRCADb has them: files without an ending, one series for each structure, value 255."""
+    root = tmp_path / "ircad"
+    for n in (1, 2):
+        patient = root / f"3Dircadb1.{n}"
+        ct_series(patient / "PATIENT_DICOM", ct(n), names="image_{}")
+        drawn_masks = {"liver": box(LIVER), "leftkidney": box(SPLEEN), "bone": box(LIVER, SPLEEN)}
+        for name, mask in drawn_masks.items():
+            if (n, name) != (2, "leftkidney"):
+                voxels = 255 * mask.astype("i2")
+                ct_series(patient / "MASKS_DICOM" / name, voxels, names="image_{}")
+    out = tmp_path / "ircad.toml"
+    words = ["--value", "leftkidney=left kidney", "--missing-mask", "not_annotated"]
+    printed = run("recipe", "new", root, "--out", out, *words)
+    assert "2 cases, masks" in printed
+    assert "no file was passed over" in printed
+    recipe = load_recipe(out)
+    assert recipe.layout.images == ("{case}/PATIENT_DICOM",)
+    assert recipe.layout.labels == ("{case}/MASKS_DICOM",)
+    assert recipe.masks["leftkidney"] == ("left_kidney", "left_kidney_tumour")
+    _, report = prepared(tmp_path, recipe)
+    cases = {case.case_id[-1:]: case for case in report.manifest.cases()}
+    assert cases["1"].annotated == ("liver", "left_kidney")
+    assert cases["2"].annotated == ("liver",)
+    space = (1.5 * 2 * 3) / 1000
+    assert cases["1"].volume_ml[1] == pytest.approx(box(LIVER).sum() * space, rel=0.2)
