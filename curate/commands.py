@@ -85,6 +85,20 @@ def prepare(
             "linear."
         ),
     ] = None,
+    resample_uneven: Annotated[
+        bool | None,
+        typer.Option(
+            help="Resample DICOM series of two planned slice distances to the finer one, rather "
+            "than set them aside. Default: as in --out, or no."
+        ),
+    ] = None,
+    refuse_tilt: Annotated[
+        bool | None,
+        typer.Option(
+            help="Set series of a tilted gantry aside, rather than resample them to right angles. "
+            "Default: as in --out, or no."
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Take another label space, spacing or interpolation."),
@@ -138,7 +152,7 @@ def prepare(
     from curate.preparation.plan import PrepareRequest, check_overrides, plan
     from curate.preparation.prepare import prepare as run
     from curate.preparation.remove import remove_datasets
-    from curate.preparation.settled import settled_target
+    from curate.preparation.settled import settled_repairs, settled_target
     from curate.preparation.tables import plan_view
     from curate.progress import progress_bars
     from curate.recipes.distinctions import explain_joined_classes
@@ -153,6 +167,8 @@ def prepare(
         interpolation=interpolation,
         force=force,
     )
+    repairs = settled_repairs(out, resample_uneven=resample_uneven, refuse_tilt=refuse_tilt)
+    target = replace(target, repairs=repairs)
     request = PrepareRequest(
         recipes=_recipes(datasets),
         raw=raw,

@@ -40,7 +40,8 @@ def harmonise(
         SetAsideError: The case cannot be used; nothing of it is left behind.
         OverrideError: What a person decided does not fit the case; nothing of it is left behind.
     """
-    image, label, findings = read_case(case, {*recipe.values, *recipe.ignored_values})
+    listed = {*recipe.values, *recipe.ignored_values}
+    image, label, findings = read_case(case, listed, target.repairs)
     if override and is_outdated(override, case):
         override, findings = None, [*findings, Finding("override_outdated", override.reason)]
     source, fingerprint = image.grid, Fingerprint.of(image)

@@ -64,7 +64,8 @@ def make(job: CaseJob) -> PreparedCase | Finding:
         return job.case.finding
     provenance = Provenance.of(job.case, job.recipe, job.target, job.override)
     try:
-        if row := same_content(job.folder, job.case, provenance, verify=job.verify):
+        row = same_content(job.folder, job.case, provenance, verify=job.verify)
+        if row and job.target.repairs.allow(row.findings):
             row = with_label_numbers(row, job.folder, job.target)
             write_record(job.made, row, provenance, volumes=job.folder)
             return PreparedCase(row, anew=False)

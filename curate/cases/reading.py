@@ -11,10 +11,13 @@ from curate.labels.label_files import LabelArray, paint_masks, read_map, read_ma
 from curate.labels.slice_labels import read_by_slices
 from manifests.ground.findings import Finding
 from manifests.volumes.hounsfield import to_hounsfield
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import Volume, read_volume
 
 
-def read_case(case: SourceCase, values: Collection[int]) -> tuple[Volume, Volume, list[Finding]]:
+def read_case(
+    case: SourceCase, values: Collection[int], repairs: Repairs = AS_USUAL
+) -> tuple[Volume, Volume, list[Finding]]:
     """Read a case's image and label onto one grid.
 
     Returns:
@@ -24,7 +27,7 @@ def read_case(case: SourceCase, values: Collection[int]) -> tuple[Volume, Volume
     Raises:
         SetAsideError: The case cannot be used as it is.
     """
-    scan, label, found = _read(case, values)
+    scan, label, found = _read(case, values, repairs)
     grid, noticed = scan.grid, list(scan.findings)
     if np.array_equal(grid.spacing_mm, (1, 1, 1)):
         noticed.append(Finding("spacing_suspect", "the header says 1 x 1 x 1 mm"))
@@ -36,13 +39,16 @@ def read_case(case: SourceCase, values: Collection[int]) -> tuple[Volume, Volume
     return scan, Volume(label, grid), [*noticed, *of_label]
 
 
-def _read(case: SourceCase, values: Collection[int]) -> tuple[Volume, LabelArray, list[Finding]]:
+def _read(
+    case: SourceCase, values: Collection[int], repairs: Repairs
+) -> tuple[Volume, LabelArray, list[Finding]]:
     if case.dicom:
         segments = open_label(case.label, case.dicom).of_series(case.image)
-        scan = to_hounsfield(read_volume(case.image, series=segments.series), case.image)
+        scan = read_volume(case.image, repairs, series=segments.series)
+        scan = to_hounsfield(scan, case.image)
         read = partial(segments.mask, grid=scan.grid)
         return scan, *paint_masks(case.masks, read, scan.grid)
-    scan = to_hounsfield(read_volume(case.image), case.image)
+    scan = to_hounsfield(read_volume(case.image, repairs), case.image)
     if case.masks:
         return scan, *read_masks(case.label, case.masks, scan.grid)
     if case.by_slices:

@@ -8,6 +8,7 @@ from curate.datasets.discover import SourceCase
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import MarginaliaError
 from manifests.volumes.grid import MAX_SPACING_MM, MIN_SPACING_MM
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.resampling.separable import Interpolation
 
 IMAGE, LABEL = "image.nii", "label.nii"
@@ -22,12 +23,14 @@ class Target:
         spacing_mm: Along LPS x, y and z.
         folder: The folder of the manifest.
         interpolation: Of images; labels keep the volumes of their structures.
+        repairs: What may be done to series that do not make up a grid.
     """
 
     label_space: LabelSpace
     spacing_mm: tuple[float, float, float]
     folder: Path
     interpolation: Interpolation = "linear"
+    repairs: Repairs = AS_USUAL
 
     def __post_init__(self) -> None:
         """Refuse a spacing that no volume may have.

@@ -12,6 +12,7 @@ from curate.dicom_labels.dicom_label import open_label
 from curate.labels.label_files import whole_numbers
 from curate.recipes.layouts import DicomLayout
 from manifests.ground.findings import SetAsideError
+from manifests.volumes.readers.repairs import OF_LABELS
 from manifests.volumes.volume import read_volume
 
 
@@ -85,7 +86,7 @@ def _of_segments(case: SourceCase, layout: DicomLayout) -> dict[int | str, float
 
 
 def _of_map(path: Path) -> dict[int, float]:
-    volume = read_volume(path)
+    volume = read_volume(path, OF_LABELS, is_label=True)
     whole, _ = whole_numbers(volume.voxels, path)
     counts = np.bincount(whole.ravel())
     voxel_ml = volume.grid.voxel_ml

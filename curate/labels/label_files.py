@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from curate.labels.alignment import align
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
+from manifests.volumes.readers.repairs import OF_LABELS
 from manifests.volumes.slabs import slabs
 from manifests.volumes.volume import read_volume
 
@@ -89,7 +90,7 @@ def _read_mask(path: Path, grid: Grid) -> tuple[NDArray[np.bool_], list[Finding]
 
 
 def _read_whole(path: Path, grid: Grid) -> tuple[LabelArray, list[Finding]]:
-    label = read_volume(path)
+    label = read_volume(path, OF_LABELS, is_label=True)
     voxels, aligned = align(label, grid, path)
     whole, rounded = whole_numbers(voxels, path)
     return whole, [*label.findings, *aligned, *rounded]

@@ -1,6 +1,7 @@
 """From the rows of the cases in a folder to its manifest."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
@@ -40,6 +41,7 @@ def assemble(
             "prepare": {
                 "spacing_mm": list(target.spacing_mm),
                 "interpolation": target.interpolation,
+                **asdict(target.repairs),
                 "fuse_duplicates": fuse,
             },
         },

@@ -103,7 +103,8 @@ def _earlier(case_id: str, recipe: Recipe, request: PrepareRequest) -> Case | No
     override = request.overrides.get(case_id)
     wanted = record.Provenance.of(None, recipe, request.target, override)
     folder = request.target.folder / "cases" / case_id
-    return record.earlier_case(folder, wanted, verify=request.verify)
+    row = record.earlier_case(folder, wanted, verify=request.verify)
+    return row if row and request.target.repairs.allow(row.findings) else None
 
 
 def named(ids: Sequence[str]) -> str:

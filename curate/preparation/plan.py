@@ -137,4 +137,5 @@ def _standing(case: SourceCase, recipe: Recipe, request: PrepareRequest) -> Case
         return None
     folder = request.target.case_folder(case)
     override = request.overrides.get(case.case_id)
-    return unchanged_case(folder, Provenance.of(case, recipe, request.target, override))
+    row = unchanged_case(folder, Provenance.of(case, recipe, request.target, override))
+    return row if row and request.target.repairs.allow(row.findings) else None

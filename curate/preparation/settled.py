@@ -7,6 +7,7 @@ from curate.cases.target import Target, check_spacing
 from manifests.classes.label_space import LabelSpace, load_label_space
 from manifests.ground.errors import ManifestError, MarginaliaError
 from manifests.table.manifest import FILE_NAME, read_head
+from manifests.volumes.readers.repairs import Repairs
 from manifests.volumes.resampling.separable import Interpolation
 
 SPACING_MM = (1.5, 1.5, 3.0)
@@ -47,6 +48,19 @@ def settled_target(
     standing: tuple[Any, ...] = found or (load_label_space("abdomen5"), SPACING_MM, "linear")
     chosen: list[Any] = [s if g is None else g for g, s in zip(given, standing, strict=True)]
     return Target(chosen[0], chosen[1], folder, chosen[2])
+
+
+def settled_repairs(
+    folder: Path, *, resample_uneven: bool | None = None, refuse_tilt: bool | None = None
+) -> Repairs:
+    """Return what may be done to odd series: as given, else as the folder's manifest says."""
+    try:
+        prepared = read_head(folder / FILE_NAME).settings.get("prepare", {})
+    except ManifestError:  # told where the rest is settled
+        prepared = {}
+    uneven = prepared.get("resample_uneven") is True if resample_uneven is None else resample_uneven
+    tilt = prepared.get("straighten_tilt") is not False if refuse_tilt is None else not refuse_tilt
+    return Repairs(straighten_tilt=tilt, resample_uneven=uneven)
 
 
 def _settings(path: Path) -> tuple[LabelSpace, Any, Any] | None:

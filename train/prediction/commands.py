@@ -22,6 +22,20 @@ CheckpointChoice = Annotated[
 Overlap = Annotated[
     float, typer.Option(min=0.0, max=0.9, help="Fraction of a window that the next overlaps.")
 ]
+ResampleUneven = Annotated[
+    bool,
+    typer.Option(
+        "--resample-uneven",
+        help="Resample DICOM series of two planned slice distances to the finer one.",
+    ),
+]
+RefuseTilt = Annotated[
+    bool,
+    typer.Option(
+        "--refuse-tilt",
+        help="Refuse series of a tilted gantry, rather than resample them to right angles.",
+    ),
+]
 
 
 @app.command("predict", cls=ListCommand)
@@ -68,6 +82,8 @@ def predict_command(
             help="Also write each class's probability on the network's grid (.npz, float16).",
         ),
     ] = False,
+    resample_uneven: ResampleUneven = False,
+    refuse_tilt: RefuseTilt = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Overwrite existing label maps.")
     ] = False,
@@ -77,6 +93,7 @@ def predict_command(
 ) -> None:
     """Segment scans, each on its own grid; if interrupted, run it again to continue."""
     from manifests.anatomy.audit import CODES
+    from manifests.volumes.readers.repairs import Repairs
     from train.checkpoints.ensembles import load_ensemble, split_runs
     from train.device import pick_device
     from train.prediction.companions import Companions
@@ -95,8 +112,9 @@ def predict_command(
         for scan, output in planned:
             say(f"{scan} -> {output}{', which is there' if output.exists() else ''}")
         return
+    repairs = Repairs(straighten_tilt=not refuse_tilt, resample_uneven=resample_uneven)
     results = predict_files(
-        Predictor(model, pick_device(device), overlap, axes),
+        Predictor(model, pick_device(device), overlap, axes, repairs),
         images,
         out,
         largest_component=largest_component,

@@ -141,7 +141,7 @@ def predict_files(
                 there = _already_there(scan, output, note)
                 if there.outcome == "failed" or companions.are_there(output, note):
                     return there
-            image, findings = read_scan(scan)
+            image, findings = read_scan(scan, predictor.repairs)
             made = segment(predictor, image, largest_component=largest_component)
             made = companions.kept(made)
             labels = made.labels

@@ -11,6 +11,7 @@ from manifests.volumes.readers.dicom_places import ct_places
 from manifests.volumes.readers.dicom_slice import read_slices
 from manifests.volumes.readers.itk import last_line
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import read_volume
 from train.prediction.label_map_file import note_of
 
@@ -95,7 +96,7 @@ def require_scan(path: Path) -> None:
     raise TrainingError(msg)
 
 
-def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
+def read_scan(path: Path, repairs: Repairs = AS_USUAL) -> tuple[sitk.Image, tuple[Finding, ...]]:
     """Read a scan just as `prepare` reads the images that a network learns from.
 
     Returns:
@@ -104,7 +105,7 @@ def read_scan(path: Path) -> tuple[sitk.Image, tuple[Finding, ...]]:
     Raises:
         SetAsideError: It cannot be used; the error says why.
     """
-    scan = to_hounsfield(read_volume(path), path)
+    scan = to_hounsfield(read_volume(path, repairs), path)
     return scan.grid.image(scan.voxels), scan.findings
 
 

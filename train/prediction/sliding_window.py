@@ -23,6 +23,7 @@ from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
 from manifests.ground.errors import TrainingError
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from train.device import autocast, full_float32
 from train.model import Model
 from train.networks.network import for_device
@@ -54,12 +55,14 @@ class Predictor:
         device: Where the network runs and the sums are held.
         overlap: Share of a window, along each axis, that the next one covers again.
         mirror_axes: Average over mirror images along these of z, y, x (0, 1, 2).
+        repairs: What may be done to scans whose slices do not make up a grid.
     """
 
     model: Model
     device: torch.device | str
     overlap: float = OVERLAP
     mirror_axes: tuple[int, ...] = ()
+    repairs: Repairs = AS_USUAL
 
 
 def probabilities(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from train.console import SOME_FAILED_EXIT_CODE, console, say
-from train.prediction.commands import CheckpointChoice
+from train.prediction.commands import CheckpointChoice, RefuseTilt, ResampleUneven
 
 app = typer.Typer()
 
@@ -26,8 +26,11 @@ def seen_command(
     ],
     *,
     checkpoint: CheckpointChoice = "best",
+    resample_uneven: ResampleUneven = False,
+    refuse_tilt: RefuseTilt = False,
 ) -> None:
     """List which of these scans, or parts of them, a network was trained on."""
+    from manifests.volumes.readers.repairs import Repairs
     from train.checkpoints.ensembles import load_ensemble
     from train.provenance.seen_scans import look_for_seen
 
@@ -36,7 +39,8 @@ def seen_command(
     if not any(each.cases for each in learnt):
         say(f"note: {run} does not say which cases it was trained on; nothing can be found")
     looked = seen = failed = 0
-    for scan in look_for_seen(source, learnt):
+    repairs = Repairs(straighten_tilt=not refuse_tilt, resample_uneven=resample_uneven)
+    for scan in look_for_seen(source, learnt, repairs=repairs):
         if scan.failure:
             say(f"failed  {scan.name}: {scan.failure}")
         elif scan.seen:
@@ -78,12 +82,15 @@ def fingerprint_command(
     ],
     *,
     jobs: Annotated[int, typer.Option(min=0, help="Processes. 0: one per core.")] = 0,
+    resample_uneven: ResampleUneven = False,
+    refuse_tilt: RefuseTilt = False,
 ) -> None:
     """Write fingerprints of CT scans, by which match finds copies; run it again to continue."""
     import os
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from manifests.volumes.readers.repairs import Repairs
     from train.provenance.fingerprint_table import write_fingerprints
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
@@ -93,6 +100,7 @@ def fingerprint_command(
             source,
             out,
             jobs=jobs or os.cpu_count() or 1,
+            repairs=Repairs(straighten_tilt=not refuse_tilt, resample_uneven=resample_uneven),
             notify=lambda n, total: progress.update(task, completed=n, total=total),
         )
     for name, reason in sorted(done.failures.items()):

@@ -17,6 +17,7 @@ from manifests.ground.errors import MarginaliaError
 from manifests.table.manifest import SUFFIX, manifest_file, open_parquet, read_manifest
 from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.orientation import orientation_code
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import read_volume
 from train.prediction.scan import find_scans, reason_of, require_scan
 from train.seen import read_fingerprint
@@ -53,7 +54,12 @@ class Fingerprinting:
 
 
 def write_fingerprints(
-    source: Path, out: Path, *, jobs: int = 1, notify: Callable[[int, int], None] = lambda *_: None
+    source: Path,
+    out: Path,
+    *,
+    jobs: int = 1,
+    repairs: Repairs = AS_USUAL,
+    notify: Callable[[int, int], None] = lambda *_: None,
 ) -> Fingerprinting:
     """Write the fingerprints of a folder's scans, or of a manifest's cases.
 
@@ -78,7 +84,7 @@ def write_fingerprints(
     }
     waiting = {name: scan for name, scan in scans.items() if name not in rows}
     failures: dict[str, str] = {}
-    for number, (name, outcome) in enumerate(_computed(waiting, jobs), start=1):
+    for number, (name, outcome) in enumerate(_computed(waiting, jobs, repairs), start=1):
         if isinstance(outcome, str):
             failures[name] = outcome
         else:
@@ -114,7 +120,7 @@ def read_fingerprints(path: Path) -> list[Row]:
     return rows
 
 
-def fingerprint_scan(name: str, scan: Path) -> Row:
+def fingerprint_scan(name: str, scan: Path, repairs: Repairs = AS_USUAL) -> Row:
     """Return the row of one scan, read just as `predict` reads it.
 
     Raises:
@@ -122,7 +128,7 @@ def fingerprint_scan(name: str, scan: Path) -> Row:
     """
     require_scan(scan)
     state = _state(scan)
-    volume = to_hounsfield(read_volume(scan), scan)
+    volume = to_hounsfield(read_volume(scan, repairs), scan)
     return {
         "name": name,
         "fingerprint": Fingerprint.of(volume).to_text(),
@@ -134,25 +140,27 @@ def fingerprint_scan(name: str, scan: Path) -> Row:
     }
 
 
-def _computed(scans: dict[str, Path], jobs: int) -> Iterator[tuple[str, Row | str]]:
+def _computed(
+    scans: dict[str, Path], jobs: int, repairs: Repairs
+) -> Iterator[tuple[str, Row | str]]:
     """Yield each scan with its row, or with why it has none."""
     if jobs == 1 or not scans:
-        yield from ((name, _attempt(name, scan)) for name, scan in scans.items())
+        yield from ((name, _attempt(name, scan, repairs)) for name, scan in scans.items())
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(scans)), mp_context=context) as pool:
         names: dict[Future[Row | str], str] = {
-            pool.submit(_attempt, name, scan): name for name, scan in scans.items()
+            pool.submit(_attempt, name, scan, repairs): name for name, scan in scans.items()
         }
         for future in as_completed(names):
             error = future.exception()  # a process that died
             yield names[future], future.result() if error is None else reason_of(error)
 
 
-def _attempt(name: str, scan: Path) -> Row | str:
+def _attempt(name: str, scan: Path, repairs: Repairs) -> Row | str:
     """Return the row of a scan, or why it has none: not every error can be sent to a process."""
     try:
-        return fingerprint_scan(name, scan)
+        return fingerprint_scan(name, scan, repairs)
     except Exception as error:
         return reason_of(error)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.table.manifest import SUFFIX, manifest_file, read_manifest
 from manifests.volumes.hounsfield import to_hounsfield
+from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import read_volume
 from train.learnt import Learnt
 from train.prediction.scan import find_scans, reason_of, require_scan
@@ -28,7 +29,9 @@ class SeenScan:
     failure: str = ""
 
 
-def look_for_seen(source: Path, learnt: Sequence[Learnt]) -> Iterator[SeenScan]:
+def look_for_seen(
+    source: Path, learnt: Sequence[Learnt], *, repairs: Repairs = AS_USUAL
+) -> Iterator[SeenScan]:
     """Look at each scan of a manifest, by the fingerprints in it, or of a folder, by reading them.
 
     Raises:
@@ -45,7 +48,7 @@ def look_for_seen(source: Path, learnt: Sequence[Learnt]) -> Iterator[SeenScan]:
     for scan, _ in find_scans(source, leave_out=source):
         try:
             require_scan(scan)
-            volume = to_hounsfield(read_volume(scan), scan)
+            volume = to_hounsfield(read_volume(scan, repairs), scan)
             yield SeenScan(str(scan), known.shown_by(Fingerprint.of(volume)))
         # one bad scan must not end the run for the others
         except Exception as error:

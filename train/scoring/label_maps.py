@@ -13,6 +13,7 @@ from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.flat_names import flat_names
 from manifests.volumes.grid import Grid
+from manifests.volumes.readers.repairs import OF_LABELS
 from manifests.volumes.resampling.resampling import resample_label
 from manifests.volumes.volume import Volume, read_volume
 from train.prediction import label_map_file
@@ -90,7 +91,7 @@ def read_label_map(path: Path, case: Case, values: LabelMapping) -> tuple[ClassV
         SetAsideError: The file is no volume that can be read.
         TrainingError: A value means nothing, or it covers too little of the case.
     """
-    volume = read_volume(path)
+    volume = read_volume(path, OF_LABELS, is_label=True)
     image = sitk.DICOMOrient(volume.grid.image(volume.voxels), "LPS")
     classes = values.to_classes(sitk.GetArrayViewFromImage(image))
     grid, wanted = Grid.of(image), _grid_of(case)

@@ -1,6 +1,9 @@
 """What may be done to a scan whose slices do not make up a grid with right angles."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from manifests.ground.findings import Finding
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,16 @@ class Repairs:
     straighten_tilt: bool = True
     resample_uneven: bool = False
 
-    def forbid(self, code: str) -> bool:
-        """Tell whether a case with this finding would not be made now."""
-        tilt, uneven = not self.straighten_tilt, not self.resample_uneven
-        return (code == STRAIGHTENED and tilt) or (code == RESAMPLED and uneven)
+    def allow(self, findings: Iterable[Finding]) -> bool:
+        """Tell whether a case with these findings may be made."""
+        refused = set[str]()
+        if not self.straighten_tilt:
+            refused.add(STRAIGHTENED)
+        if not self.resample_uneven:
+            refused.add(RESAMPLED)
+        return not any(finding.code in refused for finding in findings)
 
 
 STRAIGHTENED, RESAMPLED = "gantry_tilt_straightened", "slice_distances_resampled"
 AS_USUAL = Repairs()
+OF_LABELS = Repairs(resample_uneven=True)  # what is allowed is asked of the image

@@ -9,43 +9,20 @@ from manifests.volumes.grid import harmonised_grid
 from manifests.volumes.readers.repairs import Repairs
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import read_volume
-from tests.made_dicom import aside, codes, position, write_series, write_slice
+from tests.made_dicom import (
+    CENTRE_MM,
+    SIZE_XY,
+    TWO,
+    aside,
+    ball_hu,
+    centre_mm,
+    codes,
+    position,
+    write_ball,
+    write_series,
+)
 
-SPACING_MM = 0.8, 0.7  # as write_slice has it
-SIZE_XY = 60, 50
-CENTRE_MM = np.array([3.0, -5.0, 42.0])  # of the ball
-RADIUS_MM, EDGE_MM = 9.0, 8.0
 UNEVEN = Repairs(resample_uneven=True)
-
-
-def ball_hu(position_mm):
-    """Air, a ball of 1000 HU, and between them a smooth slope; known anywhere."""
-    off = np.linalg.norm(position_mm - CENTRE_MM, axis=-1)
-    return -1000 * np.cos(np.pi * np.clip((RADIUS_MM - off) / EDGE_MM + 0.5, 0, 1))
-
-
-def write_ball(folder, degrees, depths_mm, *, digits=9, **tags):
-    """Slices across the axis of a tilted gantry, while the table moves along z."""
-    tilt = np.deg2rad(degrees)
-    row, column = np.array([1.0, 0, 0]), np.array([0, np.cos(tilt), np.sin(tilt)])
-    first = CENTRE_MM - row * 0.4 * SIZE_XY[0] - column * 0.35 * SIZE_XY[1] - np.array((0, 0, 22))
-    y, x = np.indices(SIZE_XY[::-1])
-    for number, depth in enumerate(depths_mm):
-        place = first + np.array((0, 0, depth))
-        at = place + x[..., None] * SPACING_MM[0] * row + y[..., None] * SPACING_MM[1] * column
-        told = {
-            "0020|0032": "\\".join(f"{v:.{digits}f}" for v in place),
-            "0020|0037": "\\".join(f"{v:.9f}" for v in (*row, *column)),
-        }
-        pixels = ball_hu(at).round().astype(np.int16)[None]
-        write_slice(folder / f"s{number}.dcm", pixels, number, **told | tags)
-    return folder
-
-
-def centre_mm(volume):
-    weights = np.maximum(volume.voxels + 1000.0, 0)  # beyond the slices is -1024
-    index = [np.average(i, weights=weights) for i in np.indices(volume.voxels.shape)]
-    return volume.grid.position_mm(index[::-1])
 
 
 def assert_shows_the_ball(volume, *, within_hu):
@@ -93,9 +70,6 @@ def test_a_tilt_is_set_aside_if_that_is_wanted_or_if_it_is_none(tmp_path):
     finding = aside(jump)
     assert finding.code == "dicom_gantry_tilt"
     assert "s6.dcm is 9 mm beside the others" in finding.reason
-
-
-TWO = np.concatenate([np.arange(0, 20, 1.5), np.arange(21, 46, 3.0)])
 
 
 def test_two_planned_distances_are_told_or_resampled(tmp_path):
