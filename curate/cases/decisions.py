@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from curate.cases.overrides import Override
 from curate.datasets.discover import SourceCase
-from curate.labels.relabel import BlockMap
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.errors import OverrideError
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
-from manifests.volumes.grid import Grid
+
+if TYPE_CHECKING:  # slow to import
+    from curate.labels.relabel import BlockMap
+    from manifests.volumes.grid import Grid
 
 SIDES_EXCHANGED = "sides exchanged"  # in the finding of a case whose sides were
 
@@ -36,7 +39,7 @@ def undrawn_structures(override: Override | None, space: LabelSpace) -> frozense
     return frozenset(s for name in names for s in of_class.get(name, (name,)))
 
 
-def ignored_parts(override: Override | None, grid: Grid) -> list[tuple[slice, ...]]:
+def ignored_parts(override: Override | None, grid: "Grid") -> list[tuple[slice, ...]]:
     """Return the parts [z, y, x] of an image that nobody looked at.
 
     Raises:
@@ -57,7 +60,9 @@ def ignored_parts(override: Override | None, grid: Grid) -> list[tuple[slice, ..
     return parts
 
 
-def decided(block_map: BlockMap, override: Override | None) -> tuple[BlockMap, tuple[Finding, ...]]:
+def decided(
+    block_map: "BlockMap", override: Override | None
+) -> "tuple[BlockMap, tuple[Finding, ...]]":
     """Exchange the sides of a label if that was decided; and say all that was decided on it."""
     if override is None or not (
         override.swap_sides or override.not_annotated or override.ignored_slices

@@ -7,7 +7,7 @@ reason = "crossed fused; seen in the image"
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,13 +20,15 @@ from pydantic import (
 )
 
 from curate.datasets.discover import SourceCase
-from curate.kidneys.split import Decision
 from curate.recipes.schema import Recipe
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.structures import vocabulary
 from manifests.ground.errors import OverrideError
 from manifests.ground.near_names import did_you_mean
 from manifests.ground.toml_file import read_toml
+
+if TYPE_CHECKING:
+    from curate.kidneys.split import Decision  # slow to import
 
 
 def _ascend(slices: tuple[int, int]) -> tuple[int, int]:
@@ -75,7 +77,7 @@ class Override(BaseModel):
         return {} if told.keys() <= {"reason", "source_label_sha256"} else told
 
     @property
-    def kidney_decision(self) -> Decision | None:
+    def kidney_decision(self) -> "Decision | None":
         """What to do with the kidneys, if that is what was decided on."""
         return self.kidneys if self.cut_x_mm is None else self.cut_x_mm
 

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 
 from curate.datasets.discover import SourceCase
-from curate.dicom_labels.dicom_label import open_label
 from curate.labels.label_files import LabelArray, paint_masks, read_map, read_masks
 from curate.labels.slice_labels import read_by_slices
 from manifests.ground.findings import Finding
@@ -43,6 +42,8 @@ def _read(
     case: SourceCase, values: Collection[int], repairs: Repairs
 ) -> tuple[Volume, LabelArray, list[Finding]]:
     if case.dicom:
+        from curate.dicom_labels.dicom_label import open_label  # slow to import
+
         segments = open_label(case.label, case.dicom).of_series(case.image)
         scan = read_volume(case.image, repairs, series=segments.series)
         scan = to_hounsfield(scan, case.image)

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curate.datasets.discover import SourceCase
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import MarginaliaError
 from manifests.volumes.grid import MAX_SPACING_MM, MIN_SPACING_MM
 from manifests.volumes.readers.repairs import AS_USUAL, Repairs
-from manifests.volumes.resampling.separable import Interpolation
+
+if TYPE_CHECKING:
+    from manifests.volumes.resampling.separable import Interpolation  # slow to import
 
 IMAGE, LABEL = "image.nii", "label.nii"
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
@@ -29,7 +32,7 @@ class Target:
     label_space: LabelSpace
     spacing_mm: tuple[float, float, float]
     folder: Path
-    interpolation: Interpolation = "linear"
+    interpolation: "Interpolation" = "linear"
     repairs: Repairs = AS_USUAL
 
     def __post_init__(self) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from curate.dicom_labels.dicom_label import held_names, open_label, referred
-from curate.dicom_labels.label_objects import require_reader
 from curate.recipes.expression_match import match_in_time
 from curate.recipes.layouts import (
     DecathlonLayout,
@@ -106,6 +104,8 @@ def held_masks(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
     """Return which mask files, or segments of these names, a case has; None if unreadable."""
     if not case.dicom:
         return frozenset(name for name in names if (case.label / name).exists())
+    from curate.dicom_labels.dicom_label import held_names, open_label  # slow to import
+
     try:
         return held_names(open_label(case.label, case.dicom), names)
     except SetAsideError:
@@ -115,6 +115,8 @@ def held_masks(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
 def _named_there(case: SourceCase) -> set[str]:
     if not case.dicom:
         return {path.name for path in case.label.glob("*")}
+    from curate.dicom_labels.dicom_label import open_label  # slow to import
+
     try:
         return {*open_label(case.label, case.dicom).names}
     except SetAsideError:
@@ -176,11 +178,15 @@ def _below(root: Path, relative: str, index: Path) -> Path:
 
 def _paired(root: Path, layout: NamedLayout) -> Iterator[SourceCase]:
     if isinstance(layout, DicomLayout):
+        from curate.dicom_labels.label_objects import require_reader  # slow to import
+
         require_reader()
     for name, labels in _labels(root, layout).items():
         images = _images(root, layout, name)
         dicom = layout if isinstance(layout, DicomLayout) else None
         if dicom:
+            from curate.dicom_labels.dicom_label import referred
+
             images, labels = referred(images, labels, dicom)
         finding = _several("images", images, root) or _several("labels", labels, root)
         by_slices = getattr(layout, "label_order", "header") == "image_files"

@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from curate.duplicates.known_relations import known_relations
-from manifests.fingerprints.fingerprint import Fingerprint
-from manifests.fingerprints.matching import Match, find_matches
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
 from manifests.table.subjects import common_subjects
+
+if TYPE_CHECKING:
+    from manifests.fingerprints.matching import Match
 
 Code = Literal["duplicate_image", "related_image", "same_patient"]
 AXES = ("third", "second", "first")  # of a file, in the order of an array's
@@ -63,6 +64,11 @@ def _same_voxels(cases: Sequence[Case]) -> Iterator[Relation]:
 
 
 def _alike(cases: Sequence[Case]) -> Iterator[Relation]:
+    if len(cases) < 2:
+        return
+    from manifests.fingerprints.fingerprint import Fingerprint  # slow to import
+    from manifests.fingerprints.matching import find_matches
+
     for match in find_matches([Fingerprint.from_text(c.fingerprint) for c in cases]):
         a, b = cases[match.first].case_id, cases[match.second].case_id
         code: Code = "duplicate_image" if match.whole else "related_image"
@@ -74,7 +80,7 @@ def _known(cases: Sequence[Case]) -> Iterator[Relation]:
         yield Relation(min(a, b), max(a, b), "same_patient", text)
 
 
-def _words(match: Match, first: str, second: str) -> str:
+def _words(match: "Match", first: str, second: str) -> str:
     percent = " and ".join(
         f"{share:.0%} of {name}" for share, name in zip(match.common, (first, second), strict=True)
     )

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from curate.cases.fuse import fuse_duplicates
 from curate.cases.target import Target
 from curate.duplicates.relations import find_relations, with_relations
 from curate.suspicion.outliers import with_outliers
@@ -32,6 +31,8 @@ def assemble(
     """
     relations = find_relations(cases)
     if fuse:
+        from curate.cases.fuse import fuse_duplicates  # slow to import
+
         cases, relations = fuse_duplicates(cases, relations, target, verify=verify)
     manifest = Manifest.of(
         with_outliers(with_relations(cases, relations), target.label_space),

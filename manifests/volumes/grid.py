@@ -11,12 +11,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from manifests.ground.errors import GeometryError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 AIR_HU = -1024.0
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -66,7 +69,7 @@ class Grid:
         )
 
     @classmethod
-    def of(cls, image: sitk.Image) -> "Grid":
+    def of(cls, image: "sitk.Image") -> "Grid":
         """Read the grid of a 3-D image with one value per voxel.
 
         Raises:
@@ -107,8 +110,10 @@ class Grid:
         offset_mm = np.asarray(position_mm, dtype=np.float64) - np.asarray(self.origin_mm)
         return offset_mm @ np.linalg.inv(self.steps_mm).T
 
-    def image(self, array_zyx: NDArray[np.generic]) -> sitk.Image:
+    def image(self, array_zyx: NDArray[np.generic]) -> "sitk.Image":
         """Put an array of shape z, y, x on this grid (a copy)."""
+        import SimpleITK as sitk  # slow to import
+
         image = sitk.GetImageFromArray(array_zyx)
         image.SetSpacing(self.spacing_mm)
         image.SetOrigin(self.origin_mm)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from manifests.volumes.grid import EDGE_TOLERANCE, Grid
 
@@ -155,6 +154,8 @@ def _cubic(index: FloatArray, size: int) -> Weights:
     """Return the weights of the interpolating cubic B-spline, mirrored at both ends."""
     if size == 1:
         return _linear(index, size)
+    from scipy import ndimage  # slow to import
+
     index = np.clip(index, 0, size - 1)
     to_coefficients = ndimage.spline_filter1d(np.eye(size), 3, axis=0, mode="mirror")
     below = np.floor(index).astype(np.int64)
