@@ -41,10 +41,10 @@ def read_case(
 def _read(
     case: SourceCase, values: Collection[int], repairs: Repairs
 ) -> tuple[Volume, LabelArray, list[Finding]]:
-    if case.dicom:
-        from curate.dicom_labels.dicom_label import open_label  # slow to import
+    if case.segments:
+        from curate.slicer_labels.segmented_label import open_segmented  # slow to import
 
-        segments = open_label(case.label, case.dicom).of_series(case.image)
+        segments = open_segmented(case.label, case.segments).of_series(case.image)
         scan = read_volume(case.image, repairs, series=segments.series)
         scan = to_hounsfield(scan, case.image)
         read = partial(segments.mask, grid=scan.grid)

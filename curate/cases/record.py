@@ -188,7 +188,7 @@ def _of_voxels(recipe: Recipe) -> dict[str, Any]:
     layout = recipe.layout
     if isinstance(layout, DicomLayout):
         facts |= {"modality": layout.modality, "threshold": layout.threshold}
-    else:
+    elif not recipe.names:
         del facts["names"]
     told = {key: getattr(layout, key, usual) for key, usual in USUAL.items()}
     return {**facts, **{key: said for key, said in told.items() if said != USUAL[key]}}

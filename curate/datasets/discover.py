@@ -14,6 +14,7 @@ from curate.recipes.layouts import (
     Layout,
     MasksLayout,
     NamedLayout,
+    SegmentsLayout,
     files_like,
 )
 from curate.recipes.schema import Recipe
@@ -32,7 +33,7 @@ class SourceCase:
         masks: File names of the masks, or names of segments, in the order of their values, empty
             for one that is not read; none if the label is one map.
         unannotated: Label values whose structures nobody annotated in this case.
-        dicom: How the label is read, if it is a DICOM SEG or RTSTRUCT.
+        segments: How the label is read, if its segments have names: DICOM's or 3D Slicer's.
         by_slices: Whether the label goes by the image's files, whatever its header says.
         finding: Why the case cannot be used, if its files' places say so already.
     """
@@ -43,7 +44,7 @@ class SourceCase:
     label: Path
     masks: tuple[str, ...] = ()
     unannotated: frozenset[int] = frozenset()
-    dicom: DicomLayout | None = None
+    segments: SegmentsLayout | None = None
     by_slices: bool = False
     finding: Finding | None = None
 
@@ -85,7 +86,7 @@ def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]
             name is misspelt.
     """
     names, layout = tuple(recipe.parts), recipe.layout
-    if not isinstance(layout, MasksLayout | DicomLayout) or layout.missing_mask == "error":
+    if not isinstance(layout, MasksLayout | SegmentsLayout) or layout.missing_mask == "error":
         return [replace(case, masks=names) for case in cases]
     held = [held_masks(case, names) for case in cases]
     nowhere = [n for n in names if not any(found is None or n in found for found in held)]
@@ -102,23 +103,23 @@ def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]
 
 def held_masks(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
     """Return which mask files, or segments of these names, a case has; None if unreadable."""
-    if not case.dicom:
+    if not case.segments:
         return frozenset(name for name in names if (case.label / name).exists())
-    from curate.dicom_labels.dicom_label import held_names, open_label  # slow to import
+    from curate.slicer_labels.segmented_label import held_names, open_segmented  # slow to import
 
     try:
-        return held_names(open_label(case.label, case.dicom), names)
+        return held_names(open_segmented(case.label, case.segments), names)
     except SetAsideError:
         return None  # told when it is read
 
 
 def _named_there(case: SourceCase) -> set[str]:
-    if not case.dicom:
+    if not case.segments:
         return {path.name for path in case.label.glob("*")}
-    from curate.dicom_labels.dicom_label import open_label  # slow to import
+    from curate.slicer_labels.segmented_label import open_segmented  # slow to import
 
     try:
-        return {*open_label(case.label, case.dicom).names}
+        return {*open_segmented(case.label, case.segments).names}
     except SetAsideError:
         return set()
 
@@ -183,15 +184,15 @@ def _paired(root: Path, layout: NamedLayout) -> Iterator[SourceCase]:
         require_reader()
     for name, labels in _labels(root, layout).items():
         images = _images(root, layout, name)
-        dicom = layout if isinstance(layout, DicomLayout) else None
-        if dicom:
+        segments = layout if isinstance(layout, SegmentsLayout) else None
+        if isinstance(layout, DicomLayout):
             from curate.dicom_labels.dicom_label import referred
 
-            images, labels = referred(images, labels, dicom)
+            images, labels = referred(images, labels, layout)
         finding = _several("images", images, root) or _several("labels", labels, root)
         by_slices = getattr(layout, "label_order", "header") == "image_files"
         yield SourceCase(
-            "", name, images[0], labels[0], dicom=dicom, by_slices=by_slices, finding=finding
+            "", name, images[0], labels[0], segments=segments, by_slices=by_slices, finding=finding
         )
 
 

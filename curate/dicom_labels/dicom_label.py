@@ -147,11 +147,6 @@ def meant(name: str, segment: Segment) -> bool:
     return found is not None
 
 
-def held_names(label: DicomLabel, names: Sequence[str]) -> frozenset[str]:
-    """Return those names of a recipe that mean a segment of a label."""
-    return frozenset(name for name in names if label.has(name))
-
-
 def referred(
     images: Sequence[Path], labels: Sequence[Path], layout: DicomLayout
 ) -> tuple[list[Path], list[Path]]:

@@ -1,7 +1,6 @@
 """A folder of patients in DICOM: which folders are cases, and what labels call their segments."""
 
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,13 +14,13 @@ from curate.dicom_labels.label_objects import (
     sop_class_of,
 )
 from curate.drafts.file_patterns import CASE, case_expression
+from curate.drafts.segment_counts import count_names
 from curate.recipes.layouts import DicomLayout, MasksLayout
 from manifests.classes.structure_names import structures_named
 from manifests.ground.errors import SourceError
 from manifests.ground.findings import SetAsideError
 
 CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-PLAIN = re.compile(r"\\([ \-&~%])")  # what re.escape escapes and no expression needs
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,8 @@ def look_at_dicom(folder: Path, files: Iterable[str], roots: tuple[str, ...]) ->
         labels=(pattern,),
         modality=modality,
     )
-    counts = _counted(objects, depth)
-    names = sorted(counts, key=lambda name: (-counts[name], name))
-    return DicomFolder(layout, tuple(names), {name: counts[name] for name in names})
+    counts = count_names(_segments(objects, depth))
+    return DicomFolder(layout, tuple(counts), counts)
 
 
 def _masks_of_slices(images: Sequence[str], roots: tuple[str, ...]) -> DicomFolder | None:
@@ -128,15 +126,9 @@ def _depth_of_cases(objects: Mapping[str, LabelObject], images: Sequence[str]) -
     return None
 
 
-def _counted(objects: Mapping[str, LabelObject], depth: int) -> Counter[str]:
-    """Count the cases that have each name; capitals do not count."""
-    spellings, found = dict[str, str](), Counter[str]()
-    of_case = defaultdict[str, set[str]](set)
+def _segments(objects: Mapping[str, LabelObject], depth: int) -> dict[str, list[tuple[int, str]]]:
+    """Return the numbers and names of the segments of each case."""
+    found = defaultdict[str, list[tuple[int, str]]](list)
     for path, label in objects.items():
-        for s in label.segments:
-            key = PLAIN.sub(r"\1", re.escape(s.name)) or f"#{s.number}"
-            spelling = spellings.setdefault(key.casefold(), key)
-            of_case[PurePosixPath(path).parts[depth - 1]].add(spelling)
-    for names in of_case.values():
-        found.update(names)
+        found[PurePosixPath(path).parts[depth - 1]] += [(s.number, s.name) for s in label.segments]
     return found

@@ -23,6 +23,7 @@ from curate.drafts.file_patterns import (
     structure_words,
 )
 from curate.drafts.pairing import check_pairs
+from curate.drafts.slicer_folder import look_at_slicer
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
 from manifests.classes.structure_names import known_words, structures_named
 from manifests.ground.errors import SourceError
@@ -33,7 +34,7 @@ METADATA |= {"reference": "citation"}
 
 NAMED = 10  # so many files that were passed over are named
 
-Kind = Literal["decathlon", "nnunet", "masks", "dicom", "bids", "pairs"]
+Kind = Literal["decathlon", "nnunet", "masks", "dicom", "slicer", "bids", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Survey:
     Attributes:
         kind: How its files lie; `nnunet`, `bids` and `pairs` are all pairs of files.
         layout: The same as a recipe says it.
-        masks: Names of the mask files, or of the segments of DICOM labels, if a label is such.
+        masks: Names of the mask files, or of the segments, if a label has such.
         counts: Number of cases that have each of these segments.
         names: What `dataset.json` calls each label value.
         metadata: What it says of the dataset: `title`, `licence`, `citation`.
@@ -107,12 +108,15 @@ def survey(folder: Path) -> Survey:
     masks: tuple[str, ...] = ()
     kind: Kind = "decathlon"
     files: list[PatternedPath] = []
+    counts: Mapping[str, int] = {}
     dicom = None if layout else look_at_dicom(folder, _files(folder), _roots(folder))
     if dicom:
-        kind, layout, masks = dicom.layout.kind, dicom.layout, dicom.names
+        kind, layout, masks, counts = dicom.layout.kind, dicom.layout, dicom.names, dicom.counts
     elif layout is None:
         files = patterned_paths(_files(folder))
         kind, layout, masks = _paired(folder, files)
+        if named := look_at_slicer(folder, layout):
+            kind, (layout, counts) = "slicer", named
     cases = tuple(published(layout, folder))
     check_pairs(cases, files, folder)
     if not cases:
@@ -122,8 +126,8 @@ def survey(folder: Path) -> Survey:
         kind,
         layout,
         cases,
-        masks,
-        dicom.counts if dicom else {},
+        masks or tuple(counts),
+        counts,
         _names(index),
         _metadata(index),
         tuple(_passed_over(folder, cases, masks)),

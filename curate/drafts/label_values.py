@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from curate.datasets.discover import SourceCase
-from curate.dicom_labels.dicom_label import open_label
 from curate.labels.label_files import whole_numbers
-from curate.recipes.layouts import DicomLayout
+from curate.recipes.layouts import SegmentsLayout
+from curate.slicer_labels.segmented_label import open_segmented
 from manifests.ground.findings import SetAsideError
 from manifests.volumes.readers.repairs import OF_LABELS
 from manifests.volumes.volume import read_volume
@@ -72,14 +72,14 @@ def read_label_values(cases: Iterable[SourceCase]) -> LabelValues:
 def _volumes_ml(case: SourceCase) -> dict[int | str, float]:
     if not case.masks:
         return {**_of_map(case.label)}
-    if case.dicom:
-        return _of_segments(case, case.dicom)
+    if case.segments:
+        return _of_segments(case, case.segments)
     found = {name: _of_map(case.label / name) for name in case.masks if name}
     return {name: sum(volumes.values()) for name, volumes in found.items() if volumes}
 
 
-def _of_segments(case: SourceCase, layout: DicomLayout) -> dict[int | str, float]:
-    label = open_label(case.label, layout).of_series(case.image)
+def _of_segments(case: SourceCase, layout: SegmentsLayout) -> dict[int | str, float]:
+    label = open_segmented(case.label, layout).of_series(case.image)
     grid = read_volume(case.image, series=label.series).grid
     counts = {name: int(label.mask(name, grid)[0].sum()) for name in case.masks if name}
     return {name: count * grid.voxel_ml for name, count in counts.items() if count}

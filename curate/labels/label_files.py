@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.labels.alignment import align
 from manifests.ground.findings import Finding, SetAsideError
+from manifests.volumes.alignment import align
 from manifests.volumes.grid import Grid
 from manifests.volumes.readers.repairs import OF_LABELS
 from manifests.volumes.slabs import slabs

@@ -137,6 +137,22 @@ class DicomLayout(NamedLayout):
     missing_mask: MissingMask = "error"
 
 
+class SlicerLayout(NamedLayout):
+    """A label is a segmentation of 3D Slicer's, a `.seg.nrrd` file.
+
+    The recipe's `names` says which of its segments are read.
+
+    Attributes:
+        missing_mask: What it means that a case has no segment of a name, as with masks.
+    """
+
+    kind: Literal["slicer"]
+    missing_mask: MissingMask = "error"
+
+
+SegmentsLayout = DicomLayout | SlicerLayout
+
+
 def _compiled(expression: str, whole: str | None = None) -> re.Pattern[str]:
     try:
         return re.compile(whole or expression)
@@ -152,5 +168,6 @@ def files_like(root: Path, pattern: str, case: str | None = None) -> Iterator[Pa
 
 
 Layout = Annotated[
-    DecathlonLayout | PairsLayout | MasksLayout | DicomLayout, Field(discriminator="kind")
+    DecathlonLayout | PairsLayout | MasksLayout | DicomLayout | SlicerLayout,
+    Field(discriminator="kind"),
 ]

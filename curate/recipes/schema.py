@@ -20,7 +20,7 @@ PAPER = ("btcv", "kits19", "msd_liver", "msd_pancreas", "msd_spleen")
 
 IGNORED = "ignored"  # what a value covers that says where nobody looked
 # What says, in place of [values], what a label of many files or segments covers; by layout.
-TABLES = {"masks": "masks", "dicom": "names"}
+TABLES = {"masks": "masks", "dicom": "names", "slicer": "names"}
 Value = Annotated[int, Field(ge=1, le=65535)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\:.][^/\\:]*$")]
 # What a recipe may say the source of, or that it could not be verified.
@@ -46,8 +46,8 @@ class Recipe(StrictModel):
             a file lists as "ignored".
         masks: What each mask file covers, in a dataset with one mask file per structure; its
             values are their numbers from 1 on. Where masks overlap, the first listed counts.
-        names: The same for the segments of DICOM SEG or RTSTRUCT, by expressions of their names,
-            by numbers (`#3`) or by SNOMED CT codes (`SCT:10200004`).
+        names: The same for the segments of DICOM SEG, RTSTRUCT or 3D Slicer, by expressions of
+            their names, by numbers (`#3`) or by SNOMED CT codes (`SCT:10200004`).
         unlabelled: Parts of a labelled organ that no value covers, on purpose.
         commercial_use: Whether the licence allows commercial use.
         share_alike: Whether what is made of the dataset must have the same licence; left out if
@@ -133,7 +133,7 @@ class Recipe(StrictModel):
         if kind in TABLES and not told and not misspelt:
             msg = f"expected a [{TABLES[kind]}] table with the layout kind {kind!r}"
             raise ValueError(msg)
-        for parts in TABLES.values():
+        for parts in dict.fromkeys(TABLES.values()):
             if isinstance(facts.get(parts), dict) and facts[parts]:
                 values = dict(enumerate(facts[parts].values(), start=1))
                 if facts.get("values", values) != values:
@@ -155,9 +155,11 @@ class Recipe(StrictModel):
         if self.table and self.table.case is None and self.layout.subject is None:
             told = "expected `case`, or `subject` in [layout], to tell of which cases a row is"
             problems.append(f"table: {told}")
-        for kind, table in TABLES.items():
-            if (self.layout.kind == kind) != bool(getattr(self, table)):
-                needed = f"expected a [{table}] table with the layout kind {kind!r}"
+        for table in dict.fromkeys(TABLES.values()):
+            kinds = [kind for kind, needs in TABLES.items() if needs == table]
+            if (self.layout.kind in kinds) != bool(getattr(self, table)):
+                kind = " or ".join(map(repr, kinds))
+                needed = f"expected a [{table}] table with the layout kind {kind}"
                 problems.insert(0, f"{table}: {needed}, and only with it")
         if problems:
             raise ValueError("; ".join(problems))

@@ -24,6 +24,7 @@ from manifests.volumes.readers.itk import read_itk
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
 from manifests.volumes.readers.nifti import read_nifti
 from manifests.volumes.readers.repairs import AS_USUAL, Repairs
+from manifests.volumes.readers.slicer import read_layers
 
 OBLIQUE_DEGREES = 0.1
 NIFTI_HEADER_BYTES = 352  # of NIfTI-1 in one file, without extensions
@@ -88,13 +89,32 @@ def read_volume(
             voxels, grid, findings = read_itk(path)
     except GeometryError as error:
         raise SetAsideError(Finding("geometry_invalid", f"{path}: {error}")) from error
+    return Volume(voxels, grid, (*findings, *_of_grid(grid, path)))
+
+
+def read_layered(path: Path) -> list[Volume]:
+    """Read the layers of a segmentation of 3D Slicer's, each of which is a volume.
+
+    Raises:
+        SetAsideError: It does not exist, is damaged, or has no layers of three dimensions.
+    """
+    try:
+        layers, grid, findings = read_layers(path)
+    except GeometryError as error:
+        raise SetAsideError(Finding("geometry_invalid", f"{path}: {error}")) from error
+    every = (*findings, *_of_grid(grid, path))
+    return [Volume(voxels, grid, every) for voxels in layers]
+
+
+def _of_grid(grid: Grid, path: Path) -> list[Finding]:
+    """Return what is noticed of a grid, and refuse one that no scan has."""
     if not is_possible(grid.spacing_mm):
         reason = (
             f"{path}: expected a spacing of {MIN_SPACING_MM} to {MAX_SPACING_MM} mm; "
             f"got {grid.spacing_mm}"
         )
         raise SetAsideError(Finding("geometry_invalid", reason))
-    return Volume(voxels, grid, (*findings, *_axis_findings(grid)))
+    return _axis_findings(grid)
 
 
 def _axis_findings(grid: Grid) -> list[Finding]:

@@ -33,11 +33,16 @@ def read_itk(path: Path) -> tuple[NDArray[Any], Grid, tuple[Finding, ...]]:
         raise SetAsideError(Finding("unreadable", f"{path}: {last_line(error)}")) from error
     if findings:
         image = image[(slice(None), slice(None), slice(None), *[0] * (image.GetDimension() - 3))]
+    grid, skewed = at_right_angles(affine_of(image), image.GetSize(), path)
+    return sitk.GetArrayFromImage(image), grid, (*findings, *skewed)
+
+
+def affine_of(image: sitk.Image) -> NDArray[np.float64]:
+    """Return the 4 x 4 matrix from indices to positions (mm, LPS) that a header says."""
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
-    grid, skewed = at_right_angles(affine, image.GetSize(), path)
-    return sitk.GetArrayFromImage(image), grid, (*findings, *skewed)
+    return affine
 
 
 def read_stored(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from curate.recipes.layouts import PairsLayout
 from curate.recipes.schema import PAPER, load_recipe, shipped_recipes
 from manifests.table.manifest import read_manifest
 from tests.curate import dicom_files, published
+from tests.curate.slicer_labels import test_slicer_label as slicer
 
 PAGE = Path(__file__).parents[3] / "docs" / "how_to" / "recipes.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -138,6 +140,22 @@ def test_the_recipe_of_dicom_labels_that_is_written_by_hand_works(tmp_path, monk
         [boxes[n].sum() / 8 for n in ("liver", "spleen")] + [0, boxes["left_kidney"].sum() / 8]
     )
     assert len(recipe.names) == 4
+
+
+def test_the_recipe_of_slicers_files_that_is_written_by_hand_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = by_hand(tmp_path, "slicer")
+    segments = slicer.three()
+    segments["Tumor 2"] = segments.pop("Lesion 7")
+    for name, drawn in {"patient_1": segments, "patient_2": {"LEBER": segments["Liver"]}}.items():
+        slicer.write_nifti_ct(tmp_path / "slicer" / name)
+        scan = tmp_path / "slicer" / name / "ct.nii.gz"
+        sitk.WriteImage(sitk.ReadImage(scan), scan.with_name("ct.nrrd"))
+        slicer.write_segmentation(scan.with_name("Segmentation.seg.nrrd"), drawn)
+    cases = prepared(tmp_path, "slicer", "0.8,0.8,2.5")
+    assert cases["patient_1"].annotated == ("liver", "spleen")
+    assert cases["patient_2"].annotated == ()  # nobody looked for tumours in this liver
+    assert len(recipe.names) == 3
 
 
 def test_the_table_lists_the_shipped_recipes_with_their_cases():

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid, corner_distance
 from manifests.volumes.orientation import AxisPermutation, closest_permutation, reorient
+from manifests.volumes.readers.slicer import is_slicer
 from manifests.volumes.volume import Volume
 
 # At the corner where the two grids differ most. A spacing that was rounded to three digits moves
@@ -17,9 +18,6 @@ TOLERANCE_VOXELS = 0.3
 # Of a cropped label, whose place is looked for: some voxel of the image's is always near.
 CROP_TOLERANCE_VOXELS = 0.1
 EXACT_VOXELS = 1e-6
-
-# 3D Slicer crops what it saves to what was drawn, and writes where that lies.
-SLICER_SUFFIX = ".seg.nrrd"
 
 Start = tuple[int, int, int]
 
@@ -59,14 +57,13 @@ def align(label: Volume, image: Grid, path: Path) -> tuple[NDArray[Any], list[Fi
 
 def is_empty_segmentation(label: Volume, path: Path) -> bool:
     """Return whether 3D Slicer saved a segmentation without a drawn voxel: one of 0, anywhere."""
-    slicers = path.name.lower().endswith(SLICER_SUFFIX)
-    return slicers and label.voxels.size == 1 and not label.voxels.any()
+    return is_slicer(path) and label.voxels.size == 1 and not label.voxels.any()
 
 
 def _start(label: Grid, image: Grid, path: Path) -> Start:
     """Return the image's voxel that is nearest to the label's first."""
     x, y, z = (int(n) for n in np.rint(image.index_xyz(label.origin_mm)))
-    if (x, y, z) == (0, 0, 0) and not path.name.lower().endswith(SLICER_SUFFIX):
+    if (x, y, z) == (0, 0, 0) and not is_slicer(path):
         reason = (
             f"{path}: the image has size {image.size_xyz}, the label {label.size_xyz}, and both "
             f"start at the same place: whether it was cropped or its place was lost is not known"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from curate.labels.alignment import align
 from curate.labels.label_files import read_map
 from manifests.ground.findings import SetAsideError
+from manifests.volumes.alignment import align
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume
 from tests.curate.defects import AFFINE, SHAPE, label, write_nifti
