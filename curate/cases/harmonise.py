@@ -58,15 +58,18 @@ def harmonise(
     block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
     block_map, decisions = decided(block_map, override)
     merged = merged_classes(block_map.blocks, target.label_space)
-    before = block_map.to_classes(target.label_space, merged)
     grid = harmonised_grid(source, target.spacing_mm)
+    # one after the other, and no longer held than needed: they are the largest things in memory
     image = resample_image(image, grid, interpolation=target.interpolation)
+    before, blocks = block_map.to_classes(target.label_space, merged), block_map.blocks
+    del label, block_map
     classes = resample_label(before, grid, ignored=IGNORED)
     ignored = ignored_voxels(before, classes)
+    del before
     folder = target.case_folder(case)
     write_volume(image, folder / IMAGE)
     write_volume(classes, folder / LABEL, is_label=True)
-    annotation = Annotation(block_map.blocks, merged, classes.voxels)
+    annotation = Annotation(blocks, merged, classes.voxels)
     columns, judged = written_columns(image, annotation, folder, target, torso)
     return Case(
         case_id=case.case_id,

@@ -22,6 +22,7 @@ SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_MAX_RATIO = 1032  # deflate cannot do better
 SLAB_BYTES = 1 << 24
+PIECE_BYTES = 1 << 20  # isal 1.8 makes as many bytes at a time as are asked for, and copies them
 MAX_OFFSET_BYTES = 1 << 24  # what extensions of a header may take
 
 
@@ -130,7 +131,7 @@ def _fill(stream: IO[bytes], part: NDArray[Any]) -> None:
     raw = memoryview(part.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     done = 0
     while done < len(raw):
-        count = stream.readinto(raw[done:])  # type: ignore[attr-defined]
+        count = stream.readinto(raw[done : done + PIECE_BYTES])  # type: ignore[attr-defined]
         if not count:
             msg = f"{len(raw) - done:,} bytes of a slab of {len(raw):,} are missing"
             raise EOFError(msg)

@@ -115,20 +115,29 @@ def weighted_sums(
     `take` is given some layers of the result at a time, and where they belong along z.
     """
     z, y, x = weights_zyx
-    needed = np.flatnonzero(z.any(axis=0))
-    start = int(needed[0]) if needed.size else 0
-    layers = np.zeros((needed.size and int(needed[-1]) + 1 - start, len(y), len(x)), np.float32)
     rows = np.zeros((len(y), voxels.shape[2]), np.float32)
     blocks_y, blocks_x = list(_blocks(y)), [(at, of, w.T.copy()) for at, of, w in _blocks(x)]
-    for number, layer in enumerate(layers, start=start):
-        plane = voxels[number].astype(np.float32, order="C")
-        for at, of, part in blocks_y:
-            np.matmul(part, plane[of], out=rows[at])
-        for at, of, part in blocks_x:
-            np.matmul(rows[:, of], part, out=layer[:, at])
-    flat = layers.reshape(len(layers), -1)
-    for at, of, part in _blocks(z[:, start : start + len(layers)]):
-        take(at, (part @ flat[of]).reshape(-1, len(y), len(x)))
+    blocks_z = list(_blocks(z))
+    most = max((of.stop - of.start for _, of, _ in blocks_z), default=0)
+    # as many layers as one block needs; the next block begins with some of them
+    layers = np.zeros((most, len(y), len(x)), np.float32)
+    first = done = 0  # the numbers of those that are there: from the first up to that
+    for at, of, part in blocks_z:
+        if not part.any():  # beyond the ends
+            take(at, np.zeros((len(part), len(y), len(x)), np.float32))
+            continue
+        kept = max(done - of.start, 0)
+        if kept:
+            layers[:kept] = layers[of.start - first : done - first]
+        for number in range(max(done, of.start), of.stop):
+            plane = voxels[number].astype(np.float32, order="C")
+            for to, used, weights in blocks_y:
+                np.matmul(weights, plane[used], out=rows[to])
+            for to, used, weights in blocks_x:
+                np.matmul(rows[:, used], weights, out=layers[number - of.start][:, to])
+        first, done = of.start, max(done, of.stop)
+        flat = layers[: of.stop - of.start].reshape(of.stop - of.start, -1)
+        take(at, (part @ flat).reshape(-1, len(y), len(x)))
 
 
 def _blocks(weights: Weights) -> Iterator[tuple[slice, slice, Weights]]:

@@ -16,7 +16,12 @@ from manifests.volumes.resampling.resampling import (
     resample_label,
     resample_linear,
 )
-from manifests.volumes.resampling.separable import along_axes, parallel_axes
+from manifests.volumes.resampling.separable import (
+    Axis,
+    along_axes,
+    parallel_axes,
+    weighted_sums,
+)
 from manifests.volumes.volume import Volume
 from tests.oriented import oriented
 
@@ -165,3 +170,23 @@ def test_labels_of_turned_volumes_are_the_same():
     assert set(np.unique(upright)) == {0, 1, 2, 3, 4}
     for code in ("RAI", "PLS", "SAR"):
         assert np.array_equal(resample_label(oriented(label, code), grid).voxels, upright)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+@pytest.mark.parametrize("step", [0.4, 2.3])
+def test_layers_that_are_held_for_a_while_give_what_all_of_them_give(interpolation, step):
+    source = np.random.default_rng(0).normal(size=(130, 7, 5)).astype(np.float32)
+    axis = Axis(along=2, flipped=False, first=-9.7, step=step, count=int(150 / step), size=130)
+    z = axis.weights(interpolation) * axis.inside[:, None]  # some rows have no weights
+    y, x = (np.random.default_rng(1).random((n, m), np.float32) for n, m in ((4, 7), (6, 5)))
+    filled = np.full((len(z), 4, 6), np.nan, np.float32)
+    weighted_sums(source, (z, y, x), filled.__setitem__)
+    expected = np.einsum("Zz,Yy,Xx,zyx->ZYX", *map(np.float64, (z, y, x, source)))
+    np.testing.assert_allclose(filled, expected, atol=1e-4)
+
+
+def test_what_lies_wholly_beyond_the_source_is_zero():
+    nothing = (np.zeros((40, 3), np.float32), *[np.ones((2, 3), np.float32)] * 2)
+    filled = np.full((40, 2, 2), np.nan, np.float32)
+    weighted_sums(np.ones((3, 3, 3), np.float32), nothing, filled.__setitem__)
+    assert not filled.any()
