@@ -26,6 +26,9 @@ SNOMED = "SCT"
 # The first long element behind what is read of a SEG: its frames.
 FRAMES = 0x52009230
 MARK, MARK_STOP = b"DICM", 132
+# (0002,0002), (0008,0016) and group 0008, little endian
+MEDIA_STORAGE_SOP_CLASS, SOP_CLASS = b"\x02\x00\x02\x00", b"\x08\x00\x16\x00"
+IDENTIFYING_GROUP = b"\x08\x00"
 SOP_CLASS_STOP = 1024  # bytes within which the file's meta information names the SOP class
 
 
@@ -79,18 +82,26 @@ def label_files(path: Path, modality: Modality | None) -> list[Path]:
 
 
 def sop_class_of(path: Path) -> str:
-    """Return the SOP class UID of a DICOM file, by its meta information; empty if it has none."""
+    """Return the SOP class UID of a DICOM file; empty if it is none.
+
+    Older planning systems write files without preamble and meta information.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(SOP_CLASS_STOP)
     except OSError:
         return ""
-    if head[MARK_STOP - len(MARK) : MARK_STOP] != MARK:
-        return ""
-    # (0002,0002), explicit little endian as all of the meta information: VR, length, value
-    _, _, rest = head[MARK_STOP:].partition(b"\x02\x00\x02\x00UI")
-    length = int.from_bytes(rest[:2], "little")
-    return rest[2 : 2 + length].rstrip(b"\0 ").decode("ascii", "replace")
+    if head[MARK_STOP - len(MARK) : MARK_STOP] == MARK:
+        return _uid_behind(MEDIA_STORAGE_SOP_CLASS, head[MARK_STOP:])
+    return _uid_behind(SOP_CLASS, head) if head.startswith(IDENTIFYING_GROUP) else ""
+
+
+def _uid_behind(tag: bytes, head: bytes) -> str:
+    """Return the value of an element: tag, VR if it is explicit, length, value."""
+    _, _, rest = head.partition(tag)
+    start, size = (2, 2) if rest.startswith(b"UI") else (0, 4)
+    length = int.from_bytes(rest[start : start + size], "little")
+    return rest[start + size :][:length].rstrip(b"\0 ").decode("ascii", "replace")
 
 
 def read_label_object(path: Path) -> LabelObject:
@@ -105,7 +116,7 @@ def read_label_object(path: Path) -> LabelObject:
             reader = importlib.import_module("pydicom.filereader")
             # the contours of an RTSTRUCT say which of its regions were drawn
             stop = _at_frames if modality == "SEG" else None
-            dataset = reader.read_partial(file, stop_when=stop)
+            dataset = reader.read_partial(file, stop_when=stop, force=True)
         segments = _segments(dataset) if modality == "SEG" else _regions(dataset)
         return LabelObject(path, modality, tuple(segments), frozenset(_series(dataset)))
     except Exception as error:  # pydicom raises what its parts do, whatever a file holds

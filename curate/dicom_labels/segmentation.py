@@ -1,6 +1,7 @@
 """DICOM SEG: the frames of its segments, as masks on the grid of an image."""
 
 import importlib
+import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,9 @@ from curate.dicom_labels.label_objects import unreadable
 from curate.dicom_labels.slice_place import TOLERANCE_VOXELS, Slice, paint, place_of
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
+
+# which prints what is wrong with a file before it raises it
+logging.getLogger("highdicom").addHandler(logging.NullHandler())
 
 FRACTIONAL, LABELMAP = "FRACTIONAL", "LABELMAP"
 

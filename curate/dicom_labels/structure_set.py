@@ -117,7 +117,7 @@ class StructureSet:
 
     @cached_property
     def _by_number(self) -> dict[int, list[Any]]:
-        dataset = importlib.import_module("pydicom").dcmread(self.path)
+        dataset = importlib.import_module("pydicom").dcmread(self.path, force=True)
         found = defaultdict[int, list[Any]](list)
         for item in dataset.ROIContourSequence:
             found[int(item.ReferencedROINumber)] += item.get("ContourSequence") or []

@@ -127,8 +127,9 @@ def _described(hd: Any, number: int, entry: LabelClass) -> Any:  # noqa: ANN401
     )
     if entry.laterality:
         side = hd.sr.CodedConcept(*_SIDES[entry.laterality])
-        where = described.AnatomicRegionSequence[0] if region else described
-        setattr(where, _SIDE_OF_REGION if region else _SIDE_OF_TYPE, [side])
+        # within the code that it modifies (PS3.3, C.8.20.4): dcmqi finds it nowhere else
+        within = "AnatomicRegionSequence" if region else "SegmentedPropertyTypeCodeSequence"
+        setattr(described[within][0], _SIDE_OF_REGION if region else _SIDE_OF_TYPE, [side])
     return described
 
 

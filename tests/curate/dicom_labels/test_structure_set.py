@@ -1,10 +1,15 @@
 """RTSTRUCT on a CT whose pixels are not square: contours to voxels by physical position."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.data import get_testdata_file
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_dataset
 
+from curate.dicom_labels.label_objects import read_label_object
 from tests.curate.dicom_files import ORIGIN_MM, SPACING_MM, ct_series, write_rtstruct
 from tests.curate.dicom_labels.test_segmentation import aside, box, ct, prepared, read, recipe
 
@@ -135,6 +140,27 @@ def test_contours_outside_of_the_image(tmp_path, write):
     write({"liver": drawn([40, 41])})
     found = aside(tmp_path, LIVER)
     assert (found.code, "8 of 8" in found.reason) == ("grid_mismatch", True)
+
+
+def test_a_file_without_preamble_as_older_planning_systems_write_it(tmp_path, write):
+    path = tmp_path / "sent" / "p1" / "rt.dcm"
+    for name in ("implicit", "explicit"):
+        made = write({"liver": drawn([3, 4])})
+        made.file_meta = None
+        with path.open("wb") as file:
+            writer = DicomFileLike(file)
+            writer.is_little_endian, writer.is_implicit_VR = True, name == "implicit"
+            write_dataset(writer, made)
+        _, label, *_ = read(tmp_path, LIVER)
+        np.testing.assert_array_equal(label, box(np.s_[3:5, 5:12, 4:9]))
+
+
+def test_a_structure_set_that_pydicom_brings_along():
+    """It has no preamble."""
+    path = Path(str(get_testdata_file("rtstruct.dcm", download=False)))
+    found = read_label_object(path)
+    assert found.modality == "RTSTRUCT"
+    assert [s.name for s in found.segments] == ["patient", "Isocenter 1", "Isocenter 2"]
 
 
 def test_open_contours_enclose_nothing(tmp_path, write):

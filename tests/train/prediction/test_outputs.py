@@ -308,7 +308,8 @@ def test_a_dicom_seg_says_which_organ_lies_where(whole_series, tmp_path):
     assert [s.segment_label for s in seg.SegmentSequence] == list(SPACE.names[1:])
     kidney = seg.get_segment_description(left)
     assert kidney.segmented_property_type.value == "64033007"
-    (side,) = kidney.SegmentedPropertyTypeModifierCodeSequence
+    kind = kidney.SegmentedPropertyTypeCodeSequence[0]
+    (side,) = kind.SegmentedPropertyTypeModifierCodeSequence
     assert (side.CodeValue, side.CodeMeaning) == ("7771000", "Left")
     # each frame says where it lies; it must be where its voxels were
     for frame, place in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence, strict=True):
