@@ -126,6 +126,8 @@ def new(
     _say(f"{folder}: {len(found.cases)} cases, {found.kind}")
     if found.read:
         _say(found.read)
+    if found.several:
+        _say(found.several)
     _say(found.unused)
     if found.counts:
         counts = ", ".join(f"{key} in {n}" for key, n in found.counts.items())

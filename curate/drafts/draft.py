@@ -123,6 +123,7 @@ def _layout(draft: Draft) -> list[str]:
             f"case = {_literal(layout.case)} # regular expression of a case's name",
             f"images = {_listed(layout.images)}",
             f"labels = {_listed(layout.labels)}",
+            *(f"# also there: {_comment(other)}" for other in draft.survey.other_labels),
         ]
     if isinstance(layout, DicomLayout):
         lines += [

@@ -13,6 +13,7 @@ from manifests.classes.structure_names import known_words, structures_named
 CASE = "{case}"
 SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha)$", re.IGNORECASE)
 BIDS_FOLDER = re.compile(r"(sub|ses)-")
+JOINED = frozenset({"maj", "majority", "staple", "consensus"})  # of several annotators
 SHAPES = 3  # more kinds of names than this are told as any name
 
 Role = Literal["image", "label"]
@@ -49,13 +50,20 @@ def patterned_paths(paths: Iterable[str]) -> list[PatternedPath]:
 def best_patterns(files: Sequence[PatternedPath], wanted: Iterable[str]) -> tuple[str, ...]:
     """Return the fewest patterns that give a file to as many of the wanted cases as possible.
 
-    Of patterns that give the same cases, the one that speaks of CT goes first.
+    Of patterns that give the same cases, the one that speaks of CT goes first, and then one that
+    speaks of a label that several annotators' labels were joined to.
     """
     open_ = set(wanted)
     cases = defaultdict[str, set[str]](set)
     for f in files:
         cases[f.pattern].add(f.case)
-    order = sorted(cases, key=lambda p: (-len(cases[p] & open_), not _speaks_of_ct(p), len(p), p))
+    order = sorted(
+        cases,
+        key=lambda p: (
+            *(-len(cases[p] & open_), not _speaks_of_ct(p), not has_word(p, JOINED)),
+            *(len(p), p),
+        ),
+    )
     chosen = []
     for pattern in order:
         if cases[pattern] & open_:

@@ -49,6 +49,7 @@ class Survey:
         names: What `dataset.json` calls each label value.
         metadata: What it says of the dataset: `title`, `licence`, `citation`.
         passed_over: Files below the folder that no case has; volumes first.
+        other_labels: Where further labels of the cases lie, if there are several of one case.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Survey:
     names: Mapping[int, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
+    other_labels: tuple[str, ...] = ()
 
     def with_masks(self) -> list[SourceCase]:
         """Return the cases, each with the masks that it has, if a label is a folder of them."""
@@ -78,6 +80,18 @@ class Survey:
         if isinstance(self.layout, DecathlonLayout):
             return ""
         return f"images: {', '.join(self.layout.images)}; labels: {', '.join(self.layout.labels)}"
+
+    @property
+    def several(self) -> str:
+        """Which of several labels of a case is taken, in words; empty if there is one of each."""
+        if not self.other_labels or isinstance(self.layout, DecathlonLayout):
+            return ""
+        more = ", ..." if len(self.other_labels) > NAMED else ""
+        return (
+            f"cases have several labels, such as those of several annotators: "
+            f"{' or '.join(self.layout.labels)} is taken; to take another, write it in `labels` of "
+            f"[layout]: {', '.join(self.other_labels[:NAMED])}{more}"
+        )
 
     @property
     def unused(self) -> str:
@@ -131,7 +145,17 @@ def survey(folder: Path) -> Survey:
         _names(index),
         _metadata(index),
         tuple(_passed_over(folder, cases, masks)),
+        () if masks else _other_labels(files, layout),
     )
+
+
+def _other_labels(files: Sequence[PatternedPath], layout: Layout) -> tuple[str, ...]:
+    """Return the patterns of labels that a layout of one label for each case does not take."""
+    _, labels = _by_role(files)
+    images = {f.case for f in files if f.role == "image"}
+    taken = () if isinstance(layout, DecathlonLayout) else layout.labels
+    there = {f.pattern for f in labels if f.case in images} - {*taken}
+    return tuple(sorted(there, key=lambda p: (p.count("/"), p)))
 
 
 def _passed_over(folder: Path, cases: Sequence[SourceCase], masks: Sequence[str]) -> list[str]:
