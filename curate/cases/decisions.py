@@ -29,7 +29,7 @@ def is_outdated(override: Override, case: SourceCase) -> bool:
     decided_on = override.source_label_sha256
     if decided_on is None or case.finding:  # which says that files are missing
         return False
-    return decided_on != sha256_of(case.label)
+    return decided_on != sha256_of(case.label, case.label_files)
 
 
 def undrawn_structures(override: Override | None, space: LabelSpace) -> frozenset[str]:

@@ -78,7 +78,7 @@ def harmonise(
         split=None,
         **columns,
         source_image_sha256=sha256_of(case.image),
-        source_label_sha256=sha256_of(case.label),
+        source_label_sha256=sha256_of(case.label, case.label_files),
         voxels_sha256=hashlib.sha256(image.voxels.data).hexdigest(),
         fingerprint=fingerprint.to_text(),
         related=(),

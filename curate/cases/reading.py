@@ -51,7 +51,8 @@ def _read(
         return scan, *paint_masks(case.masks, read, scan.grid)
     scan = to_hounsfield(read_volume(case.image, repairs), case.image)
     if case.masks:
-        return scan, *read_masks(case.label, case.masks, scan.grid)
+        names = [case.mask_name(name) for name in case.masks]
+        return scan, *read_masks(case.label, names, scan.grid)
     if case.by_slices:
         return scan, *read_by_slices(case.label, case.image, scan.grid, values)
     return scan, *read_map(case.label, scan.grid, values)

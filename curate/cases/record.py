@@ -57,7 +57,7 @@ class Provenance:
     ) -> "Provenance":
         """Describe a case by the present state of its source files, if it has any."""
         facts = _of_voxels(recipe)
-        files = {"image": _state(case.image), "label": _state(case.label)} if case else {}
+        files = {"image": _state(case.image), "label": _of_label(case)} if case else {}
         if case and case.unannotated:
             files[UNANNOTATED] = sorted(case.unannotated)
         decided = _hash(told) if override and (told := override.of_voxels) else ""
@@ -142,7 +142,8 @@ def same_content(
     if recorded.files.get(UNANNOTATED) != provenance.files.get(UNANNOTATED):
         return None
     if recorded.files != provenance.files and not (
-        _holds(case.image, row.source_image_sha256) and _holds(case.label, row.source_label_sha256)
+        _holds(case.image, row.source_image_sha256)
+        and _holds(case.label, row.source_label_sha256, case.label_files)
     ):
         return None
     return row if not verify or is_undamaged(folder, row) else None
@@ -199,15 +200,19 @@ def _made_alike(folder: Path, provenance: Provenance) -> tuple[Case, Provenance]
     return found if found and replace(found[1], files=provenance.files) == provenance else None
 
 
-def _state(path: Path) -> list[Any]:
-    files = [p for p in files_of(path) if p.exists()]
+def _of_label(case: SourceCase) -> list[Any]:
+    return _state(case.label, case.label_files)
+
+
+def _state(path: Path, own: list[Path] | None = None) -> list[Any]:
+    files = [p for p in own or files_of(path) if p.exists()]
     stats = [(p.relative_to(path.parent).as_posix(), p.stat()) for p in files]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-def _holds(path: Path, sha256: str) -> bool:
+def _holds(path: Path, sha256: str, own: list[Path] | None = None) -> bool:
     try:
-        return sha256_of(path) == sha256
+        return sha256_of(path, own) == sha256
     except OSError:
         return False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from curate.recipes.expression_match import match_in_time
 from curate.recipes.layouts import (
+    CASE,
     DecathlonLayout,
     DicomLayout,
     Layout,
@@ -52,6 +53,18 @@ class SourceCase:
     def case_id(self) -> str:
         """Its name in all datasets together."""
         return f"{self.dataset}/{self.name}"
+
+    def mask_name(self, name: str) -> str:
+        """Return the name of a mask's file, which may have the case in it."""
+        return name.replace(CASE, self.name)
+
+    @property
+    def label_files(self) -> list[Path] | None:
+        """The files of the label, if those of other cases lie beside them; or else None."""
+        if not any(CASE in name for name in self.masks):
+            return None
+        files = (self.label / self.mask_name(name) for name in self.masks if name)
+        return sorted(path for path in files if path.exists())
 
 
 def discover(recipe: Recipe, root: Path) -> list[SourceCase]:
@@ -104,7 +117,7 @@ def _with_masks(cases: Sequence[SourceCase], recipe: Recipe) -> list[SourceCase]
 def held_masks(case: SourceCase, names: Sequence[str]) -> frozenset[str] | None:
     """Return which mask files, or segments of these names, a case has; None if unreadable."""
     if not case.segments:
-        return frozenset(name for name in names if (case.label / name).exists())
+        return frozenset(name for name in names if (case.label / case.mask_name(name)).exists())
     from curate.slicer_labels.segmented_label import held_names, open_segmented  # slow to import
 
     try:
@@ -189,6 +202,8 @@ def _paired(root: Path, layout: NamedLayout) -> Iterator[SourceCase]:
             from curate.dicom_labels.dicom_label import referred
 
             images, labels = referred(images, labels, layout)
+        if isinstance(layout, MasksLayout):  # the masks of a case, or their folder
+            labels = sorted({path.parent if path.is_file() else path for path in labels})
         finding = _several("images", images, root) or _several("labels", labels, root)
         by_slices = getattr(layout, "label_order", "header") == "image_files"
         yield SourceCase(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from curate.recipes.layouts import CASE
 from manifests.classes.case_names import BIDS_CASE, PIECE, around_case
 from manifests.classes.structure_names import known_words, structures_named
 
-CASE = "{case}"
 SUFFIX = re.compile(r"\.(nii(\.gz)?|nrrd|mha)$", re.IGNORECASE)
 BIDS_FOLDER = re.compile(r"(sub|ses)-")
 JOINED = frozenset({"maj", "majority", "staple", "consensus"})  # of several annotators
@@ -104,7 +104,7 @@ def names_in(pattern: str) -> frozenset[str]:
 
 def structure_words(name: str) -> str:
     """Return a file's name without its suffix and without words for a label, as of `seg_liver`."""
-    pieces = PIECE.findall(SUFFIX.sub("", name))
+    pieces = PIECE.findall(SUFFIX.sub("", name.replace(CASE, "")))
     return "".join(p for p in pieces if p.lower() not in known_words("label")).strip("_-. ")
 
 

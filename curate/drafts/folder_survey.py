@@ -22,6 +22,7 @@ from curate.drafts.file_patterns import (
     patterned_paths,
     structure_words,
 )
+from curate.drafts.masks_of_all import masks_of_all
 from curate.drafts.pairing import check_pairs
 from curate.drafts.slicer_folder import look_at_slicer
 from curate.recipes.layouts import DecathlonLayout, Layout, MasksLayout, PairsLayout
@@ -160,7 +161,8 @@ def _other_labels(files: Sequence[PatternedPath], layout: Layout) -> tuple[str, 
 
 def _passed_over(folder: Path, cases: Sequence[SourceCase], masks: Sequence[str]) -> list[str]:
     images, labels = {case.image for case in cases}, {case.label for case in cases}
-    used = images | {label / mask for label in labels for mask in masks or ("",)}
+    used = images | (set() if masks else labels)
+    used |= {case.label / case.mask_name(mask) for case in cases for mask in masks}
     found = (
         p
         for p in _files(folder)
@@ -194,6 +196,16 @@ def _listed(folder: Path, index: Mapping[str, Any]) -> DecathlonLayout | None:
 def _paired(folder: Path, found: list[PatternedPath]) -> tuple[Kind, Layout, tuple[str, ...]]:
     images, labels = _by_role(found)
     both = {f.case for f in images} & {f.case for f in labels}
+    if not both and (masks := masks_of_all(_files(folder))):
+        of_masks = {f.case for f in masks.images}
+        layout = MasksLayout(
+            kind="masks",
+            roots=_roots(folder),
+            case=case_expression(of_masks),
+            images=best_patterns(masks.images, of_masks),
+            labels=(masks.pattern,),
+        )
+        return "masks", layout, masks.names
     if not both:
         raise SourceError(_nothing(folder, found))
     image_patterns = best_patterns(images, both)

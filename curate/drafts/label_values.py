@@ -74,7 +74,7 @@ def _volumes_ml(case: SourceCase) -> dict[int | str, float]:
         return {**_of_map(case.label)}
     if case.segments:
         return _of_segments(case, case.segments)
-    found = {name: _of_map(case.label / name) for name in case.masks if name}
+    found = {name: _of_map(case.label / case.mask_name(name)) for name in case.masks if name}
     return {name: sum(volumes.values()) for name, volumes in found.items() if volumes}
 
 

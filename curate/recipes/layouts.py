@@ -12,6 +12,8 @@ from manifests.ground.toml_file import StrictModel
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
+CASE = "{case}"  # stands for the case's name in a pattern
+
 # What a mask file that is not there says of a case.
 MissingMask = Literal["error", "not_annotated", "absent"]
 
@@ -108,7 +110,8 @@ class PairsLayout(NamedLayout):
 class MasksLayout(NamedLayout):
     """As with pairs, but a label is a folder with one mask file per structure.
 
-    The recipe's `masks` names the files; its `values` follow from them.
+    The recipe's `masks` names the files; its `values` follow from them. If the masks of all cases
+    lie in one folder, `labels` is a pattern of these files, and `{case}` stands in their names too.
 
     Attributes:
         missing_mask: What it means that a case lacks a file: nobody annotated its structures in

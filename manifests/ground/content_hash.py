@@ -1,18 +1,20 @@
 """The hash that names what a file or a folder holds."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def sha256_of(path: Path) -> str:
-    """Hash a file's content, or the names and contents of a folder's files.
+def sha256_of(path: Path, files: Sequence[Path] | None = None) -> str:
+    """Hash a file's content, or the names and contents of a folder's files, or of some of them.
 
     A folder's hash is that of what `sha256sum` prints of its files, in the order of their names:
     two masks that exchange their names change it.
     """
     if not path.is_dir():
         return _of_file(path)
-    lines = (f"{_of_file(file)}  {file.relative_to(path).as_posix()}\n" for file in files_of(path))
+    counted = files_of(path) if files is None else files
+    lines = (f"{_of_file(file)}  {file.relative_to(path).as_posix()}\n" for file in counted)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
