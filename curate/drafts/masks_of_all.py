@@ -62,9 +62,9 @@ def _case_and_name(path: PurePosixPath) -> tuple[str, str] | None:
 
 
 def _same_begin(names: Sequence[str]) -> str:
-    return names[0][
-        : sum(1 for _ in takewhile(lambda c: len({*c}) == 1, zip(*names, strict=False)))
-    ]
+    """Return what names begin with alike, without the last letters: they may be of two words."""
+    alike = takewhile(lambda letters: len({*letters}) == 1, zip(*names, strict=False))
+    return re.sub(r"[^\W_]+$", "", "".join(letters[0] for letters in alike))
 
 
 def _image(path: PurePosixPath, cases: set[str]) -> PatternedPath | None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("_in_this_process")
     [
         (
             ["img/Pat01.nii.gz", "seg/Pat01_liver.nii.gz", "seg/Pat01_left_kidney.nii.gz"],
-            "seg/{case}_l*.nii.gz",
+            "seg/{case}_*.nii.gz",
             ("{case}_left_kidney.nii.gz", "{case}_liver.nii.gz"),
             "img/{case}.nii.gz",
         ),
