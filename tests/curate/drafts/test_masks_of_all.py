@@ -42,6 +42,7 @@ pytestmark = pytest.mark.usefixtures("_in_this_process")
 )
 def test_case_and_structure_are_read_off_the_names(files, pattern, names, images):
     found = masks_of_all(files)
+    assert found
     assert (found.pattern, found.names) == (pattern, names)
     assert {image.pattern for image in found.images} == {images}
 
