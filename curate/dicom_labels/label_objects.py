@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.dicom_labels.file_head import check_inflated, is_deflated, sop_class_of, unreadable
 from manifests.ground.content_hash import files_of
 from manifests.ground.errors import SourceError
-from manifests.ground.findings import Finding, SetAsideError
 
 Modality = Literal["SEG", "RTSTRUCT"]
 Code = tuple[str, str]  # value and scheme
@@ -25,11 +25,6 @@ SOP_CLASSES: dict[str, Modality] = {
 SNOMED = "SCT"
 # The first long element behind what is read of a SEG: its frames.
 FRAMES = 0x52009230
-MARK, MARK_STOP = b"DICM", 132
-# (0002,0002), (0008,0016) and group 0008, little endian
-MEDIA_STORAGE_SOP_CLASS, SOP_CLASS = b"\x02\x00\x02\x00", b"\x08\x00\x16\x00"
-IDENTIFYING_GROUP = b"\x08\x00"
-SOP_CLASS_STOP = 1024  # bytes within which the file's meta information names the SOP class
 
 
 @dataclass(frozen=True)
@@ -81,29 +76,6 @@ def label_files(path: Path, modality: Modality | None) -> list[Path]:
     return [file for file in files_of(path) if sop_class_of(file) in wanted]
 
 
-def sop_class_of(path: Path) -> str:
-    """Return the SOP class UID of a DICOM file; empty if it is none.
-
-    Older planning systems write files without preamble and meta information.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(SOP_CLASS_STOP)
-    except OSError:
-        return ""
-    if head[MARK_STOP - len(MARK) : MARK_STOP] == MARK:
-        return _uid_behind(MEDIA_STORAGE_SOP_CLASS, head[MARK_STOP:])
-    return _uid_behind(SOP_CLASS, head) if head.startswith(IDENTIFYING_GROUP) else ""
-
-
-def _uid_behind(tag: bytes, head: bytes) -> str:
-    """Return the value of an element: tag, VR if it is explicit, length, value."""
-    _, _, rest = head.partition(tag)
-    start, size = (2, 2) if rest.startswith(b"UI") else (0, 4)
-    length = int.from_bytes(rest[start : start + size], "little")
-    return rest[start + size :][:length].rstrip(b"\0 ").decode("ascii", "replace")
-
-
 def read_label_object(path: Path) -> LabelObject:
     """Read what a DICOM SEG or RTSTRUCT holds, without its voxels.
 
@@ -111,6 +83,8 @@ def read_label_object(path: Path) -> LabelObject:
         SetAsideError: The file is damaged, or lacks what says what its segments are.
     """
     modality = SOP_CLASSES[sop_class_of(path)]
+    if is_deflated(path):
+        check_inflated(path)
     try:
         with path.open("rb") as file:
             reader = importlib.import_module("pydicom.filereader")
@@ -121,12 +95,6 @@ def read_label_object(path: Path) -> LabelObject:
         return LabelObject(path, modality, tuple(segments), frozenset(_series(dataset)))
     except Exception as error:  # pydicom raises what its parts do, whatever a file holds
         raise unreadable(path, error) from error
-
-
-def unreadable(path: Path, error: Exception) -> SetAsideError:
-    """Return the error that a DICOM file cannot be read, with what its reader says of it."""
-    reason = f"{path}: cannot be read as DICOM: {type(error).__name__}: {error}"
-    return SetAsideError(Finding("unreadable", reason))
 
 
 def _at_frames(tag: Any, _vr: str | None, _length: int) -> bool:  # noqa: ANN401

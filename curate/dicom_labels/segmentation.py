@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.dicom_labels.label_objects import unreadable
+from curate.dicom_labels.file_head import is_deflated, unreadable
 from curate.dicom_labels.slice_place import TOLERANCE_VOXELS, Slice, paint, place_of
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid
@@ -98,6 +98,8 @@ class Segmentation:
     @cached_property
     def _file(self) -> Any:  # noqa: ANN401
         read = importlib.import_module("highdicom.seg").segread
+        if is_deflated(self.path):  # which it cannot read frame by frame
+            return read(self.path)
         lazy = read(self.path, lazy_frame_retrieval=True)
         # highdicom 0.28.2 takes such frames for whole bytes if it reads them one by one
         ends_within_byte = lazy.BitsAllocated == 1 and lazy.Rows * lazy.Columns % 8

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from curate.dicom_labels.contour_filling import filled
 from curate.dicom_labels.contour_planes import Planes, check_lattice
-from curate.dicom_labels.label_objects import coordinates, unreadable
+from curate.dicom_labels.file_head import unreadable
+from curate.dicom_labels.label_objects import coordinates
 from curate.dicom_labels.slice_place import TOLERANCE_VOXELS
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.grid import Grid

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from curate.dicom_labels.file_head import sop_class_of
 from curate.dicom_labels.label_objects import (
     SOP_CLASSES,
     LabelObject,
     Modality,
     read_label_object,
     require_reader,
-    sop_class_of,
 )
 from curate.drafts.file_patterns import CASE, case_expression
 from curate.drafts.segment_counts import count_names

@@ -5,10 +5,12 @@ from functools import partial
 import highdicom as hd
 import numpy as np
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from curate.cases.reading import read_case
 from curate.cases.target import Target
 from curate.datasets.discover import discover
+from curate.dicom_labels import file_head
 from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
@@ -326,3 +328,14 @@ def test_a_change_of_the_threshold_makes_the_case_again(tmp_path, write):
     planned, report = prepared(tmp_path, recipe(tmp_path, names, "threshold = 0.7"))
     assert len(planned[0].open) == 1
     assert next(iter(report.manifest.cases())).volume_ml[1] == 0
+
+
+def test_a_file_that_is_compressed_as_a_whole(tmp_path, write, monkeypatch):
+    made = write(masks(box(LIVER)), [segment(1, "Liver")])
+    made.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    made.save_as(tmp_path / "sent" / "p1" / "seg.dcm")
+    _, label, *_ = read(tmp_path, '"liver" = ["liver", "liver_tumour"]')
+    np.testing.assert_array_equal(label, box(LIVER))
+    monkeypatch.setattr(file_head, "MOST_INFLATED", 1000)
+    found = aside(tmp_path)
+    assert (found.code, "1,000 bytes" in found.reason) == ("header_implausible", True)
