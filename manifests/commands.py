@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from manifests.exports.commands import Filter, ManifestPath
 from manifests.ground.list_command import ListCommand
 from manifests.spaces import commands as space_commands
 
@@ -14,18 +15,6 @@ app.add_typer(space_commands.app, name="label-space")
 PROBLEMS_FOUND = 3  # exit status
 OF_FILES = ("image", "label", "image_sha256", "label_sha256")
 
-ManifestPath = Annotated[
-    Path,
-    typer.Argument(metavar="MANIFEST", help="A manifest, or a folder with a manifest.parquet."),
-]
-Filter = Annotated[
-    str | None,
-    typer.Option(
-        "--where",
-        help="An SQL condition on the columns, such as "
-        "\"dataset = 'btcv' and list_contains(annotated, 'liver')\".",
-    ),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

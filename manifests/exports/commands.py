@@ -22,7 +22,11 @@ ManifestPath = Annotated[
 ]
 Filter = Annotated[
     str | None,
-    typer.Option("--where", help="An SQL condition on the columns, such as \"dataset = 'btcv'\"."),
+    typer.Option(
+        "--where",
+        help="An SQL condition on the columns, such as "
+        "\"dataset = 'btcv' and list_contains(annotated, 'liver')\".",
+    ),
 ]
 Folds = Annotated[
     int | None,

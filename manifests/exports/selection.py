@@ -1,6 +1,6 @@
 """The walk over a manifest that every export shares: cases, their files and their flat names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_merged
 from manifests.ground.errors import ExportError
 from manifests.table.case import Case
+from manifests.table.flat_names import flat_name, flat_names
 from manifests.table.manifest import Manifest
 from manifests.table.sql import CASES, select_cases
 from manifests.table.validate import unsound_rows
@@ -75,13 +76,8 @@ def select_for_export(path: Path, where: str | None = None) -> Selection:
             continue
         image, label = manifest.path(case.image), manifest.path(case.label)
         cases.append(ExportedCase(case, flat_name(case.case_id), image, label))
-    _refuse_collisions(cases)
+    _refuse_collisions(c.case.case_id for c in cases)
     return Selection(manifest, tuple(cases), problems)
-
-
-def flat_name(case_id: str) -> str:
-    """Return a case's id as a name without folders, for programs that know none."""
-    return case_id.replace("/", "_")
 
 
 def _problems(manifest: Manifest, case: Case) -> Iterator[str]:
@@ -93,13 +89,15 @@ def _problems(manifest: Manifest, case: Case) -> Iterator[str]:
         yield f"{column}: expected {expected}, got {got}; see `marginalia validate`"
 
 
-def _refuse_collisions(cases: list[ExportedCase]) -> None:
-    first: dict[str, str] = {}
-    for exported in cases:
-        other = first.setdefault(exported.name, exported.case.case_id)
-        if other != exported.case.case_id:
-            msg = (
-                f"the cases {other!r} and {exported.case.case_id!r} would both be called "
-                f"{exported.name!r}; export one of them, with --where \"case_id <> '{other}'\""
-            )
-            raise ExportError(msg)
+def _refuse_collisions(case_ids: Iterable[str]) -> None:
+    """Refuse cases whose files would have one name, on some file systems at least."""
+    names = flat_names(case_ids)
+    clashing = [case_id for case_id, name in names.items() if name != flat_name(case_id)]
+    if clashing:
+        one, *others = sorted(clashing, key=lambda c: (flat_name(c).casefold(), c))
+        msg = (
+            f"the cases {one!r} and {others[0]!r} would both be called {flat_name(one)!r}, apart "
+            f"from capitals, which some file systems do not tell apart; export one of them, with "
+            f"--where \"case_id <> '{others[0]}'\""
+        )
+        raise ExportError(msg)

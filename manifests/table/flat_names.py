@@ -8,6 +8,11 @@ from collections.abc import Iterable
 _DIGITS = 8  # of the hash
 
 
+def flat_name(case_id: str) -> str:
+    """Return a case's id as a name without folders, as `btcv_0001` of `btcv/0001`."""
+    return case_id.replace("/", "_")
+
+
 def flat_names(case_ids: Iterable[str]) -> dict[str, str]:
     """Return a file name, without a suffix, for each id of a case; no two of them are the same.
 
@@ -15,7 +20,7 @@ def flat_names(case_ids: Iterable[str]) -> dict[str, str]:
     hash of the id is added to each. Names that differ in upper and lower case alone are the same,
     as they are to the file systems of Windows and macOS.
     """
-    flat = {case_id: case_id.replace("/", "_") for case_id in case_ids}
+    flat = {case_id: flat_name(case_id) for case_id in case_ids}
     taken = Counter(map(_as_stored, flat.values()))
     return {
         case_id: name if taken[_as_stored(name)] == 1 else f"{name}_{_hash(case_id)}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from types import MappingProxyType
 from typing import cast
 
 from rich.console import Group, RenderableType
@@ -16,6 +17,17 @@ MOST_ENTRIES = 20  # of the settings or the label space, that a person reads
 MOST_IDS = 3
 LONGEST_VALUE = 48  # characters, so that a table fits a terminal of 80 columns
 BEFORE_DIFFERENCE = 20  # of them, where a value is cut
+# Columns of hashes and the like, whose values tell a person nothing but that they differ.
+SAYS = MappingProxyType(
+    {
+        "image_sha256": "its image file is another",
+        "label_sha256": "its label file is another",
+        "source_image_sha256": "it was made from another image file",
+        "source_label_sha256": "it was made from another label file",
+        "voxels_sha256": "the voxels of its image differ",
+        "fingerprint": "its scan looks otherwise",
+    }
+)
 ARROW = "\N{RIGHTWARDS ARROW}"
 
 
@@ -39,7 +51,13 @@ def _rows(found: ManifestDiff) -> Iterator[Row]:
     first = {change.column: change for change in reversed(found.changed)}
     for column, cases in found.changed_cases.items():
         change = first[column]
-        yield Text(column), number(cases), _change(change.old, change.new, change.case_id)
+        said = SAYS.get(column)
+        example = (
+            Text.assemble(plain(change.case_id, "bold"), f": {said}")
+            if said
+            else _change(change.old, change.new, change.case_id)
+        )
+        yield Text(column), number(cases), example
     for title, differences in (("label space", found.label_space), ("settings", found.settings)):
         yield from _entries(title, differences)
 

@@ -1,6 +1,7 @@
 """Tables of several runs, as the paper has them: a line per class and dataset, a column per run."""
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -18,12 +19,14 @@ from train.scoring.metrics import SCALES, Metric
 from train.scoring.scores import ALL, Scores
 from train.scoring.tables import NOTHING, broken, mean_above_std, mean_std, number
 
-# from wide to narrow: all of a run in two lines; a line for each number; no intervals
-Layout = Literal["wide", "stacked", "means"]
-LAYOUTS: tuple[Layout, ...] = ("wide", "stacked", "means")
+# from wide to narrow: all of a run in two lines; a line for each number; no intervals; no names
+Layout = Literal["wide", "stacked", "means", "numbered"]
+LAYOUTS: tuple[Layout, ...] = ("wide", "stacked", "means", "numbered")
+WITH_INTERVALS: tuple[Layout, ...] = ("wide", "stacked")
 RANK_STYLES = MappingProxyType({0: "bold", 1: "underline"})
 RANK_MARKDOWN = MappingProxyType({0: "**{}**", 1: "<u>{}</u>"})
-_NAME_WIDTHS = {"wide": 24, "stacked": 15, "means": 9}
+_NAME_WIDTHS = {"wide": 24, "stacked": 15, "means": 9, "numbered": 9}
+_WORD = re.compile(r".+?[-_. ]+|.+")  # of a run's name
 
 
 def compare_table(
@@ -56,15 +59,19 @@ def comparison_table(
         *unbroken("class"),
         *folded("in"),
         *right("cases"),
-        *folded(*(_heading(name, layout) for name in comparison.names), justify="right"),
+        *folded(*_headings(comparison.names, layout), justify="right"),
     ]
     if len(comparison.names) == 2:
         columns += unbroken("gain", justify="right")
     notes = comparison_notes(comparison, metric)
-    if layout == "means":
+    if layout not in WITH_INTERVALS:
         notes.insert(0, "no intervals: the files of --out have them, as has a wider screen")
+    if layout == "numbered":
+        numbered = (f"({n}) {name}" for n, name in enumerate(comparison.names, start=1))
+        notes.insert(0, "; ".join(numbered))
     title = title or f"{SCALES[metric].title} by class and dataset"
     table = new_table(title, columns, look=RULED, caption="\n".join(notes))
+    table.leading = int(layout != "wide")  # a line has so many that it is lost among others
     *lines, overall = comparison.lines(metric)
     last = ""
     for line in lines:
@@ -105,7 +112,7 @@ def worst_view(worst: pd.DataFrame, names: Sequence[str]) -> FirstThatFits:
 
 def worst_table(worst: pd.DataFrame, names: Sequence[str], *, stacked: bool = False) -> Table:
     """Return the worst classes of cases, with each run's Dice and HD95, below it if stacked."""
-    headings = [_heading(name, "means" if stacked else "wide") for name in names]
+    headings = _headings(names, "means" if stacked else "wide")
     columns = [*unbroken("case"), *folded("class"), *folded(*headings, justify="right")]
     table = new_table("worst cases: Dice, HD95 / mm", columns, look=RULED)
     for _, rows in worst.groupby("rank"):
@@ -141,9 +148,21 @@ def line_ranks(metric: Metric, line: Sequence[Entry]) -> list[int]:
     return found if len(line) > 2 else [rank if rank < 1 else -1 for rank in found]
 
 
-def _heading(name: str, layout: Layout) -> str:
-    """A run's name, folded so that it takes no more room than the numbers below it."""
-    return "\n".join(textwrap.wrap(name, _NAME_WIDTHS[layout]))
+def _headings(names: Sequence[str], layout: Layout) -> list[str]:
+    """The runs' names, or their numbers, folded to take no more room than the figures below."""
+    if layout == "numbered":
+        return [f"({n})" for n in range(1, len(names) + 1)]
+    return [_folded(name, _NAME_WIDTHS[layout]) for name in names]
+
+
+def _folded(name: str, width: int) -> str:
+    """Break a name behind its words, and within one only if it is too long for a line."""
+    lines = [""]
+    for word in _WORD.findall(name):
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, width))
 
 
 def _side_by_side(metric: Metric, line: Sequence[Entry], layout: Layout) -> list[Text]:
@@ -168,7 +187,7 @@ def _cell_lines(metric: Metric, entry: Entry, layout: Layout) -> list[str]:
     mean, std = entry["mean"], entry["std"]
     if layout == "wide":
         return [mean_std(metric, mean, std), *filter(None, [" ".join(below_mean(metric, entry))])]
-    below = below_mean(metric, entry) if layout == "stacked" else p_words(entry)
+    below = below_mean(metric, entry) if layout in WITH_INTERVALS else p_words(entry)
     return [*mean_above_std(metric, mean, std), *below]
 
 

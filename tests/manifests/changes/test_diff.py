@@ -137,6 +137,17 @@ def test_json_is_what_is_found(make_manifest, make_case, cases, diff_of):
     assert found["changed"] == [{"case_id": "a/1", "column": "hu_mean", "old": 40.0, "new": None}]
 
 
+def test_view_says_in_words_what_a_hash_that_changed_means(make_manifest, cases, diff_of):
+    new = replace(cases[0], label_sha256="e" * 64, voxels_sha256="f" * 64, fingerprint="AAAA")
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(diff_view(diff_of(make_manifest(cases), make_manifest([new, *cases[1:]]))))
+    shown = console.export_text()
+    assert "a/1: its label file is another" in shown
+    assert "a/1: the voxels of its image differ" in shown
+    assert "a/1: its scan looks otherwise" in shown
+    assert "eeee" not in shown
+
+
 def test_view_tells_what_changed_in_how_many_cases(make_manifest, make_case, cases, diff_of):
     many = [make_case(f"new/{i}") for i in range(1200)]
     counts = tuple(range(10**9, 10**9 + 6))

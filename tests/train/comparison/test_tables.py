@@ -167,6 +167,26 @@ def test_at_80_columns_no_number_is_cut_or_wrapped(count, tmp_path):
     assert row.split()[:3] == ["msd_pancreas/pancreas_000", "liver", "0.300"]
 
 
+def test_at_80_columns_six_names_are_numbers_and_no_name_is_cut():
+    names = [f"a{n}_long_name" for n in range(6)]
+    comparison = compare({name: scores(**FULL) for name in names}, resamples=100)
+    shown = lines(comparison_view(comparison, "dice"), width=80)
+    (heading,) = (line for line in shown if "cases" in line and "(1)" in line and "class" in line)
+    assert heading.split() == ["class", "in", "cases", *(f"({n})" for n in range(1, 7))]
+    (row,) = (line for line in shown if "spleen" in line)
+    assert row.split()[3:] == ["0.900"] * 6
+    assert " ".join(f"({n}) {name};" for n, name in enumerate(names, start=1))[:-1] in " ".join(
+        line.strip() for line in shown
+    )
+
+
+def test_names_are_broken_behind_their_words():
+    named = {name: scores(**FULL) for name in ("one_of_five_datasets", "the_other", "a", "b")}
+    shown = lines(comparison_view(compare(named, resamples=100), "dice"), width=80)
+    assert any("one_of_" in line for line in shown)
+    assert any("datasets" in line for line in shown)
+
+
 def test_names_that_look_like_markup_are_shown_as_they_are():
     comparison = compare({"[red]run": scores(liver_in_btcv=[0.6])})
     assert any("[red]run" in line for line in lines(comparison_table(comparison, "dice")))

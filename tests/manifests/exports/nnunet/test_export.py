@@ -213,11 +213,16 @@ def test_a_damaged_case_is_said_and_the_others_are_written(prepared, out):
     assert "lits_2" not in document[KEY]["merged"]
 
 
-def test_two_cases_of_one_name_are_refused(prepared, make_case, make_manifest, write_volumes):
+@pytest.mark.parametrize(
+    ("names", "called"), [(("a_b/c", "a/b_c"), "a_b_c"), (("a_b/c", "a_b/C"), "a_b_C")]
+)
+def test_two_cases_of_one_name_are_refused(
+    prepared, make_case, make_manifest, write_volumes, names, called
+):
     folder = prepared.parent
-    cases = [write_volumes(make_case(name), folder) for name in ("a_b/c", "a/b_c")]
+    cases = [write_volumes(make_case(name), folder) for name in names]
     write_manifest(make_manifest(cases, folder=folder), prepared)
-    with pytest.raises(ExportError, match="both be called 'a_b_c'"):
+    with pytest.raises(ExportError, match=f"both be called '{called}'"):
         select_for_export(prepared)
 
 
@@ -254,7 +259,8 @@ def test_a_label_value_that_is_no_class_is_that_cases_problem(prepared, out):
 
 
 def exported(cases):
-    from manifests.exports.selection import ExportedCase, flat_name
+    from manifests.exports.selection import ExportedCase
+    from manifests.table.flat_names import flat_name
 
     return [ExportedCase(c, flat_name(c.case_id), None, None) for c in cases]
 
