@@ -71,11 +71,11 @@ def prepare(
         typer.Option(help="Label space: a name or a TOML file. Default: as in --out, or abdomen5."),
     ] = None,
     spacing: Annotated[
-        tuple[float, float, float] | None,
+        str | None,
         typer.Option(
-            metavar="X,Y,Z",
-            help="Spacing along x, y, z in mm, as in 3,3,3 or 3 3 3. Default: as in --out, or "
-            "1.5,1.5,3.",
+            metavar="X,Y,Z|native",
+            help="Spacing along x, y, z in mm, as in 3,3,3 or 3 3 3; `native` leaves each case on "
+            "its own voxels, on which train cannot work. Default: as in --out, or 1.5,1.5,3.",
         ),
     ] = None,
     interpolation: Annotated[
@@ -152,7 +152,7 @@ def prepare(
     from curate.preparation.plan import PrepareRequest, check_overrides, plan
     from curate.preparation.prepare import prepare as run
     from curate.preparation.remove import remove_datasets
-    from curate.preparation.settled import settled_repairs, settled_target
+    from curate.preparation.settled import settled_repairs, settled_target, spacing_of
     from curate.preparation.tables import plan_view
     from curate.progress import progress_bars
     from curate.recipes.distinctions import explain_joined_classes
@@ -163,7 +163,7 @@ def prepare(
     target = settled_target(
         out,
         label_space=label_space,
-        spacing_mm=spacing,
+        spacing_mm=None if spacing is None else spacing_of(spacing),
         interpolation=interpolation,
         force=force,
     )

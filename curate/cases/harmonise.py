@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 
+from curate.cases.case_grid import case_grid, placed
 from curate.cases.columns import absences, ignored_voxels, written_columns
 from curate.cases.decisions import decided, ignored_parts, is_outdated, undrawn_structures
 from curate.cases.overrides import Override
@@ -25,7 +26,6 @@ from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.ground.content_hash import sha256_of
 from manifests.ground.findings import Finding
 from manifests.table.case import Case
-from manifests.volumes.grid import harmonised_grid
 from manifests.volumes.orientation import orientation_code
 from manifests.volumes.resampling.resampling import resample_image, resample_label
 from manifests.volumes.volume import Volume, write_volume
@@ -44,6 +44,7 @@ def harmonise(
     image, label, findings = read_case(case, listed, target.repairs)
     if override and is_outdated(override, case):
         override, findings = None, [*findings, Finding("override_outdated", override.reason)]
+    image, label = placed(image, target), placed(label, target)
     source, fingerprint = image.grid, Fingerprint.of(image)
     undrawn = undrawn_structures(override, target.label_space)
     undrawn |= {s for value in case.unannotated for s in recipe.values[value]}
@@ -58,7 +59,7 @@ def harmonise(
     block_map, kidney_findings = _tell_kidneys_apart(block_map, image, recipe, override)
     block_map, decisions = decided(block_map, override)
     merged = merged_classes(block_map.blocks, target.label_space)
-    grid = harmonised_grid(source, target.spacing_mm)
+    grid = case_grid(source, target)
     # one after the other, and no longer held than needed: they are the largest things in memory
     image = resample_image(image, grid, interpolation=target.interpolation)
     before, blocks = block_map.to_classes(target.label_space, merged), block_map.blocks

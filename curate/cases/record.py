@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.cases.overrides import Override
-from curate.cases.target import IMAGE, LABEL, Target
+from curate.cases.target import IMAGE, LABEL, NATIVE, Target
 from curate.datasets.discover import SourceCase
 from curate.recipes.layouts import DicomLayout
 from curate.recipes.schema import Recipe
@@ -72,11 +72,12 @@ class Provenance:
 
 def settings_key(target: Target) -> str:
     """Hash the settings that every case in a manifest has in common."""
+    spacing = target.spacing_mm
     return _hash(
         {
             "method": METHOD_VERSION,
             "label_space": target.label_space.model_dump(mode="json"),
-            "spacing_mm": [float(mm) for mm in target.spacing_mm],
+            "spacing_mm": spacing if spacing == NATIVE else [float(mm) for mm in spacing],
             "interpolation": target.interpolation,
         }
     )

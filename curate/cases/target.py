@@ -1,9 +1,8 @@
 """What every case is made into, and where."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from curate.datasets.discover import SourceCase
 from manifests.classes.label_space import LabelSpace
@@ -18,19 +17,23 @@ IMAGE, LABEL = "image.nii", "label.nii"
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
 
 
+NATIVE = "native"
+Spacing = tuple[float, float, float] | Literal["native"]
+
+
 @dataclass(frozen=True)
 class Target:
     """What every case is made into.
 
     Attributes:
-        spacing_mm: Along LPS x, y and z.
+        spacing_mm: Along LPS x, y and z; `native` leaves each case on its own voxels.
         folder: The folder of the manifest.
         interpolation: Of images; labels keep the volumes of their structures.
         repairs: What may be done to series that do not make up a grid.
     """
 
     label_space: LabelSpace
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: Spacing
     folder: Path
     interpolation: "Interpolation" = "linear"
     repairs: Repairs = AS_USUAL
@@ -48,16 +51,18 @@ class Target:
         return self.folder / "cases" / case.dataset / case.name
 
 
-def check_spacing(spacing_mm: Sequence[float]) -> None:
+def check_spacing(spacing_mm: Spacing) -> None:
     """Refuse a spacing that no volume may have.
 
     Raises:
         MarginaliaError: It is not three numbers within those bounds.
     """
+    if spacing_mm == NATIVE:
+        return
     if len(spacing_mm) == 3 and all(MIN_SPACING_MM <= mm <= MAX_SPACING_MM for mm in spacing_mm):
         return
     msg = (
         f"--spacing: expected three numbers from {MIN_SPACING_MM} to {MAX_SPACING_MM} (mm along "
-        f"x, y and z), got {' '.join(map(str, spacing_mm))}; nothing was changed"
+        f"x, y and z) or `native`, got {' '.join(map(str, spacing_mm))}; nothing was changed"
     )
     raise MarginaliaError(msg)

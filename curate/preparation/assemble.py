@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from curate.cases.target import Target
+from curate.cases.target import NATIVE, Target
 from curate.duplicates.relations import find_relations, with_relations
 from curate.suspicion.outliers import with_outliers
 from manifests.changes.split_request import SplitRequest
@@ -29,7 +29,7 @@ def assemble(
         fuse: Whether cases of one image become one case that annotates what any of them does.
         verify: Whether fused cases that are there are read whole before they are kept.
     """
-    relations = find_relations(cases)
+    relations, spacing = find_relations(cases), target.spacing_mm
     if fuse:
         from curate.cases.fuse import fuse_duplicates  # slow to import
 
@@ -40,7 +40,7 @@ def assemble(
         folder=target.folder,
         settings={
             "prepare": {
-                "spacing_mm": list(target.spacing_mm),
+                "spacing_mm": spacing if spacing == NATIVE else list(spacing),
                 "interpolation": target.interpolation,
                 **asdict(target.repairs),
                 "fuse_duplicates": fuse,

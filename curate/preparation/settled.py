@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from curate.cases.target import Target, check_spacing
+from curate.cases.target import NATIVE, Spacing, Target, check_spacing
 from manifests.classes.label_space import LabelSpace, load_label_space
 from manifests.ground.errors import ManifestError, MarginaliaError
+from manifests.ground.word_lists import split_list
 from manifests.table.manifest import FILE_NAME, read_head
 from manifests.volumes.readers.repairs import Repairs
 from manifests.volumes.resampling.separable import Interpolation
@@ -18,7 +19,7 @@ def settled_target(
     folder: Path,
     *,
     label_space: str | None = None,
-    spacing_mm: tuple[float, float, float] | None = None,
+    spacing_mm: Spacing | None = None,
     interpolation: Interpolation | None = None,
     force: bool = False,
 ) -> Target:
@@ -50,6 +51,25 @@ def settled_target(
     return Target(chosen[0], chosen[1], folder, chosen[2])
 
 
+def spacing_of(text: str) -> Spacing:
+    """Read a spacing as it is typed: `native`, or three numbers.
+
+    Raises:
+        MarginaliaError: It is neither.
+    """
+    if text == NATIVE:
+        return NATIVE
+    try:
+        x, y, z = map(float, split_list(text))
+    except ValueError as error:
+        msg = (
+            f"--spacing: expected 3 numbers, as in --spacing 3 3 3 or --spacing 3,3,3, or native; "
+            f"got {text or 'none'}"
+        )
+        raise MarginaliaError(msg) from error
+    return x, y, z
+
+
 def settled_repairs(
     folder: Path, *, resample_uneven: bool | None = None, refuse_tilt: bool | None = None
 ) -> Repairs:
@@ -69,7 +89,9 @@ def _settings(path: Path) -> tuple[LabelSpace, Any, Any] | None:
     head = read_head(path)
     try:
         prepared = head.settings["prepare"]
-        return head.label_space, tuple(prepared["spacing_mm"]), prepared["interpolation"]
+        spacing = prepared["spacing_mm"]
+        as_given = spacing if spacing == NATIVE else tuple(spacing)
+        return head.label_space, as_given, prepared["interpolation"]
     except (KeyError, TypeError) as error:
         msg = f"{path} does not say with which settings it was prepared"
         raise ManifestError(msg) from error

@@ -11,6 +11,7 @@ from manifests.ground.word_lists import ListForm, spell_lists
 # How an option takes a list, by its metavar, which the help shows.
 LIST_FORMS = {
     "X,Y,Z": ListForm(count=3, numbers=True),
+    "X,Y,Z|native": ListForm(count=3, numbers=True, joined=True),
     "N,...": ListForm(numbers=True),
     "NAME,...": ListForm(),
     "CASES,...": ListForm(),

@@ -6,8 +6,10 @@ from itertools import permutations
 
 import numpy as np
 
-from manifests.volumes.grid import IDENTITY, Grid
+from manifests.volumes.grid import IDENTITY, Grid, corner_distance, harmonised_grid
 from manifests.volumes.volume import Volume
+
+UPRIGHT_VOXELS = 0.1  # a corner that is moved by so much hardly moves
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,32 @@ def reorient(volume: Volume, permutation: AxisPermutation) -> Volume:
     axes = np.asarray(old.direction_lps).reshape(3, 3)[:, order] * np.where(flips, -1.0, 1.0)
     grid = Grid((x, y, z), (a, b, c), (i, j, k), tuple(axes.ravel().tolist()))
     return replace(volume, voxels=voxels, grid=grid)
+
+
+def upright(grid: Grid) -> Grid:
+    """Return a grid with its axes along LPS, in any order, if that moves no corner noticeably.
+
+    A header rounds a direction; otherwise a scan would be resampled for a hundredth of a voxel.
+    """
+    axes = np.rint(np.asarray(grid.direction_lps).reshape(3, 3))
+    if not np.array_equal(axes.T @ axes, np.eye(3)):
+        return grid
+    middle = (np.asarray(grid.size_xyz) - 1) / 2
+    origin = grid.position_mm(middle) - axes @ (middle * np.asarray(grid.spacing_mm))
+    i, j, k = origin.tolist()
+    straight = replace(grid, origin_mm=(i, j, k), direction_lps=tuple(axes.ravel().tolist()))
+    off = corner_distance(grid.affine_lps, straight.affine_lps, grid.size_xyz)
+    return straight if off <= UPRIGHT_VOXELS else grid
+
+
+def native_grid(source: Grid) -> Grid:
+    """Plan the grid of a harmonised case with the spacing that it has, and axes along LPS.
+
+    Where the source's axes lie along LPS, in any order and either way, it has the same voxels.
+    """
+    order = list(closest_permutation(IDENTITY, source).order)
+    x, y, z = (source.spacing_mm[n] for n in order)
+    return harmonised_grid(source, (x, y, z))
 
 
 def orientation_code(grid: Grid) -> str:

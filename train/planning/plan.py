@@ -28,6 +28,7 @@ from train.planning.schedule import Stage
 from train.settings import TrainSettings
 
 _LEAST_STD_HU = 1.0  # voxels are integer Hounsfield units
+_NAMED = 3  # spacings in a message
 
 
 @dataclass(frozen=True)
@@ -242,10 +243,11 @@ def _has_foreground(case: Case) -> bool:
 
 def _one_spacing(cases: Sequence[Case]) -> tuple[float, float, float]:
     spacings = sorted({c.spacing_mm for c in cases})
+    more = f" and {len(spacings) - _NAMED} more" if len(spacings) > _NAMED else ""
     if len(spacings) > 1 or len(spacings[0]) != 3:
         msg = (
-            f"expected cases of one spacing, got {spacings} mm; prepare the datasets with the same "
-            f"spacing"
+            f"expected cases of one spacing, got {spacings[:_NAMED]}{more} mm; prepare the "
+            f"datasets with the same spacing, not with --spacing native"
         )
         raise TrainingError(msg)
     return triple(spacings[0])
