@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 IMAGE, LABEL = "image.nii", "label.nii"
 FUSED = "fused"  # folder of the cases that are made of others, beside `cases`
 
-
 NATIVE = "native"
 Spacing = tuple[float, float, float] | Literal["native"]
 

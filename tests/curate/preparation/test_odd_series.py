@@ -49,8 +49,7 @@ def raw(tmp_path):
     ):
         write_ball(tmp_path / "odd" / name / "image", degrees, depths)
         # a mask of the slices as they are
-        tags = {"0028|1052": "0"}
-        write_ball(tmp_path / "odd" / name / "label", degrees, depths, pixels=drawn, **tags)
+        write_ball(tmp_path / "odd" / name / "label", degrees, depths, pixels=drawn)
     (tmp_path / "odd.toml").write_text(RECIPE)
     return tmp_path
 
