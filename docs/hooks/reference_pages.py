@@ -33,6 +33,7 @@ RECIPE_PARTS = {
     "`[table]`": CaseTable,
     "`[structures.NAME]`": Structure,
     '`[[sources]]` with `kind = "http"`': sources.HttpSource,
+    '`[[sources]]` with `kind = "by_hand"`': sources.HandSource,
     "`[[remarks]]`": schema.Remark,
 }
 LABEL_SPACE_PARTS = {

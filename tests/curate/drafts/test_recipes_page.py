@@ -158,6 +158,18 @@ def test_the_recipe_of_slicers_files_that_is_written_by_hand_works(tmp_path, mon
     assert len(recipe.names) == 3
 
 
+def test_the_table_of_the_papers_datasets_says_what_the_recipes_say():
+    table = PAGE.with_name("public_datasets.md").read_text()
+    rows = [r for r in table.splitlines() if r.startswith("| `")]
+    told = {name: row for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert told.keys() == {*PAPER}
+    for name, row in told.items():
+        recipe, licence = load_recipe(name), row.split("|")[4]
+        assert ("not for commercial use" in licence) != recipe.commercial_use
+        assert recipe.licence in licence or name == "btcv"
+        assert all(a.partition("*")[0].lower() in row.lower() for a in recipe.layout.archives[:1])
+
+
 def test_the_table_lists_the_shipped_recipes_with_their_cases():
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+)", PAGE.read_text(), re.MULTILINE)
     told = {name: int(count.replace(",", "")) for name, count in rows}

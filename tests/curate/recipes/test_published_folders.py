@@ -12,6 +12,8 @@ from curate.labels.relabel import BlockMap
 from curate.recipes.schema import load_recipe, shipped_recipes
 from manifests.classes.label_space import load_label_space
 from manifests.classes.merged import merged_classes
+from manifests.ground.errors import SourceError
+from manifests.ground.findings import SetAsideError
 from tests.curate.published import SHAPE_XYZ, inside
 from tests.curate.published_folders import FOLDERS, lay_out
 
@@ -77,3 +79,20 @@ def test_a_dataset_that_people_fetch_is_named_with_its_place(tmp_path):
     assert "AbdomenCT-1K-ImagePart2.zip at https://zenodo.org/records/5903846" in result.output
     assert "eb24ba869589d15fe1d89ccf7f13aaa4" in result.output
     assert "everything is there" not in result.output
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SourceError) as error:
+        locate(load_recipe("word"), tmp_path / "gone", tmp_path / "none")
+    assert f"not found under {tmp_path / 'gone'}, which does not exist: expected a folder" in str(
+        error.value
+    )
+    assert "Get and unpack WORD-V0.1.0.zip at https://github.com/HiLab-git/WORD" in str(error.value)
+
+
+def test_a_stray_value_may_be_declared_as_ignored(tmp_path):
+    lay_out("lits", tmp_path)
+    recipe = load_recipe("lits")
+    case, *_ = discover(recipe, locate(recipe, tmp_path, tmp_path / "none").path)
+    with pytest.raises(SetAsideError, match='2 = "ignored" if nobody looked there'):
+        read_case(case, {1})
