@@ -265,6 +265,7 @@ def compare_speed(plan: NnunetPlan, rounds: int = 5, steps: int = 6) -> None:
     """Compare the processor time of both trainers' steps on the same batch, in turns."""
     trainers = {w: new_trainer(w, plan, EPOCHS, 0) for w in ("naive union", "marginal + exclusion")}
     for trainer in trainers.values():
+        trainer.first_stage = False  # which has no partly labelled batch
         trainer.initialize()
     ours = trainers["marginal + exclusion"]
     loader, _ = ours.get_dataloaders()
