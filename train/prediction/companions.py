@@ -1,7 +1,7 @@
 """Companions: what is written beside a label map, if it is wanted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -23,7 +23,7 @@ class Segmented:
 
     Attributes:
         labels: Class ids on the scan's own grid.
-        probs: Each class's probability [N, z, y, x], of half precision; None once let go of.
+        probs: Each class's probability [N, z, y, x], of half precision; None if not kept.
         grid: Where these lie: the network's.
     """
 
@@ -56,10 +56,6 @@ class Companions:
             check_series(scans, seg_file.OPTION, seg_file.WHAT)
         if self.rtstruct:
             check_series(scans, rtstruct_file.OPTION, rtstruct_file.WHAT)
-
-    def kept(self, made: Segmented) -> Segmented:
-        """Let go of the probabilities, which take much memory, unless they are to be written."""
-        return made if self.probabilities else replace(made, probs=None)
 
     def are_there(self, output: Path, note: str) -> bool:
         """Return whether the files beside a label map are there and bear its note."""

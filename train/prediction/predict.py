@@ -71,13 +71,16 @@ def predict_image(
     return segment(predictor, image, largest_component=largest_component).labels
 
 
-def segment(predictor: Predictor, image: sitk.Image, *, largest_component: bool) -> Segmented:
-    """Segment a CT as `predict_image` does, and keep the probabilities."""
+def segment(
+    predictor: Predictor, image: sitk.Image, *, largest_component: bool, keep: bool = False
+) -> Segmented:
+    """Segment a CT as `predict_image` does; `keep` the probabilities if told to."""
     model = predictor.model
     native = Grid.of(image)
     grid = harmonised_grid(native, model.spacing_mm)
     hu = resample_image(Volume.of(image), grid, interpolation=model.interpolation).voxels
-    classes = most_probable(predict_field(predictor, hu), grid, native)
+    field, probs = predict_field(predictor, hu, keep=keep)
+    classes = most_probable(field, grid, native)
     if largest_component:
         classes = keep_largest_components(classes, model.label_space)
     return Segmented(native.image(classes), probs, grid)
@@ -142,8 +145,12 @@ def predict_files(
                 if there.outcome == "failed" or companions.are_there(output, note):
                     return there
             image, findings = read_scan(scan, predictor.repairs)
-            made = segment(predictor, image, largest_component=largest_component)
-            made = companions.kept(made)
+            made = segment(
+                predictor,
+                image,
+                largest_component=largest_component,
+                keep=companions.probabilities,
+            )
             labels = made.labels
             findings += (
                 *audit_scan(image, labels, model.label_space),

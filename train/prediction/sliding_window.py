@@ -95,12 +95,19 @@ def probabilities(
     return result
 
 
-def predict_field(predictor: Predictor, hu: HuVolume) -> ClassField:
+def predict_field(
+    predictor: Predictor, hu: HuVolume, *, keep: bool = False
+) -> tuple[ClassField, ClassProbabilities | None]:
     """Return the most probable classes, and the probabilities of `probabilities` where they meet.
 
-    All probabilities are in memory only if the model is an ensemble, as half precision.
+    All probabilities are in memory only if the model is an ensemble, as half precision, or if they
+    are to be kept: then they are the second that is returned.
     """
-    return class_field(_slabs(predictor, hu), hu.shape)
+    if not keep:
+        return class_field(_slabs(predictor, hu), hu.shape), None
+    dtype = torch.float16 if predictor.model.others else torch.float32
+    whole = probabilities(predictor, hu, dtype=dtype)
+    return class_field(_slabs_of(whole), hu.shape), whole.half()
 
 
 def predict_classes(predictor: Predictor, hu: HuVolume) -> ClassVolume:
@@ -116,6 +123,10 @@ def _slabs(predictor: Predictor, hu: HuVolume) -> Iterator[SlabProbabilities]:
     if not predictor.model.others:
         return (probs for _, probs in _sweep(predictor, hu))
     whole = probabilities(predictor, hu, dtype=torch.float16)
+    return _slabs_of(whole)
+
+
+def _slabs_of(whole: ClassProbabilities) -> Iterator[SlabProbabilities]:
     return (dict(enumerate(plane[:, None].float())) for plane in whole.unbind(1))
 
 
