@@ -122,13 +122,13 @@ def survey(folder: Path) -> Survey:
     layout = _listed(folder, index)
     masks: tuple[str, ...] = ()
     kind: Kind = "decathlon"
-    files: list[PatternedPath] = []
+    files = [] if layout else patterned_paths(_files(folder))
     counts: Mapping[str, int] = {}
-    dicom = None if layout else look_at_dicom(folder, _files(folder), _roots(folder))
+    pairs = layout or _cases_of_both(files)
+    dicom = None if pairs else look_at_dicom(folder, _files(folder), _roots(folder))
     if dicom:
         kind, layout, masks, counts = dicom.layout.kind, dicom.layout, dicom.names, dicom.counts
     elif layout is None:
-        files = patterned_paths(_files(folder))
         kind, layout, masks = _paired(folder, files)
         if named := look_at_slicer(folder, layout):
             kind, (layout, counts) = "slicer", named
@@ -195,7 +195,7 @@ def _listed(folder: Path, index: Mapping[str, Any]) -> DecathlonLayout | None:
 
 def _paired(folder: Path, found: list[PatternedPath]) -> tuple[Kind, Layout, tuple[str, ...]]:
     images, labels = _by_role(found)
-    both = {f.case for f in images} & {f.case for f in labels}
+    both = _cases_of_both(found)
     if not both and (masks := masks_of_all(_files(folder))):
         of_masks = {f.case for f in masks.images}
         layout = MasksLayout(
@@ -217,6 +217,12 @@ def _paired(folder: Path, found: list[PatternedPath]) -> tuple[Kind, Layout, tup
         return "masks", MasksLayout(kind="masks", labels=(masks[0],), **places), masks[1]
     layout = PairsLayout(kind="pairs", labels=patterns, **places)
     return _kind(image_patterns, both), layout, ()
+
+
+def _cases_of_both(files: Sequence[PatternedPath]) -> set[str]:
+    """Return the cases that have an image and a label."""
+    images, labels = _by_role(files)
+    return {f.case for f in images} & {f.case for f in labels}
 
 
 def _by_role(files: Sequence[PatternedPath]) -> tuple[list[PatternedPath], list[PatternedPath]]:

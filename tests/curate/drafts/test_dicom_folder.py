@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 import curate.commands
 from curate.recipes.schema import load_recipe
+from tests.curate.defects import write_nifti
 from tests.curate.dicom_files import ct_series, segment, write_rtstruct, write_seg
 from tests.curate.dicom_labels.test_segmentation import LIVER, SPLEEN, box, ct, masks, prepared
 from tests.curate.dicom_labels.test_structure_set import drawn
@@ -94,3 +95,16 @@ def test_masks_that_are_folders_of_slices(tmp_path):
     assert cases["2"].annotated == ("liver",)
     space = (1.5 * 2 * 3) / 1000
     assert cases["1"].volume_ml[1] == pytest.approx(box(LIVER).sum() * space, rel=0.2)
+
+
+def test_a_dicom_label_beside_pairs_of_files_is_passed_over(tmp_path):
+    (tmp_path / "sent").mkdir()
+    for name in ("p1_ct", "p1_label", "p2_ct", "p2_label"):
+        voxels = ct(len(name)) if name.endswith("ct") else box(LIVER).astype("u1")
+        write_nifti(tmp_path / "sent" / f"{name}.nii.gz", voxels)
+    written = ct_series(tmp_path / "elsewhere", ct())
+    write_seg(tmp_path / "sent" / "old" / "seg.dcm", written, masks(box(LIVER)), [segment(1, "a")])
+    out = tmp_path / "sent.toml"
+    printed = run("recipe", "new", tmp_path / "sent", "--out", out, "--value", "1=liver")
+    assert "2 cases, pairs" in printed
+    assert "1 files (1 .dcm): old/seg.dcm" in printed
