@@ -1,28 +1,22 @@
 """Time and peak memory of the sliding window beside MONAI's and nnU-Net's, with one network.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/predict.py [--shape 125 273 273] [--rounds 3]
-    OMP_NUM_THREADS=1 python tests/benchmarks/predict.py --long
 
 The network is one small convolution for 14 classes, so that what is measured is the cutting and the
 summing. All end with class ids on the CPU, in half-overlapping Gaussian windows; nnU-Net's takes
 part if nnunetv2 is there. Each contender has a fresh process; processor time is the least of the
-rounds, and memory the process's peak beyond what it had before.
-
-`--long` predicts a file of 512 x 512 x 1059 voxels from beginning to end, as `marginalia predict`
-does, and prints the time and peak memory of a fresh process.
+rounds, and memory the process's peak beyond what it had before. `predict_file.py` measures the
+whole of `predict`, from file to file.
 """
 
 import argparse
 import multiprocessing
 import resource
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from monai.inferers.inferer import SlidingWindowInferer
 from rich.console import Console
@@ -31,7 +25,6 @@ from torch import nn
 
 from manifests.classes.label_space import load_label_space
 from train.model import Model, Normalisation
-from train.prediction.predict import predict_files
 from train.prediction.sliding_window import Predictor, predict_classes
 
 try:
@@ -42,7 +35,6 @@ except ImportError:
 SPACE = load_label_space("abdomen13")
 WINDOW = (48, 128, 128)
 SCALE = Normalisation(-200.0, 300.0, 50.0, 100.0)
-LONG_XYZ, LONG_SPACING_MM = (512, 512, 1059), (0.78, 0.78, 1.0)
 MIB = 2**20
 
 
@@ -103,28 +95,6 @@ def measure(name: str, shape: tuple[int, ...], rounds: int) -> tuple[float, floa
     return min(seconds), _peak_mib() - before, classes
 
 
-def measure_long(folder: Path) -> tuple[float, float, float]:
-    """Wall seconds and the peak MiB of a file's prediction, and that before it."""
-    before, start = _peak_mib(), time.perf_counter()
-    (result,) = predict_files(
-        Predictor(build_model(), "cpu"), [folder / "long.nii"], folder / "out"
-    )
-    if result.outcome != "written":
-        raise RuntimeError(result.reason)
-    return time.perf_counter() - start, _peak_mib(), before
-
-
-def write_long(folder: Path) -> None:
-    """A file of 1059 noisy slices."""
-    x, y, z = LONG_XYZ
-    rng, hu = np.random.default_rng(0), np.empty((z, y, x), np.int16)
-    hu[:] = rng.integers(-1000, 1000, (y, x))
-    hu += np.arange(z, dtype=np.int16)[:, None, None] % 100
-    image = sitk.GetImageFromArray(hu)
-    image.SetSpacing(LONG_SPACING_MM)
-    sitk.WriteImage(image, folder / "long.nii")
-
-
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
 
@@ -139,15 +109,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", type=int, nargs=3, default=(125, 273, 273))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", action="store_true")
     options = parser.parse_args()
     console = Console(width=100)
-    if options.long:
-        with tempfile.TemporaryDirectory() as name:
-            _in_fresh_process(write_long, Path(name))
-            seconds, peak, before = _in_fresh_process(measure_long, Path(name))
-        console.print(f"{LONG_XYZ}: {seconds:.0f} s, peak {peak:.0f} MiB ({before:.0f} before)")
-        return
     table = Table("sliding window", "s", "MiB", "times marginalia", "same class ids")
     found = {n: _in_fresh_process(measure, n, options.shape, options.rounds) for n in CONTENDERS}
     first_s, first_mib, ours = found["marginalia"]

@@ -92,7 +92,15 @@ def predict_one(scan: Path, folder: Path, classes: int, there: int, *, default: 
 
 def measure(build: Path, scan: Path, folder: Path, asked: list[str]) -> tuple[float, float]:
     """Return CPU seconds and peak MiB of a fresh process of a build."""
-    command = [sys.executable, __file__, "--scan", str(scan), "--out", str(folder), *asked]
+    command = [
+        sys.executable,
+        Path(__file__).resolve(),
+        "--scan",
+        str(scan),
+        "--out",
+        str(folder),
+        *asked,
+    ]
     threads = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
     environment = {**os.environ, **threads, "PYTHONPATH": str(build.resolve())}
     process = subprocess.Popen(command, env=environment, cwd=build)
