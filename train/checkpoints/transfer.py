@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import TrainingError
 from train.checkpoints.checkpoint import NETWORK, Checkpoint, parameters_of
-from train.methods.table import new_network
+from train.methods.table import METHODS, new_network
 from train.networks.network import NetworkSettings
 
 MOST_NAMED = 5  # tensors
@@ -76,9 +76,11 @@ def transfer_weights(
         space: Its classes.
 
     Raises:
-        TrainingError: Nothing fits, or the checkpoint's weights are not finite numbers.
+        TrainingError: Nothing fits, the checkpoint's weights are not finite numbers, or both
+            networks are told classes as numbers, which are not the same.
     """
     theirs = checkpoint.header.label_space.names
+    _require_same_numbers(checkpoint, settings, space)
     pairs = dict(_pairs(space, checkpoint.header.label_space))
     class_rows = _class_rows(settings, len(space))
     found: dict[str, list[str]] = {"whole": [], "by_class": []}
@@ -110,6 +112,22 @@ def transfer_weights(
         new=tuple(name for name in space.names if name not in theirs),
         gone=tuple(name for name in theirs if name not in space.names),
     )
+
+
+def _require_same_numbers(
+    checkpoint: Checkpoint, settings: NetworkSettings, space: LabelSpace
+) -> None:
+    """Refuse other classes, or another order, where both networks are told a class as a number."""
+    method, theirs = checkpoint.header.settings.method, checkpoint.header.label_space.names
+    told = method == settings.method and METHODS[method].class_as_number
+    if told and theirs != space.names:
+        msg = (
+            f"{checkpoint.path}: a network of the method {method} is told a class as a number, so "
+            f"that its weights are right for its own classes alone: expected "
+            f"{', '.join(theirs[1:])}, got {', '.join(space.names[1:])}; prepare with that label "
+            f"space, leave out --init, or use a method such as marginal"
+        )
+        raise TrainingError(msg)
 
 
 def _pairs(space: LabelSpace, theirs: LabelSpace) -> Iterator[tuple[int, int]]:

@@ -85,9 +85,12 @@ class Method:
             the objective expects. It has parameters and no buffers.
         deep_supervision: Whether the objective takes logits of several levels.
         check: Raises a TrainingError where it cannot learn from the cases as the settings ask.
+        class_as_number: Whether the network is told a class as its id, so that its weights are
+            right for these classes in this order alone.
     """
 
     objective: Callable[[TrainSettings, Sequence[Case], nn.Module], Objective]
     network: Callable[..., nn.Module] = build_network
     deep_supervision: bool = False
     check: Callable[[TrainSettings, Sequence[Case]], None] = accept
+    class_as_number: bool = False

@@ -67,6 +67,25 @@ def test_classes_are_taken_by_name_whatever_the_method(base, settings, method):
     assert len(taken.whole) > len(taken.left)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("names", [("spleen", "liver"), ("liver", "spleen", "stomach")])
+def test_other_classes_are_refused_where_a_class_is_told_as_a_number(base, settings, method, names):
+    chosen = settings.model_copy(update={"method": method, "patch_size_zyx": (32, 32, 32)})
+    architecture = NetworkSettings.of(chosen, (4.0, 4.0, 4.0))
+    checkpoint, network = load_run(base), new_network(architecture, 1 + len(names))
+    network_of_three = new_network(architecture, 3)
+    weights = {f"network/{n}": p.detach() for n, p in network_of_three.named_parameters()}
+    header = checkpoint.header.model_copy(update={"settings": chosen})
+    checkpoint = type(checkpoint)(base, header, weights, "")
+    if method in ("conditional", "dodnet"):
+        with pytest.raises(TrainingError, match=f"as a number.*got {names[0]}"):
+            transfer_weights(checkpoint, network, architecture, space_of(*names))
+        same = space_of("liver", "spleen")
+        assert not transfer_weights(checkpoint, network_of_three, architecture, same).left
+    else:
+        assert transfer_weights(checkpoint, network, architecture, space_of(*names)).whole
+
+
 def test_a_new_class_disturbs_no_other(base, settings):
     space, checkpoint = space_of("liver", "stomach", "spleen"), load_run(base)
     architecture = NetworkSettings.of(settings, (4.0, 4.0, 4.0))

@@ -120,4 +120,6 @@ def draw_classes(merged: Merged, seeds: Sequence[int]) -> ClassOfSample:
     )
 
 
-METHOD = Method(objective=ConditionalObjective, network=build, check=check_classes)
+METHOD = Method(
+    objective=ConditionalObjective, network=build, check=check_classes, class_as_number=True
+)

@@ -70,4 +70,6 @@ def _run(heads: Tensor, features: Tensor) -> Tensor:
     return found[:, :, 1] - found[:, :, 0]
 
 
-METHOD = Method(objective=ForegroundObjective, network=build, check=check_classes)
+METHOD = Method(
+    objective=ForegroundObjective, network=build, check=check_classes, class_as_number=True
+)
