@@ -14,6 +14,11 @@ from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import Manifest
 
 MOST_BYTES = 1 << 30  # of a checkpoint's list of cases, which has 4 kB for each
+MOST_OF_FINGERPRINTS = MOST_BYTES * 3 // 4  # of these bytes; with more of them, none are kept
+NOT_KEPT = (
+    "the fingerprints of the training cases are too many for a checkpoint, so that prediction will "
+    "not recognise a scan that it was trained on"
+)
 
 Part = Literal["train", "validation"]
 
@@ -59,15 +64,15 @@ class Learnt(_Facts):
     @classmethod
     def of(cls, manifest: Manifest, parts: Mapping[Part, Sequence[Case]]) -> "Learnt":
         """Return what a network learns from: cases of a manifest, by what they are for."""
-        known = facts_of(manifest.settings)
+        known, kept = facts_of(manifest.settings), keeps_fingerprints(manifest)
         cases = tuple(
-            LearntCase(
+            LearntCase.model_construct(  # checked already, as parts of a manifest
                 case_id=c.case_id,
                 dataset=c.dataset,
                 part=part,
                 licence=c.licence,
                 annotated=c.annotated,
-                fingerprint=c.fingerprint,
+                fingerprint=c.fingerprint if kept else "",
             )
             for part, found in parts.items()
             for c in found
@@ -119,3 +124,9 @@ class Learnt(_Facts):
             return cls.model_validate_json(tensor.numpy().tobytes())
         except ValidationError as error:
             raise CheckpointError(explain(error, "the checkpoint's list of cases")) from error
+
+
+def keeps_fingerprints(manifest: Manifest) -> bool:
+    """Return whether a checkpoint keeps the fingerprints of a manifest's cases."""
+    has = "fingerprint" in manifest.table.column_names
+    return has and manifest.table["fingerprint"].nbytes <= MOST_OF_FINGERPRINTS

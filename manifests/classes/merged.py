@@ -10,6 +10,7 @@ Source: Shi et al. 2021, section 3.2; the join is ours.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 from manifests.classes.label_space import LabelSpace
 
@@ -71,6 +72,11 @@ def groups_of(merged: Sequence[int]) -> dict[int, tuple[int, ...]]:
 
 def annotated_classes(merged: Sequence[int]) -> tuple[int, ...]:
     """Return the foreground classes that are told apart from every other class."""
+    return _annotated(tuple(merged))
+
+
+@lru_cache  # the cases of a manifest have few kinds of merged classes
+def _annotated(merged: Merged) -> tuple[int, ...]:
     return tuple(r for r, group in groups_of(merged).items() if r > 0 and len(group) == 1)
 
 

@@ -130,16 +130,17 @@ class Case:
         """Return the case of a row, without columns that are not in the schema."""
         # an older row lacks columns that came later
         row = {**LATER, **row}
-        values: dict[str, Any] = {f.name: _as_tuple(row[f.name]) for f in fields(cls)}
+        values: dict[str, Any] = {f.name: as_tuple(row[f.name]) for f in fields(cls)}
         values["findings"] = tuple(Finding(f["code"], f["reason"]) for f in row["findings"])
         return cls(**values)
 
 
-def _as_tuple(value: Any) -> Any:  # noqa: ANN401
+def as_tuple(value: Any) -> Any:  # noqa: ANN401
+    """Return a list, and the lists in it, as tuples; anything else as it is."""
     if not isinstance(value, list):
         return value
     items = cast("list[Any]", value)
-    return tuple(_as_tuple(item) for item in items)
+    return tuple(as_tuple(item) for item in items)
 
 
 # What a column holds in a manifest that is older than it.

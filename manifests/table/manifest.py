@@ -19,6 +19,7 @@ from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ManifestError
 from manifests.ground.near_names import did_you_mean
 from manifests.table.case import LATER, SCHEMA, Case
+from manifests.table.rows import cases_of
 
 SCHEMA_VERSION = 2
 SUFFIX = ".parquet"
@@ -63,8 +64,13 @@ class Manifest:
         return self.table.num_rows
 
     def cases(self) -> Iterator[Case]:
-        """Return the rows as cases, in order."""
-        return map(_as_case, self.table.to_pylist())
+        """Return the rows as cases, in order; of a column that was not read, they know nothing."""
+        shared: dict[Any, Any] = {}
+        for rows in self.table.to_batches(max_chunksize=ROWS_IN_GROUP):
+            try:
+                yield from cases_of(rows, shared)
+            except (KeyError, TypeError):  # a cell is not as it must be: say of which case
+                yield from map(_as_case, rows.to_pylist())
 
     def case_ids(self) -> list[str]:
         """Return the ids of all cases in the order of the rows."""
@@ -150,6 +156,18 @@ def read_manifest(
     if unique and "case_id" in columns:
         _require_unique(manifest.table, path)
     return manifest
+
+
+def column_bytes(path: Path, name: str) -> int:
+    """Return how much memory a column of a manifest takes once it is read; 0 if there is none.
+
+    Raises:
+        ManifestError: See `read_manifest`.
+    """
+    with open_parquet(manifest_file(path)) as file:
+        groups = (file.metadata.row_group(n) for n in range(file.num_row_groups))
+        chunks = (group.column(n) for group in groups for n in range(group.num_columns))
+        return sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == name)
 
 
 def _require_unique(table: pa.Table, path: Path) -> None:

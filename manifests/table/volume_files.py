@@ -19,11 +19,13 @@ DTYPES = {"image": np.dtype("<i2"), "label": np.dtype("u1")}
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 AFFINE_TOLERANCE_MM = 1e-2  # a header holds single precision
 
+ROW = ("image", "label", "size", "spacing_mm", "origin_mm")  # what is needed of a row
+
 Mismatch = tuple[str, str, str]  # column, expected, got
 
 
 def file_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatch]:
-    """Yield what is wrong with the files of one row, by their headers and sizes."""
+    """Yield what is wrong with the files of one row, by their headers and sizes; see `ROW`."""
     for column, dtype in DTYPES.items():
         try:
             path = manifest.path(row[column])

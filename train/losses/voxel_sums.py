@@ -36,6 +36,7 @@ from train.shapes import (
     VoxelRow,
 )
 
+_EVERYWHERE = slice(None)
 _LARGEST_EXPONENT = 80.0  # e^80 still fits into float32
 
 
@@ -144,15 +145,14 @@ class SampleVoxels:
         return self._q_and_underflow[0]
 
     @property
-    def underflow(self) -> LabelRow | None:
-        """Return indices of voxels, among them all whose q underflows; None if there is none."""
-        return self._q_and_underflow[1]
+    def underflow(self) -> LabelRow | slice | None:
+        """Return where voxels are, among them all whose q underflows; None if there is none."""
+        # q need not be known, nor looked at, if all voxels take the safe path
+        return _EVERYWHERE if would_sync(self.logits) else self._q_and_underflow[1]
 
     @cached_property
     def _q_and_underflow(self) -> tuple[ByVoxel, Tensor | None]:
         q = (self.sample.member @ self.p).mul_(self.labelled).sum(0)
-        if would_sync(q):  # so all take the safe path
-            return q.masked_fill_(self.ignored, 1), torch.arange(len(q), device=q.device)
         small = q < torch.finfo(q.dtype).tiny
         if not small.any():  # the q of ignored voxels are 0 up to here
             return q, None
@@ -167,10 +167,13 @@ class SampleVoxels:
     @cached_property
     def log_q(self) -> ByVoxel:
         """Return log q, finite even where q underflows (Eq. 5)."""
+        if self.underflow is None:
+            return self.q.log()
+        exact = self._inside.logsumexp(0) - self.logits[:, self.underflow].logsumexp(0)
+        if self.underflow is _EVERYWHERE:
+            return exact
         log_q = self.q.log()
-        if self.underflow is not None:
-            total = self.logits[:, self.underflow].logsumexp(0)
-            log_q[self.underflow] = self._inside.logsumexp(0) - total
+        log_q[self.underflow] = exact
         return log_q
 
     @cached_property
@@ -281,7 +284,7 @@ def _differentiate(
     """Write the derivative by the logits into `out`, from the loss's derivatives by the sums."""
     sample = voxels.sample
     by_p = voxels.look_up(grad_outputs.p)  # first by the probabilities
-    if request.log_q:
+    if request.log_q and voxels.underflow is not _EVERYWHERE:
         by_p.addmm_(grad_outputs.log_q * sample.member.T, voxels.labelled_over_q)
     if request.log_excluded:
         by_excluded = voxels.look_up(grad_outputs.log_excluded * sample.excluded)

@@ -15,7 +15,7 @@ from manifests.classes.merged import is_merged
 from manifests.ground.errors import TrainingError
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
-from manifests.table.volume_files import file_mismatches
+from manifests.table.volume_files import ROW, file_mismatches
 from train.boxes import Triple
 
 HuArray = Int16[np.ndarray, "z y x"]
@@ -132,7 +132,8 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
             f"`marginalia validate` says more"
         )
         raise TrainingError(msg)
-    if faults := list(file_mismatches(manifest, case.to_row())):
+    row = {name: getattr(case, name) for name in ROW}
+    if faults := list(file_mismatches(manifest, row)):
         column, expected, got = faults[0]
         msg = (
             f"case {case.case_id}: {column}: expected {expected}, got {got}; prepare the case "

@@ -39,6 +39,8 @@ def left_out_remarks(
     before: Sequence[Case], after: Sequence[Case], space: LabelSpace, wanted: str | None
 ) -> list[str]:
     """Say which datasets a licence leaves out, and how many cases of each class."""
+    if len(after) == len(before):
+        return []
     kept = {case.case_id for case in after}
     left = [case for case in before if case.case_id not in kept]
     if not left:

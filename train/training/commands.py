@@ -92,7 +92,8 @@ def train_command(
     On SIGTERM or SIGUSR1 the run saves its state at the current batch and ends with exit code 75.
     On Ctrl-C it does the same with exit code 130; a second Ctrl-C ends it at once.
     """
-    from manifests.table.manifest import manifest_file, read_manifest
+    from manifests.table.manifest import manifest_file
+    from train.planning.columns import read_cases
     from train.planning.plan import plan_training
     from train.planning.view import plan_facts, plan_tables
     from train.settings import resolve
@@ -106,7 +107,7 @@ def train_command(
     given = {"fold": fold, "licence": licence}
     words = [f"{key}={value}" for key, value in given.items() if value is not None]
     settings = resolve(preset, [*(override or []), *words])
-    cases = read_manifest(manifest)
+    cases = read_cases(manifest)
     processes = Processes(devices, nodes)
     runs = fold_runs(cases, out, settings, processes) if all_folds else {out: settings}
     plan = plan_training(cases, next(iter(runs.values())))

@@ -18,7 +18,7 @@ def fold_runs(
         TrainingError: A single fold is asked for too, the manifest has no folds, or the trainings
             would take several processes.
     """
-    folds = sorted({case.fold for case in manifest.cases() if case.fold is not None})
+    folds: list[int] = sorted(manifest.table["fold"].drop_null().unique().to_pylist())
     problem = ""
     if settings.fold is not None:
         problem = f"all folds are asked for, and fold {settings.fold}: leave out one of the two"

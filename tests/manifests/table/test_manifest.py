@@ -11,8 +11,15 @@ from manifests.changes.diff import diff
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import ManifestError
 from manifests.ground.findings import Finding
+from manifests.table import manifest as manifest_module
 from manifests.table.case import BY_CLASS, SCHEMA, Case
-from manifests.table.manifest import SCHEMA_VERSION, manifest_file, read_manifest, write_manifest
+from manifests.table.manifest import (
+    SCHEMA_VERSION,
+    column_bytes,
+    manifest_file,
+    read_manifest,
+    write_manifest,
+)
 from manifests.table.row_groups import read_row_groups
 from manifests.table.sql import select_cases
 from manifests.table.summary import summarise
@@ -311,3 +318,37 @@ def test_labels_are_ranked_by_suspicion(make_case, make_manifest, path):
         ("btcv/2", "liver", 2.0),
         ("btcv/1", "spleen", 1.5),
     ]
+
+
+def test_cases_by_columns_are_those_of_the_rows(make_case, make_manifest, monkeypatch):
+    monkeypatch.setattr(manifest_module, "ROWS_IN_GROUP", 2)
+    cases = [
+        make_case("btcv/1", split=None, findings=(Finding("single_kidney", "left"),)),
+        make_case("btcv/2", related=("btcv/1", "btcv/3"), suspicion=(None, 0.5, float("inf"))),
+        make_case("btcv/3", place_in_body=(None, (0.1, 0.2, 0.3), None), cut_by_scan=(True, None)),
+        make_case("msd_liver/1", blocks=[["liver", "liver_tumour"]], fold=3, suspicion=()),
+        make_case("msd_liver/2", annotated=(), voxels=(1, 2, 3, 4, 5, 6)),
+    ]
+    manifest = make_manifest(cases)
+    found = list(manifest.cases())
+    assert found == [Case.from_row(row) for row in manifest.table.to_pylist()] == cases
+    for one, other in zip(found, cases, strict=True):
+        assert repr(one) == repr(other)
+        assert hash(one) == hash(other)
+    assert found[0].spacing_mm is found[4].spacing_mm  # what is the same is kept once
+
+
+def test_of_columns_that_were_not_read_a_case_knows_nothing(make_case, make_manifest):
+    manifest = make_manifest([make_case("btcv/1")])
+    (case,) = manifest.with_table(manifest.table.select(["case_id", "merged"])).cases()
+    assert case.merged == next(manifest.cases()).merged
+    with pytest.raises(AttributeError, match="voxels"):
+        _ = case.voxels
+
+
+def test_a_column_s_bytes_are_those_of_its_values(make_case, make_manifest, tmp_path):
+    path = tmp_path / "manifest.parquet"
+    case = make_case("btcv/1", fingerprint="0123456789" * 1000)
+    write_manifest(make_manifest([case], folder=tmp_path), path)
+    assert 10_000 <= column_bytes(path, "fingerprint") < 30_000
+    assert column_bytes(path, "no column") == 0

@@ -1,0 +1,58 @@
+"""Rows: cases from the columns of an Arrow table."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportMissingTypeArgument=false
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pyarrow as pa
+
+from manifests.ground.findings import Finding
+from manifests.table.case import Case, as_tuple
+
+# Columns in which many rows say the same, which their cases then share.
+SHARED = frozenset(
+    {"dataset", "split", "blocks", "merged", "annotated", "related", "spacing_mm", "licence"}
+    | {"source_orientation", "recipe", "recipe_version", "findings"}
+)
+
+
+def cases_of(rows: pa.RecordBatch, shared: dict[Any, Any]) -> Iterator[Case]:
+    """Yield the cases of some rows; a column that they lack is an `AttributeError` where asked for.
+
+    It goes column by column, which takes a fraction of the time and memory of row by row.
+
+    Args:
+        rows: Some or all columns of `SCHEMA`.
+        shared: What rows before had in `SHARED`, by itself; more is added.
+    """
+    names = [f.name for f in fields(Case) if f.name in rows.schema.names]
+    columns: list[list[Any]] = []
+    for name in names:
+        cells = _cells(rows.column(name))
+        if name == "findings":
+            cells = [tuple(Finding(f["code"], f["reason"]) for f in cell) for cell in cells]
+        elif pa.types.is_list(rows.schema.field(name).type):
+            cells = [as_tuple(cell) for cell in cells]
+        columns.append([shared.setdefault(c, c) for c in cells] if name in SHARED else cells)
+    new, put = object.__new__, object.__setattr__
+    for cells in zip(*columns, strict=True):
+        case = new(Case)
+        for name, cell in zip(names, cells, strict=True):
+            put(case, name, cell)
+        yield case
+
+
+def _cells(column: Any) -> list[Any]:  # noqa: ANN401
+    """Return a column's values; lists of numbers that are equally long by way of NumPy."""
+    kind = column.type
+    if pa.types.is_list(kind) and pa.types.is_primitive(kind.value_type) and len(column):
+        values = column.flatten()
+        lengths = column.value_lengths().unique()
+        whole = not (column.null_count or values.null_count) and len(lengths) == 1
+        if whole and not pa.types.is_boolean(kind.value_type) and len(values):
+            table = values.to_numpy().reshape(len(column), -1).tolist()
+            return list(map(tuple, table))
+    return column.to_pylist()
