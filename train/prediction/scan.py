@@ -11,6 +11,7 @@ from manifests.volumes.readers.dicom_places import ct_places
 from manifests.volumes.readers.dicom_slice import read_slices
 from manifests.volumes.readers.itk import last_line
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
+from manifests.volumes.readers.slicer import is_slicer
 from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import read_volume
 from train.prediction.label_map_file import note_of
@@ -27,7 +28,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     A folder of one CT series is one scan, called as the folder. In any other folder, each image
     file and each CT series in DICOM is a scan, called by its place in the folder, as in
     `patient_7/ct`. Scouts and other modalities beside them are none, nor is what an earlier
-    prediction wrote, nor the label of a prepared case.
+    prediction wrote, nor a segmentation of 3D Slicer's, nor the label of a prepared case.
 
     Args:
         path: A file or a folder.
@@ -41,7 +42,7 @@ def find_scans(path: Path, leave_out: Path) -> list[tuple[Path, str]]:
     files = _files(path)
     if leave_out.resolve() != path.resolve():
         files = [f for f in files if leave_out.resolve() not in f.resolve().parents]
-    images = [f for f in files if is_image(f) and not note_of(f) and not _is_prepared_label(f)]
+    images = [f for f in files if is_image(f) and not _is_label(f)]
     series = ct_places(f for f in files if not f.name.lower().endswith((*SUFFIXES, *DERIVED)))
     if not images and len(series) <= 1:
         return [(path, scan_name(path))]
@@ -53,9 +54,10 @@ def _name_in(folder: Path, scan: Path) -> str:
     return (inside if scan.is_dir() else inside.with_name(scan_name(scan))).as_posix()
 
 
-def _is_prepared_label(path: Path) -> bool:
-    """Return whether a file is the label of a case that `prepare` made."""
-    return path.name == "label.nii" and path.with_name("case.json").is_file()
+def _is_label(path: Path) -> bool:
+    """Return whether a file is 3D Slicer's, an earlier prediction, or a label of `prepare`."""
+    prepared = path.name == "label.nii" and path.with_name("case.json").is_file()
+    return is_slicer(path) or prepared or bool(note_of(path))
 
 
 def is_image(path: Path) -> bool:

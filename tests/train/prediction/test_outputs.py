@@ -194,6 +194,14 @@ def test_predicting_into_the_scans_own_folder_does_the_same_each_time(tmp_path, 
     assert [r.outcome for r in run([folder], tmp_path / "out")] == ["written"]
 
 
+def test_a_segmentation_of_slicers_is_no_scan(tmp_path):
+    scan = write(tmp_path / "scans" / "a" / "ct.nrrd")
+    shutil.copy(scan, scan.with_name("Segmentation.seg.nrrd"))
+    assert plan_outputs([tmp_path / "scans"], tmp_path / "out") == [
+        (scan, tmp_path / "out" / "a" / "ct.nii.gz")
+    ]
+
+
 def test_a_label_map_never_lies_among_the_slices_of_its_scan(tmp_path):
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "slice").touch()
