@@ -11,8 +11,8 @@ from manifests.volumes.readers.dicom_places import ct_places
 from manifests.volumes.readers.dicom_slice import read_slices
 from manifests.volumes.readers.itk import last_line
 from manifests.volumes.readers.nifti import SUFFIXES as NIFTI_SUFFIXES
-from manifests.volumes.readers.slicer import is_slicer
 from manifests.volumes.readers.repairs import AS_USUAL, Repairs
+from manifests.volumes.readers.slicer import is_slicer
 from manifests.volumes.volume import read_volume
 from train.prediction.label_map_file import note_of
 
