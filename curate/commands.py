@@ -133,6 +133,14 @@ def prepare(
             help="Combine cases that have the same voxels but annotate different structures.",
         ),
     ] = False,
+    precedence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[CLASS=]DATASET,...",
+            help="Whom --fuse-duplicates believes where annotators of one scan contradict each "
+            "other, the most trusted first; for one class, or for all others.",
+        ),
+    ] = None,
     remove: Annotated[
         list[str] | None,
         typer.Option(
@@ -148,6 +156,7 @@ def prepare(
     If it is interrupted (full disk, lost network, ...), run it again: it does only what is left.
     """
     from curate.cases.overrides import load_overrides
+    from curate.cases.precedence import Precedence
     from curate.preparation.output_folder import exclusive
     from curate.preparation.plan import PrepareRequest, check_overrides, plan
     from curate.preparation.prepare import prepare as run
@@ -177,6 +186,7 @@ def prepare(
         verify=verify,
         overrides=load_overrides(overrides) if overrides else {},
         fuse_duplicates=fuse_duplicates,
+        precedence=Precedence.from_words(precedence or (), target.label_space.names),
     )
     console = Console()
     if remove and not dry_run:

@@ -64,10 +64,19 @@ class Provenance:
         return cls(settings_key(target), _hash(facts), decided, files)
 
     @classmethod
-    def of_fused(cls, cases: Iterable[Case], target: Target) -> "Provenance":
-        """Describe a case that is made from the files of other cases."""
+    def of_fused(
+        cls, cases: Iterable[Case], target: Target, believed: Iterable[Iterable[int]] = ()
+    ) -> "Provenance":
+        """Describe a case that is made from the files of other cases.
+
+        Args:
+            cases: In their order.
+            target: What they are made into.
+            believed: Classes on which each case but the first is believed before the others.
+        """
         told = [[c.case_id, c.image_sha256, c.label_sha256, c.blocks, c.licence] for c in cases]
-        return cls(settings_key(target), _hash(told), "", {})
+        rule = [sorted(classes) for classes in believed]
+        return cls(settings_key(target), _hash([*told, rule] if any(rule) else told), "", {})
 
 
 def settings_key(target: Target) -> str:

@@ -4,7 +4,7 @@ Each annotation puts a voxel into a group of classes that it does not distinguis
 it into what both groups have in common. Where that is nothing, they contradict each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,19 +45,26 @@ class Joined:
     worst: float
 
 
-def join(first: Annotation, second: Annotation, space: LabelSpace) -> Joined | None:
+def join(
+    first: Annotation,
+    second: Annotation,
+    space: LabelSpace,
+    *,
+    second_believed: Set[int] = frozenset(),
+) -> Joined | None:
     """Join two annotations on one grid; None if their blocks cannot say what they say together.
 
     Where they contradict each other, the first one's class is kept if it is one class or the
-    background, or else the second one's, or else the voxel becomes background. Where only one of
-    them looked, it is believed if it tells the voxel's group from all others as the two together
-    do; or else the voxel is ignored.
+    background, or else the second one's, or else the voxel becomes background. The second one's
+    comes first if it is believed on more of the classes in question than the first. Where only
+    one of them looked, it is believed if it tells the voxel's group from all others as the two
+    together do; or else the voxel is ignored.
     """
     merged = finest_of_both(first.merged, second.merged)
     blocks = _blocks(first.blocks, second.blocks, merged, space)
     if merged_classes(blocks, space) != merged:
         return None
-    table, contradicts = _table(first.merged, second.merged, merged)
+    table, contradicts = _table(first.merged, second.merged, merged, second_believed)
     n = len(merged)
     rows = n + 1  # the last one is of ignored voxels
     pairs = np.minimum(first.ids, n).astype(np.uint16) * rows + np.minimum(second.ids, n)
@@ -95,7 +102,9 @@ def _blocks(
     return tuple(b for b in blocks if lost.isdisjoint(space.class_of.get(s, 0) for s in b))
 
 
-def _table(first: Merged, second: Merged, merged: Merged) -> tuple[Ids, NDArray[np.bool_]]:
+def _table(
+    first: Merged, second: Merged, merged: Merged, second_believed: Set[int]
+) -> tuple[Ids, NDArray[np.bool_]]:
     """Return the class id for each two ids, and where the two contradict each other [N, N].
 
     The table is [N + 1, N + 1]: the last row and column are of voxels that one ignores.
@@ -106,7 +115,11 @@ def _table(first: Merged, second: Merged, merged: Merged) -> tuple[Ids, NDArray[
     for a, group_1 in groups_1.items():
         for b, group_2 in groups_2.items():
             common = set(group_1) & set(group_2)
-            definite = (r for r, g in ((a, group_1), (b, group_2)) if r == 0 or g in whole)
+            said = [(a, group_1), (b, group_2)]
+            doubted = {a, b} - {0}
+            if 2 * len(doubted & second_believed) > len(doubted):
+                said.reverse()
+            definite = (r for r, g in said if r == 0 or g in whole)
             table[a, b] = min(common) if common else next(definite, 0)
             contradicts[a, b] = not common
     table[n], table[:, n] = IGNORED, IGNORED

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from curate.cases.precedence import Precedence
 from curate.cases.target import NATIVE, Target
 from curate.duplicates.relations import find_relations, with_relations
 from curate.suspicion.outliers import with_outliers
@@ -16,7 +17,12 @@ DEFAULT_SPLIT = SplitRequest(test=0.2, validation=0.1)
 
 
 def assemble(
-    cases: Sequence[Case], target: Target, *, fuse: bool = False, verify: bool = False
+    cases: Sequence[Case],
+    target: Target,
+    *,
+    fuse: bool = False,
+    verify: bool = False,
+    precedence: Precedence | None = None,
 ) -> Manifest:
     """Return a manifest of `cases`, related, compared within their datasets, and split.
 
@@ -28,12 +34,15 @@ def assemble(
         target: What they were made into, and where.
         fuse: Whether cases of one image become one case that annotates what any of them does.
         verify: Whether fused cases that are there are read whole before they are kept.
+        precedence: Whom to believe where their labels contradict each other.
     """
     relations, spacing = find_relations(cases), target.spacing_mm
+    precedence = precedence or Precedence()
     if fuse:
-        from curate.cases.fuse import fuse_duplicates  # slow to import
+        from curate.cases.fuse import Fusion, fuse_duplicates  # slow to import
 
-        cases, relations = fuse_duplicates(cases, relations, target, verify=verify)
+        how = Fusion(target, precedence, verify)
+        cases, relations = fuse_duplicates(cases, relations, how)
     manifest = Manifest.of(
         with_outliers(with_relations(cases, relations), target.label_space),
         target.label_space,
@@ -44,6 +53,7 @@ def assemble(
                 "interpolation": target.interpolation,
                 **asdict(target.repairs),
                 "fuse_duplicates": fuse,
+                "precedence": list(precedence.words),
             },
         },
     )

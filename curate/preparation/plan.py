@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.cases.overrides import Override, check_cases, check_classes, check_datasets
+from curate.cases.precedence import Precedence
 from curate.cases.record import Provenance, is_ours, unchanged_case
 from curate.cases.target import Target
 from curate.datasets.case_facts import CaseFacts, case_facts, count_unannotated, with_annotated
@@ -28,6 +29,7 @@ class PrepareRequest:
     verify: bool = False
     overrides: Mapping[str, Override] = field(default_factory=dict)
     fuse_duplicates: bool = False
+    precedence: Precedence = field(default_factory=Precedence)
     removed: frozenset[str] = frozenset()
 
     @property

@@ -29,6 +29,9 @@ from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_m
 from manifests.table.row_groups import with_users_columns
 
 
+DISAGREEMENTS = "disagreements/disagreements.csv"  # that a fusion writes
+
+
 class NothingMadeError(MarginaliaError):
     """No case at all could be made."""
 
@@ -151,11 +154,19 @@ def written(ready: Sequence[PlannedDataset], tally: Tally, request: PrepareReque
     told = {p.recipe.name: p.facts for p in ready}
     of_cases = update_case_facts({c.dataset for c in cases}, told, target.folder)
     fuse, verify = request.fuse_duplicates, request.verify
-    manifest = assemble(with_facts(licensed, of_cases), target, fuse=fuse, verify=verify)
+    manifest = assemble(
+        with_facts(licensed, of_cases),
+        target,
+        fuse=fuse,
+        verify=verify,
+        precedence=request.precedence,
+    )
     manifest = with_table_columns(manifest, of_cases)
     manifest = replace(manifest, settings={**manifest.settings, **as_settings(facts)})
     write_manifest(with_users_columns(manifest, path), path)
     write_colour_tables(target.label_space, target.folder, "labels")
+    if fuse and (table := target.folder / DISAGREEMENTS).is_file():
+        remarks.append(f"what annotators of one scan label differently: {table}")
     remarks += [*earlier.remarks(), *_flat(cases), *filter(None, [new_splits(manifest, before)])]
     return Report(manifest, tally.made, tuple(tally.rejected), path, "\n".join(remarks))
 

@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from curate.cases.precedence import Precedence
 from curate.preparation.output_folder import exclusive, staging_folder
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import Report, written
@@ -25,9 +27,12 @@ def remove_datasets(request: PrepareRequest, names: Collection[str]) -> Report:
     """
     folder = request.target.folder
     with exclusive(folder), staging_folder(folder) as staging:
-        fused = _check(folder, names)
-        fuse = request.fuse_duplicates or fused
-        request = replace(request, recipes=(), removed=frozenset(names), fuse_duplicates=fuse)
+        prepared = _check(folder, names)
+        if prepared.get("fuse_duplicates") and not request.fuse_duplicates:
+            classes = request.target.label_space.names
+            precedence = Precedence.from_words(prepared.get("precedence", ()), classes)
+            request = replace(request, fuse_duplicates=True, precedence=precedence)
+        request = replace(request, recipes=(), removed=frozenset(names))
         report = written((), Tally(0), request)
         staging.mkdir(parents=True)
         for kind in ("cases", "unpacked"):
@@ -37,16 +42,17 @@ def remove_datasets(request: PrepareRequest, names: Collection[str]) -> Report:
     return report
 
 
-def _check(folder: Path, names: Collection[str]) -> bool:
-    """Refuse names that cannot be removed; return whether the manifest's duplicates are fused."""
-    known, fused = {p.name for p in (folder / "cases").glob("*")}, False
+def _check(folder: Path, names: Collection[str]) -> dict[str, Any]:
+    """Refuse names that cannot be removed; return with which settings the cases were prepared."""
+    known: set[str] = {p.name for p in (folder / "cases").glob("*")}
+    prepared: dict[str, Any] = {}
     try:
         manifest = read_manifest(folder / FILE_NAME)
     except ManifestError:
         pass  # it is written again
     else:
         known |= {*manifest.datasets()}
-        fused = bool(manifest.settings.get("prepare", {}).get("fuse_duplicates"))
+        prepared = manifest.settings.get("prepare", {})
     for name in sorted({*names} - known):
         msg = (
             f"--remove {name}: {folder} has no such dataset{did_you_mean(name, known)}: it has "
@@ -56,4 +62,4 @@ def _check(folder: Path, names: Collection[str]) -> bool:
     if known <= {*names}:
         msg = f"--remove: {folder} has no other dataset: delete the folder, if it is to go"
         raise MarginaliaError(msg)
-    return fused
+    return prepared

@@ -1,18 +1,22 @@
 """Fusion: one CT under two names, walked from the files to the manifest."""
 
+import csv
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 from scipy import ndimage
 
+from curate.cases.precedence import Precedence
 from curate.cases.target import Target
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
+from manifests.ground.errors import MarginaliaError
 from manifests.table.validate import validate
 
 ABDOMEN5 = load_label_space("abdomen5")
@@ -81,10 +85,12 @@ def prepared(tmp_path_factory):
     return raw
 
 
-def run(raw, *, fuse=True):
+def run(raw, *, fuse=True, precedence=()):
     recipes = tuple(load_recipe(raw / f"{name}.toml") for name in ("livers", "spleens"))
     target = Target(ABDOMEN5, SPACING_MM, raw.parent / "out")
-    report = prepare(PrepareRequest(recipes, raw, target, fuse_duplicates=fuse), workers=1)
+    rule = Precedence.from_words(precedence, ABDOMEN5.names)
+    request = PrepareRequest(recipes, raw, target, fuse_duplicates=fuse, precedence=rule)
+    report = prepare(request, workers=1)
     assert validate(report.path, hashes=True) == []
     return report
 
@@ -223,3 +229,88 @@ def test_a_fused_case_is_no_case_of_another_dataset(raw):
     assert len(prepare(request, workers=1).manifest) == 4
     fused = prepare(replace(request, fuse_duplicates=True), workers=1)
     assert len(fused.manifest) == 3
+
+
+WIDER = np.s_[4:12, 5:20, 5:20]  # two columns more of the liver
+
+
+@pytest.fixture
+def two_livers(raw):
+    """The second annotator has the spleen, and the liver too, a little wider."""
+    (raw / "spleens.toml").write_text(
+        RECIPE.format(name="spleens", values=f"{LIVERS}\n{SPLEENS}", licence="spleens-1.0")
+    )
+    both = np.maximum(label(WIDER, 1), label(SPLEEN_BOX, 7))
+    for case, hu in (("x", draw(0)), ("y", draw(2))):
+        write(raw / "spleens" / case, hu, both)
+    return raw
+
+
+def disagreements_of(raw):
+    with (raw.parent / "out" / "disagreements" / "disagreements.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_two_annotators_label_differently_is_told_and_shown(two_livers):
+    report = run(two_livers)
+    case_id = "spleens/x+livers.a"
+    (row,) = disagreements_of(two_livers)
+    voxels, extra = 8 * 15 * 13, 8 * 15 * 2
+    assert (row["first"], row["second"], row["class_name"]) == ("spleens/x", "livers/a", "liver")
+    assert float(row["dice"]) == pytest.approx(2 * voxels / (2 * voxels + extra), abs=1e-4)
+    ml = np.prod(SPACING_MM) / 1000
+    told = [float(row[f"{name}_ml"]) for name in ("first", "second", "differ")]
+    assert told == pytest.approx([(voxels + extra) * ml, voxels * ml, extra * ml], abs=1e-3)
+    assert (row["differ_voxels"], row["box"]) == (str(extra), "18-19 5-19 4-11")
+    assert (row["believed"], row["fused"]) == ("spleens", "True")
+    folder = two_livers.parent / "out" / "disagreements"
+    mask = sitk.ReadImage(str(folder / row["mask"]))
+    expected = label(WIDER, 1) - label(LIVER_BOX, 1)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(mask), expected)
+    assert mask.GetOrigin() == report.manifest.case(case_id).origin_mm
+    picture = np.asarray(Image.open(folder / "spleens.x+livers.a.png"))
+    assert (picture[5:20, 18:20] == (230, 60, 60)).all()
+    assert not (picture[5:20, 5:18] == (230, 60, 60)).all(axis=-1).any()
+    assert "disagreements.csv" in report.remark
+
+
+@pytest.mark.parametrize(
+    ("precedence", "liver", "said"),
+    [
+        ((), WIDER, "spleens/x was believed"),
+        (("livers,spleens",), LIVER_BOX, "livers/a on liver"),
+        (("liver=livers", "spleens"), LIVER_BOX, "livers/a on liver"),
+        (("spleen=livers",), WIDER, "spleens/x was believed"),
+    ],
+)
+def test_the_rule_says_whom_to_believe(two_livers, precedence, liver, said):
+    run(two_livers)
+    report = run(two_livers, precedence=precedence)
+    fused = report.manifest.case("spleens/x+livers.a")
+    expected = np.maximum(label(liver, 1), label(SPLEEN_BOX, 2))
+    np.testing.assert_array_equal(voxels_of(report, fused.label), expected)
+    (reason,) = [f.reason for f in fused.findings if f.code == "labels_conflict"]
+    assert reason.endswith(said)
+    believed = "livers" if liver is LIVER_BOX else "spleens"
+    assert disagreements_of(two_livers)[0]["believed"] == believed
+    assert report.manifest.settings["prepare"]["precedence"] == list(precedence)
+
+
+def test_pairs_that_are_not_fused_are_in_the_table_and_what_is_settled_leaves_it(two_livers):
+    both = np.maximum(label(np.s_[4:12, 22:40, 5:18], 1), label(SPLEEN_BOX, 7))
+    write(two_livers / "spleens" / "x", draw(0), both)
+    assert len(run(two_livers).manifest) == 4
+    (row,) = disagreements_of(two_livers)
+    assert (row["fused"], float(row["dice"])) == ("False", 0.0)
+    write(two_livers / "spleens" / "x", draw(0), np.maximum(label(LIVER_BOX, 1), both * (both > 1)))
+    run(two_livers)
+    (row,) = disagreements_of(two_livers)
+    assert (row["fused"], float(row["dice"]), row["mask"], row["box"]) == ("True", 1.0, "", "")
+    folder = two_livers.parent / "out" / "disagreements"
+    assert [p.name for p in folder.iterdir()] == ["disagreements.csv"]
+
+
+@pytest.mark.parametrize("words", ["lung=a", "liver=", "a,,b"])
+def test_a_rule_that_says_nothing_is_refused(words):
+    with pytest.raises(MarginaliaError, match=r"expected DATASET,... or CLASS=DATASET"):
+        Precedence.from_words([words], ABDOMEN5.names)
