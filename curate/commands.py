@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from curate.download.transfers import Options
     from curate.preparation.plan import PrepareRequest
     from curate.preparation.prepare import Report
-    from curate.preparation.workers import Executor
     from curate.recipes.schema import Recipe
+    from manifests.ground.workers import Executor
 
 app = typer.Typer()
 app.add_typer(recipe_commands.app, name="recipe")
@@ -227,10 +227,10 @@ def _show_report(console: Console, report: "Report") -> None:
 
 def _executor(dask: str | None, out: Path) -> "Executor":
     """Return what makes the cases: processes here, or a Dask cluster."""
-    from curate.preparation.dask_workers import run_on_dask
     from curate.preparation.output_folder import STAGING
-    from curate.preparation.workers import run_all
     from manifests.ground.dask_cluster import check_cluster
+    from manifests.ground.dask_workers import run_on_dask
+    from manifests.ground.workers import run_all
 
     if not dask:
         return run_all

@@ -20,7 +20,7 @@ class Precedence:
 
     @classmethod
     def from_words(cls, words: Iterable[str], classes: Sequence[str]) -> "Precedence":
-        """Read what a user wrote, as in `kits23,abdomenct1k` or `pancreas=pants,abdomenct1k`.
+        """Read what a user wrote, as in `kits23,abdomenct_1k` or `pancreas=pants,abdomenatlas`.
 
         Raises:
             MarginaliaError: There is no such class, or two lists are for one.

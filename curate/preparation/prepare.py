@@ -9,7 +9,6 @@ from pathlib import Path
 from curate.cases.decisions import with_reviews
 from curate.cases.making import CaseJob
 from curate.datasets.locate import root_of
-from curate.datasets.unpack import unpack
 from curate.preparation.assemble import assemble
 from curate.preparation.case_facts_record import update_case_facts, with_facts, with_table_columns
 from curate.preparation.dataset_record import update_facts
@@ -19,15 +18,15 @@ from curate.preparation.plan import PlannedDataset, PrepareRequest, check_overri
 from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
-from curate.preparation.workers import Executor, run_all
 from manifests.changes.split_words import new_splits
 from manifests.classes.colour_tables import write_colour_tables
 from manifests.ground.errors import ManifestError, MarginaliaError, SourceError
+from manifests.ground.unpack import unpack
+from manifests.ground.workers import Executor, run_all
 from manifests.table.case import Case
 from manifests.table.dataset_facts import as_settings
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 from manifests.table.row_groups import with_users_columns
-
 
 DISAGREEMENTS = "disagreements/disagreements.csv"  # that a fusion writes
 

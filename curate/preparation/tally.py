@@ -9,8 +9,8 @@ from pathlib import Path
 from curate.cases.making import NOT_WRITTEN, CaseJob, PreparedCase, make
 from curate.cases.record import move_case
 from curate.preparation.rejected import Rejected
-from curate.preparation.workers import Executor, WorkerDiedError
 from manifests.ground.findings import Finding
+from manifests.ground.workers import Executor, WorkerDiedError
 from manifests.table.case import Case
 
 Notify = Callable[[str, int, int], None]  # what is being done, steps done, steps in all

@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from curate.cases.target import Target
-from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.dask_workers import run_on_dask
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.dask_cluster import connected
+from manifests.ground.dask_workers import run_on_dask
+from manifests.ground.unpack import unpack
 
 WAIT_SECONDS = 0.5
 SPACING_MM = (1.5, 1.5, 3.0)

@@ -61,7 +61,7 @@ def pack_command(
     """Pack a run's networks and model card into one file, which predict takes as a run."""
     from train.checkpoints.fold_folders import fold_folders
     from train.checkpoints.package import write_package
-    from train.provenance.model_card import write_model_card
+    from train.scoring.model_card import write_model_card
 
     runs = fold_folders(run) or [run]
     cards = [write_model_card(each) for each in runs]
@@ -74,7 +74,8 @@ def fingerprint_command(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER|MANIFEST", help="Scans, as predict takes them, or a manifest."
+            metavar="FOLDER|ARCHIVE|MANIFEST",
+            help="Scans, as predict takes them, also in a zip or a tar, or a manifest.",
         ),
     ],
     out: Annotated[
@@ -84,23 +85,39 @@ def fingerprint_command(
     jobs: Annotated[int, typer.Option(min=0, help="Processes. 0: one per core.")] = 0,
     resample_uneven: ResampleUneven = False,
     refuse_tilt: RefuseTilt = False,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on this Dask cluster, whose workers must see the same folders; `local` "
+            "starts a cluster on this machine.",
+        ),
+    ] = None,
 ) -> None:
     """Write fingerprints of CT scans, by which match finds copies; run it again to continue."""
-    import os
+    from functools import partial
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from manifests.ground.dask_cluster import check_cluster
+    from manifests.ground.dask_workers import run_on_dask
+    from manifests.ground.machine import usable_cores
+    from manifests.ground.workers import run_all
     from manifests.volumes.readers.repairs import Repairs
     from train.provenance.fingerprint_table import write_fingerprints
 
+    if dask:
+        check_cluster(dask)
+        source, out = source.absolute(), out.absolute()  # workers stand in other folders
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("fingerprinting")
         done = write_fingerprints(
             source,
             out,
-            jobs=jobs or os.cpu_count() or 1,
             repairs=Repairs(straighten_tilt=not refuse_tilt, resample_uneven=resample_uneven),
+            jobs=jobs or usable_cores(),
+            executor=partial(run_on_dask, address=dask, shared=out.parent) if dask else run_all,
             notify=lambda n, total: progress.update(task, completed=n, total=total),
         )
     for name, reason in sorted(done.failures.items()):

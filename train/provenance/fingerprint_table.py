@@ -1,9 +1,9 @@
 """Fingerprints of many scans as one Parquet file, made once and matched with others' files."""
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from manifests.fingerprints.fingerprint import Fingerprint, is_newest
 from manifests.ground.atomic import whole_file
 from manifests.ground.content_hash import files_of
 from manifests.ground.errors import MarginaliaError
+from manifests.ground.workers import Executor, Job, Result, run_all
 from manifests.table.manifest import SUFFIX, manifest_file, open_parquet, read_manifest
 from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.orientation import orientation_code
 from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import read_volume
 from train.prediction.scan import find_scans, reason_of, require_scan
+from train.provenance.archived_scans import is_archive, scans_of_archive
 from train.seen import read_fingerprint
 
 Row = dict[str, Any]
@@ -53,47 +55,81 @@ class Fingerprinting:
     failures: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A scan whose fingerprint is asked for, and by what it is told whether it changed."""
+
+    name: str
+    scan: Path
+    state: str
+
+    def stands_in(self, rows: Mapping[str, Row]) -> bool:
+        return self.name in rows and rows[self.name]["state"] == self.state
+
+
 def write_fingerprints(
     source: Path,
     out: Path,
     *,
     jobs: int = 1,
     repairs: Repairs = AS_USUAL,
-    notify: Callable[[int, int], None] = lambda *_: None,
+    executor: Executor = run_all,
+    notify: Callable[[int, int | None], None] = lambda *_: None,
 ) -> Fingerprinting:
-    """Write the fingerprints of a folder's scans, or of a manifest's cases.
+    """Write the fingerprints of the scans of a folder or an archive, or of a manifest's cases.
 
     What stands in the file of an earlier call, of scans that did not change, is kept.
 
+    Args:
+        source: An archive is not unpacked: a few scans at a time lie beside `out`.
+        out: File to write.
+        jobs: Processes; one is this one, unless there is another executor.
+        repairs: What may be done to a scan whose slices do not make up a grid.
+        executor: Where they run.
+        notify: Called with the number of scans that are done, and of all if it is known.
+
     Raises:
-        MarginaliaError: `out` is not called `*.parquet`, or is no file of fingerprints.
+        MarginaliaError: `out` is not called `*.parquet`, or is no file of fingerprints, or an
+            archive is damaged.
     """
     if out.suffix != SUFFIX:
         msg = f"a file of fingerprints is called *{SUFFIX}; got {out}"
         raise MarginaliaError(msg)
-    if source.suffix == SUFFIX or manifest_file(source).is_file():
+    packed = is_archive(source)
+    if source.suffix == SUFFIX or (manifest_file(source).is_file() and not packed):
         rows = _of_manifest(source)
         _write(rows, out)
         return Fingerprinting(len(rows), 0, {})
-    known = {row["name"]: row for row in read_fingerprints(out)} if out.exists() else {}
-    scans = {name: scan for scan, name in find_scans(source, leave_out=out)}
-    rows = {
-        name: row
-        for name, row in known.items()
-        if name in scans and row["state"] == _state(scans[name]) and is_newest(row["fingerprint"])
-    }
-    waiting = {name: scan for name, scan in scans.items() if name not in rows}
-    failures: dict[str, str] = {}
-    for number, (name, outcome) in enumerate(_computed(waiting, jobs, repairs), start=1):
-        if isinstance(outcome, str):
-            failures[name] = outcome
+    old = {row["name"]: row for row in read_fingerprints(out)} if out.exists() else {}
+    old = {name: row for name, row in old.items() if is_newest(row["fingerprint"])}
+    run = executor if executor is not run_all or jobs > 1 else _here
+    attempt = partial(_attempt, repairs=repairs)
+    made, total, failures = 0, None, dict[str, str]()
+    with ExitStack() as stack:
+        if packed:
+            state = _state(source)
+            rows = {name: row for name, row in old.items() if row["state"] == state}
+            batches = scans_of_archive(source, out, rows, at_a_time=SAVED_EVERY)
+            waiting = ([_Wanted(*s, state) for s in b] for b in stack.enter_context(batches))
         else:
-            rows[name] = outcome
-        if number % SAVED_EVERY == 0:
+            scans = [_Wanted(n, s, _state(s)) for s, n in find_scans(source, leave_out=out)]
+            rows = {s.name: old[s.name] for s in scans if s.stands_in(old)}
+            left = [s for s in scans if s.name not in rows]
+            total, waiting = len(left), iter([left])
+        for wanted in waiting:
+            for number, (scan, outcome) in enumerate(run(attempt, wanted, workers=jobs), start=1):
+                if isinstance(outcome, dict):
+                    rows[scan.name] = outcome
+                    made += 1
+                else:
+                    failures[scan.name] = (
+                        outcome if isinstance(outcome, str) else reason_of(outcome)
+                    )
+                if number % SAVED_EVERY == 0:
+                    _write(list(rows.values()), out)
+                notify(made + len(failures), total)
             _write(list(rows.values()), out)
-        notify(number, len(waiting))
-    _write(list(rows.values()), out)
-    return Fingerprinting(len(rows), len(waiting) - len(failures), failures)
+    return Fingerprinting(len(rows), made, failures)
 
 
 def read_fingerprints(path: Path) -> list[Row]:
@@ -121,13 +157,12 @@ def read_fingerprints(path: Path) -> list[Row]:
 
 
 def fingerprint_scan(name: str, scan: Path, repairs: Repairs = AS_USUAL) -> Row:
-    """Return the row of one scan, read just as `predict` reads it.
+    """Return the row of one scan but for its state, read just as `predict` reads it.
 
     Raises:
         MarginaliaError: It is no CT that can be read.
     """
     require_scan(scan)
-    state = _state(scan)
     volume = to_hounsfield(read_volume(scan, repairs), scan)
     return {
         "name": name,
@@ -136,31 +171,21 @@ def fingerprint_scan(name: str, scan: Path, repairs: Repairs = AS_USUAL) -> Row:
         "spacing_mm": list(volume.grid.spacing_mm),
         "orientation": orientation_code(volume.grid),
         "origin_mm": list(volume.grid.origin_mm),
-        "state": state,
     }
 
 
-def _computed(
-    scans: dict[str, Path], jobs: int, repairs: Repairs
-) -> Iterator[tuple[str, Row | str]]:
-    """Yield each scan with its row, or with why it has none."""
-    if jobs == 1 or not scans:
-        yield from ((name, _attempt(name, scan, repairs)) for name, scan in scans.items())
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(scans)), mp_context=context) as pool:
-        names: dict[Future[Row | str], str] = {
-            pool.submit(_attempt, name, scan, repairs): name for name, scan in scans.items()
-        }
-        for future in as_completed(names):
-            error = future.exception()  # a process that died
-            yield names[future], future.result() if error is None else reason_of(error)
+def _here(
+    function: Callable[[Job], Result], jobs: Iterable[Job], *, workers: int
+) -> Generator[tuple[Job, Result | Exception]]:
+    """Do jobs in this process."""
+    del workers
+    yield from ((job, function(job)) for job in jobs)
 
 
-def _attempt(name: str, scan: Path, repairs: Repairs) -> Row | str:
+def _attempt(wanted: _Wanted, repairs: Repairs) -> Row | str:
     """Return the row of a scan, or why it has none: not every error can be sent to a process."""
     try:
-        return fingerprint_scan(name, scan, repairs)
+        return fingerprint_scan(wanted.name, wanted.scan, repairs) | {"state": wanted.state}
     except Exception as error:
         return reason_of(error)
 

@@ -73,6 +73,7 @@ def evaluate_command(
     from train.checkpoints.run_settings import manifest_of
     from train.scoring.evaluate import EvaluationRequest, collect_scores
     from train.scoring.evaluation import evaluate_folder, evaluate_run
+    from train.scoring.model_card import refresh_model_card
     from train.scoring.runs import Run, draw_run
     from train.scoring.scores import write_scores
     from train.scoring.tables import scores_view
@@ -114,6 +115,9 @@ def evaluate_command(
             say(line)
     console.print(scores_view(scores, title=f"{evaluation.name} on {split}"))
     say(f"scores of each case: {evaluation.folder / 'scores.csv'}")
+    for run in runs:
+        if problem := refresh_model_card(run):
+            say(f"note: {problem}")
     if scores.failures:
         say(f"{len(scores.failures)} of {total} cases failed")
         raise typer.Exit(SOME_FAILED_EXIT_CODE)

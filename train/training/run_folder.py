@@ -9,7 +9,7 @@ from manifests.ground.atomic import clear_partial
 from train.checkpoints.checkpoint import CheckpointHeader, checkpoint_path
 from train.planning.plan import TrainingPlan
 from train.planning.schedule import Stages
-from train.provenance.model_card import write_model_card
+from train.scoring.model_card import write_model_card
 from train.training.curves import write_curves
 from train.training.log import EpochRecord, Tell, complete_log
 from train.training.processes import is_rank_zero

@@ -13,7 +13,6 @@ import SimpleITK as sitk
 from curate.cases.reading import read_case
 from curate.datasets.discover import discover
 from curate.datasets.locate import root_of
-from curate.datasets.unpack import unpack
 from curate.phantom.acquisition import acquire, plan_scan
 from curate.phantom.archive_plan import plan_archive
 from curate.phantom.archives import _nifti, write_phantom_archives
@@ -21,6 +20,7 @@ from curate.phantom.datasets import phantom_datasets
 from curate.phantom.patient import STRUCTURES, draw_patient, render
 from curate.recipes.schema import load_recipe, shipped_recipes
 from manifests.ground.errors import SourceError
+from manifests.ground.unpack import unpack
 from manifests.volumes.volume import Volume
 
 COARSE = {"spacing_mm": (8.0, 8.0)}

@@ -10,8 +10,7 @@ import resource
 import sys
 from pathlib import Path
 
-import curate.cases.harmonise  # what the workers would import
-import curate.preparation.workers
+import manifests.ground.workers
 from curate.cases.target import Target
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
@@ -19,7 +18,7 @@ from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import MarginaliaError
 
-curate.preparation.workers.START_METHOD = "fork"
+manifests.ground.workers.START_METHOD = "fork"
 
 WHOLE, SET_ASIDE, REFUSED, INCOMPLETE = 0, 3, 4, 5  # exit codes
 

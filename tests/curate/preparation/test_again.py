@@ -15,13 +15,13 @@ from curate.cases import record
 from curate.cases.overrides import Override
 from curate.cases.target import Target
 from curate.commands import app
-from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import PrepareRequest, plan
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import MarginaliaError, SourceError
+from manifests.ground.unpack import unpack
 from manifests.table.case import BY_CLASS
 from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import read_manifest

@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from curate.cases.target import Target
 from curate.commands import app
-from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
@@ -18,6 +17,7 @@ from curate.preparation.remove import remove_datasets
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import MarginaliaError, SourceError
+from manifests.ground.unpack import unpack
 from manifests.table.manifest import read_manifest
 
 pytestmark = pytest.mark.usefixtures("_in_this_process")

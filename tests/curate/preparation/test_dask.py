@@ -12,15 +12,15 @@ import pytest
 pytest.importorskip("distributed")
 
 from curate.cases.target import Target
-from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
-from curate.preparation.dask_workers import run_on_dask
 from curate.preparation.output_folder import STAGING
 from curate.preparation.plan import PrepareRequest
 from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.dask_cluster import connected
+from manifests.ground.dask_workers import run_on_dask
+from manifests.ground.unpack import unpack
 
 SPACING_MM = (6.0, 6.0, 6.0)
 COARSE = {"spacing_mm": (6.0, 6.0)}

@@ -14,10 +14,10 @@ from random import Random
 
 import pytest
 
-from curate.datasets.unpack import unpack
 from curate.phantom.archives import write_phantom_archives
 from curate.preparation.output_folder import exclusive
 from manifests.ground.alone import InUseError
+from manifests.ground.unpack import unpack
 from manifests.table.manifest import read_manifest
 from manifests.table.validate import validate
 from tests.curate.preparation.host import INCOMPLETE, REFUSED, SET_ASIDE

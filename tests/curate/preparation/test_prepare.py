@@ -172,7 +172,7 @@ def test_the_split_that_a_user_chose_is_kept(raw, tmp_path):
 
 def unpacked_liver(raw, folder):
     """The liver's archive, unpacked for a test to spoil."""
-    from curate.datasets.unpack import unpack
+    from manifests.ground.unpack import unpack
 
     unpack(raw / "Task03_Liver.tar", folder)
     return folder / "Task03_Liver"

@@ -12,7 +12,6 @@ import pytest
 from curate.cases.target import Target
 from curate.datasets.discover import discover
 from curate.datasets.locate import locate
-from curate.datasets.unpack import unpack
 from curate.labels.relabel import BlockMap
 from curate.phantom.archives import write_phantom_archives
 from curate.phantom.patient import STRUCTURES, TumourChance, draw_patient, render
@@ -22,6 +21,7 @@ from manifests.anatomy.anatomy import AXES, Scale, anatomy
 from manifests.anatomy.audit import CODES, audit_orientation, orientation_findings
 from manifests.classes.label_space import load_label_space
 from manifests.classes.structures import Structure
+from manifests.ground.unpack import unpack
 from manifests.table.sql import select_cases
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume

@@ -1,6 +1,9 @@
 """Files of fingerprints, and the pairs that are found in them."""
 
 import csv
+import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +12,7 @@ import SimpleITK as sitk
 
 from manifests.ground.errors import MarginaliaError
 from tests.train.provenance.test_provenance import marginalia, scan_of
+from train.provenance.archived_scans import scans_of_archive
 from train.provenance.fingerprint_table import read_fingerprints, write_fingerprints
 
 
@@ -83,3 +87,94 @@ def test_another_parquet_file_is_refused(manifest_path, prints, tmp_path):
     with pytest.raises(MarginaliaError, match="columns are missing: size"):
         read_fingerprints(odd)
     assert read_fingerprints(manifest_path) == []  # its cases have none
+
+
+# Archives and clusters.
+
+
+@pytest.fixture(scope="module")
+def published(folder, tmp_path_factory):
+    """The scans as a dataset is published: among other files, one of them as DICOM."""
+    top = tmp_path_factory.mktemp("published")
+    (top / "set" / "images").mkdir(parents=True)
+    for name in ("p", "q"):
+        (top / "set" / "images" / f"{name}.nii.gz").write_bytes(
+            (folder / f"{name}.nii.gz").read_bytes()
+        )
+    write_series(top / "set" / "r", scan_of("r"))
+    (top / "set" / "readme.md").write_text("no scan")
+    (top / "set" / "r" / "notes.txt").write_text("no slice")
+    return top
+
+
+def write_series(folder, image):
+    folder.mkdir()
+    uid, spacing = "1.2.826.0.1.3680043.8.498.7", image.GetSpacing()
+    for n in range(image.GetSize()[2]):
+        piece = image[:, :, n]
+        for tag, value in (
+            ("0008|0016", "1.2.840.10008.5.1.4.1.1.2"),
+            ("0008|0060", "CT"),
+            ("0020|000e", uid),
+            ("0020|0032", f"0\\0\\{n * spacing[2]}"),
+            ("0020|0037", "1\\0\\0\\0\\1\\0"),
+            ("0020|0013", str(n)),
+            ("0028|1052", "0"),
+            ("0028|1053", "1"),
+        ):
+            piece.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"IM{n:03}.dcm"))
+        writer.Execute(piece)
+        (folder / f"IM{n:03}.dcm").rename(folder / f"IM{n:03}")
+
+
+@pytest.mark.parametrize(("kind", "jobs"), [("zip", 1), ("gztar", 1), ("tar", 2)])
+def test_an_archive_has_the_scans_of_its_folder(published, tmp_path, kind, jobs):
+    archive = Path(shutil.make_archive(str(tmp_path / "set"), kind, published))
+    whole, path = tmp_path / "whole.parquet", tmp_path / "a.parquet"
+    assert write_fingerprints(published, whole).failures == {}
+    marginalia("fingerprint", archive, "-o", path, "--jobs", jobs)
+    rows, expected = (
+        {row["name"]: row["fingerprint"] for row in read_fingerprints(p)} for p in (path, whole)
+    )
+    assert set(rows) == {"set/images/p", "set/images/q", "set/r"}
+    assert rows == expected
+    assert write_fingerprints(archive, path).made == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [archive.name, "a.parquet", "whole.parquet"]
+    )
+
+
+def test_scans_are_taken_out_a_few_at_a_time(published, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "set"), "zip", published))
+    seen = []
+    with scans_of_archive(archive, tmp_path / "a", {"set/images/q"}, at_a_time=1) as batches:
+        for batch in batches:
+            there = [p for p in tmp_path.glob(".a.*/*") if p.exists()]
+            seen.append([name for name, _ in batch])
+            assert {place for _, place in batch} <= set(there)
+            assert len(there) <= 2  # and the one that comes next
+    assert sorted(seen) == [["set/images/p"], ["set/r"]]
+
+
+def test_an_entry_says_nothing_of_where_it_is_written(folder, tmp_path):
+    archive, path = tmp_path / "odd.zip", tmp_path / "out" / "a.parquet"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(folder / "p.nii.gz", "../../p.nii.gz")
+        file.writestr("/bad.nii", b"no image")
+    done = write_fingerprints(archive, path)
+    assert (done.made, list(done.failures)) == (1, ["/bad"])
+    assert {p.name for p in tmp_path.rglob("*")} == {"odd.zip", "out", "a.parquet"}
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(MarginaliaError, match=r"odd\.zip cannot be read"):
+        write_fingerprints(archive, path)
+    assert len(read_fingerprints(path)) == 1
+
+
+def test_a_cluster_makes_the_same_fingerprints(folder, prints, tmp_path):
+    pytest.importorskip("distributed")
+    path = tmp_path / "a.parquet"
+    marginalia("fingerprint", folder, "-o", path, "--jobs", 1, "--dask", "local")
+    assert pq.read_table(path).equals(pq.read_table(prints))

@@ -1,6 +1,7 @@
 """What a network learnt from: in its checkpoint, found again in scans, told, and packed."""
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -203,6 +204,20 @@ def test_the_model_card_says_what_binds_the_network(run):
     assert "| liver_only | 3 | 1 | 4 | 0 |" in text
     assert "| both | CC-BY-4.0 | yes | no | B et al. \\| 2020 |" in text
     assert "| liver_only | CC-BY-NC-SA-4.0 | no | yes | L |" in text
+
+
+def test_the_model_card_has_the_scores_as_soon_as_there_are_some(licensed, run):
+    card = run / "model_card.md"
+    assert "## Scores on the split train" not in card.read_text()
+    marginalia("evaluate", run, licensed, "--split", "train", "--include-seen")
+    text = card.read_text()
+    assert "## Scores on the split train" in text
+    summary = json.loads((run / "evaluation" / "train" / "summary.json").read_text())
+    for cell in summary["cells"]:
+        mean = cell["dice_mean"]
+        told = "" if mean is None else f"{mean:.3f}"
+        assert f"| {cell['class']} | {cell['dataset']} | {cell['cases']} | {told} |" in text
+    shutil.rmtree(run / "evaluation")
 
 
 def test_a_package_predicts_as_its_run_does(licensed, run, tmp_path):

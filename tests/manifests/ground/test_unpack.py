@@ -10,8 +10,8 @@ from itertools import product
 
 import pytest
 
-from curate.datasets.unpack import unpack
 from manifests.ground.errors import SourceError
+from manifests.ground.unpack import unpack
 
 
 def write_tar(path, entries, mode="w"):
@@ -104,7 +104,7 @@ def test_truncated_archive_leaves_nothing(tmp_path, keep):
 def test_too_large_for_the_disk_is_refused_with_the_numbers(tmp_path, monkeypatch):
     path = write_tar(tmp_path / "data.tar", {"a": b"12345"})
     monkeypatch.setattr(
-        "curate.datasets.unpack.shutil.disk_usage", lambda _: type("U", (), {"free": 4})
+        "manifests.ground.unpack.shutil.disk_usage", lambda _: type("U", (), {"free": 4})
     )
     with pytest.raises(SourceError, match=r"unpacks to 5 bytes.* has 4 free"):
         unpack(path, tmp_path / "out")
@@ -116,8 +116,8 @@ def test_too_large_for_the_disk_is_refused_with_the_numbers(tmp_path, monkeypatc
 @pytest.fixture
 def small(monkeypatch):
     """Limits that a test can reach: ten times the archive, or a tenth of a megabyte."""
-    monkeypatch.setattr("curate.datasets.archive.MAX_RATIO", 10)
-    monkeypatch.setattr("curate.datasets.archive.SMALL_BYTES", 100_000)
+    monkeypatch.setattr("manifests.ground.archive.MAX_RATIO", 10)
+    monkeypatch.setattr("manifests.ground.archive.SMALL_BYTES", 100_000)
 
 
 def compressed(path, entries):
@@ -158,7 +158,7 @@ def test_what_compresses_well_and_is_small_is_no_bomb(tmp_path, suffix):
 
 
 def test_too_many_entries_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("curate.datasets.unpack.MAX_ENTRIES", 5)
+    monkeypatch.setattr("manifests.ground.unpack.MAX_ENTRIES", 5)
     with pytest.raises(SourceError, match="entries"):
         unpack(write_tar(tmp_path / "d.tar", {f"{n}": b"" for n in range(6)}), tmp_path / "out")
     unpack(write_tar(tmp_path / "d.tar", {f"{n}": b"" for n in range(5)}), tmp_path / "out")

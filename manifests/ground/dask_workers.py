@@ -1,4 +1,6 @@
 """Running one function over many jobs on a Dask cluster, whatever happens to a worker."""
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 
 import socket
 from collections import deque
@@ -11,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from curate.preparation.workers import WorkerDiedError
 from manifests.ground.dask_cluster import ClusterError, connected
+from manifests.ground.workers import WorkerDiedError
 
 if TYPE_CHECKING:
     from distributed import Client, Future  # pyright: ignore[reportMissingImports]

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from curate.datasets.archive import DAMAGE, MAX_ENTRIES, ArchiveMember, bomb, limit_bytes, opened
+from manifests.ground.archive import DAMAGE, MAX_ENTRIES, ArchiveMember, bomb, limit_bytes, opened
 from manifests.ground.errors import SourceError
 
 Notify = Callable[[int, int], None]
@@ -46,7 +46,7 @@ def _write_all(archive: Path, members: list[ArchiveMember], folder: Path, notify
         raise SourceError(msg)
     done = 0
     for member in members:
-        done += _write(member, folder / member.name)
+        done += write_member(member, folder / member.name)
         notify(done, total)
 
 
@@ -87,7 +87,12 @@ def _refuse_unsafe(archive: Path, member: ArchiveMember) -> None:
         raise SourceError(msg)
 
 
-def _write(member: ArchiveMember, path: Path) -> int:
+def write_member(member: ArchiveMember, path: Path) -> int:
+    """Write one entry to a new file, and return its size in bytes.
+
+    Raises:
+        SourceError: It is longer than it says.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     stream = member.open() if member.open else None
     if stream is None:

@@ -1,4 +1,6 @@
 """Running one function over many jobs on all cores, whatever happens to a worker."""
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
 
 import multiprocessing
 import os
@@ -8,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from manifests.ground.machine import usable_cores
 
@@ -29,6 +31,7 @@ class WorkerDiedError(Exception):
     """The process that ran a job is gone, most often for want of memory."""
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Decides where jobs run: as `run_all` here, or elsewhere."""
 

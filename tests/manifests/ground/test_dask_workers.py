@@ -11,9 +11,9 @@ pytest.importorskip("distributed")
 
 import dask
 
-from curate.preparation.dask_workers import UnfitWorkerError, run_on_dask, run_on_worker
-from curate.preparation.workers import WorkerDiedError
 from manifests.ground.dask_cluster import ClusterError, check_cluster, connected
+from manifests.ground.dask_workers import UnfitWorkerError, run_on_dask, run_on_worker
+from manifests.ground.workers import WorkerDiedError
 
 DEATHS = {"distributed.scheduler.allowed-failures": 0}
 
@@ -78,9 +78,7 @@ def test_worker_that_does_not_see_the_folder_does_nothing(tmp_path):
 
 
 def test_unfit_cluster_ends_the_run_before_a_case_is_blamed(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "curate.preparation.dask_workers._versions", lambda: {"marginalia": "other"}
-    )
+    monkeypatch.setattr("manifests.ground.dask_workers._versions", lambda: {"marginalia": "other"})
     with pytest.raises(ClusterError, match=r"other versions: expected .*other"):
         list(run(job, [tmp_path / "1"]))
     assert not (tmp_path / "1").exists()

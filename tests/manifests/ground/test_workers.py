@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 import SimpleITK as sitk
 
-from curate.preparation.workers import THREADS, WorkerDiedError, run_all
+from manifests.ground.workers import THREADS, WorkerDiedError, run_all
 
 
 def job(number):
@@ -31,7 +31,7 @@ def threads(_):
 
 @pytest.mark.parametrize(("workers", "each"), [(1, 8), (3, 2), (8, 1), (20, 1)])
 def test_the_threads_of_all_workers_are_as_many_as_cores(monkeypatch, workers, each):
-    monkeypatch.setattr("curate.preparation.workers.usable_cores", lambda: 8)
+    monkeypatch.setattr("manifests.ground.workers.usable_cores", lambda: 8)
     (found,) = dict(run_all(threads, [0], workers=workers)).values()
     assert found == (each, {str(each)})
 

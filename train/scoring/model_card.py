@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from manifests.ground.atomic import write_text
+from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import Checkpoint, CheckpointHeader
 from train.checkpoints.restoration import load_run
 from train.learnt import Learnt
@@ -23,6 +24,20 @@ def write_model_card(run: Path) -> Path:
     path = run / CARD
     write_text(path, model_card(run.resolve().name, load_run(run), _scores(run)))
     return path
+
+
+def refresh_model_card(run: Path) -> str:
+    """Write the card of a run again after its scores have changed; return why not, if not.
+
+    Only a run's folder has a card: no package, and no folder of folds.
+    """
+    if not (run / CARD).is_file():
+        return ""
+    try:
+        write_model_card(run)
+    except (OSError, CheckpointError) as error:
+        return f"the model card cannot be written again: {error}"
+    return ""
 
 
 def model_card(name: str, checkpoint: Checkpoint, scores: dict[str, list[dict]]) -> str:
