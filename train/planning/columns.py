@@ -7,7 +7,8 @@ from train.learnt import MOST_OF_FINGERPRINTS
 
 # What a training needs to know of a case.
 COLUMNS = (
-    *("case_id", "dataset", "split", "fold", "licence", "merged", "annotated", "voxels"),
+    *("case_id", "dataset", "subject_id", "related", "split", "fold", "licence", "merged"),
+    *("annotated", "voxels"),
     *("image", "label", "image_sha256", "label_sha256", "size", "spacing_mm", "origin_mm"),
     *("foreground_hu_low", "foreground_hu_high", "foreground_hu_mean", "foreground_hu_std"),
 )

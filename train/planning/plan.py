@@ -26,6 +26,7 @@ from train.model import Normalisation
 from train.networks.network import NetworkSettings
 from train.planning.licences import allowed_cases, left_out_remarks
 from train.planning.patch import with_fitted_patch
+from train.planning.patients import parted_remarks
 from train.planning.schedule import Stage
 from train.settings import TrainSettings
 
@@ -128,6 +129,7 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
     remarks = _remarks(space, training, validation, chosen=chosen, balance=settings.balance)
     if not keeps_fingerprints(manifest):
         remarks = (*remarks, NOT_KEPT)
+    remarks = (*remarks, *parted_remarks(chosen, part_of))
     return TrainingPlan(
         settings=with_fitted_patch(settings, training, spacing_mm, len(space)),
         label_space=space,

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from scipy import ndimage
 
 from manifests.anatomy.repetition import find_repetition
 from manifests.anatomy.torso import find_torso
 from manifests.volumes.grid import Grid
-from manifests.volumes.volume import Volume
+from manifests.volumes.volume import Volume, read_volume
 
 MM = 4.0
 
@@ -57,3 +58,41 @@ def test_legs_that_look_alike_all_along_are_no_repetition(body):
     assert repetition(np.repeat(body[:1], 120, axis=0)) is None
     slowly = ndimage.zoom(body[:12], (10, 1, 1), order=1)
     assert repetition(slowly) is None
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nrrd", "scan.mha", "dicom"])
+def test_they_are_found_in_files_of_every_format(body, tmp_path, name):
+    hu = np.concatenate([body, body[10:50]])[:, ::2, ::2].astype(np.int16)
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing((2 * MM, 2 * MM, MM))
+    image.SetOrigin((-120.0, -90.0, 100.0))
+    if name == "dicom":
+        (tmp_path / name).mkdir()
+        for number, slice_ in enumerate(hu):
+            write_slice(tmp_path / name / f"{number:03}.dcm", slice_, number)
+    else:
+        sitk.WriteImage(image, tmp_path / name)
+    torso = find_torso(read_volume(tmp_path / name))
+    found = find_repetition(torso)
+    assert found.shift_mm == pytest.approx(50 * MM, abs=MM)
+    assert found.seam_mm == pytest.approx(100 + 60 * MM - MM / 2, abs=2 * MM)
+
+
+def write_slice(path, pixels, number):
+    image = sitk.GetImageFromArray(pixels)
+    image.SetSpacing((2 * MM, 2 * MM))
+    for tag, value in (
+        ("0008|0060", "CT"),
+        ("0020|000d", "1.2.826.0.1.3680043.2.1125.2"),
+        ("0020|000e", "1.2.826.0.1.3680043.2.1125.1"),
+        ("0020|0013", str(number)),
+        ("0020|0032", rf"-120\-90\{100 + number * MM}"),
+        ("0020|0037", r"1\0\0\0\1\0"),
+        ("0028|1052", "0"),
+        ("0028|1053", "1"),
+    ):
+        image.SetMetaData(tag, value)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(path))
+    writer.Execute(image)

@@ -169,3 +169,22 @@ def test_the_digest_follows_what_decides_the_numbers(manifest, settings, changes
     one = plan_training(manifest, settings).manifest_sha256
     assert one == plan_training(edited(manifest, lambda c: c), settings).manifest_sha256
     assert one != plan_training(edited(manifest, change), settings).manifest_sha256
+
+
+def test_a_split_that_parts_a_patient_is_told(manifest, settings):
+    """A manifest of before, or one that somebody else's program split."""
+    cases = list(manifest.cases())
+    trained = next(c for c in cases if c.split == "train")
+    held = next(c for c in cases if c.split == "validation")
+
+    def related(case):
+        return replace(case, related=(held.case_id,)) if case == trained else case
+
+    def same_patient(case):
+        return replace(case, subject_id=trained.subject_id) if case == held else case
+
+    for change in (related, same_patient):
+        (remark,) = plan_training(edited(manifest, change), settings).remarks
+        assert remark.startswith("cases of one patient are in several splits, for 1 patients")
+        first = min(trained.subject_id, held.subject_id) if change is related else None
+        assert f"({first or trained.subject_id})" in remark
