@@ -31,7 +31,7 @@ def at_right_angles(
     if skew > SKEW_TOLERANCE:
         reason = (
             f"{path}: the axes are off right angles by {skew:.3g}, more than {SKEW_TOLERANCE} "
-            f"(a tilted gantry?); resample the scan to a grid with right angles"
+            f"(a tilted gantry?); give the DICOM series, or resample it to right angles"
         )
         raise SetAsideError(Finding("geometry_invalid", reason))
     x, y, z = spacing_mm.tolist()
