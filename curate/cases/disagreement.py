@@ -103,17 +103,20 @@ def disagreements(
         one, other = ((ids == number) & looked for ids in (pair.first_ids, pair.second_ids))
         sizes, differ = (int(one.sum()), int(other.sum())), one != other
         count = int(differ.sum())
+        first_ml, second_ml, differ_ml = (round(n * voxel_ml, 3) for n in (*sizes, count))
         yield Disagreement(
-            pair.first.case_id,
-            pair.second.case_id,
-            names[number],
-            round(1 - count / sum(sizes), 4) if sum(sizes) else None,
-            *(round(n * voxel_ml, 3) for n in (*sizes, count)),
-            count,
-            _box(differ),
-            precedence.order(names[number], datasets)[0],
-            fused,
-            mask,
+            first=pair.first.case_id,
+            second=pair.second.case_id,
+            class_name=names[number],
+            dice=round(1 - count / sum(sizes), 4) if sum(sizes) else None,
+            first_ml=first_ml,
+            second_ml=second_ml,
+            differ_ml=differ_ml,
+            differ_voxels=count,
+            box=_box(differ),
+            believed=precedence.order(names[number], datasets)[0],
+            fused=fused,
+            mask=mask,
         )
 
 

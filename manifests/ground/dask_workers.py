@@ -1,6 +1,7 @@
 """Running one function over many jobs on a Dask cluster, whatever happens to a worker."""
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeArgument=false
 
 import socket
 from collections import deque
