@@ -54,7 +54,6 @@ def predict_one(scan: Path, folder: Path, classes: int, there: int, *, default: 
     import torch
 
     from manifests.classes.label_space import LabelSpace, load_label_space
-    from manifests.classes.structures import vocabulary
     from train.model import Model, Normalisation
     from train.networks.network import NetworkSettings, build_network
     from train.prediction.predict import predict_files
@@ -64,12 +63,14 @@ def predict_one(scan: Path, folder: Path, classes: int, there: int, *, default: 
     torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     scale, window, precision = Normalisation(-200.0, 300.0, 50.0, 100.0), WINDOW, "float32"
-    names = {6: "abdomen5", 14: "abdomen13"}
-    if classes in names:
-        space = load_label_space(names[classes])
+    shipped = {6: "abdomen5", 14: "abdomen13"}
+    if classes in shipped:
+        space = load_label_space(shipped[classes])
     else:
-        structures = [{"name": s, "structures": [s]} for s in list(vocabulary())[: classes - 1]]
-        space = LabelSpace.model_validate({"name": "many", "classes": structures})
+        names = [f"thing_{n}" for n in range(1, classes)]
+        each = [{"name": name, "structures": [name]} for name in names]
+        facts = {"name": "many", "structures": {name: {} for name in names}, "classes": each}
+        space = LabelSpace.model_validate(facts)
     if default:
         settings = resolve("default")
         network = build_network(NetworkSettings.of(settings, NETWORK_MM), classes).eval()

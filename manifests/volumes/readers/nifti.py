@@ -22,9 +22,8 @@ SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_MAX_RATIO = 1032  # deflate cannot do better
 SLAB_BYTES = 1 << 24
-PIECE_BYTES = (
-    1 << 20
-)  # `readinto` of isal 1.9.1, and of gzip, makes all bytes first and copies them
+# `readinto` of isal 1.9.1, and of gzip, first makes all the bytes that are asked for
+PIECE_BYTES = 1 << 20
 MAX_OFFSET_BYTES = 1 << 24  # what extensions of a header may take
 
 

@@ -231,10 +231,10 @@ def test_no_kind_of_error_of_one_scan_ends_the_run(tmp_path, scan, monkeypatch, 
     second = write(scan.with_name("second.nii.gz"))
     read = predict.read_scan
 
-    def fail_on_the_first(path):
+    def fail_on_the_first(path, *repairs):
         if path == scan:
             raise error
-        return read(path)
+        return read(path, *repairs)
 
     monkeypatch.setattr(predict, "read_scan", fail_on_the_first)
     first, other = run([scan, second], tmp_path / "out")
