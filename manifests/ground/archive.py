@@ -7,7 +7,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,7 +57,7 @@ def bomb(archive: Path, found: str) -> str:
 
 
 @contextmanager
-def opened(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
+def opened(archive: Path) -> Generator[Iterator[ArchiveMember]]:
     """Yield the entries of an archive except folders and junk (AppleDouble, `__MACOSX`)."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
@@ -70,7 +70,7 @@ def opened(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
 
 
 @contextmanager
-def _plain(archive: Path) -> Iterator[IO[bytes]]:
+def _plain(archive: Path) -> Generator[IO[bytes]]:
     """Yield the stream of a tar that may be compressed."""
     with archive.open("rb") as file:
         start = file.read(6)

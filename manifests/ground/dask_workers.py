@@ -93,7 +93,7 @@ def _run(
     from distributed import as_completed  # pyright: ignore[reportMissingImports]
 
     done = as_completed()
-    running: dict[Future, Job] = {}
+    running: dict[Future[Any], Job] = {}
     try:
         while waiting or running:
             while waiting and len(running) < JOBS_HANDED_OVER:
@@ -106,7 +106,7 @@ def _run(
         client.cancel(list(running))
 
 
-def _outcome(future: "Future") -> Any | Exception:  # noqa: ANN401
+def _outcome(future: "Future[Any]") -> Any | Exception:  # noqa: ANN401
     """Return the result, or the exception that is the job's own.
 
     Raises:

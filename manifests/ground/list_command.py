@@ -41,8 +41,9 @@ class ListCommand(TyperCommand):
             return super().parse_args(ctx, spelled)
         except Exception as error:
             # a UsageError of Click, or of the copy that Typer has
-            if "unexpected extra argument" in getattr(error, "message", ""):
-                error.message += _list_hint(typed, forms)  # pyright: ignore[reportAttributeAccessIssue]
+            told = str(getattr(error, "message", ""))
+            if "unexpected extra argument" in told:
+                vars(error)["message"] = told + _list_hint(typed, forms)
             raise
 
 

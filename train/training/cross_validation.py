@@ -18,7 +18,8 @@ def fold_runs(
         TrainingError: A single fold is asked for too, the manifest has no folds, or the trainings
             would take several processes.
     """
-    folds: list[int] = sorted(manifest.table["fold"].drop_null().unique().to_pylist())
+    dealt = manifest.table["fold"].unique().to_pylist()
+    folds = sorted(fold for fold in dealt if fold is not None)
     problem = ""
     if settings.fold is not None:
         problem = f"all folds are asked for, and fold {settings.fold}: leave out one of the two"
