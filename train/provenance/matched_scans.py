@@ -46,6 +46,8 @@ class MatchedScans:
 
 def match_scans(first: Sequence[Row], second: Sequence[Row]) -> Iterator[MatchedScans]:
     """Yield all pairs of a scan of one file and a scan of another; of one file, all its pairs."""
+    if not first or not second:
+        return
     alone = first == second
     rows = [*first] if alone else [*first, *second]
     prints = [Fingerprint.from_text(row["fingerprint"]) for row in rows]

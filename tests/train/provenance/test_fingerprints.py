@@ -14,6 +14,7 @@ from manifests.ground.errors import MarginaliaError
 from tests.train.provenance.test_provenance import marginalia, scan_of
 from train.provenance.archived_scans import scans_of_archive
 from train.provenance.fingerprint_table import read_fingerprints, write_fingerprints
+from train.provenance.matched_scans import match_scans
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,12 @@ def test_again_only_what_changed_is_computed(folder, prints, tmp_path):
     assert pq.read_table(path)["name"].to_pylist() == ["new", "q", "r"]
     with pytest.raises(MarginaliaError, match=r"called \*\.parquet"):
         write_fingerprints(folder, tmp_path / "a.csv")
+
+
+def test_a_file_without_scans_has_no_pairs_with_another(prints):
+    rows = [row | {"name": name} for row in read_fingerprints(prints)[:1] for name in "xy"]
+    assert len([*match_scans(rows, rows)]) == 1
+    assert [*match_scans([], rows)] == [*match_scans(rows, [])] == []
 
 
 def test_pairs_are_found_turned_shifted_cut_and_renamed(prints, tmp_path):
