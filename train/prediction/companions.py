@@ -11,7 +11,7 @@ from manifests.volumes.grid import Grid
 from train.prediction import dicom_seg as seg_file
 from train.prediction import probability_file
 from train.prediction import rtstruct as rtstruct_file
-from train.prediction.dicom_source import check_series, note_in
+from train.prediction.dicom_source import check_series, note_in, require_slices
 from train.prediction.sliding_window import ClassProbabilities
 
 COMPANION_SUFFIXES = (seg_file.SUFFIX, rtstruct_file.SUFFIX, probability_file.SUFFIX)
@@ -56,6 +56,17 @@ class Companions:
             check_series(scans, seg_file.OPTION, seg_file.WHAT)
         if self.rtstruct:
             check_series(scans, rtstruct_file.OPTION, rtstruct_file.WHAT)
+
+    def check_read(self, scan: Path) -> None:
+        """Refuse a scan that was read, but to which DICOM cannot refer, before it is segmented.
+
+        Raises:
+            TrainingError: See `require_slices`.
+        """
+        if self.dicom_seg:
+            require_slices(scan, seg_file.WHAT, seg_file.OPTION)
+        if self.rtstruct:
+            require_slices(scan, rtstruct_file.WHAT, rtstruct_file.OPTION)
 
     def are_there(self, output: Path, note: str) -> bool:
         """Return whether the files beside a label map are there and bear its note."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.ground.errors import TrainingError
+from manifests.ground.findings import SetAsideError
 from manifests.volumes.readers.dicom import slice_files
 
 # of type 2, and asked for by highdicom
@@ -32,6 +33,19 @@ def check_series(scans: Sequence[Path], option: str, what: str) -> None:
                 f"predict the folder of its slices, or leave out {option}"
             )
             raise TrainingError(msg)
+
+
+def require_slices(series: Path, what: str, option: str) -> None:
+    """Refuse a series that was read, but of which not each layer is a file.
+
+    Raises:
+        TrainingError: It was resampled, or lies in one file.
+    """
+    try:
+        slice_files(series)
+    except SetAsideError as error:
+        msg = f"{what} refers to a scan's slices as they are. {error}; leave out {option}"
+        raise TrainingError(msg) from error
 
 
 def read_sources(series: Path) -> list[Any]:

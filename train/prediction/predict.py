@@ -145,6 +145,7 @@ def predict_files(
                 if there.outcome == "failed" or companions.are_there(output, note):
                     return there
             image, findings = read_scan(scan, predictor.repairs)
+            companions.check_read(scan)
             made = segment(
                 predictor,
                 image,

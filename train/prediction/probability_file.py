@@ -45,7 +45,7 @@ def write_probabilities(
 def note_in_file(path: Path) -> str:
     """Return the note of a probability file; empty if the file is none."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return str(file["note"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as archive, archive.open("note.npy") as file:
+            return str(np.lib.format.read_array(file, allow_pickle=False))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return ""

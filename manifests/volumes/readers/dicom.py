@@ -20,7 +20,7 @@ from manifests.volumes.readers.dicom_series import SeriesPlan, plan_volume
 from manifests.volumes.readers.dicom_slice import GDCM, Slice, is_dicom, read_slices
 from manifests.volumes.readers.itk import last_line, read_stored
 from manifests.volumes.readers.layers import on_grid
-from manifests.volumes.readers.repairs import AS_USUAL, Repairs
+from manifests.volumes.readers.repairs import AS_USUAL, OF_LABELS, Repairs
 from manifests.volumes.readers.right_angles import at_right_angles
 
 # What pixels are decoded by; without the rest, GDCM gives them as they are stored.
@@ -78,7 +78,7 @@ def slice_files(folder: Path) -> list[Path]:
     Raises:
         SetAsideError: There is no file for each layer of the volume.
     """
-    plan = plan_series(folder)
+    plan = plan_series(folder, OF_LABELS)  # whoever read the volume was asked for repairs
     if plan.resampled or plan.slices[0].frame is not None:
         got = "were resampled to a grid" if plan.resampled else "lie in one file"
         reason = f"{folder}: expected a file for each layer of the volume; got slices that {got}"

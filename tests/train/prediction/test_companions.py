@@ -1,11 +1,16 @@
 """What is written beside a label map: of the same network and scan, or made again."""
 
+import re
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
+from torch import nn
 
 from manifests.classes.label_space import load_label_space
+from manifests.volumes.readers.repairs import Repairs
 from tests.train.prediction.test_predict import Threshold, predictor, write
 from tests.train.prediction.test_rtstruct import SPACE, drawn, write_series
 from train.prediction.companions import Companions
@@ -14,6 +19,11 @@ from train.prediction.predict import predict_files
 from train.prediction.scan import find_scans
 
 PROBABILITIES = Companions(probabilities=True)
+
+
+class Untouched(nn.Module):
+    def forward(self, hu):
+        raise AssertionError(hu.shape)
 
 
 def outcomes(scans, out, companions=PROBABILITIES, network=None, **options):
@@ -52,8 +62,9 @@ def test_what_is_missing_or_of_another_network_is_made_again(tmp_path):
     assert not file.exists()
     assert outcomes([scan], out) == ["written"]
     assert outcomes([scan], out) == ["skipped"]
-    file.write_bytes(file.read_bytes()[:1000])
-    assert outcomes([scan], out) == ["written"]
+    for damaged in (file.read_bytes()[:1000], b""):
+        file.write_bytes(damaged)
+        assert outcomes([scan], out) == ["written"]
     # another network's label map, beside which nothing was wanted
     other = Threshold(shift_hu=50.0)
     assert outcomes([scan], out, Companions(), other, overwrite=True) == ["written"]
@@ -76,6 +87,28 @@ def test_dicom_of_another_type_is_made_again_and_is_no_scan(tmp_path):
     assert len([*out.rglob("*.rtstruct.dcm")]) == 1
     found = find_scans(tmp_path / "scans", leave_out=tmp_path / "elsewhere")
     assert found == [(tmp_path / "scans", "scans")]  # the one series below it
+
+
+@pytest.mark.parametrize(
+    ("move", "wanted"), [("tilted", Companions("binary")), ("uneven", Companions(rtstruct=True))]
+)
+def test_a_scan_that_is_resampled_is_refused_before_it_is_segmented(tmp_path, move, wanted):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("highdicom")
+    series = write_series(tmp_path / "ct")
+    paths = sorted(series.iterdir())
+    for k in range(24):
+        one = pydicom.dcmread(paths[k % len(paths)])
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"1.2.{k}"
+        y, z = (1.5 * k, 3 * k) if move == "tilted" else (0, 3 * k + 3 * max(0, k - 12))
+        one.ImagePositionPatient, one.InstanceNumber = [-20, y, z], k + 1
+        one.save_as(series / f"new_{k:03}.dcm")
+    for path in paths:
+        path.unlink()
+    asked = replace(predictor(Untouched()), repairs=Repairs(resample_uneven=True))
+    (found,) = predict_files(asked, [series], tmp_path / "out", companions=wanted)
+    assert found.outcome == "failed"
+    assert re.search(r"were resampled to a grid; leave out --(dicom-seg|rtstruct)$", found.reason)
 
 
 @pytest.mark.parametrize("kind", ["binary", "labelmap"])
