@@ -148,7 +148,8 @@ def _with_those(case: SourceCase, held: frozenset[str] | None, recipe: Recipe) -
     if recipe.layout.missing_mask == "absent":  # pyright: ignore[reportAttributeAccessIssue]
         return replace(case, masks=there)
     # of two masks of one structure, one alone does not show all of it
-    partly = {frozenset(recipe.values[v]) for v, name in enumerate(there, start=1) if not name}
+    missing = {v for v, name in enumerate(there, start=1) if not name}
+    partly = {frozenset(block) for v, block in recipe.values.items() if v in missing}
     unannotated = frozenset(v for v, block in recipe.values.items() if frozenset(block) in partly)
     read = tuple("" if v in unannotated else name for v, name in enumerate(there, start=1))
     return replace(case, masks=read, unannotated=unannotated)

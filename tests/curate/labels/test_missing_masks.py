@@ -168,3 +168,12 @@ def test_a_new_recipe_asks_what_a_missing_mask_means(raw, answer, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "aorta.nii.gz in 2, liver.nii.gz in 1, spleen.nii.gz in 2" in result.output
     assert load_recipe(out).layout.missing_mask == answer
+
+
+@pytest.mark.parametrize("missing_mask", ["not_annotated", "absent"])
+def test_a_mask_of_where_nobody_looked_may_be_missing(raw, monkeypatch, missing_mask):
+    text = RECIPE.replace('"lobe_2.nii.gz" = ["liver", "liver_tumour"]', f'"{LOBE_2}" = "ignored"')
+    monkeypatch.setitem(globals(), "RECIPE", text)
+    _, cases = made(request(raw, missing_mask))
+    assert cases["s3"].annotated == cases["s1"].annotated != ()
+    assert cases["s3"].volume_ml[1] == cases["s1"].volume_ml[1] > 0
