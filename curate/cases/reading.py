@@ -8,8 +8,10 @@ import numpy as np
 from curate.datasets.discover import SourceCase
 from curate.labels.label_files import LabelArray, paint_masks, read_map, read_masks
 from curate.labels.slice_labels import read_by_slices
+from curate.recipes.layouts import SegmentsLayout
 from manifests.ground.findings import Finding
 from manifests.volumes.hounsfield import to_hounsfield
+from manifests.volumes.readers.layers import on_grid
 from manifests.volumes.readers.repairs import AS_USUAL, Repairs
 from manifests.volumes.volume import Volume, read_volume
 
@@ -42,13 +44,7 @@ def _read(
     case: SourceCase, values: Collection[int], repairs: Repairs
 ) -> tuple[Volume, LabelArray, list[Finding]]:
     if case.segments:
-        from curate.slicer_labels.segmented_label import open_segmented  # slow to import
-
-        segments = open_segmented(case.label, case.segments).of_series(case.image)
-        scan = read_volume(case.image, repairs, series=segments.series)
-        scan = to_hounsfield(scan, case.image)
-        read = partial(segments.mask, grid=scan.grid)
-        return scan, *paint_masks(case.masks, read, scan.grid)
+        return _read_segments(case, case.segments, repairs)
     scan = to_hounsfield(read_volume(case.image, repairs), case.image)
     if case.masks:
         names = [case.mask_name(name) for name in case.masks]
@@ -56,3 +52,20 @@ def _read(
     if case.by_slices:
         return scan, *read_by_slices(case.label, case.image, scan.grid, values)
     return scan, *read_map(case.label, scan.grid, values)
+
+
+def _read_segments(
+    case: SourceCase, layout: SegmentsLayout, repairs: Repairs
+) -> tuple[Volume, LabelArray, list[Finding]]:
+    """Read a label whose segments have names; DICOM's lie on the slices as they were scanned."""
+    from curate.labels.scanned_slices import grid_of_label  # slow to import
+    from curate.slicer_labels.segmented_label import open_segmented
+
+    segments = open_segmented(case.label, layout).of_series(case.image)
+    scan = read_volume(case.image, repairs, series=segments.series)
+    grid, plan = grid_of_label(segments, layout, scan, image=case.image, repairs=repairs)
+    scan = to_hounsfield(scan, case.image)
+    label, found = paint_masks(case.masks, partial(segments.mask, grid=grid), grid)
+    if plan:
+        label, _ = on_grid(label, plan.layers, plan.step_mm, is_label=True)
+    return scan, label, found

@@ -53,10 +53,10 @@ def place_of(where: Slice, shape: tuple[int, ...], grid: Grid) -> Place | None:
     axes = np.abs(steps).argmax(axis=1)
     if axes[0] == axes[1] or (np.abs(steps).sum(axis=1) != 1).any():
         return None
-    start = grid.index_xyz(where.position_mm)
-    first = np.rint(start).astype(int)
+    first = np.rint(grid.index_xyz(where.position_mm)).astype(int)
     corners = np.array([[r, c] for r in (0, shape[0] - 1) for c in (0, shape[1] - 1)])
-    off = np.abs(start + corners @ exact - first - corners @ steps).max()
+    found = grid.index_xyz(where.position_mm + corners @ steps_mm)
+    off = np.abs(found - first - corners @ steps).max()
     x, y, z = (first + corners @ steps).min(axis=0).tolist()
     flips = bool(steps[0].sum() < 0), bool(steps[1].sum() < 0)
     return Place((x, y, z), (int(axes[0]), int(axes[1])), flips, float(off))

@@ -9,6 +9,7 @@ import numpy as np
 
 from curate.datasets.discover import SourceCase
 from curate.labels.label_files import whole_numbers
+from curate.labels.scanned_slices import grid_of_label
 from curate.recipes.layouts import SegmentsLayout
 from curate.slicer_labels.segmented_label import open_segmented
 from manifests.ground.findings import SetAsideError
@@ -80,7 +81,8 @@ def _volumes_ml(case: SourceCase) -> dict[int | str, float]:
 
 def _of_segments(case: SourceCase, layout: SegmentsLayout) -> dict[int | str, float]:
     label = open_segmented(case.label, layout).of_series(case.image)
-    grid = read_volume(case.image, series=label.series).grid
+    scan = read_volume(case.image, series=label.series)
+    grid, _ = grid_of_label(label, layout, scan, image=case.image)
     counts = {name: int(label.mask(name, grid)[0].sum()) for name in case.masks if name}
     return {name: count * grid.voxel_ml for name, count in counts.items() if count}
 

@@ -109,14 +109,16 @@ def _shifted(
     for along, (first, count) in enumerate(zip(first_xy[::-1], size_xy[::-1], strict=True)):
         size = layer.shape[along]
         axis = Axis(1 - along, False, float(first), 1.0, int(count), size)
+        inside = axis.inside
         if is_label or abs(first - round(first)) < EXACT_VOXELS:
-            nearest = np.clip(np.rint(axis.index), 0, size - 1).astype(np.int64)
-            layer = np.take(layer, nearest, axis=along)
+            nearest = np.floor(axis.index + 0.5).astype(np.int64)  # rint takes even ones twice
+            inside = (nearest >= 0) & (nearest < size)
+            layer = np.take(layer, nearest.clip(0, size - 1), axis=along)
         else:
             weights = axis.weights("linear")
             values = layer.astype(np.float32)
             layer = weights @ values if along == 0 else values @ weights.T
-        np.moveaxis(layer, along, 0)[~axis.inside] = outside
+        np.moveaxis(layer, along, 0)[~inside] = outside
     return layer
 
 

@@ -33,3 +33,8 @@ class Repairs:
 STRAIGHTENED, RESAMPLED = "gantry_tilt_straightened", "slice_distances_resampled"
 AS_USUAL = Repairs()
 OF_LABELS = Repairs(resample_uneven=True)  # what is allowed is asked of the image
+
+
+def is_resampled(findings: Iterable[Finding]) -> bool:
+    """Tell from a scan's findings whether its slices were resampled to a grid."""
+    return any(finding.code in (STRAIGHTENED, RESAMPLED) for finding in findings)

@@ -14,6 +14,7 @@ from curate.preparation.prepare import prepare
 from curate.recipes.schema import load_recipe
 from manifests.classes.label_space import load_label_space
 from manifests.ground.findings import SetAsideError
+from manifests.volumes.readers.repairs import Repairs
 from tests.curate.dicom_files import ct_series
 from tests.curate.published import ct, drawn, gzipped
 
@@ -128,3 +129,15 @@ def test_an_organ_that_does_not_occur_was_not_annotated(tmp_path):
     assert (one.annotated, two.annotated) == (("liver",), ("spleen", "pancreas"))
     assert one.merged == (0, 1, 0, 0, 0, 0)
     assert one.ignored == int((labels[1] == 14).sum())
+
+
+def test_a_scan_that_is_resampled_has_no_slice_for_each_picture(tmp_path, patient):
+    hu, organ = patient
+    at = write_chaos(tmp_path, hu, organ).parent / "DICOM_anon"
+    for k, one in enumerate(ct_series(at, hu, spacing=DOWN_MM, names="i{:04d},0000b.dcm")):
+        one.ImagePositionPatient = [0, 0, 3 * k if k < 6 else 8 * k - 30]
+        one.save_as(at / f"i{k:04d},0000b.dcm", enforce_file_format=True)
+    case, recipe = only_case("chaos_ct", tmp_path)
+    with pytest.raises(SetAsideError, match="were resampled to a grid") as error:
+        read_case(case, recipe.values, Repairs(resample_uneven=True))
+    assert "--resample-uneven" not in error.value.finding.reason

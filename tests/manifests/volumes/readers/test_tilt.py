@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from manifests.ground.findings import SetAsideError
 from manifests.volumes.grid import harmonised_grid
+from manifests.volumes.readers.layers import Layers, on_grid
 from manifests.volumes.readers.repairs import Repairs
 from manifests.volumes.resampling.resampling import resample_image
 from manifests.volumes.volume import read_volume
@@ -145,3 +146,12 @@ def test_positions_rounded_to_a_decimal_are_no_gaps(tmp_path, step):
     depths = np.delete(np.arange(40), 20) * step
     with pytest.raises(SetAsideError, match="missing"):
         read_volume(write_ball(tmp_path / "gap", 0, depths, digits=1))
+
+
+def test_a_label_that_is_shifted_by_half_a_pixel_keeps_each_column_once():
+    offsets = np.array([[0.0, 0.0, 0.0], [0.5, 1.0, 1.0]])
+    layers = Layers(np.eye(3), (1.0, 2.0), np.zeros(3), offsets)  # by half a pixel along x and y
+    label = np.stack([np.arange(1, 31).reshape(5, 6)] * 2).astype(np.uint8)
+    shifted, _ = on_grid(label, layers, 1.0, is_label=True)
+    for layer in shifted:
+        np.testing.assert_array_equal(np.sort(layer[layer > 0]), np.arange(1, 31))
