@@ -158,7 +158,7 @@ def prepare(
     from curate.cases.overrides import load_overrides
     from curate.cases.precedence import Precedence
     from curate.preparation.output_folder import exclusive
-    from curate.preparation.plan import PrepareRequest, check_overrides, plan
+    from curate.preparation.plan import PrepareRequest, check_request, plan
     from curate.preparation.prepare import prepare as run
     from curate.preparation.remove import remove_datasets
     from curate.preparation.settled import settled_repairs, settled_target, spacing_of
@@ -199,7 +199,7 @@ def prepare(
     if dry_run:
         console.print(plan_view(plan(request), raw))
         return
-    check_overrides(request)  # before hours of downloads
+    check_request(request)  # before hours of downloads
     executor = _executor(dask, out)
     options = _options(offline, accept_licence, synapse_token, console)
     with exclusive(out):

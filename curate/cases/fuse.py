@@ -51,9 +51,17 @@ class Fusion:
 
     def believed(self, group: Sequence[Case]) -> list[frozenset[int]]:
         """Return the classes on which each case but the first is believed before the others."""
-        names = self.target.label_space.names
-        datasets = [case.dataset for case in group]
-        return [self.precedence.of_last(datasets[: n + 1], names) for n in range(1, len(group))]
+        return [self._of_last(group[: n + 1]) for n in range(1, len(group))]
+
+    def _of_last(self, group: Sequence[Case]) -> frozenset[int]:
+        *others, last = group
+        believed: set[int] = set()
+        for n, name in enumerate(self.target.label_space.names[1:], start=1):
+            # who says nothing of a class does not stand between those who do
+            annotators = [case for case in others if case.merged[n] != 0] or others
+            if self.precedence.is_first(last.dataset, name, [c.dataset for c in annotators]):
+                believed.add(n)
+        return frozenset(believed)
 
 
 def fuse_duplicates(

@@ -1,9 +1,10 @@
 """Precedence: whom to believe where annotators of one scan contradict each other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from manifests.ground.errors import MarginaliaError
+from manifests.ground.near_names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,23 @@ class Precedence:
         places = {dataset: place for place, dataset in enumerate(listed)}
         return sorted(datasets, key=lambda dataset: places.get(dataset, len(places)))
 
-    def of_last(self, datasets: Sequence[str], classes: Sequence[str]) -> frozenset[int]:
-        """Return the ids of classes on which the last dataset is believed before the others."""
-        last = datasets[-1]
-        foreground = enumerate(classes[1:], start=1)
-        return frozenset(
-            n
-            for n, name in foreground
-            if last not in datasets[:-1] and self.order(name, datasets)[0] == last
-        )
+    def is_first(self, dataset: str, name: str, others: Sequence[str]) -> bool:
+        """Return whether a dataset is believed on a class before others that stand before it."""
+        return dataset not in others and self.order(name, [*others, dataset])[0] == dataset
+
+    def check(self, known: Collection[str], *, fuse: bool) -> None:
+        """Refuse a rule that would change nothing.
+
+        Raises:
+            MarginaliaError: It names a dataset that is not known, or nothing is fused.
+        """
+        if self.words and not fuse:
+            msg = f"--precedence {self.words[0]}: expected with --fuse-duplicates: add it"
+            raise MarginaliaError(msg)
+        named = {name for order in (self.overall, *self.by_class.values()) for name in order}
+        if odd := sorted(named - {*known}):
+            msg = (
+                f"--precedence: no dataset {odd[0]!r}{did_you_mean(odd[0], known)}: expected of "
+                f"{', '.join(sorted(known))}"
+            )
+            raise MarginaliaError(msg)

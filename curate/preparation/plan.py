@@ -72,8 +72,9 @@ def plan(request: PrepareRequest) -> list[PlannedDataset]:
 
     Raises:
         OverrideError: An override is for a dataset or a case that is not there.
+        MarginaliaError: The precedence names a dataset that is not there, or nothing is fused.
     """
-    check_overrides(request)
+    check_request(request)
     planned = []
     for recipe in request.recipes:
         missing = plan_missing([recipe], request.raw, unpacked=request.unpacked)
@@ -84,16 +85,19 @@ def plan(request: PrepareRequest) -> list[PlannedDataset]:
     return planned
 
 
-def check_overrides(request: PrepareRequest) -> None:
-    """Refuse overrides for datasets that are neither asked for, nor shipped, nor in the folder.
+def check_request(request: PrepareRequest) -> None:
+    """Refuse what is said of datasets that are neither asked for, nor shipped, nor in the folder.
 
     Raises:
-        OverrideError: There is one.
+        OverrideError: There is an override for one.
+        MarginaliaError: The precedence names one, or nothing is fused.
     """
     made = {p.name for p in (request.target.folder / "cases").glob("*")}
     asked = {recipe.name for recipe in request.recipes}
     check_classes(request.overrides, request.target.label_space)
-    check_datasets(request.overrides, {*shipped_recipes(), *asked, *made})
+    known = {*shipped_recipes(), *asked, *made}
+    check_datasets(request.overrides, known)
+    request.precedence.check(known, fuse=request.fuse_duplicates)
 
 
 def plan_cases(recipe: Recipe, request: PrepareRequest) -> PlannedDataset:

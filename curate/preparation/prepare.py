@@ -14,7 +14,7 @@ from curate.preparation.case_facts_record import update_case_facts, with_facts, 
 from curate.preparation.dataset_record import update_facts
 from curate.preparation.earlier import earlier_cases, named
 from curate.preparation.output_folder import exclusive, staging_folder
-from curate.preparation.plan import PlannedDataset, PrepareRequest, check_overrides, plan_cases
+from curate.preparation.plan import PlannedDataset, PrepareRequest, check_request, plan_cases
 from curate.preparation.rejected import NAME as REJECTED_NAME
 from curate.preparation.rejected import Rejected, write_rejected
 from curate.preparation.tally import Notify, Tally, make_all
@@ -71,7 +71,7 @@ def prepare(
         OverrideError: An override is for a dataset or a case that is not there.
         MarginaliaError: No dataset is there, no case at all could be made, or the disk is full.
     """
-    check_overrides(request)
+    check_request(request)
     folder = request.target.folder
     problems = dict(absent or {})
     with exclusive(folder), staging_folder(folder) as staging:

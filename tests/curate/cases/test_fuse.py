@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from PIL import Image
 from scipy import ndimage
 
+from curate.cases.fuse import Fusion
 from curate.cases.precedence import Precedence
 from curate.cases.target import Target
 from curate.preparation.plan import PrepareRequest
@@ -294,6 +295,29 @@ def test_the_rule_says_whom_to_believe(two_livers, precedence, liver, said):
     believed = "livers" if liver is LIVER_BOX else "spleens"
     assert disagreements_of(two_livers)[0]["believed"] == believed
     assert report.manifest.settings["prepare"]["precedence"] == list(precedence)
+
+
+def test_the_rule_passes_over_who_says_nothing_of_a_class(raw):
+    case = run(raw, fuse=False).manifest.case("livers/a")
+    both, spleen, liver = (0, 1, 2, 0, 0, 0), (0, 0, 2, 0, 0, 0), (0, 1, 0, 0, 0, 0)
+    told = [("one", both), ("two", spleen), ("three", liver)]
+    group = [replace(case, dataset=dataset, merged=merged) for dataset, merged in told]
+    rule = Precedence.from_words(["two,three,one"], ABDOMEN5.names)
+    two, three = Fusion(Target(ABDOMEN5, SPACING_MM, raw), rule).believed(group)
+    assert ABDOMEN5.names.index("spleen") in two
+    assert ABDOMEN5.names.index("liver") in three
+
+
+@pytest.mark.parametrize(
+    ("word", "fuse", "message"),
+    [
+        ("liver=liver", True, "no dataset 'liver'; did you mean 'livers'"),
+        ("livers", False, "add it"),
+    ],
+)
+def test_a_rule_that_would_change_nothing_is_refused(raw, word, fuse, message):
+    with pytest.raises(MarginaliaError, match=message):
+        run(raw, fuse=fuse, precedence=[word])
 
 
 def test_pairs_that_are_not_fused_are_in_the_table_and_what_is_settled_leaves_it(two_livers):
