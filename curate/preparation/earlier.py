@@ -40,7 +40,8 @@ class EarlierCases:
         if self.left_out:
             yield (
                 f"cases in the folder that were made with another label space, spacing, "
-                f"interpolation, recipe, override or marginalia, or are damaged; they are kept, "
+                f"interpolation, recipe, override or marginalia, or in a way that is not allowed "
+                f"now (--resample-uneven, --refuse-tilt), or are damaged; they are kept, "
                 f"but are not in the manifest until they are prepared again with these: "
                 f"{named(self.left_out)}"
             )
@@ -77,7 +78,11 @@ def _of_other_datasets(
         and record.is_ours(f)
     ]
     found = filter(None, map(record.read_record, others))
-    rows = [row for row, provenance in found if provenance.settings == settings]
+    rows = [
+        row
+        for row, provenance in found
+        if provenance.settings == settings and target.repairs.allow(row.findings)
+    ]
     left_out = {f"{f.parent.name}/{f.name}" for f in others} - {row.case_id for row in rows}
     return rows, list(left_out)
 

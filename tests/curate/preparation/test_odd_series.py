@@ -54,9 +54,9 @@ def raw(tmp_path):
     return tmp_path
 
 
-def run(raw, repairs):
+def run(raw, repairs, name="odd"):
     target = Target(load_label_space("abdomen5"), (1.0, 1.0, 1.0), raw / "out", repairs=repairs)
-    return prepare(PrepareRequest((load_recipe(raw / "odd.toml"),), raw, target), workers=1)
+    return prepare(PrepareRequest((load_recipe(raw / f"{name}.toml"),), raw, target), workers=1)
 
 
 def test_odd_series_become_cases_with_image_and_label_in_their_place(raw):
@@ -88,3 +88,15 @@ def test_what_is_not_allowed_is_set_aside_and_leaves_the_manifest(raw):
     assert {r.finding.code for r in report.rejected} == {"dicom_gantry_tilt"}
     with pytest.raises(MarginaliaError, match="none of 3 cases"):
         run(raw, Repairs(straighten_tilt=False))
+
+
+def test_what_is_not_allowed_leaves_with_a_run_of_another_dataset(raw):
+    run(raw, Repairs(resample_uneven=True))
+    elsewhere = raw / "even.toml"  # another dataset; this one is not prepared now
+    elsewhere.write_text(RECIPE.replace('"odd"', '"even"'))
+    write_ball(raw / "even" / "a" / "image", 0, np.arange(0, 44, 2.0))
+    write_ball(raw / "even" / "a" / "label", 0, np.arange(0, 44, 2.0), pixels=drawn)
+    report = run(raw, Repairs(), "even")
+    assert [c.case_id for c in report.manifest.cases()] == ["even/a", "odd/foot", "odd/head"]
+    assert "--resample-uneven" in report.remark
+    assert "with these: odd/two\n" in report.remark
