@@ -216,7 +216,7 @@ def _labels(root: Path, layout: NamedLayout) -> dict[str, list[Path]]:
     """Return by case the labels that the first matching pattern finds."""
     labels: dict[str, list[Path]] = {}
     for pattern in layout.labels:
-        head, *tails = (re.escape(p).replace(r"\*", "[^/]*") for p in pattern.split("{case}"))
+        head, *tails = map(_as_expression, pattern.split(CASE))
         matcher = re.compile(f"{head}(?P<case>{layout.case}){'(?P=case)'.join(tails)}")
         found = defaultdict[str, list[Path]](list)
         for path in sorted(files_like(root, pattern)):
@@ -225,6 +225,12 @@ def _labels(root: Path, layout: NamedLayout) -> dict[str, list[Path]]:
                 found[match["case"]].append(path)
         labels |= {name: paths for name, paths in found.items() if name not in labels}
     return labels
+
+
+def _as_expression(pattern: str) -> str:
+    """Return the expression of paths that `files_like` finds by a pattern without a case."""
+    folders = re.escape(pattern).replace(r"\*\*/", "(?:[^/]+/)*")
+    return folders.replace(r"\*", "[^/]*")
 
 
 def _images(root: Path, layout: NamedLayout, name: str) -> list[Path]:

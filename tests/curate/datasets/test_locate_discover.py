@@ -7,7 +7,7 @@ import pytest
 
 from curate.cases.making import CaseJob, make
 from curate.cases.target import Target
-from curate.datasets.discover import discover
+from curate.datasets.discover import discover, published
 from curate.datasets.locate import locate
 from curate.drafts.trial import try_recipe
 from curate.preparation.plan import PrepareRequest, plan_cases
@@ -191,3 +191,12 @@ def test_kits_is_found_as_it_is_downloaded(tmp_path, name, below, raw):
     found = locate(recipe, tmp_path / raw.format(name), tmp_path / "unpacked")
     (case,) = discover(recipe, found.path)
     assert case.image == image
+
+
+def test_two_stars_stand_for_folders_of_any_depth(tmp_path):
+    for label in ("s1_seg.nii.gz", "x/s2_seg.nii.gz", "x/y/s3_seg.nii.gz"):
+        touch(tmp_path / "labels" / label)
+    layout = load_recipe("amos22").layout.model_copy(
+        update={"case": r"s\d", "labels": ("labels/**/{case}_seg.nii.gz",)}
+    )
+    assert [case.name for case in published(layout, tmp_path)] == ["s1", "s2", "s3"]
