@@ -188,11 +188,16 @@ def _fuse(group: Sequence[Case], how: Fusion) -> Case:
         record.delete_case(folder)
         row = _make(group, case_id, folder, how)
         record.write_record(folder, row, provenance)
-    # those of its parts may be others in each run, as when a source is gone or is back
+    # those of its parts may be others in each run, as when a source is gone or is back; and parts
+    # that are made again, by another version of a recipe, may have the voxels that they had
     of_parts = [f for c in group for f in c.findings if f.code not in OF_CLASSES]
     return replace(
         row,
         subject_id=min(case.subject_id for case in group),
+        recipe="+".join(dict.fromkeys(case.recipe for case in group)),
+        recipe_version="+".join(dict.fromkeys(case.recipe_version for case in group)),
+        source_image_sha256=group[0].source_image_sha256,
+        source_label_sha256=group[0].source_label_sha256,
         findings=tuple(dict.fromkeys([*of_parts, *row.findings])),
     )
 
@@ -220,8 +225,6 @@ def _make(group: Sequence[Case], case_id: str, folder: Path, how: Fusion) -> Cas
         case_id=case_id,
         **columns,
         findings=(*_findings(group, joined, how), *judged, *absences(columns, target)),
-        recipe="+".join(dict.fromkeys(case.recipe for case in group)),
-        recipe_version="+".join(dict.fromkeys(case.recipe_version for case in group)),
         licence=" AND ".join(dict.fromkeys(case.licence for case in group)),
     )
 

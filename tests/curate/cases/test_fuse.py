@@ -297,6 +297,14 @@ def test_the_rule_says_whom_to_believe(two_livers, precedence, liver, said):
     assert report.manifest.settings["prepare"]["precedence"] == list(precedence)
 
 
+def test_a_fused_case_tells_the_versions_of_its_recipes_today(raw):
+    run(raw)
+    path = raw / "spleens.toml"
+    path.write_text(path.read_text().replace('version = "1"', 'version = "2"'))
+    fused = run(raw).manifest.case(FUSED)
+    assert (fused.recipe, fused.recipe_version) == ("livers+spleens", "1+2")
+
+
 def test_the_rule_passes_over_who_says_nothing_of_a_class(raw):
     case = run(raw, fuse=False).manifest.case("livers/a")
     both, spleen, liver = (0, 1, 2, 0, 0, 0), (0, 0, 2, 0, 0, 0), (0, 1, 0, 0, 0, 0)
