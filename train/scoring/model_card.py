@@ -161,7 +161,12 @@ def _scores(run: Path) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
     for path in sorted((run / SCORES_FOLDER).glob(f"*/{SUMMARY_FILE}")):
         try:
-            found[path.parent.name] = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        except (OSError, ValueError, KeyError):
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            settings, cells = summary["settings"], summary["cells"]
+            name = path.parent.name
+            if "where" in settings:  # the folder's name has a hash of it, which tells nobody
+                name = f"{settings['split']}, of cases for which {settings['where']}"
+        except (OSError, ValueError, KeyError, TypeError):
             continue  # an evaluation that is under way, or another file
+        found[name] = cells
     return found
