@@ -272,9 +272,8 @@ def test_what_is_wrong_with_a_dicom_folder_is_told(run_script, tmp_path):
 def test_readings_of_one_case_are_told_and_the_one_that_is_taken(run_script, call, tmp_path):
     run_script("several_readings", tmp_path)
     printed = call("recipe", "new", "readings", "--value", "1=kidney", "--out", "readings.toml")
-    assert "labels: {case}/aggregated_OR_seg.nii.gz" in printed
-    assert "passed over, as no case has them: 6 files" in printed
-    for how in ("AND", "MAJ"):
+    assert "labels: {case}/aggregated_MAJ_seg.nii.gz" in printed
+    for how in ("AND", "OR"):
         assert f"aggregated_{how}_seg.nii.gz" in printed, printed
 
 

@@ -9,6 +9,8 @@ from manifests.ground.errors import ManifestError
 
 Traits = Counter[str]  # how many cases of a patient have each trait, as in "annotated liver"
 NEEDED = ("annotated", "present")  # traits of which every fold is to have a case
+DATASET = "dataset "
+MOST_APART = 2  # cases of a dataset, of the folds that have most and fewest of it
 
 
 @dataclass
@@ -59,7 +61,8 @@ def deal_folds(
     """Return the fold, from 0, of each patient.
 
     Patients with the rarest trait are dealt first, each to the fold that lacks most of it. Then
-    patients change places as long as another fold gets a case of a class that it lacked.
+    patients change places as long as another fold gets a case of a class that it lacked, and others
+    go from the fold with most to the one with fewest cases of a dataset if these lie far apart.
 
     Args:
         patients: The traits of their cases, in any order.
@@ -93,6 +96,8 @@ def deal_folds(
         waiting = [p for p in waiting if p not in deal.fold_of]
     movable = [p for p in deal.fold_of if p not in kept]
     while _improve(deal, movable):
+        pass
+    while _even_out(deal, movable):
         pass
     return deal.fold_of
 
@@ -144,6 +149,29 @@ def _improve(deal: _Deal, movable: Sequence[str]) -> bool:
                 return True
             deal.put(patient, home)
     return False
+
+
+def _even_out(deal: _Deal, movable: Sequence[str]) -> bool:
+    """Move a patient out of a fold with far more cases of a dataset, if no fold loses a class."""
+    for trait, counts in sorted(deal.cases.items()):
+        most, fewest = counts.index(max(counts)), counts.index(min(counts))
+        if not trait.startswith(DATASET) or counts[most] - counts[fewest] <= MOST_APART:
+            continue
+        before = deal.covered()
+        there = [p for p in movable if deal.fold_of[p] == most and trait in deal.patients[p]]
+        gains = {patient: _gain(deal, patient, most, fewest) for patient in there}
+        for patient in sorted((p for p in there if gains[p] > 0), key=lambda p: -gains[p]):
+            deal.put(patient, fewest)
+            if deal.covered() >= before:
+                return True
+            deal.put(patient, most)
+    return False
+
+
+def _gain(deal: _Deal, patient: str, here: int, there: int) -> int:
+    """Return by how much a move lowers the sum of the squared cases of each dataset and fold."""
+    of_datasets = ((t, n) for t, n in deal.patients[patient].items() if t.startswith(DATASET))
+    return sum(2 * n * (deal.cases[t][here] - deal.cases[t][there] - n) for t, n in of_datasets)
 
 
 def _is_needed(trait: str) -> bool:

@@ -43,6 +43,13 @@ def test_no_deal_covers_more_classes_in_more_folds(sets, count, seed):
     st.lists(st.tuples(st.frozensets(st.sampled_from("abcdef")), st.integers(5, 20)), min_size=1),
     st.integers(2, 5),
 )
+@example(
+    [
+        *((frozenset("a"), 5), (frozenset("a"), 10), (frozenset("a"), 18), (frozenset("ab"), 7)),
+        *((frozenset("ab"), 7), (frozenset("ab"), 11), (frozenset("ad"), 5), (frozenset("db"), 11)),
+    ],
+    4,
+)
 def test_every_class_of_as_many_patients_of_a_dataset_is_in_every_fold(datasets, count):
     patients = {
         f"{d}/{n}": Counter({f"dataset {d}": 1, **{f"annotated {c}": 1 for c in classes}})
