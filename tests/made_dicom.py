@@ -37,12 +37,21 @@ def write_slice(path, pixels, number, **tags):
     for tag, value in (known | tags).items():
         image.SetMetaData(tag, value)
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_tagged(image, path)
+
+
+def write_tagged(image, path):
+    """Write an image as DICOM, with the UIDs among its tags.
+
+    ITK leaves the process with the locale of C if the position is among the tags, and texts would
+    be ASCII from then on.
+    """
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     writer.SetFileName(str(path))
     before = locale.setlocale(locale.LC_ALL)
     writer.Execute(image)
-    locale.setlocale(locale.LC_ALL, before)  # GDCM leaves the process with that of C
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def write_series(folder, *, numbers=range(SHAPE[0]), prefix="s", pixels=None, **tags):

@@ -9,6 +9,7 @@ from manifests.anatomy.repetition import find_repetition
 from manifests.anatomy.torso import find_torso
 from manifests.volumes.grid import Grid
 from manifests.volumes.volume import Volume, read_volume
+from tests.made_dicom import write_tagged
 
 MM = 4.0
 
@@ -92,7 +93,4 @@ def write_slice(path, pixels, number):
         ("0028|1053", "1"),
     ):
         image.SetMetaData(tag, value)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    writer.SetFileName(str(path))
-    writer.Execute(image)
+    write_tagged(image, path)

@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from manifests.ground.errors import MarginaliaError
+from tests.made_dicom import write_tagged
 from tests.train.provenance.test_provenance import marginalia, scan_of
 from train.provenance.archived_scans import scans_of_archive
 from train.provenance.fingerprint_table import read_fingerprints, write_fingerprints
@@ -130,10 +131,7 @@ def write_series(folder, image):
             ("0028|1053", "1"),
         ):
             piece.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(folder / f"IM{n:03}.dcm"))
-        writer.Execute(piece)
+        write_tagged(piece, folder / f"IM{n:03}.dcm")
         (folder / f"IM{n:03}.dcm").rename(folder / f"IM{n:03}")
 
 
