@@ -70,6 +70,8 @@ def _alike(cases: Sequence[Case]) -> Iterator[Relation]:
     from manifests.fingerprints.matching import find_matches
 
     for match in find_matches([Fingerprint.from_text(c.fingerprint) for c in cases]):
+        if match.by == "body":
+            continue  # patients of one outline look alike to it; too weak to join two cases
         a, b = cases[match.first].case_id, cases[match.second].case_id
         code: Code = "duplicate_image" if match.whole else "related_image"
         yield Relation(a, b, code, _words(match, a, b))
@@ -84,8 +86,7 @@ def _words(match: "Match", first: str, second: str) -> str:
     percent = " and ".join(
         f"{share:.0%} of {name}" for share, name in zip(match.common, (first, second), strict=True)
     )
-    what = "places of the body" if match.by == "body" else "keypoints"
-    words = [f"{match.votes} of {match.candidates} {what} agree on {percent}"]
+    words = [f"{match.votes} of {match.candidates} keypoints agree on {percent}"]
     if match.by != "voxels":
         words.append("on another grid")
     axes = [[abs(step) for step in row].index(1) for row in match.turn]

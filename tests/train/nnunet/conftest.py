@@ -1,9 +1,10 @@
 """A dataset that nnU-Net planned and preprocessed: two organs, of which some cases label one."""
 
 import json
+import multiprocessing
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,6 +46,18 @@ def new_trainer(
     return trainer
 
 
+class _Threads:
+    """A context of multiprocessing whose pools are threads; all else is as it was, for others."""
+
+    Pool = ThreadPool
+
+    def __init__(self, get_context, *method):
+        self._context = get_context(*method)
+
+    def __getattr__(self, name):
+        return getattr(self._context, name)
+
+
 @pytest.fixture(scope="session")
 def nnunet_folders(tmp_path_factory, manifest_path) -> Path:
     """The folder of nnU-Net's three folders, `raw`, `preprocessed` and `results`."""
@@ -56,8 +69,7 @@ def nnunet_folders(tmp_path_factory, manifest_path) -> Path:
             patch.setenv(f"nnUNet_{name}", str(folder / name))
         patch.setenv("nnUNet_def_n_proc", "1")
         # a process of its own imports nnU-Net for seconds, for each of its many pools
-        pools = SimpleNamespace(Pool=ThreadPool)
-        patch.setattr("multiprocessing.get_context", lambda *_: pools)
+        patch.setattr("multiprocessing.get_context", partial(_Threads, multiprocessing.get_context))
         request = NnunetRequest(folder / "raw" / NAME)
         plan = plan_nnunet(select_for_export(manifest_path), request)
         assert not [w for w in write_cases(plan) if w.problem]
