@@ -67,11 +67,10 @@ def _alike(cases: Sequence[Case]) -> Iterator[Relation]:
     if len(cases) < 2:
         return
     from manifests.fingerprints.fingerprint import Fingerprint  # slow to import
-    from manifests.fingerprints.matching import find_matches
+    from manifests.fingerprints.matching import find_keypoint_matches
 
-    for match in find_matches([Fingerprint.from_text(c.fingerprint) for c in cases]):
-        if match.by == "body":
-            continue  # patients of one outline look alike to it; too weak to join two cases
+    # not by the body: patients of one outline may look alike
+    for match in find_keypoint_matches([Fingerprint.from_text(c.fingerprint) for c in cases]):
         a, b = cases[match.first].case_id, cases[match.second].case_id
         code: Code = "duplicate_image" if match.whole else "related_image"
         yield Relation(a, b, code, _words(match, a, b))

@@ -68,6 +68,15 @@ def find_matches(fingerprints: Sequence[Fingerprint], *, second_from: int = 0) -
         second_from: Only pairs are looked for of which just one has this number or a greater one;
             by default, all.
     """
+    best = {(m.first, m.second): m for m in find_keypoint_matches(fingerprints)}
+    for seen in find_body_matches([f.of_body for f in fingerprints], second_from=second_from):
+        best.setdefault((seen.first, seen.second), _in_body(seen))
+    across = (p for p in best if not second_from or p[0] < second_from <= p[1])
+    return [best[pair] for pair in sorted(across)]
+
+
+def find_keypoint_matches(fingerprints: Sequence[Fingerprint]) -> list[Match]:
+    """Return the matches of `find_matches` but those that agree in the body only."""
     best: dict[tuple[int, int], Match] = {}
     views: tuple[tuple[By, list[Keypoints]], ...] = (
         ("voxels", [f.on_voxels for f in fingerprints]),
@@ -78,10 +87,7 @@ def find_matches(fingerprints: Sequence[Fingerprint], *, second_from: int = 0) -
             pair = match.first, match.second
             if pair not in best or best[pair].votes < match.votes:
                 best[pair] = match
-    for seen in find_body_matches([f.of_body for f in fingerprints], second_from=second_from):
-        best.setdefault((seen.first, seen.second), _in_body(seen))
-    across = (p for p in best if not second_from or p[0] < second_from <= p[1])
-    return [best[pair] for pair in sorted(across)]
+    return [best[pair] for pair in sorted(best)]
 
 
 def _in_body(seen: BodyMatch) -> Match:
