@@ -80,8 +80,7 @@ class DicomLabel:
         """
         chosen = [(n, s) for n, o in enumerate(self.objects) for s in o.segments if meant(name, s)]
         if not chosen:
-            reason = f"{self.place}: no segment is meant by {name!r}: expected one of {self._some}"
-            raise SetAsideError(Finding("file_missing", reason))
+            raise not_meant(self.place, name, self.names)
         self._check_files(name, chosen)
         voxels, findings = np.zeros(grid.size_xyz[::-1], np.bool_), list[Finding]()
         for n, reader in enumerate(self._readers):
@@ -101,11 +100,6 @@ class DicomLabel:
                 f"got it in {some}: move the others away, or say `modality` in [layout]"
             )
             raise SetAsideError(Finding("files_ambiguous", reason))
-
-    @property
-    def _some(self) -> str:
-        more = ", ..." if len(self.names) > MOST_NAMED else ""
-        return ", ".join(map(repr, self.names[:MOST_NAMED])) + more
 
     @cached_property
     def _readers(self) -> list[Segmentation | StructureSet]:
@@ -145,6 +139,14 @@ def meant(name: str, segment: Segment) -> bool:
     match = expression_in(name).fullmatch
     found = match_in_time(match, segment.name, key="name", expression=name, table="names")
     return found is not None
+
+
+def not_meant(place: Path, name: str, names: Sequence[str]) -> SetAsideError:
+    """Return the error that a name of a recipe means none of a label's segments."""
+    more = ", ..." if len(names) > MOST_NAMED else ""
+    some = ", ".join(map(repr, names[:MOST_NAMED])) + more
+    reason = f"{place}: no segment is meant by {name!r}: expected one of {some}"
+    return SetAsideError(Finding("file_missing", reason))
 
 
 def referred(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.dicom_labels.dicom_label import MOST_NAMED, meant
+from curate.dicom_labels.dicom_label import meant, not_meant
 from curate.dicom_labels.label_objects import SNOMED, Segment
 from manifests.ground.findings import Finding, SetAsideError
 from manifests.volumes.alignment import align
@@ -51,10 +51,7 @@ class SlicerLabel:
         """
         chosen = self._meant(name)
         if not chosen:
-            more = ", ..." if len(self.names) > MOST_NAMED else ""
-            some = ", ".join(map(repr, self.names[:MOST_NAMED])) + more
-            reason = f"{self.path}: no segment is meant by {name!r}: expected one of {some}"
-            raise SetAsideError(Finding("file_missing", reason))
+            raise not_meant(self.path, name, self.names)
         voxels, findings = np.zeros(grid.size_xyz[::-1], np.bool_), list[Finding]()
         for number in sorted({s.layer for s in chosen}):
             layer, noticed = self._on_grid(number, grid)
