@@ -11,7 +11,7 @@ from manifests.volumes.grid import Grid
 from train.prediction import dicom_seg as seg_file
 from train.prediction import probability_file
 from train.prediction import rtstruct as rtstruct_file
-from train.prediction.dicom_source import check_series, note_in, require_slices
+from train.prediction.dicom_source import DicomSource, check_series, note_in, read_source
 from train.prediction.sliding_window import ClassProbabilities
 
 COMPANION_SUFFIXES = (seg_file.SUFFIX, rtstruct_file.SUFFIX, probability_file.SUFFIX)
@@ -57,16 +57,17 @@ class Companions:
         if self.rtstruct:
             check_series(scans, rtstruct_file.OPTION, rtstruct_file.WHAT)
 
-    def check_read(self, scan: Path) -> None:
-        """Refuse a scan that was read, but to which DICOM cannot refer, before it is segmented.
+    def source(self, scan: Path) -> DicomSource | None:
+        """Return what DICOM beside the label map refers to, before the scan is segmented.
 
         Raises:
-            TrainingError: See `require_slices`.
+            TrainingError: DICOM is wanted, and the scan was resampled or lies in one file.
         """
         if self.dicom_seg:
-            require_slices(scan, seg_file.WHAT, seg_file.OPTION)
+            return read_source(scan, seg_file.WHAT, seg_file.OPTION)
         if self.rtstruct:
-            require_slices(scan, rtstruct_file.WHAT, rtstruct_file.OPTION)
+            return read_source(scan, rtstruct_file.WHAT, rtstruct_file.OPTION)
+        return None
 
     def are_there(self, output: Path, note: str) -> bool:
         """Return whether the files beside a label map are there and bear its note."""
@@ -78,20 +79,25 @@ class Companions:
         )
 
     def write(
-        self, made: Segmented, space: LabelSpace, scan: Path, output: Path, *, note: str
+        self,
+        made: Segmented,
+        space: LabelSpace,
+        source: DicomSource | None,
+        output: Path,
+        *,
+        note: str,
     ) -> None:
         """Write the files beside the label map `output` of a scan.
 
         Raises:
-            SetAsideError: The scan's series cannot be used.
-            TrainingError: It lacks what DICOM refers to.
+            TrainingError: The source lacks what DICOM refers to.
         """
         seg, structures, probs = (_beside(output, suffix) for suffix in COMPANION_SUFFIXES)
         classes = sitk.GetArrayViewFromImage(made.labels)
-        if self.dicom_seg:
-            seg_file.write_dicom_seg(classes, space, scan, seg, kind=self.dicom_seg, note=note)
-        if self.rtstruct:
-            rtstruct_file.write_rtstruct(classes, space, scan, structures, note=note)
+        if source and self.dicom_seg:
+            seg_file.write_dicom_seg(classes, space, source, seg, kind=self.dicom_seg, note=note)
+        if source and self.rtstruct:
+            rtstruct_file.write_rtstruct(classes, space, source, structures, note=note)
         if self.probabilities and made.probs is not None:
             probability_file.write_probabilities(made.probs, made.grid, space, probs, note=note)
 

@@ -11,7 +11,7 @@ from manifests.classes.label_space import LabelClass, LabelSpace
 from manifests.classes.structures import vocabulary
 from manifests.ground.atomic import whole_file
 from manifests.volumes.readers.dicom_distances import UNEVEN
-from train.prediction.dicom_source import note_in, read_sources, refusal
+from train.prediction.dicom_source import DicomSource, note_in
 from train.prediction.sliding_window import ClassVolume
 
 # SNOMED CT: value, scheme, meaning
@@ -35,7 +35,7 @@ _SIDE_OF_REGION = "AnatomicRegionModifierSequence"
 def write_dicom_seg(
     classes: ClassVolume,
     space: LabelSpace,
-    series: Path,
+    source: DicomSource,
     output: Path,
     *,
     kind: SegmentationType = "binary",
@@ -46,22 +46,21 @@ def write_dicom_seg(
     Args:
         classes: Class ids on the grid that the series was read with.
         space: The classes, with their SNOMED CT codes and colours.
-        series: The folder of the slices.
+        source: The series.
         output: The file to write.
         kind: How the segments are stored.
         note: A description of the content, of at most 64 characters.
 
     Raises:
-        SetAsideError: The series cannot be used.
-        TrainingError: Its slices lack what a DICOM SEG refers to, or what was written cannot be
+        TrainingError: The slices lack what a DICOM SEG refers to, or what was written cannot be
             read back.
     """
-    hd, sources = importlib.import_module("highdicom"), read_sources(series)
+    hd = importlib.import_module("highdicom")
     described = (_described(hd, n, entry) for n, entry in enumerate(space.classes, start=1))
     try:
-        _complete(hd, sources)
+        _complete(hd, source.slices)
         segmentation = hd.seg.Segmentation(
-            source_images=sources,
+            source_images=source.slices,
             pixel_array=classes,
             segmentation_type=hd.seg.SegmentationTypeValues(kind.upper()),
             segment_descriptions=list(described),
@@ -81,7 +80,7 @@ def write_dicom_seg(
             segmentation.save_as(temporary)
             _read_back(hd, temporary)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
-        raise refusal(series, WHAT, OPTION, error) from error
+        raise source.refusal(WHAT, OPTION, error) from error
 
 
 def is_written(path: Path, kind: SegmentationType, note: str) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,43 @@ _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """A series as files of a prediction refer to it.
+
+    Attributes:
+        series: The folder of the slices.
+        slices: Their headers, in the order in which `read_volume` stacks them. Attributes that may
+            be empty, which an anonymiser may have deleted, are empty, in memory.
+    """
+
+    series: Path
+    slices: list[Any]
+
+    @classmethod
+    def read(cls, series: Path) -> "DicomSource":
+        """Read the headers of a series.
+
+        Raises:
+            SetAsideError: It cannot be used, was resampled, or lies in one file.
+        """
+        pydicom = importlib.import_module("pydicom")
+        slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in slice_files(series)]
+        for one in slices:
+            for name in _MAY_BE_EMPTY:
+                if name not in one:
+                    setattr(one, name, None)
+        return cls(series, slices)
+
+    def refusal(self, what: str, option: str, error: Exception) -> TrainingError:
+        """Return the error that says why the series cannot be referred to."""
+        msg = (
+            f"{self.series} cannot be referred to by {what}: expected slices with all identities "
+            f"of a DICOM CT, which an anonymiser may have taken; got {error!r}; leave out {option}"
+        )
+        return TrainingError(msg)
 
 
 def check_series(scans: Sequence[Path], option: str, what: str) -> None:
@@ -35,43 +73,17 @@ def check_series(scans: Sequence[Path], option: str, what: str) -> None:
             raise TrainingError(msg)
 
 
-def require_slices(series: Path, what: str, option: str) -> None:
-    """Refuse a series that was read, but of which not each layer is a file.
+def read_source(series: Path, what: str, option: str) -> DicomSource:
+    """Read the headers of a series that was read, or refuse it if not each layer is a file.
 
     Raises:
         TrainingError: It was resampled, or lies in one file.
     """
     try:
-        slice_files(series)
+        return DicomSource.read(series)
     except SetAsideError as error:
         msg = f"{what} refers to a scan's slices as they are. {error}; leave out {option}"
         raise TrainingError(msg) from error
-
-
-def read_sources(series: Path) -> list[Any]:
-    """Return the headers of the slices that `read_volume` stacks, in order.
-
-    Attributes that may be empty, which an anonymiser may have deleted, are empty, in memory.
-
-    Raises:
-        SetAsideError: The series cannot be used.
-    """
-    pydicom = importlib.import_module("pydicom")
-    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in slice_files(series)]
-    for source in sources:
-        for name in _MAY_BE_EMPTY:
-            if name not in source:
-                setattr(source, name, None)
-    return sources
-
-
-def refusal(series: Path, what: str, option: str, error: Exception) -> TrainingError:
-    """Return the error that says why a series cannot be referred to."""
-    msg = (
-        f"{series} cannot be referred to by {what}: expected slices with all identities of a DICOM "
-        f"CT, which an anonymiser may have taken; got {error!r}; leave out {option}"
-    )
-    return TrainingError(msg)
 
 
 def note_in(path: Path, attribute: str) -> str:

@@ -145,7 +145,7 @@ def predict_files(
                 if there.outcome == "failed" or companions.are_there(output, note):
                     return there
             image, findings = read_scan(scan, predictor.repairs)
-            companions.check_read(scan)
+            source = companions.source(scan)
             made = segment(
                 predictor,
                 image,
@@ -159,7 +159,7 @@ def predict_files(
             )
             # all of it before the label map, which tells that all is done
             write_sidecar(output, scan, note, findings, learnt)
-            companions.write(made, model.label_space, scan, output, note=note)
+            companions.write(made, model.label_space, source, output, note=note)
             write_label_map(labels, output, scan=scan, note=note)
         # one bad scan must not end the run for the others; its reason is in the report
         except Exception as error:

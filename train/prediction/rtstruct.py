@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from manifests.classes.colour_tables import rgb
 from manifests.classes.label_space import LabelClass, LabelSpace
 from manifests.ground.atomic import whole_file
-from train.prediction.dicom_source import read_sources, refusal
+from train.prediction.dicom_source import DicomSource
 from train.prediction.outlines import outlines
 from train.prediction.sliding_window import ClassVolume
 
@@ -29,7 +29,7 @@ _OF_PATIENT_AND_STUDY = (
 
 
 def write_rtstruct(
-    classes: ClassVolume, space: LabelSpace, series: Path, output: Path, *, note: str = ""
+    classes: ClassVolume, space: LabelSpace, source: DicomSource, output: Path, *, note: str = ""
 ) -> None:
     """Write one structure for each class of a label space; one without a voxel has no contour.
 
@@ -38,19 +38,17 @@ def write_rtstruct(
     Args:
         classes: Class ids on the grid that the series was read with.
         space: The classes, with their SNOMED CT codes and colours.
-        series: The folder of the slices.
+        source: The series.
         output: The file to write.
         note: A description of the structure set.
 
     Raises:
-        SetAsideError: The series cannot be used.
-        TrainingError: Its slices lack what an RTSTRUCT refers to.
+        TrainingError: The slices lack what an RTSTRUCT refers to.
     """
-    sources = read_sources(series)
     try:
-        content = _structure_set(sources, classes, space, note)
+        content = _structure_set(source.slices, classes, space, note)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
-        raise refusal(series, WHAT, OPTION, error) from error
+        raise source.refusal(WHAT, OPTION, error) from error
     with whole_file(output) as temporary:
         # contours are longer than a text may be where its kind is written out
         content.save_as(temporary, implicit_vr=True, little_endian=True, enforce_file_format=True)

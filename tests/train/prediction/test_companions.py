@@ -15,6 +15,7 @@ from tests.train.prediction.test_predict import Threshold, predictor, write
 from tests.train.prediction.test_rtstruct import SPACE, drawn, write_series
 from train.prediction.companions import Companions
 from train.prediction.dicom_seg import write_dicom_seg
+from train.prediction.dicom_source import DicomSource
 from train.prediction.predict import predict_files
 from train.prediction.scan import find_scans
 
@@ -115,7 +116,7 @@ def test_a_scan_that_is_resampled_is_refused_before_it_is_segmented(tmp_path, mo
 def test_both_types_hold_the_same_voxels(tmp_path, kind):
     hd = pytest.importorskip("highdicom")
     series = write_series(tmp_path / "ct")
-    write_dicom_seg(drawn(), SPACE, series, tmp_path / "a.seg.dcm", kind=kind)
+    write_dicom_seg(drawn(), SPACE, DicomSource.read(series), tmp_path / "a.seg.dcm", kind=kind)
     seg = hd.seg.segread(tmp_path / "a.seg.dcm")
     found = seg.get_volume(combine_segments=True)
     heights = found.affine[2, 3] + found.affine[2, 0] * np.arange(4)  # mm, of 3 mm slices from -50

@@ -17,6 +17,7 @@ from train.model import Model, Normalisation
 from train.prediction.cleanup import keep_largest_components
 from train.prediction.companions import Companions
 from train.prediction.dicom_seg import write_dicom_seg
+from train.prediction.dicom_source import DicomSource
 from train.prediction.predict import plan_outputs, predict_files, predict_image
 from train.prediction.sliding_window import Predictor
 
@@ -311,7 +312,7 @@ def test_a_dicom_seg_says_which_organ_lies_where(whole_series, tmp_path):
     classes = np.zeros(volume.voxels.shape, np.uint8)
     left = SPACE.names.index("left_kidney")
     classes[3:7, 100:140, 200:230], classes[5:9, 300:320, 50:90] = 1, left
-    write_dicom_seg(classes, SPACE, whole_series, tmp_path / "a.seg.dcm")
+    write_dicom_seg(classes, SPACE, DicomSource.read(whole_series), tmp_path / "a.seg.dcm")
     seg = hd.seg.segread(tmp_path / "a.seg.dcm")
     assert [s.segment_label for s in seg.SegmentSequence] == list(SPACE.names[1:])
     kidney = seg.get_segment_description(left)
@@ -333,7 +334,7 @@ def test_a_tumours_code_is_of_the_neoplasm_and_its_region_the_organ(whole_series
     hd = pytest.importorskip("highdicom")
     classes = np.zeros((20, 512, 512), np.uint8)  # a class that is nowhere is still described
     classes[2, 10:20, 10:20] = 1
-    write_dicom_seg(classes, TUMOUR, whole_series, tmp_path / "a.seg.dcm")
+    write_dicom_seg(classes, TUMOUR, DicomSource.read(whole_series), tmp_path / "a.seg.dcm")
     tumour = hd.seg.segread(tmp_path / "a.seg.dcm").get_segment_description(2)
     assert tumour.segmented_property_category.value == "49755003"
     assert tumour.segmented_property_type.value == "108369006"
@@ -357,7 +358,7 @@ def test_a_dicom_seg_is_readable_whatever_an_anonymiser_took(
         slice_.save_as(file)
     classes = np.zeros((20, 512, 512), np.uint8)
     classes[list(rows), 10:20, 10:20] = 1
-    write_dicom_seg(classes, SPACE, whole_series, tmp_path / "a.seg.dcm")
+    write_dicom_seg(classes, SPACE, DicomSource.read(whole_series), tmp_path / "a.seg.dcm")
     seg = hd.seg.segread(tmp_path / "a.seg.dcm")
     (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
     assert float(measures.SliceThickness) == 2.0  # the distance of its slices, 3 mm thick

@@ -13,6 +13,7 @@ from matplotlib.path import Path as Outline
 from manifests.classes.label_space import load_label_space
 from manifests.ground.errors import TrainingError
 from manifests.volumes.volume import read_volume
+from train.prediction.dicom_source import DicomSource
 from train.prediction.rtstruct import write_rtstruct
 
 SPACE = load_label_space("abdomen5")
@@ -80,13 +81,15 @@ def read_back(path, series):
 @pytest.mark.parametrize("directions", [(1, 0, 0, 0, 1, 0), TILTED], ids=["axial", "tilted"])
 def test_every_voxel_comes_back(tmp_path, spacing, directions):
     series = write_series(tmp_path / "ct", spacing=spacing, directions=directions)
-    write_rtstruct(drawn(), SPACE, series, tmp_path / "a.rtstruct.dcm")
+    write_rtstruct(drawn(), SPACE, DicomSource.read(series), tmp_path / "a.rtstruct.dcm")
     assert np.array_equal(read_back(tmp_path / "a.rtstruct.dcm", series), drawn())
 
 
 def test_structures_have_names_codes_and_colours(tmp_path):
     pydicom, series = pytest.importorskip("pydicom"), write_series(tmp_path / "ct")
-    write_rtstruct(drawn(), SPACE, series, tmp_path / "a.dcm", note="made for a test")
+    write_rtstruct(
+        drawn(), SPACE, DicomSource.read(series), tmp_path / "a.dcm", note="made for a test"
+    )
     found, ct = pydicom.dcmread(tmp_path / "a.dcm"), pydicom.dcmread(next(series.iterdir()))
     assert found.StructureSetDescription == "made for a test"
     assert [s.ROIName for s in found.StructureSetROISequence] == list(SPACE.names[1:])
@@ -105,7 +108,7 @@ def test_structures_have_names_codes_and_colours(tmp_path):
 def test_slices_without_identities_are_told_of(tmp_path):
     series = write_series(tmp_path / "ct", without=["FrameOfReferenceUID"])
     with pytest.raises(TrainingError, match=r"an RTSTRUCT.*anonymiser.*--rtstruct"):
-        write_rtstruct(drawn(), SPACE, series, tmp_path / "a.dcm")
+        write_rtstruct(drawn(), SPACE, DicomSource.read(series), tmp_path / "a.dcm")
     assert [p.name for p in tmp_path.iterdir()] == ["ct"]
 
 
@@ -114,7 +117,7 @@ def test_plastimatch_reads_the_same_voxels(tmp_path):
     if not Path(program).exists():
         pytest.skip("Plastimatch is not installed")
     series = write_series(tmp_path / "ct")
-    write_rtstruct(drawn(), SPACE, series, tmp_path / "a.dcm")
+    write_rtstruct(drawn(), SPACE, DicomSource.read(series), tmp_path / "a.dcm")
     told = ["--input", tmp_path / "a.dcm", "--referenced-ct", series, "--prefix-format", "nrrd"]
     told += ["--output-prefix", tmp_path / "read"]
     subprocess.run([program, "convert", *told], check=True, capture_output=True)
