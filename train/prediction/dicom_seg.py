@@ -35,7 +35,7 @@ _SIDE_OF_REGION = "AnatomicRegionModifierSequence"
 def write_dicom_seg(
     classes: ClassVolume,
     space: LabelSpace,
-    source: DicomSource,
+    series: DicomSource | Path,
     output: Path,
     *,
     kind: SegmentationType = "binary",
@@ -46,7 +46,7 @@ def write_dicom_seg(
     Args:
         classes: Class ids on the grid that the series was read with.
         space: The classes, with their SNOMED CT codes and colours.
-        source: The series.
+        series: The slices, or the folder of them.
         output: The file to write.
         kind: How the segments are stored.
         note: A description of the content, of at most 64 characters.
@@ -54,7 +54,9 @@ def write_dicom_seg(
     Raises:
         TrainingError: The slices lack what a DICOM SEG refers to, or what was written cannot be
             read back.
+        SetAsideError: The folder cannot be used, was resampled, or lies in one file.
     """
+    source = DicomSource.of(series)
     hd = importlib.import_module("highdicom")
     described = (_described(hd, n, entry) for n, entry in enumerate(space.classes, start=1))
     try:

@@ -46,6 +46,11 @@ class DicomSource:
                     setattr(one, name, None)
         return cls(series, slices)
 
+    @classmethod
+    def of(cls, series: "DicomSource | Path") -> "DicomSource":
+        """Return a series that was read, or read it (errors: `read`)."""
+        return cls.read(series) if isinstance(series, Path) else series
+
     def refusal(self, what: str, option: str, error: Exception) -> TrainingError:
         """Return the error that says why the series cannot be referred to."""
         msg = (

@@ -29,7 +29,12 @@ _OF_PATIENT_AND_STUDY = (
 
 
 def write_rtstruct(
-    classes: ClassVolume, space: LabelSpace, source: DicomSource, output: Path, *, note: str = ""
+    classes: ClassVolume,
+    space: LabelSpace,
+    series: DicomSource | Path,
+    output: Path,
+    *,
+    note: str = "",
 ) -> None:
     """Write one structure for each class of a label space; one without a voxel has no contour.
 
@@ -38,13 +43,15 @@ def write_rtstruct(
     Args:
         classes: Class ids on the grid that the series was read with.
         space: The classes, with their SNOMED CT codes and colours.
-        source: The series.
+        series: The slices, or the folder of them.
         output: The file to write.
         note: A description of the structure set.
 
     Raises:
         TrainingError: The slices lack what an RTSTRUCT refers to.
+        SetAsideError: The folder cannot be used, was resampled, or lies in one file.
     """
+    source = DicomSource.of(series)
     try:
         content = _structure_set(source.slices, classes, space, note)
     except (LookupError, AttributeError, TypeError, ValueError) as error:
