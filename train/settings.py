@@ -13,7 +13,7 @@ from manifests.ground.near_names import did_you_mean
 from manifests.ground.word_lists import split_list
 from train.augmentation.settings import Augmentation, AugmentationSettings
 from train.device import Precision
-from train.losses.options import TERMS, Term
+from train.losses.options import TERMS, ClassReduction, DiceGroups, Term
 
 Size = Annotated[int, Field(ge=4, le=1024)]
 Count = Annotated[int, Field(ge=1)]
@@ -71,8 +71,14 @@ class TrainSettings(BaseModel):
         marginal_weight: Weight of the marginal losses, which are the regular losses on fully
             labelled cases. With 0, these cases keep their regular losses; the others have none.
         exclusion_weight: Weight of the exclusion losses, for partially labelled cases only.
+        exclusion_ramp: Fraction of the second stage in which `exclusion_weight` rises from near 0,
+            in equal steps from epoch to epoch; 0 has it whole from the beginning.
         terms: The losses to use: marginal and exclusion, each as cross-entropy and as Dice.
         class_reduction: Whether losses are summed over classes, as in the paper, or averaged.
+        dice_groups: Groups of classes that have a marginal Dice: `all`, as in the paper, those that
+            are `present` in the labels of a patch, or those of a `single` class.
+        batch_dice: Take the marginal Dice of all patches of a batch (in one process) that have the
+            same group of classes as that of one large patch.
         smooth: Voxels added to numerator and denominator of Dice.
         epsilon: Added to probabilities in the logarithm of the exclusion cross-entropy.
         label_smoothing: Fraction of the marginal cross-entropy's label spread over all classes.
@@ -123,8 +129,11 @@ class TrainSettings(BaseModel):
     method: MethodName = "marginal"
     marginal_weight: Weight
     exclusion_weight: Weight
+    exclusion_ramp: Fraction = 0.0
     terms: Annotated[tuple[Term, ...], Field(min_length=1)] = TERMS
-    class_reduction: Literal["sum", "mean"]
+    class_reduction: ClassReduction
+    dice_groups: DiceGroups = "all"
+    batch_dice: bool = False
     smooth: Positive = 1e-5
     epsilon: Positive = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -166,6 +175,12 @@ class TrainSettings(BaseModel):
             raise ValueError(msg)
         if not self.marginal_weight and not self.exclusion_weight:
             msg = "marginal_weight and exclusion_weight must not both be 0"
+            raise ValueError(msg)
+        if self.batch_dice and (self.accumulation > 1 or not self.marginal_weight):
+            msg = (
+                f"batch_dice mixes the patches of a batch: expected accumulation 1 and a "
+                f"marginal_weight above 0, got {self.accumulation} and {self.marginal_weight:g}"
+            )
             raise ValueError(msg)
         if not any(term.startswith("marginal") for term in self.terms):
             msg = "terms must name a marginal loss: exclusion alone teaches no class"

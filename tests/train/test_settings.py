@@ -80,6 +80,14 @@ def test_a_bad_override_is_explained(override, words):
         resolve("tiny", [override])
 
 
+@pytest.mark.parametrize(
+    ("other", "got"), [("accumulation=2", "got 2 and 1"), ("marginal_weight=0", "got 1 and 0")]
+)
+def test_dice_of_a_whole_batch_needs_the_batch_whole(other, got):
+    with pytest.raises(TrainingError, match=f"batch_dice mixes the patches of a batch.*{got}"):
+        resolve("tiny", ["batch_dice=true", other])
+
+
 @pytest.mark.parametrize(("accumulation", "patches"), [(1, 5), (2, 3), (3, 2), (5, 1)])
 def test_the_largest_part_of_a_batch_is_what_needs_memory(accumulation, patches):
     settings = resolve("tiny", ["batch_size=5", f"accumulation={accumulation}"])

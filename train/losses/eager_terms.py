@@ -11,7 +11,13 @@ from collections.abc import Collection
 import torch
 
 from manifests.classes.label_space import IGNORED
-from train.losses.options import ClassReduction, LossOptions, Term, reduce_classes
+from train.losses.options import (
+    ClassReduction,
+    LossOptions,
+    Term,
+    marginal_dice_loss,
+    reduce_classes,
+)
 from train.shapes import (
     Logits,
     Merged,
@@ -76,8 +82,8 @@ def _marginal_dice(
     member = merged[:, None] == groups[:, None]
     overlap = (torch.where(inside, p, 0.0).sum(2)[:, None] * member).sum(2)
     q = (p.sum(2)[:, None] * member).sum(2)  # Eq. 4
-    dice = (2 * overlap + options.smooth) / (inside.sum(2) + q + options.smooth)
-    return reduce_classes(1 - dice, merged == groups, options.class_reduction)
+    voxels = inside.sum(2).to(q.dtype)
+    return marginal_dice_loss(overlap, voxels + q, voxels, member, options)
 
 
 def _exclusion_cross_entropy(

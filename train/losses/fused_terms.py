@@ -8,7 +8,13 @@ from collections.abc import Collection
 
 import torch
 
-from train.losses.options import ClassReduction, LossOptions, Term, reduce_classes
+from train.losses.options import (
+    ClassReduction,
+    LossOptions,
+    Term,
+    marginal_dice_loss,
+    reduce_classes,
+)
 from train.losses.voxel_sums import SumRequest, VoxelSums, voxel_sums
 from train.shapes import ClassPairs, Logits, Merged, PerSample, Target
 
@@ -53,8 +59,7 @@ def _marginal_dice(sums: VoxelSums, inside: ClassPairs, options: LossOptions) ->
     """Return Eq. 6, with q pooled from p (Eq. 4) after the sum over voxels."""
     overlap = (sums.p * inside).sum(2)
     size = sums.voxels + (sums.p.sum(1, keepdim=True) * inside).sum(2)
-    dice = (2 * overlap + options.smooth) / (size + options.smooth)
-    return reduce_classes(1 - dice, inside.diagonal(dim1=1, dim2=2), options.class_reduction)
+    return marginal_dice_loss(overlap, size, sums.voxels, inside, options)
 
 
 def _exclusion_dice(

@@ -32,7 +32,9 @@ from train.shapes import Logits, Merged, PerSample, Scalar, Target, check_fit
 _OPTIONS_OF: Mapping[Term, frozenset[str]] = MappingProxyType(
     {
         "marginal_cross_entropy": frozenset({"label_smoothing", "implementation"}),
-        "marginal_dice": frozenset({"class_reduction", "smooth", "implementation"}),
+        "marginal_dice": frozenset(
+            {"class_reduction", "smooth", "dice_groups", "batch_dice", "implementation"}
+        ),
         "exclusion_cross_entropy": frozenset({"epsilon", "implementation"}),
         "exclusion_dice": frozenset({"class_reduction", "implementation"}),
     }
@@ -60,7 +62,8 @@ def marginal_dice(
 
     The background's group counts as any other. `smooth` is in voxels: with it, a group that is
     neither labelled nor predicted costs nothing. `class_reduction` is `sum`, as in the paper, or
-    `mean`.
+    `mean`. `dice_groups` and `batch_dice` say which groups count, and over how many samples a
+    group's sums run (`LossOptions`).
     """
     return _mean_of("marginal_dice", (logits, target, merged), options)
 

@@ -7,9 +7,10 @@ from typing import Literal, TypedDict, get_args
 import torch
 
 from manifests.ground.errors import TrainingError
-from train.shapes import ClassMask, PerClass, PerSample
+from train.shapes import ClassMask, ClassPairs, PerClass, PerSample
 
 ClassReduction = Literal["sum", "mean"]
+DiceGroups = Literal["all", "present", "single"]
 Implementation = Literal["fused", "eager"]
 Term = Literal[
     "marginal_cross_entropy", "marginal_dice", "exclusion_cross_entropy", "exclusion_dice"
@@ -24,6 +25,8 @@ class LossKeywords(TypedDict, total=False):
     smooth: float
     epsilon: float
     label_smoothing: float
+    dice_groups: DiceGroups
+    batch_dice: bool
     implementation: Implementation
 
 
@@ -37,6 +40,10 @@ class LossOptions:
         smooth: Voxels added to the numerator and the denominator of the marginal Dice.
         epsilon: Added to probabilities inside the exclusion cross-entropy's logarithm.
         label_smoothing: Share of the marginal cross-entropy's label that goes to all classes alike.
+        dice_groups: Which groups have a marginal Dice: all, as in the paper; those that some voxel
+            is labelled with; or those of a single class.
+        batch_dice: Whether the marginal Dice of a group is that of all samples that have the same
+            group, as if they were one.
         implementation: `fused` is fast; `eager` is the paper's equations as they stand.
 
     Raises:
@@ -47,11 +54,14 @@ class LossOptions:
     smooth: float = 1e-5
     epsilon: float = 1.0
     label_smoothing: float = 0.0
+    dice_groups: DiceGroups = "all"
+    batch_dice: bool = False
     implementation: Implementation = "fused"
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
         _check_choice("class_reduction", self.class_reduction, get_args(ClassReduction))
+        _check_choice("dice_groups", self.dice_groups, get_args(DiceGroups))
         _check_choice("implementation", self.implementation, get_args(Implementation))
         for name in ("smooth", "epsilon"):
             value = getattr(self, name)
@@ -61,6 +71,32 @@ class LossOptions:
         if not 0 <= self.label_smoothing < 1:
             msg = f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}"
             raise TrainingError(msg)
+
+
+def marginal_dice_loss(
+    overlap: PerClass, size: PerClass, voxels: PerClass, inside: ClassPairs, options: LossOptions
+) -> PerSample:
+    """Return Eq. 6 of each sample, from sums over its voxels by group.
+
+    Args:
+        overlap: Probability of the group over the voxels labelled with it.
+        size: These voxels, and the probability of the group over all voxels.
+        voxels: These voxels.
+        inside: Whether class n, the last axis, is in group m; no class is in one that is no group.
+        options: Which groups count, and what is added to the voxels.
+    """
+    if options.batch_dice:
+        same = (inside[:, None] == inside[None]).all(3).to(size.dtype)  # [sample, other, group]
+        overlap, size, voxels = (
+            torch.einsum("bcm,cm->bm", same, sums) for sums in (overlap, size, voxels)
+        )
+    dice = (2 * overlap + options.smooth) / (size + options.smooth)
+    keep = inside.diagonal(dim1=1, dim2=2)
+    if options.dice_groups == "present":
+        keep = keep & (voxels > 0)
+    elif options.dice_groups == "single":
+        keep = keep & (inside.sum(2) == 1)
+    return reduce_classes(1 - dice, keep, options.class_reduction)
 
 
 def reduce_classes(values: PerClass, keep: ClassMask, class_reduction: ClassReduction) -> PerSample:

@@ -23,9 +23,11 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         terms: Names of the loss's terms, in the order of the log.
+        exclusion_share: Share of the exclusion weight in the present epoch.
     """
 
     terms: tuple[str, ...]
+    exclusion_share = 1.0
 
     @abstractmethod
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:

@@ -19,7 +19,11 @@ REGULAR_WEIGHT = 1.0  # of a fully labelled patch where the marginal losses have
 
 
 def batch_loss(
-    logits: Tensor | Sequence[Tensor], batch: Batch, settings: TrainSettings
+    logits: Tensor | Sequence[Tensor],
+    batch: Batch,
+    settings: TrainSettings,
+    *,
+    exclusion_share: float = 1.0,
 ) -> tuple[Tensor, dict[Term, Tensor]]:
     """Return the loss of a batch, and by name the terms that it is the weighted sum of.
 
@@ -29,7 +33,8 @@ def batch_loss(
     Fully labelled patches have the regular losses, the others marginal and exclusion losses. With
     nothing merged, the marginal losses are the regular ones; so a fully labelled patch only needs
     a weight of 0 for its exclusion losses. Every loss is a mean over patches. If the marginal
-    weight is 0, only fully labelled patches have regular losses.
+    weight is 0, only fully labelled patches have regular losses. `exclusion_share` is a factor of
+    the exclusion weight.
 
     Source: section 4.4.
     """
@@ -38,12 +43,14 @@ def batch_loss(
     partial = (merged != unmerged).any(1)
     loss = MarginalExclusionLoss(
         marginal_weight=settings.marginal_weight or REGULAR_WEIGHT,
-        exclusion_weight=settings.exclusion_weight if partial.any() else 0.0,
+        exclusion_weight=settings.exclusion_weight * exclusion_share if partial.any() else 0.0,
         terms=settings.terms,
         class_reduction=settings.class_reduction,
         smooth=settings.smooth,
         epsilon=settings.epsilon,
         label_smoothing=settings.label_smoothing,
+        dice_groups=settings.dice_groups,
+        batch_dice=settings.batch_dice,
     )
     levels = [logits] if isinstance(logits, Tensor) else logits
     device = levels[0].device
@@ -70,5 +77,6 @@ class MarginalObjective(SettingsObjective):
 
     def loss(self, network: Network, batch: Batch) -> tuple[Scalar, Mapping[str, Tensor]]:
         """Return the loss of the network's logits."""
-        loss, terms = batch_loss(network(batch.images), batch, self.settings)
+        logits, share = network(batch.images), self.exclusion_share
+        loss, terms = batch_loss(logits, batch, self.settings, exclusion_share=share)
         return loss, {**terms}

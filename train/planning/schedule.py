@@ -94,6 +94,16 @@ def learning_rate(
     return settings.learning_rate * _PLATEAU_FACTOR**stalls
 
 
+def exclusion_share(settings: TrainSettings, stages: Stages, epochs: int) -> float:
+    """Return the share of the exclusion weight in the next epoch, after so many epochs.
+
+    In epoch k of the second stage, counted from 1, it is k over the epochs of the ramp, at most 1.
+    """
+    ramp = settings.exclusion_ramp * stages.second
+    epoch = epochs - stages.first - stages.added + 1
+    return min(1.0, epoch / ramp) if ramp and epoch > 0 else 1.0
+
+
 def _stalls(losses: Sequence[float]) -> int:
     """Return how often ten epochs passed without the loss falling by 1e-3."""
     stalls, waited, best = 0, 0, float("inf")

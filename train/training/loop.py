@@ -21,7 +21,12 @@ from train.patches.foreground_index import find_candidates
 from train.patches.mapped_case import MappedCase, open_case
 from train.patches.sampler import Candidate, PatchPlan, plan_epoch
 from train.planning.plan import TrainingPlan, plan_training
-from train.planning.schedule import Stages, extend_first_stage, learning_rate
+from train.planning.schedule import (
+    Stages,
+    exclusion_share,
+    extend_first_stage,
+    learning_rate,
+)
 from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.events import EpochDone, Event, Remark, Started, StepDone, Stopped
@@ -237,6 +242,8 @@ def _train_batches(
     settings, learner = session.plan.settings, session.learner
     for group in learner.optimiser.param_groups:
         group["lr"] = rate
+    share = exclusion_share(settings, _stages(header), header.epochs)
+    learner.objective.exclusion_share = share
     learner.wrapped.train()
     losses = list(header.batch_losses)
     rest = [shard_batch(batch, learner.fabric) for batch in plan[len(losses) :]]

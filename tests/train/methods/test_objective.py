@@ -63,6 +63,16 @@ def test_weights_and_options_reach_the_losses():
     torch.testing.assert_close(batch_loss(logits, batch, settings)[0], expected)
 
 
+def test_options_of_dice_and_a_share_of_exclusion_reach_the_losses():
+    chosen = {"dice_groups": "single", "batch_dice": True}
+    settings = resolve("paper", ["dice_groups=single", "batch_dice=true"])
+    logits, batch = make(LIVER_ONLY, LIVER_ONLY)
+    expected = MarginalExclusionLoss(exclusion_weight=0.5, **chosen)
+    found = batch_loss(logits, batch, settings, exclusion_share=0.25)[0]
+    torch.testing.assert_close(found, expected(logits, batch.target, batch.merged))
+    assert not torch.isclose(found, PARTIAL(logits, batch.target, batch.merged))
+
+
 def test_levels_are_weighted_by_their_resolution_and_the_finest_gives_the_terms(paper):
     logits, batch = make(FULL, LIVER_ONLY)
     coarse = torch.randn(2, 3, 2, 2, 2)

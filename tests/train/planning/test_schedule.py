@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.planning.schedule import Stages, extend_first_stage, learning_rate
+from train.planning.schedule import Stages, exclusion_share, extend_first_stage, learning_rate
 from train.settings import resolve
 
 LEARNT, UNLEARNT = (
@@ -54,6 +54,14 @@ def test_poly_stands_still_in_epochs_that_were_added():
     as_planned = [learning_rate(settings, plain, [1.0] * n, (10, 40)) for n in range(4)]
     rates = [learning_rate(settings, longer, [1.0] * n, (10, 40)) for n in range(7)]
     assert rates == [*as_planned[:2], *[as_planned[2]] * 3, *as_planned[2:]]
+
+
+def test_the_exclusion_weight_rises_in_the_second_stage():
+    stages = Stages(2, 8, added=1)
+    ramp = resolve("tiny", ["exclusion_ramp=0.5"])
+    shares = [exclusion_share(ramp, stages, epochs) for epochs in range(11)]
+    assert shares[3:] == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert {exclusion_share(resolve("tiny"), stages, epochs) for epochs in range(11)} == {1}
 
 
 def test_the_first_stage_comes_first():
