@@ -83,9 +83,9 @@ def acquire(hu: Field, scan: Scan, rng: np.random.Generator) -> Field:
     protocol, (x, y) = scan.protocol, _pixel_positions_mm(scan.grid)
     pixel = scan.grid.spacing_mm[0]
     lain = _with_table(hu, x, y, scan.table_mm)
-    # A slice is about as thick as the distance to the next.
+    # A slice is about as thick as the distance to the next, at half its height.
     image = gaussian_filter(
-        lain, (0.35, protocol.blur_mm / pixel, protocol.blur_mm / pixel), mode="nearest"
+        lain, (0.42, protocol.blur_mm / pixel, protocol.blur_mm / pixel), mode="nearest"
     )
     noise = rng.standard_normal(hu.shape, dtype=np.float32)
     noise = gaussian_filter(
@@ -93,7 +93,7 @@ def acquire(hu: Field, scan: Scan, rng: np.random.Generator) -> Field:
     )
     middle = (x - x.mean()) ** 2 + (y - y.mean()) ** 2
     # Rays through the middle lose the most photons.
-    strength = scan.noise_hu / float(noise.std()) * (0.35 + 0.65 * np.exp(-middle / 100.0**2))
+    strength = scan.noise_hu / float(noise.std()) * (0.55 + 0.45 * np.exp(-middle / 100.0**2))
     image += noise * strength.astype(np.float32) + np.float32(scan.offset_hu)
     image = np.clip(np.rint(image), LOWEST_HU, HIGHEST_HU)
     if protocol.padding_hu is not None:

@@ -29,7 +29,7 @@ from manifests.classes.merged import Block
 from manifests.ground.errors import ManifestError
 from manifests.table.manifest import FILE_NAME, Manifest, read_manifest, write_manifest
 
-VERSION = 1  # another one whenever the same seed gives other cases, splits or annotations
+VERSION = 2  # another one whenever the same seed gives other cases, splits or annotations
 SETTINGS = "phantom_benchmark"
 SIDES = ("left_", "right_")
 

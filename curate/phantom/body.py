@@ -112,7 +112,7 @@ def _paint_chest(
     block[above & (level > 1.035)] = TISSUE_ID["lung"]
     block[above & (middle_fat | (np.abs(x - 3.0) < 7.0))] = TISSUE_ID["fat"]
     beat = heart.level((x, y, z))
-    block[above & (beat < 1.0)] = TISSUE_ID["muscle"]
+    block[above & (beat < 1.0)] = TISSUE_ID["myocardium"]
     block[above & (beat < 0.85)] = TISSUE_ID["blood"]
     tissues[high] = block
 

@@ -20,11 +20,12 @@ FAR_MM = 1500.0  # a ball this large is a plane
 
 def draw_stomach(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
     """Draw a stomach: wall, food, fluid or oral contrast, and gas that floats to the front."""
-    fill = rng.uniform(0.75, 1.15)
+    fill = rng.uniform(0.7, 1.08)
     radii = [fill * r for r in (26.0, 30.0, 26.0, 19.0)] + [13.0]
     wall = tube(_jittered(rng, STOMACH, 4.0), radii)
     inside = lumen(wall, 6.0)
-    content = "stomach_contrast" if rng.random() < 0.3 else "stomach_fluid"
+    contents = ["stomach_food", "stomach_fluid", "stomach_contrast"]
+    content = str(rng.choice(contents, p=[0.5, 0.25, 0.25]))
     regions = [
         TissueRegion("stomach", wall),
         TissueRegion(content, inside, over=("stomach",)),

@@ -19,6 +19,7 @@ from curate.phantom.hollow_organs import (
     draw_stomach,
     draw_vessels,
 )
+from curate.phantom.lookalikes import draw_lookalikes
 from curate.phantom.shapes import Field, TissueRegion, as_matrix, as_vector, rotation
 from curate.phantom.solid_organs import (
     TumourChance,
@@ -34,7 +35,8 @@ from manifests.volumes.grid import Grid
 
 __all__ = ["STRUCTURES", "Patient", "TumourChance", "draw_patient", "render"]
 
-PORTAL_VENOUS = (0.0, 0.0, 1.0)
+UNENHANCED, PORTAL_VENOUS = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+ENHANCEMENT_SD = 0.2  # between patients, as hearts and doses differ
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Patient:
         regions: Organs, tumours, gut and vessels, in the order of painting.
         texture: Unevenness within a tissue: the product of two sums of waves of unit variance.
         hu_shift: Of each tissue, against the average patient's Hounsfield units.
+        enhancement: How much the contrast agent adds, as a fraction of the average patient's.
     """
 
     frame: Frame
@@ -52,6 +55,7 @@ class Patient:
     regions: tuple[TissueRegion, ...]
     texture: tuple[tuple[Wave, ...], tuple[Wave, ...]]
     hu_shift: tuple[float, ...]
+    enhancement: float
 
 
 def draw_patient(rng: np.random.Generator, *, tumour_chance: TumourChance | None = None) -> Patient:
@@ -62,6 +66,7 @@ def draw_patient(rng: np.random.Generator, *, tumour_chance: TumourChance | None
         regions=_draw_regions(rng, tumour_chance or TumourChance()),
         texture=(_draw_texture(rng), _draw_texture(rng)),
         hu_shift=tuple(float(rng.normal(0.0, tissue.spread_hu)) for tissue in TISSUES),
+        enhancement=float(np.clip(rng.normal(1.0, ENHANCEMENT_SD), 0.5, 1.5)),
     )
 
 
@@ -83,7 +88,8 @@ def render(
     paint_body(patient.body, canvas.points, canvas.tissues)
     for region in patient.regions:
         canvas.paint(region)
-    base = np.array([np.dot(contrast, tissue.hu) for tissue in TISSUES]) + patient.hu_shift
+    plain, seen = (np.array([np.dot(c, t.hu) for t in TISSUES]) for c in (UNENHANCED, contrast))
+    base = plain + patient.enhancement * (seen - plain) + patient.hu_shift
     rough = np.array([tissue.texture_hu for tissue in TISSUES])
     texture = wave_sum(patient.texture[0], grid) * wave_sum(patient.texture[1], grid)
     hu = base.astype(np.float32)[canvas.tissues]
@@ -138,4 +144,5 @@ def _draw_regions(rng: np.random.Generator, chance: TumourChance) -> tuple[Tissu
         *draw_adrenal(rng, "right"),
         *left_tumour,
         *right_tumour,
+        *draw_lookalikes(rng),
     )

@@ -31,6 +31,8 @@ PANCREAS = (
     [9.0, 16.0, 11.0, 11.5, 12.5, 10.5],
 )
 
+CYST_CHANCE = 0.4  # of each kidney; annotators count cysts as kidney
+
 
 @dataclass(frozen=True)
 class TumourChance:
@@ -43,7 +45,7 @@ class TumourChance:
 
 def draw_liver(rng: np.random.Generator, *, tumour_chance: float) -> tuple[TissueRegion, ...]:
     """Draw a liver with its vessels; the diaphragm and the wall will trim it."""
-    right = ellipsoid((-72.0, -30.0, 38.0), (72.0, 88.0, 82.0), (0.0, 8.0, 0.0), power=2.5)
+    right = ellipsoid((-72.0, -30.0, 38.0), (74.0, 91.0, 85.0), (0.0, 8.0, 0.0), power=2.5)
     left = ellipsoid(
         (rng.normal(12.0, 8.0), -86.0, 66.0),
         (rng.uniform(62.0, 88.0), 42.0, rng.uniform(28.0, 38.0)),
@@ -63,7 +65,7 @@ def draw_liver(rng: np.random.Generator, *, tumour_chance: float) -> tuple[Tissu
         hosts = [(left if rng.random() < 0.2 else right) for _ in range(rng.integers(1, 5))]
         tumours = tuple(_tumour(rng, h, (0.0, 0.72), rng.uniform(7.0, 24.0)) for h in hosts)
         regions.append(TissueRegion("liver_tumour", tumours, over=("liver", "liver_vessel")))
-    return posed(rng, regions, (-60.0, -40.0, 60.0), shift_mm=4.0, stretch=0.05, turn_deg=4.0)
+    return posed(rng, regions, (-60.0, -40.0, 60.0), shift_mm=4.0, stretch=0.07, turn_deg=4.0)
 
 
 def draw_spleen(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
@@ -80,14 +82,14 @@ def draw_kidney(
 ) -> tuple[tuple[TissueRegion, ...], tuple[TissueRegion, ...]]:
     """Draw the "left" or "right" kidney: cortex, pyramids and a sinus of fat; apart, its tumour."""
     sign = 1.0 if side == "left" else -1.0
-    centre = np.array([69.0 * sign, 0.0, 7.0 if side == "left" else -8.0])
+    centre = np.array([69.0 * sign, 3.0, 7.0 if side == "left" else -8.0])
     turn = (-14.0, -11.0 * sign, 0.0)
     frame = rotation(turn)
 
     def at(x: float, y: float, z: float) -> np.ndarray:
         return centre + frame @ np.array([x * sign, y, z])
 
-    bean = ellipsoid(centre, (27.0, 26.0, 55.0), turn, power=2.2)
+    bean = ellipsoid(centre, (28.0, 27.0, 56.0), turn, power=2.2)
     sinus = ellipsoid(at(-18.0, -8.0, 0.0), (18.0, 10.0, 22.0), turn)
     pyramids = tuple(
         ellipsoid(at(13.0 * np.cos(a) - 2.0, -3.0, 36.0 * np.sin(a * 0.62)), (9.0, 11.0, 7.0))
@@ -99,13 +101,20 @@ def draw_kidney(
         TissueRegion(f"{side}_kidney", (bean,), (sinus,)),
         TissueRegion(f"{side}_medulla", pyramids, over=(f"{side}_kidney",)),
     ]
+    if rng.random() < CYST_CHANCE:
+        cysts = tuple(
+            _tumour(rng, bean, (0.5, 1.05), rng.uniform(5.0, 16.0))
+            for _ in range(rng.integers(1, 4))
+        )
+        over = (f"{side}_kidney", f"{side}_medulla", "fat")
+        kidney.append(TissueRegion(f"{side}_cyst", cysts, over=over))
     tumours = []
     if with_tumour:
         radius_mm = np.clip(rng.gamma(3.0, 7.0), 8.0, 38.0)
         tumour = _tumour(rng, bean, (0.8, 1.15), radius_mm)
-        over = (f"{side}_kidney", f"{side}_medulla", "fat")
+        over = (f"{side}_kidney", f"{side}_medulla", f"{side}_cyst", "fat")
         tumours = [TissueRegion(f"{side}_kidney_tumour", (tumour,), over=over)]
-    regions = posed(rng, [*kidney, *tumours], centre, shift_mm=4.0, stretch=0.07, turn_deg=5.0)
+    regions = posed(rng, [*kidney, *tumours], centre, shift_mm=4.0, stretch=0.09, turn_deg=5.0)
     return regions[: len(kidney)], regions[len(kidney) :]
 
 
@@ -134,7 +143,7 @@ def draw_gallbladder(rng: np.random.Generator) -> tuple[TissueRegion, ...]:
 def draw_pancreas(rng: np.random.Generator, *, tumour_chance: float) -> tuple[TissueRegion, ...]:
     """Draw a pancreas, the duodenum around its head and the veins behind its body."""
     line = PANCREAS[0] + rng.normal(0.0, 3.5, (6, 3))
-    radii = PANCREAS[1] * np.exp(rng.normal(0.0, 0.10) + rng.normal(0.0, 0.05, 6))
+    radii = PANCREAS[1] * np.exp(rng.normal(-0.10, 0.16) + rng.normal(0.0, 0.05, 6))
     duodenum = tube(DUODENUM, [12.0, 13.0, 12.5, 11.0, 11.0])
     regions = [
         TissueRegion("bowel_wall", duodenum),

@@ -139,7 +139,7 @@ def test_organs_lie_where_anatomy_has_them(seed):
         ("spleen", 80, 500),
         ("left_kidney", 80, 350),
         ("right_kidney", 80, 350),
-        ("pancreas", 30, 180),
+        ("pancreas", 20, 180),  # the smallest of the patients measured has 22 mL
         ("stomach", 80, 700),
         ("gallbladder", 0, 120),
         ("aorta", 30, 250),
@@ -196,6 +196,27 @@ def test_a_liver_tumour_takes_only_liver():
     changed = with_tumour != without
     assert changed.any()
     assert set(without[changed]) == {1 + STRUCTURES.index("liver")}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_looks_like_an_organ_takes_no_organs_place(seed):
+    patient = draw_patient(np.random.default_rng(seed), tumour_chance=SICK)
+    alike = {"node", "atelectasis"}
+    first = next(i for i, region in enumerate(patient.regions) if region.tissue == "muscle")
+    assert alike & {region.tissue for region in patient.regions[first:]}
+    hu, with_them = render(patient, GRID)
+    bare, without = render(replace(patient, regions=patient.regions[:first]), GRID)
+    np.testing.assert_array_equal(with_them, without)
+    changed = hu != bare
+    assert 2 < changed.sum() * GRID.voxel_ml / 10 < 200
+    assert not with_them[changed].any()
+
+
+def test_contrast_adds_to_patients_more_or_less():
+    patient = draw_patient(np.random.default_rng(0))
+    plain = render(patient, GRID, contrast=(1, 0, 0))[0]
+    once, twice = (render(replace(patient, enhancement=e), GRID)[0] for e in (0.5, 1.0))
+    np.testing.assert_allclose(twice - plain, 2 * (once - plain), atol=1e-3)
 
 
 def test_contrast_lights_up_the_aorta():

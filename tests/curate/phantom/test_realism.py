@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from tests.benchmarks.phantom_realism import SPACE, VOXEL_MM, as_table, as_toml, gather, measure
+from tests.benchmarks.phantom_realism import (
+    SPACE,
+    VOXEL_MM,
+    as_table,
+    as_toml,
+    gather,
+    in_any_phase,
+    in_its_phase,
+    measure,
+)
 
 LIVER, SPLEEN = SPACE.class_of["liver"], SPACE.class_of["spleen"]
 
@@ -62,3 +71,15 @@ def test_facts_are_told_with_the_number_of_patients() -> None:
         == "[unenhanced.liver]\nhu_mean = { mean = 100, patients = 1 }\n"
     )
     assert "| liver | hu_mean | 100 | 92 ± 2.8 | +2.8 |" in as_table(patients, phantoms)
+
+
+def test_from_three_patients_on_their_own_spread_is_the_yardstick() -> None:
+    patients = gather({"liver": {"hu_mean": hu}} for hu in (90.0, 100.0, 110.0))
+    phantoms = gather({"liver": {"hu_mean": hu}} for hu in (90.0, 94.0))
+    assert "| liver | hu_mean | 90, 100, 110 | 92 ± 2.8 | +0.8 |" in as_table(patients, phantoms)
+
+
+def test_volumes_of_all_phases_are_told_together() -> None:
+    phases = [gather([{"liver": {"hu_mean": hu, "volume_ml": 1500.0 + hu}}]) for hu in (50.0, 90.0)]
+    assert in_any_phase(phases) == {("liver", "volume_ml"): [1550.0, 1590.0]}
+    assert in_its_phase(phases[1]) == {("liver", "hu_mean"): [90.0]}
