@@ -191,9 +191,9 @@ def real(data: Path, folders: Mapping[str, Path | None], phase: Phase) -> Iterat
         yield measure(image.voxels.astype(np.float64), ids)
     if phase == "portal_venous":
         yield from map(_kidney_volumes, kidney_masks(data, SPACING_MM))  # whatever their phase
-        for name, read in (("ircad", _of_ircad), ("chaos", _of_chaos)):
+        for name, read in (("ircad", ircad_patient), ("chaos", chaos_patient)):
             if (folder := folders.get(name)) is not None:
-                yield measure(*read(folder))
+                yield measure(*_harmonised(*read(folder)))
 
 
 def _kidney_volumes(sides: Ids) -> Facts:
@@ -205,20 +205,21 @@ def _kidney_volumes(sides: Ids) -> Facts:
     }
 
 
-def _of_ircad(folder: Path) -> tuple[Hu, Ids]:
+def ircad_patient(folder: Path) -> tuple[Volume, Ids]:
+    """Read a patient of 3D-IRCADb: the image in HU and the ids of `abdomen13` on its grid."""
     image = read_volume(folder / "PATIENT_DICOM")
     ids = np.zeros(image.voxels.shape, np.uint8)
     for name, mask in (("liver", "liver"), ("portal_and_splenic_vein", "portalvein")):
         ids[read_volume(folder / "MASKS_DICOM" / mask).voxels > 0] = SPACE.class_of[name]
-    return _harmonised(to_hounsfield(image, folder), ids)
+    return to_hounsfield(image, folder), ids
 
 
-def _of_chaos(folder: Path) -> tuple[Hu, Ids]:
-    """Read a scan whose pictures go by the names of its files, from head to foot."""
+def chaos_patient(folder: Path) -> tuple[Volume, Ids]:
+    """Read a patient of CHAOS, whose pictures go by the names of its files, from head to foot."""
     image = to_hounsfield(read_volume(folder / "DICOM_anon"), folder)
     pictures = [np.asarray(Image.open(p)) for p in sorted((folder / "Ground").glob("*.png"))]
     liver = np.stack(pictures)[::-1] > 0
-    return _harmonised(image, liver.astype(np.uint8) * np.uint8(SPACE.class_of["liver"]))
+    return image, liver.astype(np.uint8) * np.uint8(SPACE.class_of["liver"])
 
 
 def _harmonised(image: Volume, ids: Ids) -> tuple[Hu, Ids]:
