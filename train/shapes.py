@@ -24,6 +24,7 @@ ForegroundMask = Bool[Tensor, "batch foreground"]
 ClassOfSample = Integer[Tensor, "batch"]
 LevelLogits = Float[Tensor, "batch classes ..."]  # of any resolution
 Target = Integer[Tensor, "batch *space"]  # representatives, or IGNORED where nobody looked
+LevelTarget = Integer[Tensor, "batch ..."]
 CoarseTarget = Integer[Tensor, "batch *coarse"]
 Merged = Integer[Tensor, "batch classes"]  # each class's representative
 Scalar = Float[Tensor, ""]
@@ -33,6 +34,7 @@ VoxelMask = Bool[Tensor, "batch classes voxels"]
 SampleMask = Bool[Tensor, "batch voxels"]
 SampleValues = Float[Tensor, "batch voxels"]
 PerSample = Float[Tensor, "batch"]
+PerSampleOfLevels = Float[Tensor, "samples"]  # of one level after the other
 PerClass = Float[Tensor, "batch classes"]
 ClassMask = Bool[Tensor, "batch classes"]
 ClassPairs = Bool[Tensor, "batch classes classes"]
@@ -45,6 +47,7 @@ LabelRow = Integer[Tensor, "voxels"]
 VoxelRow = Bool[Tensor, "voxels"]
 ClassRow = Integer[Tensor, "classes"]
 Groups = Integer[Tensor, "groups"]
+GroupColumn = Float[Tensor, "groups 1"]
 GroupTable = Float[Tensor, "groups classes"]
 
 

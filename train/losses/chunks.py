@@ -18,24 +18,36 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some of the voxels of one sample."""
+    """Some of the voxels of one sample; samples of several levels are counted through.
+
+    Attributes:
+        sample: Its number.
+        voxels: Which of its voxels.
+        is_small_sample: Whether they are all, and few enough for the cache.
+    """
 
     sample: int
     voxels: slice
+    is_small_sample: bool
 
 
-def split_into_chunks(logits: Tensor) -> list[Chunk]:
+def split_into_chunks(levels: Sequence[Tensor]) -> list[Chunk]:
     """Split logits [batch, classes, voxels] into chunks: small on a CPU, else whole samples.
 
     The number of threads makes no difference, so that sums over chunks do not depend on it.
     """
-    batch, classes, voxels = logits.shape
-    step = max(1, _ELEMENTS // classes) if logits.device.type == "cpu" else voxels
-    return [
-        Chunk(sample, slice(first, min(first + step, voxels)))
-        for sample in range(batch)
-        for first in range(0, voxels, step)
-    ]
+    chunks: list[Chunk] = []
+    for level, logits in enumerate(levels):
+        batch, classes, voxels = logits.shape
+        on_cpu = logits.device.type == "cpu"
+        step = max(1, _ELEMENTS // classes) if on_cpu else voxels
+        small = on_cpu and voxels <= step
+        chunks += [
+            Chunk(level * batch + sample, slice(first, min(first + step, voxels)), small)
+            for sample in range(batch)
+            for first in range(0, voxels, step)
+        ]
+    return chunks
 
 
 def map_chunks(

@@ -6,7 +6,7 @@ forward-mode and second derivatives.
 Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation numbers are theirs.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -19,9 +19,12 @@ from train.losses.options import (
     reduce_classes,
 )
 from train.shapes import (
+    LevelLogits,
+    LevelTarget,
     Logits,
     Merged,
     PerSample,
+    PerSampleOfLevels,
     SampleMask,
     SampleValues,
     Target,
@@ -31,6 +34,22 @@ from train.shapes import (
 
 
 def eager_terms(
+    levels: Sequence[LevelLogits],
+    targets: Sequence[LevelTarget],
+    merged: Merged,
+    *,
+    wanted: Collection[Term],
+    options: LossOptions,
+) -> dict[Term, PerSampleOfLevels]:
+    """Return the wanted terms of each sample of the first level, then of the next."""
+    of_levels = [
+        _terms_of_level(logits, target, merged, wanted=wanted, options=options)
+        for logits, target in zip(levels, targets, strict=True)
+    ]
+    return {name: torch.cat([terms[name] for terms in of_levels]) for name in of_levels[0]}
+
+
+def _terms_of_level(
     logits: Logits,
     target: Target,
     merged: Merged,
@@ -38,7 +57,7 @@ def eager_terms(
     wanted: Collection[Term],
     options: LossOptions,
 ) -> dict[Term, PerSample]:
-    """Return the wanted terms of each sample, computed in float32 or better, under autocast too."""
+    """Return the terms of each sample, computed in float32 or better, under autocast too."""
     exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_p = exact.flatten(2).log_softmax(1)  # Eq. 1
     labels = target.flatten(1)

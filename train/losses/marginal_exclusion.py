@@ -14,7 +14,7 @@ Source: Shi et al., Medical Image Analysis 70 (2021), section 3; the equation nu
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Unpack
 
@@ -23,11 +23,21 @@ from torch import Tensor, nn
 
 from manifests.classes.label_space import IGNORED
 from manifests.ground.errors import TrainingError
-from train.boxes import triple
+from train.device import on_device
 from train.losses.eager_terms import eager_terms, mean_over_looked_at
 from train.losses.fused_terms import fused_terms
 from train.losses.options import TERMS, LossKeywords, LossOptions, Term
-from train.shapes import Logits, Merged, PerSample, Scalar, Target, check_fit
+from train.shapes import (
+    LevelLogits,
+    LevelTarget,
+    Logits,
+    Merged,
+    PerSample,
+    PerSampleOfLevels,
+    Scalar,
+    Target,
+    check_fit,
+)
 
 _OPTIONS_OF: Mapping[Term, frozenset[str]] = MappingProxyType(
     {
@@ -151,13 +161,48 @@ class MarginalExclusionLoss(nn.Module):
         Raises:
             TrainingError: The shapes, types or devices do not fit together.
         """
-        terms = _terms(self.wanted, (logits, target, merged), self.options)
+        terms = _terms(self.wanted, [logits], [target], merged, options=self.options)
         factors = {"marginal": marginal_of_sample, "exclusion": exclusion_of_sample}
         for name in terms:
             factor = factors[_family(name)]
             if factor is not None:
                 terms[name] = terms[name] * factor
         return {name: values.mean() for name, values in terms.items()}
+
+    def over_levels(
+        self,
+        levels: Sequence[LevelLogits],
+        targets: Sequence[LevelTarget],
+        merged: Merged,
+        weights: Sequence[float],
+        *,
+        exclusion_of_sample: PerSample | None = None,
+    ) -> Scalar:
+        """Return the sum of the levels' total losses, each times its weight.
+
+        It is what `forward` gives for one level after the other, in fewer steps of computation,
+        whose number is what counts for small patches.
+
+        Args:
+            levels: Logits of the same samples at several resolutions.
+            targets: Representatives at each.
+            merged: Each class's representative.
+            weights: Of the levels.
+            exclusion_of_sample: That of `terms`.
+
+        Raises:
+            TrainingError: The shapes, types or devices do not fit together.
+        """
+        terms = _terms(self.wanted, levels, targets, merged, options=self.options)
+        totals: list[Tensor] = []
+        for name, values in terms.items():
+            by_level = values.view(len(levels), len(merged))
+            if exclusion_of_sample is not None and _family(name) == "exclusion":
+                by_level = by_level * exclusion_of_sample
+            totals.append(self.weights[_family(name)] * by_level.mean(1))
+        of_levels = torch.stack(totals).sum(0)
+        of_each = on_device(torch.tensor(weights, dtype=of_levels.dtype), merged.device)
+        return (of_levels * of_each).sum()  # autocast would take a matrix product to float16
 
     def total(self, terms: Mapping[Term, Tensor]) -> Scalar:
         """Return the weighted sum of what `terms` returned, for a loop that logs the terms too."""
@@ -180,21 +225,32 @@ def _mean_of(term: Term, tensors: tuple[Tensor, Tensor, Tensor], keywords: LossK
     if unknown := sorted(keywords.keys() - _OPTIONS_OF[term]):
         msg = f"{term} has no option {', '.join(unknown)}: expected {sorted(_OPTIONS_OF[term])}"
         raise TypeError(msg)
-    return _terms([term], tensors, LossOptions(**keywords))[term].mean()
+    logits, target, merged = tensors
+    options = LossOptions(**keywords)
+    return _terms([term], [logits], [target], merged, options=options)[term].mean()
 
 
 def _terms(
-    wanted: Collection[Term], tensors: tuple[Tensor, Tensor, Tensor], options: LossOptions
-) -> dict[Term, PerSample]:
-    """Return the wanted terms of each sample."""
-    check_fit(*tensors)
+    wanted: Collection[Term],
+    levels: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    merged: Tensor,
+    *,
+    options: LossOptions,
+) -> dict[Term, PerSampleOfLevels]:
+    """Return the wanted terms of each sample of the first level, then of the next."""
+    for logits, target in zip(levels, targets, strict=True):
+        check_fit(logits, target, merged)
     # MONAI 1.6's MetaTensor is a tensor whose `new_empty` takes other arguments than PyTorch's
-    tensors = triple(tensor.as_subclass(Tensor) for tensor in tensors)
+    levels, targets = ([t.as_subclass(Tensor) for t in each] for each in (levels, targets))
+    merged = merged.as_subclass(Tensor)
     compute = fused_terms if options.implementation == "fused" else eager_terms
-    terms = compute(*tensors, wanted=wanted, options=options)
+    terms = compute(levels, targets, merged, wanted=wanted, options=options)
     name, share = "marginal_cross_entropy", options.label_smoothing
     if share and name in terms:
-        terms[name] = (1 - share) * terms[name] + share * uniform_cross_entropy(*tensors)
+        pairs = zip(levels, targets, strict=True)
+        uniform = torch.cat([uniform_cross_entropy(*pair, merged) for pair in pairs])
+        terms[name] = (1 - share) * terms[name] + share * uniform
     return terms
 
 

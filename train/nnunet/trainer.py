@@ -171,17 +171,15 @@ class MarginalTrainer(nnUNetTrainer):
     # What is learnt.
 
     def _build_loss(self) -> Any:  # noqa: ANN401
-        """Return nnU-Net's weights of the levels, with our loss of each."""
+        """Return our loss, with nnU-Net's weights of the levels."""
         theirs = super()._build_loss()
         self.partial_loss = PartialLabelLoss(
             self.label_manager.num_segmentation_heads,
             exclusion=self.exclusion,
             batch_dice=self.configuration_manager.batch_dice,
+            level_weights=theirs.weight_factors if self.enable_deep_supervision else (1.0,),
         )
-        if not self.enable_deep_supervision:
-            return self.partial_loss
-        theirs.loss = self.partial_loss
-        return theirs
+        return self.partial_loss
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Learn from a batch, knowing what its cases annotate."""

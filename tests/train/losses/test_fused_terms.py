@@ -83,8 +83,30 @@ def test_any_number_of_classes(classes, epsilon):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_chunks_make_the_whole():
-    assert_same(*batch())
+@pytest.mark.parametrize("scale", [3.0, 3000.0])
+def test_chunks_make_the_whole(scale):
+    assert_same(*batch(scale=scale))
+
+
+@pytest.mark.parametrize("implementation", ["fused", "eager"])
+@pytest.mark.parametrize(("elements", "batch_dice"), [(4 * 7, True), (1 << 17, False)])
+def test_levels_together_are_levels_one_by_one(implementation, elements, batch_dice, monkeypatch):
+    monkeypatch.setattr("train.losses.chunks._ELEMENTS", elements)
+    spaces, weights = ((5, 4, 3), (3, 2, 2), (1, 1, 1)), (0.6, 0.3, 0.1)
+    logits, targets, merged = zip(*(batch(space=space) for space in spaces), strict=True)
+    loss = MarginalExclusionLoss(implementation=implementation, batch_dice=batch_dice)
+    exclusion = torch.tensor([0.0, 1.0, 1.0, 0.5])
+    leaves = [x.requires_grad_() for x in logits]
+    together = loss.over_levels(leaves, targets, merged[0], weights, exclusion_of_sample=exclusion)
+    one_by_one = sum(
+        weight * loss(leaf, target, merged[0], exclusion_of_sample=exclusion)
+        for weight, leaf, target in zip(weights, leaves, targets, strict=True)
+    )
+    torch.testing.assert_close(together, one_by_one)
+    for found, expected in zip(
+        torch.autograd.grad(together, leaves), torch.autograd.grad(one_by_one, leaves), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -134,7 +156,7 @@ def test_threads_are_given_back_after_a_failure():
     torch.set_num_threads(3)
     logits, target, merged = batch()
     with pytest.raises(RuntimeError):
-        voxel_sums(logits, target.to("meta"), merged, SumRequest())
+        voxel_sums([logits], [target.to("meta")], merged, SumRequest())
     assert torch.get_num_threads() == 3
     torch.set_num_threads(before)
 
@@ -222,7 +244,8 @@ def test_no_gradient_is_asked_of_logits_that_need_none():
 
 
 def test_sums_that_nobody_wants_are_not_worked_out():
-    sums = voxel_sums(*batch(), SumRequest(p=False, log_excluded=False))
+    logits, target, merged = batch()
+    sums = voxel_sums([logits], [target], merged, SumRequest(p=False, log_excluded=False))
     assert (sums.p == 0).all()
     assert (sums.log_excluded == 0).all()
     assert (sums.log_q < 0).any()
@@ -231,7 +254,7 @@ def test_sums_that_nobody_wants_are_not_worked_out():
 @pytest.mark.parametrize("scale", [3.0, 3000.0])
 def test_values_need_not_be_looked_at(monkeypatch, scale):
     # as on a GPU, where looking at them would make the host wait
-    monkeypatch.setattr("train.losses.voxel_sums.would_sync", lambda _: True)
+    monkeypatch.setattr("train.losses.sample_voxels.would_sync", lambda _: True)
     assert_same(*batch(scale=scale))
     assert_same(*batch(scale=scale, dtype=torch.float32), tolerance=1e-4)
 

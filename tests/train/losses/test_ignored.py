@@ -88,7 +88,7 @@ def test_the_gradient_is_exactly_0_there_whatever_the_logits(
     implementation, on_device, monkeypatch
 ):
     if on_device:  # where no value is read on the host
-        monkeypatch.setattr("train.losses.voxel_sums.would_sync", lambda _: True)
+        monkeypatch.setattr("train.losses.sample_voxels.would_sync", lambda _: True)
     for scale in (1.0, 1e3, 1e30):
         hiding, seen = ignoring(mixture(space=(5, 4, 3), scale=scale, dtype=torch.float32))
         _, gradient = terms_and_gradient(hiding, implementation=implementation)

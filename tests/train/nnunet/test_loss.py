@@ -98,11 +98,27 @@ def test_without_exclusion_only_marginal_losses_count():
     torch.testing.assert_close(loss_of(LIVER_ONLY, exclusion=False)(logits, target), expected)
 
 
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_levels_have_their_weights_and_one_without_is_not_computed(batch_dice):
+    outputs, targets = zip(*(draw(size=size) for size in (8, 4, 2)), strict=True)
+    options = {"exclusion": True, "batch_dice": batch_dice}
+    loss = PartialLabelLoss(3, level_weights=(2 / 3, 1 / 3, 0.0), **options)
+    one = PartialLabelLoss(3, **options)
+    loss.merged = one.merged = FULL, LIVER_ONLY
+    expected = (2 * one(outputs[0], targets[0]) + one(outputs[1], targets[1])) / 3
+    nan = torch.full_like(outputs[2], torch.nan)
+    torch.testing.assert_close(loss([*outputs[:2], nan], list(targets)), expected)
+
+
 def test_half_precision_logits_give_the_loss_of_single_precision():
     logits, target = draw()
     half = logits.half()
     loss = loss_of(FULL, LIVER_ONLY)
-    torch.testing.assert_close(loss(half, target), loss(half.float(), target))
+    expected = loss(half.float(), target)
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = loss(half, target)
+    assert found.dtype == torch.float32  # scaled by 65,536, it would not fit into float16
+    torch.testing.assert_close(found, expected)
 
 
 def test_online_dice_counts_groups_that_a_case_tells_apart():
