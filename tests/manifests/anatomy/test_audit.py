@@ -181,7 +181,8 @@ def with_table(image, *, behind):
 
 @pytest.mark.parametrize("axes", TURNS)
 def test_the_image_alone_shows_every_turned_axis(axes):
-    image, labels = scanned(3)
+    # The gas in most phantoms' gut is denser than a patient's, up to -860 HU, as lung is. Not in 5.
+    image, labels = scanned(5)
     assert words(audit_orientation(turned(image, axes))) == expected(axes)
     assert words(audit_orientation(turned(image, axes), turned_labels(labels, axes))) == expected(
         axes
