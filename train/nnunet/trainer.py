@@ -66,7 +66,7 @@ class MarginalTrainer(nnUNetTrainer):
         self,
         plans: dict[str, Any],
         configuration: str,
-        fold: int,
+        fold: int | str,
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008
     ) -> None:
@@ -111,6 +111,9 @@ class MarginalTrainer(nnUNetTrainer):
         """Return the cases to draw from, now."""
         training, validation = super().get_tr_and_val_datasets()
         names = list(training.identifiers)
+        if self.is_cascaded:
+            folder = Path(self.folder_with_segs_from_previous_stage)
+            _refuse_unpredicted([*names, *validation.identifiers], folder)
         self.loaded_stage = self._in_first_stage()
         if self.loaded_stage:
             names = [name for name in names if name in self.annotations.full]
@@ -255,6 +258,18 @@ class _OfPreviousStage(RemoveLabelTransform):
     def _apply_to_segmentation(self, segmentation: Tensor, **params: Any) -> Tensor:  # noqa: ANN401
         super()._apply_to_segmentation(segmentation[1:], **params)
         return segmentation
+
+
+def _refuse_unpredicted(names: Sequence[str], folder: Path) -> None:
+    """Refuse a cascade's second stage if the first did not predict all cases."""
+    if missing := [name for name in names if not any(folder.glob(f"{name}.*"))]:
+        msg = (
+            f"the second stage of a cascade needs predictions of all cases from the first: "
+            f"{len(missing)} of {len(names)} are not in {folder}, as {missing[0]!r}; train the "
+            f"first stage in every fold, with this trainer; if the folds do not hold every case "
+            f"for validation once, export with `--folds 5`"
+        )
+        raise TrainingError(msg)
 
 
 def _count(splits: Path) -> int:

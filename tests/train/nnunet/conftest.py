@@ -32,21 +32,27 @@ def trainer_class(name):
 
 
 def new_trainer(
-    folders, name="nnUNetTrainerMarginal_2epochs", *, fold=0, changed=None, resume=False
+    folders,
+    name="nnUNetTrainerMarginal_2epochs",
+    *,
+    configuration="3d_fullres",
+    fold=0,
+    changed=None,
+    resume=False,
 ):
     base = folders / "preprocessed" / NAME
     plans = json.loads((base / "nnUNetPlans.json").read_text())
     plans["continue_training"] = resume
     dataset = changed or json.loads((base / "dataset.json").read_text())
     torch.manual_seed(0)
-    trainer = trainer_class(name)(plans, "3d_fullres", fold, dataset, torch.device("cpu"))
+    trainer = trainer_class(name)(plans, configuration, fold, dataset, torch.device("cpu"))
     trainer.num_iterations_per_epoch = 2
     trainer.num_val_iterations_per_epoch = 2
     trainer.logger.plot_progress_png = lambda _: None  # seconds each
     return trainer
 
 
-class _Threads:
+class Threads:
     """A context of multiprocessing whose pools are threads; all else is as it was, for others."""
 
     Pool = ThreadPool
@@ -69,7 +75,7 @@ def nnunet_folders(tmp_path_factory, manifest_path) -> Path:
             patch.setenv(f"nnUNet_{name}", str(folder / name))
         patch.setenv("nnUNet_def_n_proc", "1")
         # a process of its own imports nnU-Net for seconds, for each of its many pools
-        patch.setattr("multiprocessing.get_context", partial(_Threads, multiprocessing.get_context))
+        patch.setattr("multiprocessing.get_context", partial(Threads, multiprocessing.get_context))
         request = NnunetRequest(folder / "raw" / NAME)
         plan = plan_nnunet(select_for_export(manifest_path), request)
         assert not [w for w in write_cases(plan) if w.problem]

@@ -47,6 +47,27 @@ def test_reduced_precision_has_the_gradient_of_single_precision(trainer_and_batc
     assert torch.nn.functional.cosine_similarity(found, gradient, 0) > 0.99
 
 
+def test_a_scaler_changes_no_step_and_leaves_out_one_that_overflows(trainer_and_batch):
+    trainer, batch = trainer_and_batch
+    start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    steps = {}
+    for scale in (None, 2.0**16, 2.0**120):
+        trainer.network.load_state_dict(start)
+        trainer.optimizer, _ = trainer.configure_optimizers()
+        if scale:
+            trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        with torch.autocast("cpu", dtype=torch.float16, enabled=bool(scale)):
+            trainer.train_step(batch)
+        after = trainer.network.state_dict()
+        steps[scale] = torch.cat([(after[name] - start[name]).flatten() for name in start])
+    scaled = trainer.grad_scaler.get_scale()
+    trainer.grad_scaler = None
+    trainer.network.load_state_dict(start)
+    assert torch.nn.functional.cosine_similarity(steps[2.0**16], steps[None], 0) > 0.99
+    assert (steps[2.0**120] == 0).all()
+    assert scaled == 2.0**119
+
+
 def test_a_compiled_network_has_the_same_gradient(trainer_and_batch):
     trainer, batch = trainer_and_batch
     expected, gradient = gradient_of(trainer, batch, trainer.network, enabled=False)

@@ -170,6 +170,15 @@ def test_left_stays_left(nnunet_folders, sided):
     assert axes_of(trainer) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    ("axes", "mirrored"), [([0, 1, 2], (0,)), ([1, 2, 0], (1,)), ([2, 0, 1], (0, 1))]
+)
+def test_left_stays_left_in_slices(nnunet_folders, sided, axes, mirrored):
+    trainer = new_trainer(nnunet_folders, changed=sided, configuration="2d")
+    trainer.plans_manager.plans["transpose_forward"] = axes
+    assert axes_of(trainer) == mirrored
+
+
 def test_classes_without_a_side_are_mirrored_as_ever(nnunet_folders):
     assert axes_of(new_trainer(nnunet_folders)) == (0, 1, 2)
 
