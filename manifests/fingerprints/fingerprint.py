@@ -16,15 +16,25 @@ from manifests.fingerprints.body_slices import (
     BodySlices,
     find_body_slices,
 )
-from manifests.fingerprints.keypoints import FRAMES, Keypoints, find_keypoints
-from manifests.volumes.downsampling import bin_means
+from manifests.fingerprints.extrema import Values, binomial_sums
+from manifests.fingerprints.keypoints import (
+    FRAMES,
+    SMOOTHED,
+    Keypoints,
+    find_keypoints,
+    find_smooth_keypoints,
+    smoothing,
+)
+from manifests.volumes.downsampling import middle_means
 from manifests.volumes.grid import Grid
-from manifests.volumes.resampling.resampling import resample_linear
+from manifests.volumes.resampling.oblique import oblique_sample
+from manifests.volumes.resampling.separable import along_axes, parallel_axes, weighted_sums
 from manifests.volumes.volume import Volume
 
 VERSIONS = (1, 2)  # the first has no slices
 MARK = "2:"  # before the text of the second, which is shorter than base64
 LATTICE_MM = 3.0
+LEAST_THINNED = 1.7  # voxels of the scan to one of the lattice
 MOST_ON_VOXELS, MOST_ON_LATTICE = 128, 64
 MOST_LATTICE_POINTS = 1 << 26  # more come from a header that is wrong
 AIR_HU = -1000.0
@@ -54,10 +64,9 @@ class Fingerprint:
     @classmethod
     def of(cls, image: Volume) -> Self:
         """Compute the fingerprint of a volume in Hounsfield units, before it is resampled."""
-        lattice = _on_lattice(image)
         return cls(
             find_keypoints(image.voxels, most=MOST_ON_VOXELS),
-            find_keypoints(lattice.voxels, most=MOST_ON_LATTICE),
+            find_smooth_keypoints(_on_lattice(image), most=MOST_ON_LATTICE),
             find_body_slices(image.voxels),
         )
 
@@ -94,23 +103,32 @@ def is_newest(text: str) -> bool:
     return text.startswith(MARK)
 
 
-def _on_lattice(image: Volume) -> Volume:
-    """Average what is finer than the lattice, then interpolate linearly at its points."""
+def _on_lattice(image: Volume) -> Values:
+    """Thin out what is finer than the lattice, interpolate linearly at its points, and smooth."""
+    ratios = (LATTICE_MM / mm for mm in image.grid.spacing_mm)
     factors = [
-        min(max(1, round(LATTICE_MM / spacing - 0.2)), size)
-        for spacing, size in zip(image.grid.spacing_mm, image.grid.size_xyz, strict=True)
+        min(2 * max(1, round(ratio / 2)), size) if ratio > LEAST_THINNED else 1
+        for ratio, size in zip(ratios, image.grid.size_xyz, strict=True)
     ]
-    coarse = bin_means(image, factors) if max(factors) > 1 else image
+    coarse = middle_means(image, factors) if max(factors) > 1 else image
     grid = coarse.grid
     corners = grid.position_mm(np.array(list(product(*((0, n - 1) for n in grid.size_xyz)))))
     low = np.ceil(corners.min(axis=0) / LATTICE_MM - 1e-6) * LATTICE_MM
     size = np.maximum(np.floor((corners.max(axis=0) - low) / LATTICE_MM + 1e-6) + 1, 1)
-    if math.prod(size) > MOST_LATTICE_POINTS:
-        return Volume(np.zeros((1, 1, 1), np.float32), Grid((1, 1, 1), (1.0, 1.0, 1.0)))
+    if math.prod(size) > MOST_LATTICE_POINTS or min(size) <= 2 * SMOOTHED:
+        return np.zeros((1, 1, 1), np.float32)
     x, y, z = (int(n) for n in size)
     spacing_mm = (LATTICE_MM, LATTICE_MM, LATTICE_MM)
     lattice = Grid((x, y, z), spacing_mm, tuple(low.tolist()))
-    return resample_linear(coarse, lattice, outside=AIR_HU)
+    axes = parallel_axes(grid, lattice)
+    if axes is None:
+        values = oblique_sample(coarse, lattice, outside=AIR_HU)
+        return binomial_sums(values, values.shape, times=2 * SMOOTHED)
+    # both in one, since either is a product with a matrix
+    weights = [smoothing(axis.count) @ axis.weights("linear") for axis in axes[::-1]]
+    smooth = np.empty([len(along) for along in weights], np.float32)
+    weighted_sums(along_axes(coarse.voxels, axes), weights, smooth.__setitem__)
+    return smooth
 
 
 def _to_bytes(keypoints: Keypoints) -> bytes:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from manifests.fingerprints.blobs import CHUNK_VOXELS, cells_of, find_blobs
+from manifests.fingerprints.blobs import cells_of, find_blobs
 from manifests.fingerprints.extrema import (
     DIRECTIONS,
     Positions,
@@ -29,7 +29,8 @@ from manifests.fingerprints.extrema import (
 
 Samples = NDArray[np.float32]  # [n, 52]
 
-SMOOTHED = 2  # voxels at each edge that smoothing takes away
+BINOMIAL = (1, 4, 6, 4, 1)  # weights of the smoothing along each axis
+SMOOTHED = 2  # voxels at each edge that it takes away
 REACH = 3  # voxels from a keypoint to the farthest that is looked at
 BORDER = SMOOTHED + REACH
 BITS = 64
@@ -39,10 +40,11 @@ LEAST_MARGIN = 0.1  # of the greatest of them
 LEAST_MARGIN_TO_CONTRAST = 0.2
 CLEARLY = 0.9  # a neighbour is stronger if even so much of its contrast is
 SMALL_VOXELS = 1 << 22  # of an array that is searched whole
-MOST_BLOBS = 2048  # of a large array; around some there is no keypoint with a sure frame
+MOST_BLOBS = 1024  # of a large array; around some there is no keypoint with a sure frame
 PATCH = 4 + 2 * BORDER  # voxels along each axis around a blob; a keypoint may be in its middle four
 BEFORE_BLOB = 6  # of these
 PATCHES_AT_A_TIME = 64  # as much as a processor keeps at hand
+AT_A_TIME = 128  # keypoints
 WEIGHT = 16.0**3  # of the smoothing, whose sums stay whole numbers
 
 _UNIT = DIRECTIONS / np.linalg.norm(DIRECTIONS, axis=1, keepdims=True)
@@ -92,13 +94,29 @@ def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
     """
     small = hu.size <= SMALL_VOXELS or min(hu.shape) <= 2 * BORDER
     found = _found_on_all(hu) if small else _found_around_blobs(hu)
+    return _best(found, hu.shape, most)
+
+
+def find_smooth_keypoints(smooth: Samples, *, most: int) -> Keypoints:
+    """Find the keypoints of an array that was smoothed as `find_keypoints` does it.
+
+    Args:
+        smooth: Of `binomial_sums`, four times over; the array was larger by as many voxels.
+        most: Return no more than so many.
+    """
+    size = tuple(n + 2 * SMOOTHED for n in smooth.shape)
+    return _best(_concatenate([_found_in(smooth)] if min(size) > 2 * BORDER else ()), size, most)
+
+
+def _best(found: _Found, size: tuple[int, ...], most: int) -> Keypoints:
+    """Return those keypoints with a sure frame that are spread most evenly."""
     frame, margin, greatest = _frames(found.samples)
     limit = np.maximum(LEAST_MARGIN * greatest, LEAST_MARGIN_TO_CONTRAST * found.contrast)
     chosen = np.flatnonzero(margin >= limit)
-    spread = _spread(found.position[chosen], found.contrast[chosen], hu.shape)
+    spread = _spread(found.position[chosen], found.contrast[chosen], size)
     chosen = chosen[spread[:most]]
     return Keypoints(
-        hu.shape,
+        size,
         found.position[chosen],
         frame[chosen],
         _codes(found.samples[chosen], frame[chosen]),
@@ -107,12 +125,10 @@ def find_keypoints(hu: NDArray[np.generic], *, most: int) -> Keypoints:
 
 def _found_on_all(hu: NDArray[np.generic]) -> _Found:
     """Find all keypoints of a small array."""
-    depth = max(1, CHUNK_VOXELS // hu[0].size)
-    starts = range(0, len(hu) - 2 * BORDER, depth) if min(hu.shape) > 2 * BORDER else ()
-    return _concatenate(
-        _found_in_patches(hu[None, start : start + depth + 2 * BORDER], np.array([[start, 0, 0]]))
-        for start in starts
-    )
+    if min(hu.shape) <= 2 * BORDER:
+        return _concatenate(())
+    layers = (np.rint(layer.astype(np.float32)) for layer in hu)
+    return _found_in(binomial_sums(layers, hu.shape, times=2 * SMOOTHED))
 
 
 def _found_around_blobs(hu: NDArray[np.generic]) -> _Found:
@@ -142,12 +158,38 @@ def _concatenate(parts: Iterable[_Found]) -> _Found:
 
 def _found_in_patches(patches: NDArray[np.generic], corner: Positions) -> _Found:
     """Find all keypoints in patches [n, z, y, x] of an array whose corners are given."""
-    # the patches side by side on the last axis, where sums over long rows are fast
-    part = np.moveaxis(patches, 0, -1)
-    smooth = binomial_sums(np.ascontiguousarray(np.rint(part), np.float32), times=SMOOTHED * 2)
+    # the patches side by side on the last axis, where products of long rows are fast
+    part = np.ascontiguousarray(np.moveaxis(patches, 0, -1), np.float32)
+    found = _found_in(_smoothed(np.rint(part, out=part)))
+    place = found.position
+    return found._replace(position=corner[place[:, 3]] + place[:, :3])
+
+
+def _found_in(smooth: Samples) -> _Found:
+    """Find all keypoints in a smooth array, whose own edges fell away."""
     place, contrast = local_extrema(smooth, REACH, LEAST_CONTRAST_HU * WEIGHT)
-    position = corner[place[:, 3]] + place[:, :3] + SMOOTHED
-    return _Found(position, contrast / WEIGHT, values_at(smooth, place, OFFSETS))
+    samples = values_at(smooth, place, OFFSETS)
+    place[:, :3] += SMOOTHED
+    return _Found(place, contrast / WEIGHT, samples)
+
+
+def _smoothed(patches: Samples) -> Samples:
+    """Smooth patches [z, y, x, n] binomially: as `binomial_sums` does, to the last bit."""
+    for axis in range(3):
+        *before, size = patches.shape[: axis + 1]
+        sums = smoothing(size) @ patches.reshape(*before, size, -1)
+        patches = sums.reshape(*before, size - 2 * SMOOTHED, *patches.shape[axis + 1 :])
+    return patches
+
+
+@cache
+def smoothing(size: int) -> NDArray[np.float32]:
+    """Return the matrix that smooths so many values, of which some at both ends fall away."""
+    kept = size - 2 * SMOOTHED
+    matrix = np.zeros((kept, size), np.float32)
+    for step, weight in enumerate(BINOMIAL):
+        matrix[np.arange(kept), np.arange(kept) + step] = weight
+    return matrix
 
 
 def _frames(
@@ -208,9 +250,15 @@ def _spread(
     order = np.argsort(-contrast, kind="stable")
     order = order[np.sort(np.unique(cells_of(position[order], size), return_index=True)[1])]
     place = position[order].astype(np.float32)
+    length = (place**2).sum(axis=1)
     stronger = np.searchsorted(-contrast[order], -contrast[order] / CLEARLY)
     radius = np.full(len(order), np.inf, np.float32)
-    for i, n in enumerate(stronger):
-        if n:
-            radius[i] = ((place[:n] - place[i]) ** 2).sum(axis=1).min()
+    for start in range(0, len(order), AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
+        count = stronger[part]
+        fewest, most = int(count[0]), int(count[-1])
+        # squares of distances; of places below 2000 they are whole numbers, so exact
+        square = length[:most] - place[part] @ (2 * place[:most].T)
+        square[:, fewest:][np.arange(fewest, most) >= count[:, None]] = np.inf
+        radius[part] = square.min(axis=1, initial=np.inf) + length[part]
     return order[np.argsort(-radius, kind="stable")]

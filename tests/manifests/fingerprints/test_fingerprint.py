@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
-from manifests.fingerprints import blobs, keypoints
+from manifests.fingerprints import extrema, keypoints
 from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.fingerprints.keypoints import BORDER, FRAMES, find_keypoints
 from manifests.fingerprints.matching import find_matches
@@ -136,9 +136,9 @@ def as_rows(found):
 def test_chunks_are_no_matter(hu, monkeypatch, small):
     monkeypatch.setattr(keypoints, "SMALL_VOXELS", small)
     whole = find_keypoints(hu, most=64)
-    for module in (keypoints, blobs):
-        monkeypatch.setattr(module, "CHUNK_VOXELS", 3 * 26 * 28)
+    monkeypatch.setattr(extrema, "CHUNK_VALUES", 3 * 26 * 28)
     monkeypatch.setattr(keypoints, "PATCHES_AT_A_TIME", 7)
+    monkeypatch.setattr(keypoints, "AT_A_TIME", 5)
     parts = find_keypoints(hu, most=64)
     assert len(whole.code) == 64
     for name in ("position", "frame", "code"):
