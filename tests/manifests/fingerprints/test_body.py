@@ -99,6 +99,42 @@ def test_what_looks_alike_all_along_matches_as_a_whole_only(hu):
     assert match_of(slab, np.repeat(body(1)[30:31], 24, axis=0)) is None
 
 
+def of_one_outline(seed, size=(40, 80, 96), mm=(5.0, 4.0, 4.0)):
+    """A made patient whose wall, spine and organs are those of any other, to 4 mm."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.ogrid[tuple(slice(0.5 - n / 2, n / 2) for n in size)]
+    z, y, x = z * mm[0], y * mm[1], x * mm[2]
+    wall = (x / 150) ** 2 + (y / 98) ** 2 + 0 * z
+    hu = np.where((x / 165) ** 2 + (y / 115) ** 2 + 0 * z < 1, -100.0, -1000.0)
+    hu[wall < 1] = 50
+    hu[wall < 0.85] = -70
+    hu[np.broadcast_to(x**2 + (y - 68) ** 2 < 22**2, size)] = 250
+    for value, (cx, cy, cz), (rx, ry, rz) in (
+        (-850, (-75, 0, 110), (55, 80, 45)),
+        (-850, (75, 0, 110), (55, 80, 45)),
+        (110, (-65, -12, 35), (68, 62, 48)),
+        (125, (98, 22, 45), (28, 38, 34)),
+        (95, (15, -8, 5), (50, 12, 13)),
+        (170, (62, 48, -18), (24, 22, 45)),
+        (170, (-62, 50, -28), (24, 22, 45)),
+    ):
+        dx, dy, dz = rng.uniform(-4, 4, 3)
+        ball = ((x - cx - dx) / rx) ** 2 + ((y - cy - dy) / ry) ** 2 + ((z - cz - dz) / rz) ** 2
+        hu[(ball < 1) & (wall < 1)] = value
+    return (hu + rng.normal(0, 12, size)).astype(np.float32)
+
+
+def test_patients_of_one_outline_do_not_match():
+    patients = [of_one_outline(seed) for seed in range(8)]
+    parts = [p[n : n + 24] for n, p in enumerate(patients[:4])]
+    coarse = [ndimage.zoom(p, 0.5, order=1) for p in patients[4:]]
+    prints = [print_of(p) for p in (*patients, *parts, *coarse)]
+    found = {(m.first, m.second) for m in find_matches(prints)}
+    assert found <= {(n, n + 8) for n in range(8)}  # with copies of themselves
+    copy = resampled(patients[0], (1.4, 0.9, 0.9))
+    assert match_of(patients[0], copy).by == "body"
+
+
 @pytest.mark.parametrize("value", [-1000, 40])
 def test_of_plain_material_nothing_is_kept(value):
     noise = np.random.default_rng(0).normal(0, 20, (30, 40, 50))
