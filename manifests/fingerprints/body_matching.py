@@ -26,9 +26,9 @@ LEAST_AGREEMENT = 0.94  # the mean along the line
 AGREES = 0.9  # of one place on it
 PLACES = 16  # on the line that are looked at
 # Unlikeness on the line, to that of slices next to each other: of whole scans, and of parts more,
-# whose slices are thinner. Of copies it is 0.04 and, of 60 % of the slices, 0.05; of patients of
-# one outline whose organs lie 4 mm apart, 0.10 and more.
-MOST_UNLIKE, MOST_UNLIKE_OF_PARTS = 0.06, 0.15
+# whose slices are thinner. Of copies of a real CT it is 0.04, of 60 % of its slices 0.10, and of
+# 40 % 0.15; of patients of one outline whose organs lie 4 mm apart, 0.10 and more.
+MOST_UNLIKE, MOST_UNLIKE_OF_PARTS = 0.07, 0.155
 LEAST_SHARE, LEAST_GREATER_SHARE = 0.3, 0.8  # in common, of either scan and of one of the two
 # A thin slab looks alike all along, and like others. It has to agree more, as a whole:
 LEAST_VARIED = 0.85  # mean likeness of slices half of a scan, or of the common part, apart
@@ -73,8 +73,7 @@ def find_body_matches(bodies: Sequence[BodySlices], *, second_from: int = 0) -> 
     known = [number for number, body in enumerate(bodies) if len(body.code)]
     if len(known) < 2:
         return
-    codes = np.stack([bodies[n].code for n in known]).astype(np.float32)
-    codes /= np.maximum(np.linalg.norm(codes, axis=2, keepdims=True), 1)
+    codes = np.stack([bodies[n].directions for n in known])
     first_of_second = int(np.searchsorted(known, second_from))
     if second_from and first_of_second in (0, len(known)):
         return

@@ -9,7 +9,7 @@ perceptual hashes of photographs.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import permutations
 
 import numpy as np
@@ -44,6 +44,12 @@ class BodySlices:
 
     axes: int
     code: NDArray[np.int8]
+
+    @cached_property
+    def directions(self) -> Values:
+        """The code at length 1, or 0: computed once for a scan that many are held against."""
+        code = self.code.astype(np.float32)
+        return code / np.maximum(np.linalg.norm(code, axis=1, keepdims=True), 1)
 
     @classmethod
     def none(cls) -> "BodySlices":

@@ -62,8 +62,8 @@ def local_extrema(smooth: Values, reach: int, least: float) -> tuple[Positions, 
     number = _inside(_beyond_next_six(flat, strides), strides, smooth.shape, reach)
     around = np.zeros(len(number), np.float64)
     for step in (reach * strides[:3]).tolist():
-        around += flat.take(number - step)
-        around += flat.take(number + step)
+        np.add(around, flat.take(number - step), out=around)
+        np.add(around, flat.take(number + step), out=around)
     contrast = np.abs(flat.take(number) - around / 6)
     strong = contrast >= least
     number, contrast = number[strong], contrast[strong]

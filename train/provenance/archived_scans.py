@@ -67,28 +67,35 @@ def _batches(
 def _scans(
     archive: Path, members: Iterator[ArchiveMember], folder: Path, known: Collection[str]
 ) -> Iterator[Scan]:
-    """Yield each scan once it is written as a whole, a series once another entry comes."""
+    """Yield each scan once it is written as a whole, a series after the last of its folder."""
     left = limit_bytes(archive)
-    series: Scan | None = None
+    series: dict[str, Path] = {}
+    last: dict[str, int] = {}
     for number, member in enumerate(members):
         suffix = _suffix(member.name)
         name = _name(archive, member.name, suffix)
-        if series and (suffix or series[0] != name):
-            yield series
-            series = None
-        if member.open is None or name in known or not (suffix or _is_dicom(member)):
-            continue
-        place = folder / f"{number}{suffix}"
-        if not suffix:
-            series = series or (name, place)
-            place = series[1] / f"{number}.dcm"
-        left -= write_member(member, place)
-        if left < 0:
-            raise SourceError(bomb(archive, f"{limit_bytes(archive) - left:,} bytes"))
-        if suffix:
-            yield name, place
-    if series:
-        yield series
+        if member.open and name not in known and (suffix or _is_dicom(member)):
+            place = folder / f"{number}{suffix}"
+            if not suffix:
+                last = last or _last_of_folders(archive)
+                place = series.setdefault(name, place) / f"{number}.dcm"
+            left -= write_member(member, place)
+            if left < 0:
+                raise SourceError(bomb(archive, f"{limit_bytes(archive) - left:,} bytes"))
+            if suffix:
+                yield name, place
+        if not suffix and name in series and number == last[name]:
+            yield name, series.pop(name)
+
+
+def _last_of_folders(archive: Path) -> dict[str, int]:
+    """Return the number of the last entry of each folder that may be a DICOM slice.
+
+    The slices of a series need not stand together in an archive.
+    """
+    with opened(archive) as members:
+        slices = ((n, m.name) for n, m in enumerate(members) if not _suffix(m.name))
+        return {_name(archive, name, ""): number for number, name in slices}
 
 
 def _suffix(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -115,9 +116,9 @@ def published(folder, tmp_path_factory):
     return top
 
 
-def write_series(folder, image):
+def write_series(folder, image, uid="1.2.826.0.1.3680043.8.498.7"):
     folder.mkdir()
-    uid, spacing = "1.2.826.0.1.3680043.8.498.7", image.GetSpacing()
+    spacing = image.GetSpacing()
     for n in range(image.GetSize()[2]):
         piece = image[:, :, n]
         for tag, value in (
@@ -150,6 +151,26 @@ def test_an_archive_has_the_scans_of_its_folder(published, tmp_path, kind, jobs)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         [archive.name, "a.parquet", "whole.parquet"]
     )
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_slices_of_a_series_need_not_stand_together(published, tmp_path, kind):
+    published = shutil.copytree(published, tmp_path / "published")
+    write_series(published / "s", scan_of("s"), uid="1.2.826.0.1.3680043.8.498.8")
+    files = sorted((f for f in published.rglob("*") if f.is_file()), key=lambda f: f.name)
+    archive = tmp_path / f"mixed.{kind}"
+    opened = zipfile.ZipFile(archive, "w") if kind == "zip" else tarfile.open(archive, "w")  # noqa: SIM115
+    with opened as file:
+        add = file.write if kind == "zip" else file.add
+        for path in files:
+            add(path, path.relative_to(published).as_posix())
+    done = write_fingerprints(archive, tmp_path / "a.parquet")
+    whole = write_fingerprints(published, tmp_path / "b.parquet")
+    assert (done.made, done.failures) == (whole.made, {}) == (4, {})
+    found, expected = (read_fingerprints(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    assert {r["name"]: r["fingerprint"] for r in found} == {
+        r["name"]: r["fingerprint"] for r in expected
+    }
 
 
 def test_scans_are_taken_out_a_few_at_a_time(published, tmp_path):
