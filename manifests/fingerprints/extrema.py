@@ -61,7 +61,8 @@ def local_extrema(smooth: Values, reach: int, least: float) -> tuple[Positions, 
     flat, strides = _in_memory(smooth)
     number = _inside(_beyond_next_six(flat, strides), strides, smooth.shape, reach)
     around = np.zeros(len(number), np.float64)
-    for step in (reach * strides[:3]).tolist():
+    for axis in range(3):
+        step = reach * int(strides[axis])
         np.add(around, flat.take(number - step), out=around)
         np.add(around, flat.take(number + step), out=around)
     contrast = np.abs(flat.take(number) - around / 6)
