@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import CheckpointError, explain
 from manifests.table.case import Case
 from manifests.table.dataset_facts import facts_of
@@ -44,6 +45,7 @@ class LearntCase(_Facts):
     Attributes:
         part: Whether its voxels changed the weights, or chose the best of them.
         annotated: The classes that it tells apart.
+        by_model: Further classes that it learnt from, which a model told apart.
         fingerprint: As the manifest has it; empty if it has none.
     """
 
@@ -52,6 +54,7 @@ class LearntCase(_Facts):
     part: Part
     licence: str
     annotated: tuple[str, ...] = ()
+    by_model: tuple[str, ...] = ()
     fingerprint: str = ""
 
 
@@ -62,8 +65,14 @@ class Learnt(_Facts):
     cases: tuple[LearntCase, ...] = ()
 
     @classmethod
-    def of(cls, manifest: Manifest, parts: Mapping[Part, Sequence[Case]]) -> "Learnt":
-        """Return what a network learns from: cases of a manifest, by what they are for."""
+    def of(
+        cls, manifest: Manifest, parts: Mapping[Part, Sequence[Case]], *, completed: bool = False
+    ) -> "Learnt":
+        """Return what a network learns from: cases of a manifest, by what they are for.
+
+        `completed` says whether it learns from labels that a model completed.
+        """
+        space = manifest.label_space
         known, kept = facts_of(manifest.settings), keeps_fingerprints(manifest)
         cases = tuple(
             LearntCase.model_construct(  # checked already, as parts of a manifest
@@ -72,6 +81,7 @@ class Learnt(_Facts):
                 part=part,
                 licence=c.licence,
                 annotated=c.annotated,
+                by_model=labelled_by_model(c, space) if completed and part == "train" else (),
                 fingerprint=c.fingerprint if kept else "",
             )
             for part, found in parts.items()
@@ -91,7 +101,7 @@ class Learnt(_Facts):
         cases: dict[tuple[str, str], LearntCase] = {}
         for case in (*self.cases, *earlier.cases):
             key = case.case_id, case.fingerprint
-            if key not in cases or case.part == "train":
+            if key not in cases or cases[key].part != "train" == case.part:
                 cases[key] = case
         datasets = {**earlier.datasets, **self.datasets}
         return Learnt(datasets=datasets, cases=tuple(cases.values()))
@@ -120,10 +130,25 @@ class Learnt(_Facts):
                 f"{tensor.dtype} {tuple(tensor.shape)}; use another checkpoint"
             )
             raise CheckpointError(msg)
+        return cls.from_json(tensor.numpy().tobytes())
+
+    @classmethod
+    def from_json(cls, text: bytes, what: str = "the checkpoint's list of cases") -> "Learnt":
+        """Read its JSON text, which messages call `what`.
+
+        Raises:
+            CheckpointError: It is something else.
+        """
         try:
-            return cls.model_validate_json(tensor.numpy().tobytes())
+            return cls.model_validate_json(text)
         except ValidationError as error:
-            raise CheckpointError(explain(error, "the checkpoint's list of cases")) from error
+            raise CheckpointError(explain(error, what)) from error
+
+
+def labelled_by_model(case: Case, space: LabelSpace) -> tuple[str, ...]:
+    """Return the foreground classes that a model told apart in a case."""
+    origins = zip(space.names[1:], (case.origin or ())[1:], strict=False)
+    return tuple(name for name, origin in origins if origin == "model")
 
 
 def keeps_fingerprints(manifest: Manifest) -> bool:

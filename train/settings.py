@@ -73,6 +73,8 @@ class TrainSettings(BaseModel):
         exclusion_weight: Weight of the exclusion losses, for partially labelled cases only.
         exclusion_ramp: Fraction of the second stage in which `exclusion_weight` rises from near 0,
             in equal steps from epoch to epoch; 0 has it whole from the beginning.
+        pseudo_weight: Weight of the losses on labels that `marginalia complete` wrote, beside those
+            on the annotator's; for the method `marginal`. 0 does not read them.
         terms: The losses to use: marginal and exclusion, each as cross-entropy and as Dice.
         class_reduction: Whether losses are summed over classes, as in the paper, or averaged.
         dice_groups: Groups of classes that have a marginal Dice: `all`, as in the paper, those that
@@ -130,6 +132,7 @@ class TrainSettings(BaseModel):
     marginal_weight: Weight
     exclusion_weight: Weight
     exclusion_ramp: Fraction = 0.0
+    pseudo_weight: Weight = 0.5
     terms: Annotated[tuple[Term, ...], Field(min_length=1)] = TERMS
     class_reduction: ClassReduction
     dice_groups: DiceGroups = "all"
@@ -156,6 +159,11 @@ class TrainSettings(BaseModel):
     def epochs(self) -> int:
         """Return the epochs of both stages."""
         return sum(self.stage_epochs)
+
+    @property
+    def completed_weight(self) -> float:
+        """Return the weight of labels that a model completed; 0 if the method takes none."""
+        return self.pseudo_weight if self.method == "marginal" else 0.0
 
     @property
     def patches_at_once(self) -> int:

@@ -14,8 +14,9 @@ from manifests.ground.errors import TrainingError
 HuVoxels = Int16[Tensor, "depth height width"]
 ImageVoxels = Float[Tensor, "depth height width"]
 LabelVoxels = UInt8[Tensor, "depth height width"]
+IdVoxels = Integer[Tensor, "depth height width"]  # of one label, or of two in one number
 ImagePatch = Float[Tensor, "z y x"]
-LabelPatch = UInt8[Tensor, "z y x"]
+IdPatch = Integer[Tensor, "z y x"]
 
 Images = Float[Tensor, "batch channels *space"]
 Logits = Float[Tensor, "batch classes *space"]

@@ -11,12 +11,11 @@ import duckdb
 from pydantic_core import to_json
 
 from manifests.ground.errors import ManifestError
-from manifests.table.case import SCHEMA
+from manifests.table.case import PATHS, SCHEMA
 from manifests.table.manifest import Manifest, read_manifest
 from manifests.table.sql import database, rows_of
 
 OLD, NEW = "old_cases", "new_cases"
-PATHS = ("image", "label")
 LONG = ("fingerprint",)  # nine tenths of a manifest; compared by its hash
 ABSENT = "(not there)"
 

@@ -2,7 +2,7 @@
 
 An edit changes the blocks of some cases, and with them their merged classes. The label files stay
 as they are, since loading a case applies `merged` to them. Intensity statistics and findings stay
-too: they describe the files.
+too: they describe the files. A label that a model completed is forgotten, since it holds more.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -17,10 +17,11 @@ from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import Block, annotated_classes, as_blocks, merged_classes
 from manifests.classes.structures import unknown_structures
 from manifests.ground.errors import ManifestError
+from manifests.table.case import COMPLETION
 from manifests.table.manifest import Manifest, set_columns
 from manifests.table.sql import select_cases
 
-CHANGED = ("blocks", "merged", "annotated", "voxels", "volume_ml")
+CHANGED = ("blocks", "merged", "annotated", "voxels", "volume_ml", *COMPLETION)
 COLUMNS = ("case_id", *CHANGED)
 ROWS_AT_ONCE = 20_000  # as Python values, of which a row takes several kB
 
@@ -121,6 +122,8 @@ def _coarsen_row(
             "annotated": [space.names[n] for n in annotated_classes(merged)],
             "voxels": _moved(row["voxels"], merged, 0),
             "volume_ml": _moved(row["volume_ml"], merged, 0.0),
+            # it still holds what was dropped
+            **dict.fromkeys(COMPLETION),
         }
     except (IndexError, TypeError, ValueError) as error:
         msg = f"case {row['case_id']} is not well formed: {error}; see `marginalia validate`"

@@ -12,7 +12,7 @@ from manifests.table.flat_names import flat_name, flat_names
 from manifests.table.manifest import Manifest
 from manifests.table.sql import CASES, select_cases
 from manifests.table.validate import unsound_rows
-from manifests.table.volume_files import file_mismatches
+from manifests.table.volume_files import ROW, file_mismatches
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ def _problems(manifest: Manifest, case: Case) -> Iterator[str]:
         yield f"its merged classes are damaged: {list(case.merged)}; see `marginalia validate`"
     if not case.case_id.isprintable() or "\\" in case.case_id or case.case_id.startswith("."):
         yield f"its id makes no file name: {case.case_id!r}"
-    for column, expected, got in file_mismatches(manifest, case.to_row()):
+    for column, expected, got in file_mismatches(
+        manifest, {name: getattr(case, name) for name in ROW}
+    ):
         yield f"{column}: expected {expected}, got {got}; see `marginalia validate`"
 
 

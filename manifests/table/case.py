@@ -5,6 +5,7 @@ from typing import Any, Literal, Self, cast, get_args
 
 import pyarrow as pa
 
+from manifests.classes.completion import Origin
 from manifests.ground.findings import Finding
 
 Split = Literal["train", "validation", "test"]
@@ -23,7 +24,7 @@ def _column(arrow: pa.DataType, doc: str, *, nullable: bool = False, **more: Any
     return field(metadata={"type": arrow, "nullable": nullable, "metadata": {"doc": doc}}, **more)
 
 
-def _by_class(arrow: pa.DataType, doc: str) -> Any:  # noqa: ANN401
+def _optional(arrow: pa.DataType, doc: str) -> Any:  # noqa: ANN401
     return _column(arrow, doc, nullable=True, default=None)
 
 
@@ -60,6 +61,19 @@ class Case:
     volume_ml: tuple[float, ...] = _column(_numbers, "volume of each class id in millilitres")
     ignored: int = _column(pa.int64(), "voxels that nobody looked at, after", default=0)
 
+    # of a case that `complete` gave a second label; null for others
+    completed: str | None = _optional(_text, "path of the label that a model completed, relative")
+    completed_sha256: str | None = _optional(_text, "hash of the file of the completed label")
+    completed_merged: tuple[int, ...] | None = _optional(
+        _counts, "representative of each class in the completed label"
+    )
+    completed_by: str | None = _optional(
+        _text, "the model: completed/NAME.json says which weights, and what they learnt from"
+    )
+    origin: tuple[Origin, ...] | None = _optional(
+        _texts, "who told each class id apart in the completed label: annotated, model or none"
+    )
+
     source_image_sha256: str = _column(_text, "hash of the image file that was read")
     source_label_sha256: str = _column(_text, "hash of the label file that was read")
     image_sha256: str = _column(_text, "hash of the image file that was written")
@@ -90,27 +104,27 @@ class Case:
     foreground_hu_high: float = _column(pa.float64(), "99.5th percentile over labelled voxels")
 
     # of each class that is one organ, is annotated alone and has a label; null for others
-    suspicion: ByClass | None = _by_class(
+    suspicion: ByClass | None = _optional(
         _numbers, "how odd the label of each class id is; 1 and more has a finding that says why"
     )
-    class_hu_mean: ByClass | None = _by_class(_numbers, "mean intensity in each class id's organ")
-    class_hu_std: ByClass | None = _by_class(_numbers, "standard deviation of it")
-    border_gradient: ByClass | None = _by_class(
+    class_hu_mean: ByClass | None = _optional(_numbers, "mean intensity in each class id's organ")
+    class_hu_std: ByClass | None = _optional(_numbers, "standard deviation of it")
+    border_gradient: ByClass | None = _optional(
         _numbers, "mean inward gradient at each label's border, HU/mm"
     )
-    border_offset_mm: PlaceByClass | None = _by_class(
+    border_offset_mm: PlaceByClass | None = _optional(
         _places, "how to move each label so that its border fits best: x, y, z, LPS"
     )
-    place_in_body: PlaceByClass | None = _by_class(
+    place_in_body: PlaceByClass | None = _optional(
         _places, "middle of each label in the body's box: 0 at the right, the front, the foot"
     )
-    end_share: ByClass | None = _by_class(
+    end_share: ByClass | None = _optional(
         _numbers, "area of each label's most abrupt end, of its largest slice"
     )
-    cut_by_scan: tuple[bool | None, ...] | None = _by_class(
+    cut_by_scan: tuple[bool | None, ...] | None = _optional(
         pa.list_(pa.bool_()), "whether each label reaches the scan's first or last slice"
     )
-    robust_z: ByClass | None = _by_class(
+    robust_z: ByClass | None = _optional(
         _numbers, "largest robust z of volume, intensity and place in the dataset of ten or more"
     )
 
@@ -150,6 +164,8 @@ LATER = {
     if f.metadata["nullable"] or f.default is not MISSING
 }
 SCHEMA = pa.schema([pa.field(f.name, **f.metadata) for f in fields(Case)])
+PATHS = ("image", "label", "completed")  # of files, relative to the manifest
+COMPLETION = ("completed", "completed_sha256", "completed_merged", "completed_by", "origin")
 # With one entry for each class id, null for a class that is not judged.
 BY_CLASS = (
     *("suspicion", "class_hu_mean", "class_hu_std", "border_gradient", "border_offset_mm"),

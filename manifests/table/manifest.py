@@ -18,7 +18,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ManifestError
 from manifests.ground.near_names import did_you_mean
-from manifests.table.case import LATER, SCHEMA, Case
+from manifests.table.case import LATER, PATHS, SCHEMA, Case
 from manifests.table.rows import cases_of
 
 SCHEMA_VERSION = 2
@@ -272,8 +272,9 @@ def _prefix(here: Path, there: Path) -> str:
 def _below(prefix: str, table: pa.Table) -> pa.Table:
     if not prefix:
         return table
-    names = ("image", "label")
-    return set_columns(table, {n: [f"{prefix}{p}" for p in table[n].to_pylist()] for n in names})
+    paths = {n: table[n].to_pylist() for n in PATHS}
+    moved = {n: [p and f"{prefix}{p}" for p in column] for n, column in paths.items()}
+    return set_columns(table, moved)
 
 
 def _as_manifest(

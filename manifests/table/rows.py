@@ -15,7 +15,15 @@ from manifests.table.case import Case, as_tuple
 # Columns in which many rows say the same, which their cases then share.
 SHARED = frozenset(
     {"dataset", "split", "blocks", "merged", "annotated", "related", "spacing_mm", "licence"}
-    | {"source_orientation", "recipe", "recipe_version", "findings"}
+    | {
+        "completed_merged",
+        "completed_by",
+        "origin",
+        "source_orientation",
+        "recipe",
+        "recipe_version",
+        "findings",
+    }
 )
 
 

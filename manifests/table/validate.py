@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from manifests.classes.completion import is_finer, origins_of
 from manifests.classes.label_space import LabelSpace
 from manifests.classes.merged import annotated_classes, as_blocks, is_merged, merged_classes
 from manifests.ground.findings import MEANINGS
-from manifests.table.case import BY_CLASS, SCHEMA, SPLITS
+from manifests.table.case import BY_CLASS, COMPLETION, PATHS, SCHEMA, SPLITS
 from manifests.table.manifest import Manifest, read_manifest
 from manifests.table.row_groups import read_row_groups
 from manifests.table.subjects import common_subjects, separated_cases
@@ -26,7 +27,7 @@ VECTORS_IN_SPACE = (
     *("size", "spacing_mm", "origin_mm"),
 )
 VECTORS_OF_CLASSES = ("merged", "voxels", "volume_ml")
-COLUMNS_OF_ALL = ["case_id", "subject_id", "related", "split", "fold", "image", "label"]
+COLUMNS_OF_ALL = ["case_id", "subject_id", "related", "split", "fold", *PATHS]
 COLUMNS_OF_ONE = [name for name in SCHEMA.names if name != "fingerprint"]  # any text will do
 
 
@@ -125,7 +126,7 @@ def _subjects(rows: list[Row]) -> Iterator[Problem]:
 def _distinct_files(rows: list[Row]) -> Iterator[Problem]:
     users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
-        for column in ("image", "label"):
+        for column in (name for name in PATHS if row[name] is not None):
             users[column, row[column]].append(row["case_id"])
     for (column, path), cases in users.items():
         for case_id in cases[1:]:
@@ -183,6 +184,20 @@ def _merged_and_annotated(row: Row, space: LabelSpace) -> Iterator[Mismatch]:
         yield "annotated", _words(expected), _words(row["annotated"])
 
 
+def _completion(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
+    given = [name for name in COMPLETION if row[name] is not None]
+    if not given:
+        return
+    if len(given) < len(COMPLETION):
+        yield "completed", f"all or none of {', '.join(COMPLETION)}", f"only {', '.join(given)}"
+        return
+    finer = row["completed_merged"]
+    if not is_finer(finer, row["merged"]):
+        yield "completed_merged", f"groups of merged, {row['merged']}, or parts of them", f"{finer}"
+    elif row["origin"] != (expected := list(origins_of(row["merged"], finer))):
+        yield "origin", f"{expected}, by merged and completed_merged", f"{row['origin']}"
+
+
 def _positive(row: Row, _: LabelSpace) -> Iterator[Mismatch]:
     for column in ("source_spacing_mm", "spacing_mm", "source_size", "size"):
         if not all(math.isfinite(n) and n > 0 for n in row[column]):
@@ -224,6 +239,6 @@ def _words(names: list[str]) -> str:
 
 FORM_CHECKS: tuple[RowCheck, ...] = (_no_nulls, _lengths, _disjoint_blocks)
 CONTENT_CHECKS: tuple[RowCheck, ...] = (
-    *(_known_split, _known_findings, _merged_and_annotated),
+    *(_known_split, _known_findings, _merged_and_annotated, _completion),
     *(_positive, _voxels, _volumes),
 )

@@ -15,7 +15,7 @@ from nibabel.wrapstruct import WrapStructError
 from manifests.ground.errors import ManifestError
 from manifests.table.manifest import Manifest
 
-DTYPES = {"image": np.dtype("<i2"), "label": np.dtype("u1")}
+DTYPES = {"image": np.dtype("<i2"), "label": np.dtype("u1"), "completed": np.dtype("u1")}
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 AFFINE_TOLERANCE_MM = 1e-2  # a header holds single precision
 
@@ -26,7 +26,7 @@ Mismatch = tuple[str, str, str]  # column, expected, got
 
 def file_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatch]:
     """Yield what is wrong with the files of one row, by their headers and sizes; see `ROW`."""
-    for column, dtype in DTYPES.items():
+    for column in _files_of(row):
         try:
             path = manifest.path(row[column])
         except ManifestError as error:
@@ -35,13 +35,13 @@ def file_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatc
         if not path.is_file():
             yield column, "a file", f"nothing at {path}"
             continue
-        for expected, got in _header_mismatches(path, dtype, row):
+        for expected, got in _header_mismatches(path, DTYPES[column], row):
             yield column, expected, got
 
 
 def hash_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatch]:
     """Yield the files of one row that are not those that were written, without missing ones."""
-    for column in DTYPES:
+    for column in _files_of(row):
         try:
             with manifest.path(row[column]).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -49,6 +49,11 @@ def hash_mismatches(manifest: Manifest, row: dict[str, Any]) -> Iterator[Mismatc
             continue
         if found != row[f"{column}_sha256"]:
             yield f"{column}_sha256", row[f"{column}_sha256"], found
+
+
+def _files_of(row: dict[str, Any]) -> Iterator[str]:
+    """Yield the columns that name a file: few cases have a completed label."""
+    return (column for column in DTYPES if row.get(column) is not None)
 
 
 def _header_mismatches(

@@ -95,6 +95,8 @@ def _suspicion(value: float | None) -> Text:
 def _annotation(case: Case, space: LabelSpace, class_id: int) -> Text:
     group = groups_of(case.merged)[case.merged[class_id]]
     if len(group) > 1:
+        if case.origin is not None and case.origin[class_id] == "model":
+            return Text("not annotated: labelled by a model", "cyan")
         others = ", ".join(space.names[n] for n in group if n != class_id)
         return Text(f"not annotated: one with {others}" if class_id else f"with {others}", "dim")
     if class_id == 0 or case.voxels[class_id]:
@@ -112,6 +114,16 @@ def _geometry_table(case: Case) -> Table:
     )
     columns = [Column(style="dim"), "before", "after"]
     return new_table("Geometry", columns, rows)
+
+
+def _completion(case: Case) -> list[tuple[str, object]]:
+    if case.completed is None:
+        return []
+    return [
+        ("completed label", case.completed),
+        ("", f"sha256 {case.completed_sha256}"),
+        ("", f"by {case.completed_by}"),
+    ]
 
 
 def _facts(case: Case) -> Table:
@@ -140,6 +152,7 @@ def _facts(case: Case) -> Table:
         ("label", case.label),
         ("", f"sha256 {case.label_sha256}"),
         ("", f"made from {case.source_label_sha256}"),
+        *_completion(case),
     ]
     for name, value in facts:
         add_row(table, name, value)

@@ -14,7 +14,7 @@ from train.augmentation.spatial import Warp, draw_warp, resample
 from train.boxes import Box, PatchGrid, Placement, Triple
 from train.laterality import mirror_merged
 from train.model import Normalisation
-from train.shapes import HuVoxels, ImagePatch, LabelPatch, LabelVoxels
+from train.shapes import HuVoxels, IdPatch, IdVoxels, ImagePatch
 
 _X = 2
 
@@ -61,12 +61,12 @@ def change_classes(
 
 def apply_to_voxels(
     hu: HuVoxels,
-    label: LabelVoxels,
+    label: IdVoxels,
     change: PatchChange,
     *,
     normalisation: Normalisation,
     placement: Placement,
-) -> tuple[ImagePatch, LabelPatch]:
+) -> tuple[ImagePatch, IdPatch]:
     """Return a patch's network input, and its class ids before `merged` is applied.
 
     Beyond the volume, the image is air, the lowest value that a scanner reports, and the label is

@@ -16,7 +16,7 @@ from torch.nn import functional
 from train.augmentation.settings import CONTROL_SPACING_MM, AugmentationSettings, draw
 from train.boxes import Box, PatchGrid, Placement, SpacingZYX, Triple, triple
 from train.device import on_device
-from train.shapes import ImagePatch, ImageVoxels, LabelPatch, LabelVoxels
+from train.shapes import IdPatch, IdVoxels, ImagePatch, ImageVoxels
 
 _SPLINE_DEGREE = 3
 
@@ -80,8 +80,8 @@ def draw_warp(
 
 
 def resample(
-    image: ImageVoxels, label: LabelVoxels, warp: Warp, *, placement: Placement, outside: float
-) -> tuple[ImagePatch, LabelPatch]:
+    image: ImageVoxels, label: IdVoxels, warp: Warp, *, placement: Placement, outside: float
+) -> tuple[ImagePatch, IdPatch]:
     """Return a patch's intensities by linear, and its class ids by nearest-neighbour interpolation.
 
     `image` and `label` are of the part of the source box that lies within the volume. Beyond it,

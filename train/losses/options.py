@@ -85,13 +85,14 @@ def marginal_dice_loss(
         inside: Whether class n, the last axis, is in group m; no class is in one that is no group.
         options: Which groups count, and what is added to the voxels.
     """
+    keep = inside.diagonal(dim1=1, dim2=2)
     if options.batch_dice:
+        keep = keep & voxels.any(1, keepdim=True)  # a sample that nobody looked at costs nothing
         same = (inside[:, None] == inside[None]).all(3).to(size.dtype)  # [sample, other, group]
         overlap, size, voxels = (
             torch.einsum("bcm,cm->bm", same, sums) for sums in (overlap, size, voxels)
         )
     dice = (2 * overlap + options.smooth) / (size + options.smooth)
-    keep = inside.diagonal(dim1=1, dim2=2)
     if options.dice_groups == "present":
         keep = keep & (voxels > 0)
     elif options.dice_groups == "single":

@@ -1,6 +1,7 @@
 """Objective of the methods `marginal` and `regular`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -71,7 +72,11 @@ def batch_loss(
 
 @final
 class MarginalObjective(SettingsObjective):
-    """The marginal and exclusion losses; the method `regular` takes all labels for full ones."""
+    """The marginal and exclusion losses; the method `regular` takes all labels for full ones.
+
+    Patches with a completed label have the same losses on it once more, with a weight; of a patch
+    without one, all is ignored there, so that it adds nothing. The terms are the annotator's.
+    """
 
     terms = TERMS
 
@@ -79,4 +84,9 @@ class MarginalObjective(SettingsObjective):
         """Return the loss of the network's logits."""
         logits, share = network(batch.images), self.exclusion_share
         loss, terms = batch_loss(logits, batch, self.settings, exclusion_share=share)
+        if (more := batch.completed) and (weight := self.settings.completed_weight):
+            again = replace(batch, target=more.target, merged=more.merged)
+            loss = (
+                loss + weight * batch_loss(logits, again, self.settings, exclusion_share=share)[0]
+            )
         return loss, {**terms}

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int16, UInt8
 from torch import Tensor
 
+from manifests.classes.completion import is_finer
 from manifests.classes.label_space import IGNORED
 from manifests.classes.merged import is_merged
 from manifests.ground.errors import TrainingError
@@ -86,6 +87,19 @@ class MappedFile:
 
 
 @dataclass(frozen=True)
+class MappedCompletion:
+    """The label that a model completed.
+
+    Attributes:
+        merged: Representative of each class [N]: the case's, with some groups divided.
+        file: Representatives, or `IGNORED` where the model was not sure, uint8.
+    """
+
+    merged: tuple[int, ...]
+    file: MappedFile
+
+
+@dataclass(frozen=True)
 class MappedCase:
     """One harmonised case.
 
@@ -93,6 +107,7 @@ class MappedCase:
         merged: Representative of each class [N].
         image_file: Hounsfield units, int16.
         label_file: Class ids before `merged` is applied, or `IGNORED`, uint8.
+        completion: Only if it was asked for, and the case has one.
     """
 
     case_id: str
@@ -101,6 +116,12 @@ class MappedCase:
     image_file: MappedFile
     label_file: MappedFile
     label_sha256: str
+    completion: MappedCompletion | None = None
+
+    @property
+    def files(self) -> tuple[MappedFile, ...]:
+        """Return the files of the image, the label and the completed label, if there is one."""
+        return self.image_file, self.label_file, *((c.file,) if (c := self.completion) else ())
 
     @property
     def shape_zyx(self) -> Triple:
@@ -118,8 +139,10 @@ class MappedCase:
         return self.label_file.map().numpy()
 
 
-def open_case(manifest: Manifest, case: Case) -> MappedCase:
+def open_case(manifest: Manifest, case: Case, *, completed: bool = False) -> MappedCase:
     """Find a case's voxels and check that the files are what the manifest says.
+
+    The label that a model completed is left alone unless it is asked for.
 
     Raises:
         TrainingError: A file is missing, leaves the manifest's folder, is no uncompressed NIfTI, or
@@ -133,6 +156,8 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
         )
         raise TrainingError(msg)
     row = {name: getattr(case, name) for name in ROW}
+    if completed:
+        row["completed"] = case.completed
     if faults := list(file_mismatches(manifest, row)):
         column, expected, got = faults[0]
         msg = (
@@ -147,7 +172,19 @@ def open_case(manifest: Manifest, case: Case) -> MappedCase:
         _mapped_file(manifest.path(case.image), case, torch.int16),
         _mapped_file(manifest.path(case.label), case, torch.uint8),
         case.label_sha256,
+        _completion(manifest, case) if completed and case.completed else None,
     )
+
+
+def _completion(manifest: Manifest, case: Case) -> MappedCompletion:
+    finer, path = case.completed_merged or (), manifest.path(case.completed or "")
+    if not is_finer(finer, case.merged):
+        msg = (
+            f"case {case.case_id}: completed_merged is {finer}, expected the groups of merged, "
+            f"{case.merged}, or parts of them; complete the case again"
+        )
+        raise TrainingError(msg)
+    return MappedCompletion(finer, _mapped_file(path, case, torch.uint8))
 
 
 def read_target(case: MappedCase) -> LabelArray:
@@ -167,8 +204,12 @@ def with_ignored(merged: Sequence[int]) -> tuple[int, ...]:
     return (*merged, *[IGNORED] * (IGNORED + 1 - len(merged)))
 
 
-def check_label(case: MappedCase, label: np.ndarray | Tensor) -> None:
+def check_label(
+    case: MappedCase, label: np.ndarray | Tensor, file: MappedFile | None = None
+) -> None:
     """Refuse a label volume, or a part of one, that holds a value that is no class.
+
+    `file` is the one that it is of, if not the annotator's.
 
     Raises:
         TrainingError: A value is neither below the number of classes nor `IGNORED`.
@@ -179,7 +220,7 @@ def check_label(case: MappedCase, label: np.ndarray | Tensor) -> None:
         largest = int(looked_at.max()) if len(looked_at) else 0
     if largest >= len(case.merged):
         msg = (
-            f"case {case.case_id}: {case.label_file.path} holds the value {largest}, "
+            f"case {case.case_id}: {(file or case.label_file).path} holds the value {largest}, "
             f"expected class ids below {len(case.merged)}, or {IGNORED} where nobody looked; "
             f"prepare the case again"
         )

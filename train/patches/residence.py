@@ -5,12 +5,13 @@ the page cache, which all processes of a machine share: files are mapped once an
 `disk` maps the file again for each patch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from manifests.ground.errors import TrainingError
 from manifests.ground.machine import usable_bytes
@@ -28,10 +29,22 @@ _MEMORY = Path("/proc/meminfo")
 
 
 class CaseVoxels(NamedTuple):
-    """Hounsfield units of a case, or of a part of it, and class ids before `merged` is applied."""
+    """Voxels of a case, or of a part of it.
+
+    Attributes:
+        hu: Hounsfield units.
+        label: Class ids before `merged` is applied.
+        completed: Representatives of the label that a model completed, if there is one.
+    """
 
     hu: HuVoxels
     label: LabelVoxels
+    completed: LabelVoxels | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "CaseVoxels":
+        """Return what a change makes of each of them."""
+        more = None if self.completed is None else change(self.completed)
+        return CaseVoxels(change(self.hu), change(self.label), more)
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,8 @@ class Residence:
         if self.kind == "disk":
             return _map(case)
         if self.kind == "host":
-            case.image_file.require_whole()
-            case.label_file.require_whole()
+            for file in case.files:
+                file.require_whole()
         return self.held[case_id]
 
 
@@ -71,7 +84,7 @@ def open_residence(
         TrainingError: They do not fit into the device's memory, a file is gone, or a label volume
             holds a value that is no class.
     """
-    needed = sum(case.image_file.voxel_bytes + case.label_file.voxel_bytes for case in cases)
+    needed = sum(file.voxel_bytes for case in cases for file in case.files)
     device_free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     kind = choose_kind(asked, needed, device_free=device_free, host_free=_host_free())
     by_id = {case.case_id: case for case in cases}
@@ -79,6 +92,17 @@ def open_residence(
         return Residence(kind, by_id, {})
     load = _map_and_read if kind == "host" else lambda case: _copy(case, device)
     return Residence(kind, by_id, {name: load(case) for name, case in by_id.items()})
+
+
+def check_labels(case: MappedCase, voxels: CaseVoxels) -> None:
+    """Refuse labels that hold a value that is no class.
+
+    Raises:
+        TrainingError: See `check_label`.
+    """
+    check_label(case, voxels.label)
+    if case.completion and voxels.completed is not None:
+        check_label(case, voxels.completed, case.completion.file)
 
 
 def choose_kind(
@@ -115,19 +139,19 @@ def choose_kind(
 
 
 def _copy(case: MappedCase, device: torch.device) -> CaseVoxels:
-    hu, label = _map(case)
-    check_label(case, label)
-    return CaseVoxels(hu.to(device, copy=True), label.to(device, copy=True))
+    voxels = _map(case)
+    check_labels(case, voxels)
+    return voxels.each(lambda v: v.to(device, copy=True))
 
 
 def _map_and_read(case: MappedCase) -> CaseVoxels:
-    for file in (case.image_file, case.label_file):
+    for file in case.files:
         _read_through(file.path)
     return _map(case)
 
 
 def _map(case: MappedCase) -> CaseVoxels:
-    return CaseVoxels(case.image_file.map(), case.label_file.map())
+    return CaseVoxels(*(file.map() for file in case.files))
 
 
 def _read_through(path: Path) -> None:

@@ -49,6 +49,20 @@ class PatchPlan:
 
 
 @dataclass(frozen=True)
+class CompletedLabels:
+    """What a model says of the patches of a batch, and an annotator where there is one.
+
+    Attributes:
+        target: Representatives or `IGNORED`, int64 [B, z, y, x]; a patch without a completed label
+            is ignored as a whole.
+        merged: Representative of each class, int64 [B, N], on the CPU.
+    """
+
+    target: Target
+    merged: Merged
+
+
+@dataclass(frozen=True)
 class Batch:
     """Patches that go through the network together.
 
@@ -57,6 +71,7 @@ class Batch:
         target: Representatives or `IGNORED`, int64 [B, z, y, x], where the images are.
         merged: Representative of each class, int64 [B, N], on the CPU.
         seeds: Of a method's draws for each patch.
+        completed: If some patch has a completed label.
     """
 
     case_ids: tuple[str, ...]
@@ -64,11 +79,15 @@ class Batch:
     target: Target
     merged: Merged
     seeds: tuple[int, ...] = ()
+    completed: CompletedLabels | None = None
 
     def part(self, start: int, stop: int) -> "Batch":
         """Return some of its patches."""
         images, target, merged = (t[start:stop] for t in (self.images, self.target, self.merged))
-        return Batch(self.case_ids[start:stop], images, target, merged, self.seeds[start:stop])
+        ids, seeds, more = self.case_ids[start:stop], self.seeds[start:stop], self.completed
+        if more:
+            more = CompletedLabels(more.target[start:stop], more.merged[start:stop])
+        return Batch(ids, images, target, merged, seeds, more)
 
 
 @dataclass

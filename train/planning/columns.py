@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from manifests.table.case import COMPLETION
 from manifests.table.manifest import Manifest, column_bytes, read_manifest
 from train.learnt import MOST_OF_FINGERPRINTS
 
@@ -9,6 +10,7 @@ from train.learnt import MOST_OF_FINGERPRINTS
 COLUMNS = (
     *("case_id", "dataset", "subject_id", "related", "split", "fold", "licence", "merged"),
     *("annotated", "voxels"),
+    *COMPLETION,
     *("image", "label", "image_sha256", "label_sha256", "size", "spacing_mm", "origin_mm"),
     *("foreground_hu_low", "foreground_hu_high", "foreground_hu_mean", "foreground_hu_std"),
 )

@@ -24,6 +24,7 @@ from train.learnt import NOT_KEPT, Learnt, keeps_fingerprints
 from train.methods.table import METHODS
 from train.model import Normalisation
 from train.networks.network import NetworkSettings
+from train.planning.completed import learnt_of
 from train.planning.licences import allowed_cases, left_out_remarks
 from train.planning.patch import with_fitted_patch
 from train.planning.patients import parted_remarks
@@ -73,6 +74,11 @@ class TrainingPlan:
             (c.case_id, c.dataset, part, c.merged, c.image_sha256, c.label_sha256)
             for part, cases in (("train", self.training), ("validation", self.validation))
             for c in cases
+        ]
+        rows += [  # an older run, and one without such labels, have the digest that they had
+            (c.case_id, c.completed_merged, c.completed_sha256)
+            for c in self.training
+            if c.completed and self.settings.completed_weight
         ]
         text = json.dumps([self.label_space.model_dump(), rows], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -130,6 +136,7 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
     if not keeps_fingerprints(manifest):
         remarks = (*remarks, NOT_KEPT)
     remarks = (*remarks, *parted_remarks(chosen, part_of))
+    learnt, completed = learnt_of(manifest, settings, training, validation)
     return TrainingPlan(
         settings=with_fitted_patch(settings, training, spacing_mm, len(space)),
         label_space=space,
@@ -137,9 +144,9 @@ def plan_training(manifest: Manifest, settings: TrainSettings) -> TrainingPlan:
         validation=validation,
         spacing_mm=spacing_mm,
         normalisation=normalisation_of(training),
-        remarks=(*left_out, *remarks),
+        remarks=(*left_out, *remarks, *completed),
         interpolation=_interpolation(manifest),
-        learnt=Learnt.of(manifest, {"train": training, "validation": validation}),
+        learnt=learnt,
     )
 
 

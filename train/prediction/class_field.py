@@ -99,9 +99,10 @@ class ClassField:
         return Contest(box, row_of, classes, probs)
 
 
-def first_greatest(probs: PlaneProbabilities) -> PlaneClasses:
+def first_greatest(probs: PlaneProbabilities, *, least: float = 0.0) -> PlaneClasses:
     """Return the most probable class of each voxel; of equally probable ones the first.
 
+    A voxel whose class is less probable than `least` is `IGNORED`.
     Several times as fast as `argmax` along an axis that is not the last.
     """
     ((first, greatest), *others) = sorted(probs.items())
@@ -110,6 +111,8 @@ def first_greatest(probs: PlaneProbabilities) -> PlaneClasses:
     for n, prob in others:
         classes.masked_fill_(prob > greatest, n)
         torch.maximum(greatest, prob, out=greatest)
+    if least:
+        classes.masked_fill_(greatest < least, IGNORED)
     return classes.cpu().numpy()
 
 

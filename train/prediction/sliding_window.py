@@ -110,11 +110,14 @@ def predict_field(
     return class_field(_slabs_of(whole), hu.shape), whole.half()
 
 
-def predict_classes(predictor: Predictor, hu: HuVolume) -> ClassVolume:
-    """Return the most probable class id of each voxel; of equally probable ones the first."""
+def predict_classes(predictor: Predictor, hu: HuVolume, *, least: float = 0.0) -> ClassVolume:
+    """Return the most probable class id of each voxel; of equally probable ones the first.
+
+    A voxel whose class is less probable than `least` is `IGNORED`.
+    """
     result = np.empty(hu.shape, np.uint8)
     for plane, probs in zip(result, planes_of(_slabs(predictor, hu)), strict=True):
-        plane[...] = first_greatest(probs)
+        plane[...] = first_greatest(probs, least=least)
     return result
 
 

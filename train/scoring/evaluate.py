@@ -157,6 +157,20 @@ def scorable_cases(model: Model, manifest: Manifest, request: EvaluationRequest)
     Raises:
         TrainingError: The model does not fit the manifest, or the split has no case.
     """
+    require_same_classes(model, manifest)
+    cases = wanted_cases(manifest, request)
+    unsound = unsound_rows(manifest)  # each of which fails alone
+    for case in (c for c in cases if c.case_id not in unsound):
+        require_same_spacing(model, case)
+    return cases
+
+
+def require_same_classes(model: Model, manifest: Manifest) -> None:
+    """Refuse a network of other classes than those of a manifest's cases.
+
+    Raises:
+        TrainingError: It is one.
+    """
     expected, got = model.label_space, manifest.label_space
     if (expected.names, expected.class_of) != (got.names, got.class_of):
         msg = (
@@ -164,16 +178,20 @@ def scorable_cases(model: Model, manifest: Manifest, request: EvaluationRequest)
             f"have {got.name!r} {got.names}; prepare the cases for the network's label space"
         )
         raise TrainingError(msg)
-    cases = wanted_cases(manifest, request)
-    unsound = unsound_rows(manifest)  # each of which fails alone
-    for case in (c for c in cases if c.case_id not in unsound):
-        if not np.allclose(case.spacing_mm, model.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
-            msg = (
-                f"case {case.case_id}: its spacing is {case.spacing_mm} mm, the network's is "
-                f"{model.spacing_mm} mm; prepare the cases with the network's spacing"
-            )
-            raise TrainingError(msg)
-    return cases
+
+
+def require_same_spacing(model: Model, case: Case) -> None:
+    """Refuse a case of another spacing than a network's.
+
+    Raises:
+        TrainingError: It is one.
+    """
+    if not np.allclose(case.spacing_mm, model.spacing_mm, rtol=SPACING_TOLERANCE, atol=0):
+        msg = (
+            f"case {case.case_id}: its spacing is {case.spacing_mm} mm, the network's is "
+            f"{model.spacing_mm} mm; prepare the cases with the network's spacing"
+        )
+        raise TrainingError(msg)
 
 
 def wanted_cases(manifest: Manifest, request: EvaluationRequest) -> list[Case]:

@@ -1,6 +1,7 @@
 """Model cards: what a run's network is, learnt from and scores, as Hugging Face's cards say it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def _cases(header: CheckpointHeader, learnt: Learnt) -> Iterator[str]:
             for dataset in datasets
         ],
     )
+    if counts := Counter(name for case in learnt.cases for name in case.by_model):
+        cases = sum(bool(case.by_model) for case in learnt.cases)
+        words = ", ".join(f"{name} {n}" for name, n in sorted(counts.items()))
+        yield ""
+        yield f"In {cases} training cases, another network labelled what the annotator had left"
+        yield f"out: {words}. What that network was trained on is in this list, too."
     yield ""
     yield "The checkpoint holds the id and a fingerprint of each case. `marginalia seen` tells"
     yield "whether a scan is among them."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from manifests.classes.label_space import IGNORED
 from train.augmentation.patch_change import (
     PatchChange,
     apply_to_voxels,
@@ -17,10 +18,14 @@ from train.augmentation.patch_change import (
 from train.boxes import Placement, patch_box
 from train.device import on_device
 from train.laterality import mirrored_classes
-from train.patches.mapped_case import MappedCase, check_label, with_ignored
-from train.patches.residence import CaseVoxels, Residence, open_residence
-from train.patches.sampler import Batch, PatchPlan
+from train.patches.mapped_case import MappedCase, with_ignored
+from train.patches.residence import CaseVoxels, Residence, check_labels, open_residence
+from train.patches.sampler import Batch, CompletedLabels, PatchPlan
 from train.planning.plan import TrainingPlan
+
+_FIRST = 256  # the annotator's label is so many times the completed one, where both are one number
+
+_Labels = tuple[Tensor, tuple[int, ...]]  # representatives, and merged classes
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,11 @@ def _cut_one(source: BatchSource, plan: PatchPlan) -> _Cut:
     change = draw_change(source.plan.settings.augmentation, grid, plan.seed)
     patch = patch_box(plan.centre_zyx, grid.size_zyx, case.shape_zyx)
     inside = change.source_box(patch, plan.centre_zyx).within(case.shape_zyx)
-    hu, label = (voxels[inside.slices] for voxels in source.residence.voxels(plan.case_id))
+    voxels = source.residence.voxels(plan.case_id).each(lambda v: v[inside.slices])
     if source.residence.kind != "device":
-        check_label(case, label)
-        hu, label = (_pinned_copy(voxels, source.device) for voxels in (hu, label))
-    placement = Placement(patch, plan.centre_zyx, inside)
-    return _Cut(plan, change, placement, CaseVoxels(hu, label))
+        check_labels(case, voxels)
+        voxels = voxels.each(lambda v: _pinned_copy(v, source.device))
+    return _Cut(plan, change, Placement(patch, plan.centre_zyx, inside), voxels)
 
 
 def _pinned_copy(voxels: Tensor, device: torch.device) -> Tensor:
@@ -113,23 +117,46 @@ def _pinned_copy(voxels: Tensor, device: torch.device) -> Tensor:
 
 
 def _finish(source: BatchSource, cuts: Sequence[_Cut]) -> Batch:
-    images, targets, merged = zip(*(_finish_one(source, cut) for cut in cuts), strict=True)
+    patches = [_finish_one(source, cut) for cut in cuts]
+    images, labels, completed = zip(*patches, strict=True)
     return Batch(
         case_ids=tuple(cut.plan.case_id for cut in cuts),
         images=torch.stack(images)[:, None],
-        target=torch.stack(targets),
-        merged=torch.tensor(merged),
+        target=torch.stack([target for target, _ in labels]),
+        merged=torch.tensor([merged for _, merged in labels]),
         seeds=tuple(cut.plan.seed for cut in cuts),
+        completed=_completed(labels, completed) if any(completed) else None,
     )
 
 
-def _finish_one(source: BatchSource, cut: _Cut) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    hu, label = (on_device(voxels, source.device) for voxels in cut.voxels)
+def _completed(labels: Sequence[_Labels], completed: Sequence[_Labels | None]) -> CompletedLabels:
+    targets = [torch.full_like(target, IGNORED) for target, _ in labels]
+    merged = [row for _, row in labels]
+    for n, found in enumerate(completed):
+        if found:
+            targets[n], merged[n] = found
+    return CompletedLabels(torch.stack(targets), torch.tensor(merged))
+
+
+def _finish_one(source: BatchSource, cut: _Cut) -> tuple[Tensor, _Labels, _Labels | None]:
+    hu, ids, more = cut.voxels.each(lambda v: on_device(v, source.device))
+    if more is not None:  # two labels in one number move together
+        ids = ids.int() * _FIRST + more
     image, ids = apply_to_voxels(
-        hu, label, cut.change, normalisation=source.plan.normalisation, placement=cut.placement
+        hu, ids, cut.change, normalisation=source.plan.normalisation, placement=cut.placement
     )
-    # applied here and not when the files are written: a manifest edit rewrites no volume
-    merged = source.residence.cases[cut.plan.case_id].merged
+    case = source.residence.cases[cut.plan.case_id]
+    if more is None or case.completion is None:
+        return image, _labels(source, cut, ids, case.merged), None
+    completed = _labels(source, cut, ids % _FIRST, case.completion.merged)
+    return image, _labels(source, cut, ids // _FIRST, case.merged), completed
+
+
+def _labels(source: BatchSource, cut: _Cut, ids: Tensor, merged: tuple[int, ...]) -> _Labels:
+    """Return representatives and merged classes of a patch.
+
+    `merged` is applied here and not when the files are written: a manifest edit rewrites no volume.
+    """
     becomes, merged = change_classes(merged, cut.change, source.mirrored_classes)
     table = on_device(torch.tensor(with_ignored(becomes)), source.device)
-    return image, table.index_select(0, ids.flatten().int()).view(ids.shape), merged
+    return table.index_select(0, ids.flatten().int()).view(ids.shape), merged

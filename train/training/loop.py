@@ -118,7 +118,8 @@ def train(
         plan = with_scale_of(plan, known.header if known else None)
         if known:
             plan = replace(plan, learnt=plan.learnt.after(known.learnt))
-        training = tuple(open_case(manifest, case) for case in plan.training)
+        completed = settings.completed_weight > 0
+        training = tuple(open_case(manifest, c, completed=completed) for c in plan.training)
         validation = tuple(open_case(manifest, case) for case in plan.validation)
         learner = build_learner(plan, start_processes(settings, processes))
         header = new_header(plan, init)

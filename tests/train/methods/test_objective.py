@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from manifests.classes.label_space import IGNORED
 from train.losses import MarginalExclusionLoss
 from train.losses.deep_supervision import pool_target
-from train.methods.objective import batch_loss
-from train.patches.sampler import Batch
+from train.methods.objective import MarginalObjective, batch_loss
+from train.patches.sampler import Batch, CompletedLabels
 from train.settings import resolve
 
 FULL, LIVER_ONLY = [0, 1, 2], [0, 1, 0]
@@ -99,6 +100,71 @@ def test_the_regular_method_takes_what_is_not_labelled_for_background():
     torch.testing.assert_close(batch_loss(logits, batch, regular)[0], expected)
     marginal = batch_loss(logits, batch, resolve("paper"))[0]
     assert not torch.isclose(expected, marginal)
+
+
+def completed(batch, *rows):
+    """A batch whose patches have these merged classes in a completed label; None has none."""
+    merged = [
+        own.tolist() if row is None else row for own, row in zip(batch.merged, rows, strict=True)
+    ]
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randint(3, batch.target.shape, generator=generator)
+    target = torch.stack([torch.tensor(r)[t] for r, t in zip(merged, target, strict=True)])
+    target[:, 0] = IGNORED
+    target[[row is None for row in rows]] = IGNORED
+    return replace(batch, completed=CompletedLabels(target, torch.tensor(merged)))
+
+
+@pytest.mark.parametrize("overrides", [[], ["class_reduction=mean"], ["batch_dice=true"]])
+def test_completed_labels_have_the_losses_once_more_with_a_weight(overrides):
+    """L = mean over patches of L_b(annotated) + w L_b(completed), the latter 0 where there is none.
+
+    In float64, patch by patch; the Dice of a batch mixes only the two LIVER_ONLY patches.
+    """
+    settings = resolve("paper", ["pseudo_weight=0.3", *overrides])
+    logits, batch = make(FULL, LIVER_ONLY, LIVER_ONLY)
+    logits = logits.double().requires_grad_()
+    batch = completed(batch, None, FULL, None)
+    objective = MarginalObjective(settings, (), torch.nn.Identity())
+    found, terms = objective.loss(lambda _: logits, batch)
+    annotated, expected_terms = batch_loss(logits, batch, settings)
+    options = {"class_reduction": settings.class_reduction}
+    # the completed label of the one patch that has one is full: no exclusion
+    more = MarginalExclusionLoss(exclusion_weight=0.0, **options)
+    second = more(logits[1:2], batch.completed.target[1:2], batch.completed.merged[1:2])
+    expected = annotated + 0.3 * second / 3
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(terms, expected_terms)
+    gradients = [torch.autograd.grad(v, logits, retain_graph=True)[0] for v in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-15)
+
+
+def test_partly_completed_labels_have_exclusion_too():
+    settings = resolve("paper", ["pseudo_weight=2"])
+    logits, batch = make(LIVER_ONLY)
+    batch = completed(batch, LIVER_ONLY)
+    objective = MarginalObjective(settings, (), torch.nn.Identity())
+    both = [PARTIAL(logits, t, batch.merged) for t in (batch.target, batch.completed.target)]
+    torch.testing.assert_close(objective.loss(lambda _: logits, batch)[0], both[0] + 2 * both[1])
+
+
+@pytest.mark.parametrize("overrides", [["pseudo_weight=0"], ["method=regular"]])
+def test_without_a_weight_completed_labels_are_not_there(overrides):
+    settings = resolve("paper", overrides)
+    logits, batch = make(FULL, LIVER_ONLY)
+    objective = MarginalObjective(settings, (), torch.nn.Identity())
+    losses = [
+        objective.loss(lambda _: logits, each)[0] for each in (batch, completed(batch, None, FULL))
+    ]
+    assert losses[0].equal(losses[1])
+
+
+def test_parts_of_a_batch_keep_their_completed_labels():
+    _, batch = make(FULL, LIVER_ONLY, LIVER_ONLY)
+    whole = completed(batch, None, FULL, LIVER_ONLY)
+    part = whole.part(1, 3).completed
+    assert part.target.equal(whole.completed.target[1:])
+    assert part.merged.tolist() == [FULL, LIVER_ONLY]
 
 
 def test_without_a_marginal_weight_only_fully_labelled_patches_have_regular_losses():

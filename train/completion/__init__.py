@@ -1,0 +1,1 @@
+"""Completion: a network labels what the annotator of a case left out."""
