@@ -21,8 +21,8 @@ from manifests.table.case import COMPLETION
 from manifests.table.manifest import Manifest, set_columns
 from manifests.table.sql import select_cases
 
-CHANGED = ("blocks", "merged", "annotated", "voxels", "volume_ml", *COMPLETION)
-COLUMNS = ("case_id", *CHANGED)
+CHANGED = ("blocks", "merged", "annotated", "voxels", "volume_ml")
+COLUMNS = ("case_id", *CHANGED, *COMPLETION)
 ROWS_AT_ONCE = 20_000  # as Python values, of which a row takes several kB
 
 Blocks = tuple[Block, ...]
@@ -70,7 +70,7 @@ def edit(
         for i in to_edit:
             rows[i] = _coarsen_row(rows[i], drop, merge, manifest.label_space)
         if to_edit:
-            part = set_columns(part, {name: [row[name] for row in rows] for name in CHANGED})
+            part = set_columns(part, {name: [row[name] for row in rows] for name in COLUMNS[1:]})
         parts.append(part)
         touched += len(to_edit)
     if not touched:
