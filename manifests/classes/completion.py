@@ -19,8 +19,8 @@ def finer_classes(
     """Return the merged classes of a case after a model divided its groups.
 
     A class is told apart if the model knows it and some voxel has it: that an organ is nowhere, a
-    model is not believed. What is left of a group stays one, and has to have a voxel too, since a
-    group that is nowhere would say the same.
+    model is not believed. What is left of the background's group stays with the background, which
+    has to have a voxel too. A group without background is divided only if nothing is left of it.
 
     Args:
         merged: What the annotator told apart.
@@ -30,11 +30,9 @@ def finer_classes(
     finer = list(merged)
     for group in groups_of(merged).values():
         found = {n for n in group if n and n in present and n in known}
-        rest = [n for n in group if n not in found]
-        if len(group) == 1 or not found or (rest and not set(rest) & set(present)):
-            continue
-        for n in group:
-            finer[n] = n if n in found else rest[0]
+        whole = 0 in present if group[0] == 0 else len(found) == len(group)
+        for n in found if whole else ():
+            finer[n] = n
     return tuple(finer)
 
 

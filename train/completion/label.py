@@ -16,7 +16,8 @@ def completed_label(
     """Return the completed label of a case, and its merged classes.
 
     The annotator's word holds everywhere. Where it is a group that the network divides, a voxel has
-    the class that the network finds, if that is one of the group; otherwise it is ignored.
+    the class that the network finds, if that is one of the group; otherwise it is ignored. A class
+    that the network never learnt is background, where the annotator allows that.
 
     Args:
         target: The annotator's representatives, or `IGNORED`.
@@ -25,7 +26,8 @@ def completed_label(
         known: Class ids that the network can find.
     """
     agrees = np.array(with_ignored(merged), np.uint8)[predicted] == target
-    found = np.where(agrees, predicted, np.uint8(IGNORED))
+    usable = [n if n in known or not n else 0 if not m else IGNORED for n, m in enumerate(merged)]
+    found = np.where(agrees, np.array(with_ignored(usable), np.uint8)[predicted], IGNORED)
     finer = finer_classes(merged, np.unique(found).tolist(), known)
     divided = np.zeros(IGNORED + 1, bool)
     divided[[merged[n] for n, own in enumerate(finer) if own != merged[n]]] = True
