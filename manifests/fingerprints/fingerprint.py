@@ -34,7 +34,7 @@ from manifests.volumes.volume import Volume
 VERSIONS = (1, 2)  # the first has no slices
 MARK = "2:"  # before the text of the second, which is shorter than base64
 LATTICE_MM = 3.0
-LEAST_THINNED = 1.7  # voxels of the scan to one of the lattice
+LEAST_THINNED = 1.5  # voxels of the scan to one of the lattice
 MOST_ON_VOXELS, MOST_ON_LATTICE = 128, 64
 MOST_LATTICE_POINTS = 1 << 26  # more come from a header that is wrong
 AIR_HU = -1000.0
@@ -105,7 +105,7 @@ def is_newest(text: str) -> bool:
 
 def _on_lattice(image: Volume) -> Values:
     """Thin out what is finer than the lattice, interpolate linearly at its points, and smooth."""
-    ratios = (LATTICE_MM / mm for mm in image.grid.spacing_mm)
+    ratios = (LATTICE_MM / mm - 0.2 for mm in image.grid.spacing_mm)
     factors = [
         min(2 * max(1, round(ratio / 2)), size) if ratio > LEAST_THINNED else 1
         for ratio, size in zip(ratios, image.grid.size_xyz, strict=True)
