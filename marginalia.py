@@ -265,9 +265,8 @@ def _demo_scores(
         EvaluationRequest,
         collect_scores,
         evaluation_settings,
-        scores_folder,
     )
-    from train.scoring.scores import write_scores
+    from train.scoring.scores import scores_folder, write_scores
 
     settings = evaluation_settings(load_model(out / name), manifest, EvaluationRequest())
     scores = collect_scores(results, settings)

@@ -1,6 +1,7 @@
 """The commands of curate: parse, call one function, print."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -155,6 +156,9 @@ def prepare(
 
     If it is interrupted (full disk, lost network, ...), run it again: it does only what is left.
     """
+    from manifests.ground.workers import share_threads
+
+    share_threads(jobs)  # before numpy is imported
     from curate.cases.overrides import load_overrides
     from curate.cases.precedence import Precedence
     from curate.preparation.output_folder import exclusive
@@ -201,7 +205,7 @@ def prepare(
         return
     check_request(request)  # before hours of downloads
     executor = _executor(dask, out)
-    options = _options(offline, accept_licence, synapse_token, console)
+    options = partial(_options, offline, accept_licence, synapse_token, console)
     with exclusive(out):
         absent = _fetch_missing(request, options, console)
         with progress_bars(console) as notify:
@@ -274,15 +278,18 @@ def _options(
 
 
 def _fetch_missing(
-    request: "PrepareRequest", options: "Options", console: Console
+    request: "PrepareRequest", options: "Callable[[], Options]", console: Console
 ) -> "dict[str, str]":
     """Download what is not there, and return why some datasets could not be, by name."""
     from curate.download.plan import plan_missing
-    from curate.download.transfers import DownloadError
 
     sources = plan_missing(request.recipes, request.raw, unpacked=request.unpacked)
+    if not any(s.to_fetch for s in sources):
+        return {}
+    from curate.download.transfers import DownloadError  # slow to import
+
     try:
-        _fetch(sources, request.raw, options, console)
+        _fetch(sources, request.raw, options(), console)
     except DownloadError as error:
         for name, reason in error.reasons.items():
             console.print(f"{name}: {reason}", highlight=False, markup=False)

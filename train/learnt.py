@@ -1,18 +1,19 @@
 """What a network learnt from: cases with their licences, and fingerprints that recognise them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import CheckpointError, explain
 from manifests.table.case import Case
 from manifests.table.dataset_facts import facts_of
 from manifests.table.manifest import Manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor  # slow to import
 
 MOST_BYTES = 1 << 30  # of a checkpoint's list of cases, which has 4 kB for each
 MOST_OF_FINGERPRINTS = MOST_BYTES * 3 // 4  # of these bytes; with more of them, none are kept
@@ -113,17 +114,21 @@ class Learnt(_Facts):
             found.setdefault(case.licence, set()).add(case.dataset)
         return {licence: tuple(sorted(found[licence])) for licence in sorted(found)}
 
-    def to_tensor(self) -> Tensor:
+    def to_tensor(self) -> "Tensor":
         """Return it as the bytes of a JSON text, for a checkpoint."""
+        import torch
+
         return torch.from_numpy(np.frombuffer(self.model_dump_json().encode(), np.uint8).copy())
 
     @classmethod
-    def from_tensor(cls, tensor: Tensor) -> "Learnt":
+    def from_tensor(cls, tensor: "Tensor") -> "Learnt":
         """Read what `to_tensor` gave.
 
         Raises:
             CheckpointError: It is something else, or larger than any list of cases.
         """
+        import torch
+
         if tensor.dtype != torch.uint8 or tensor.ndim != 1 or tensor.numel() > MOST_BYTES:
             msg = (
                 f"the checkpoint's list of cases: expected at most {MOST_BYTES:,} bytes, got "

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from curate.datasets.case_facts import CaseFacts
 from curate.datasets.table_rows import Value
 from manifests.ground.atomic import write_text
+from manifests.table.arrays import arrow_array
 from manifests.table.case import TABLE_PREFIX, Case
 from manifests.table.manifest import Manifest
 
@@ -73,16 +74,16 @@ def with_table_columns(manifest: Manifest, facts: Mapping[str, CaseFacts]) -> Ma
     return manifest.with_table(table)
 
 
-def _column(values: Sequence[Value]) -> pa.Array:
+def _column(values: Sequence[Value]) -> pa.ChunkedArray:
     """Return values of the narrowest type that holds those of all datasets: text holds any."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {bool}:
-        return pa.array(values, pa.bool_())
+        return arrow_array(values, pa.bool_())
     if kinds <= {int}:
-        return pa.array(values, pa.int64())
+        return arrow_array(values, pa.int64())
     if kinds <= {int, float}:
-        return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    return pa.array([None if v is None else _text(v) for v in values], pa.string())
+        return arrow_array(values, pa.float64())
+    return arrow_array([None if v is None else _text(v) for v in values], pa.string())
 
 
 def _text(value: Value) -> str:

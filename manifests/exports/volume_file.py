@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from isal import igzip
-from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from manifests.ground.atomic import whole_file
@@ -78,6 +77,8 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _changed(source: Path, values: Values) -> bytes:
+    from nibabel.nifti1 import Nifti1Header  # slow to import
+
     content: NDArray[Any] = np.fromfile(source, np.uint8)
     start = int(Nifti1Header(content[:HEADER_BYTES].tobytes()).get_data_offset())
     voxels = content[start:]

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from manifests.ground.machine import usable_cores
@@ -24,7 +25,9 @@ THREADS = (
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-START_METHOD = "spawn"  # a fork would copy the threads' locks, held or not
+THREADS_HERE = Path("/proc/self/task")  # Linux has a folder for each
+# that of the allocator in PyArrow 26 starts with it, and jemalloc holds its locks during a fork
+MAY_BE_FORKED = {"jemalloc_bg_thd"}
 
 
 class WorkerDiedError(Exception):
@@ -55,7 +58,7 @@ def run_all(
     under way at a time as there are `workers`.
     """
     waiting = deque(jobs)
-    threads = max(1, usable_cores() // workers)
+    threads = threads_each(workers)
     while waiting:
         suspects: list[Job] = []
         for job, outcome in _run(function, waiting, workers, threads):
@@ -75,7 +78,7 @@ def _run(
     """Take jobs until there is none, or until the pool is broken."""
     pool = ProcessPoolExecutor(
         min(workers, len(waiting)),
-        mp_context=multiprocessing.get_context(START_METHOD),
+        mp_context=multiprocessing.get_context(_start_method(threads)),
         initializer=_begin,
         initargs=(threads,),
     )
@@ -95,6 +98,32 @@ def _run(
                 yield running.pop(future), outcome
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def share_threads(workers: int) -> None:
+    """Load the libraries of numbers with as many threads as each of several workers may have.
+
+    It is called before they are imported, and lets the workers be forks of this process.
+    """
+    os.environ |= dict.fromkeys(THREADS, str(threads_each(workers)))
+
+
+def threads_each(workers: int) -> int:
+    """Return how many threads each of several workers may have."""
+    return max(1, usable_cores() // workers)
+
+
+def _start_method(threads: int) -> str:
+    """Return how workers begin: as forks, if that is safe, or as new interpreters.
+
+    A fork has what is imported here, which saves half a second each. But it copies the locks of
+    other threads, held or not, so that there may be no other, of any library; and a library has
+    the number of threads with which it was loaded.
+    """
+    shared = all(os.environ.get(name) == str(threads) for name in THREADS)
+    names = [path.read_text().strip() for path in THREADS_HERE.glob("*/comm")]
+    alone = len([name for name in names if name not in MAY_BE_FORKED]) == 1
+    return "fork" if shared and alone else "spawn"
 
 
 def _outcome(future: Future[Result]) -> Result | Exception:

@@ -18,6 +18,7 @@ from manifests.classes.label_space import LabelSpace
 from manifests.ground.atomic import whole_file
 from manifests.ground.errors import ManifestError
 from manifests.ground.near_names import did_you_mean
+from manifests.table.arrays import arrow_array, arrow_table
 from manifests.table.case import LATER, PATHS, SCHEMA, Case
 from manifests.table.rows import cases_of
 
@@ -56,8 +57,7 @@ class Manifest:
     ) -> Self:
         """Return a manifest of `cases`, ordered by case id."""
         rows = [c.to_row() for c in sorted(cases, key=lambda c: c.case_id)]
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        return cls(table, label_space, folder, settings or {})
+        return cls(arrow_table(rows, SCHEMA), label_space, folder, settings or {})
 
     def __len__(self) -> int:
         """Return the number of cases."""
@@ -126,7 +126,7 @@ def set_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
     """Return a table of `SCHEMA` with other values in some columns, lists or Arrow's."""
     for name, values in columns.items():
         field = SCHEMA.field(name)
-        column = values if isinstance(values, pa.ChunkedArray) else pa.array(values, field.type)
+        column = values if isinstance(values, pa.ChunkedArray) else arrow_array(values, field.type)
         table = table.set_column(table.schema.get_field_index(name), field, column)
     return table
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from manifests.ground.errors import ManifestError
 from manifests.ground.near_names import did_you_mean
+from manifests.table.arrays import arrow_array
 from manifests.table.case import SCHEMA, TABLE_PREFIX
 from manifests.table.manifest import (
     Manifest,
@@ -115,7 +116,7 @@ def with_users_columns(manifest: Manifest, path: Path, *, tables: bool = False) 
         return manifest
     place = {case_id: n for n, case_id in enumerate(old["case_id"].to_pylist())}
     places = [place.get(case_id) for case_id in manifest.table["case_id"].to_pylist()]
-    rows = old.take(pa.array(places, pa.int64()))
+    rows = old.take(arrow_array(places, pa.int64()))
     return manifest.with_table(_beside(manifest.table, rows))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from manifests.ground.findings import Finding
+from manifests.table.arrays import numpy_array
 from manifests.table.case import Case, as_tuple
 
 # Columns in which many rows say the same, which their cases then share.
@@ -64,6 +65,6 @@ def _cells(column: Any) -> list[Any]:  # noqa: ANN401
         lengths = column.value_lengths().unique()
         whole = not (column.null_count or values.null_count) and len(lengths) == 1
         if whole and not pa.types.is_boolean(kind.value_type) and len(values):
-            table = values.to_numpy().reshape(len(column), -1).tolist()
+            table = numpy_array(values).reshape(len(column), -1).tolist()
             return list(map(tuple, table))
     return column.to_pylist()

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Header
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from manifests.ground.errors import ManifestError
 from manifests.table.manifest import Manifest
@@ -59,6 +56,10 @@ def _files_of(row: dict[str, Any]) -> Iterator[str]:
 def _header_mismatches(
     path: Path, dtype: np.dtype[Any], row: dict[str, Any]
 ) -> Iterator[tuple[str, str]]:
+    from nibabel.nifti1 import Nifti1Header  # slow to import
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
     try:
         with path.open("rb") as file:
             header = Nifti1Header.from_fileobj(file)

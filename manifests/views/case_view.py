@@ -15,8 +15,8 @@ from manifests.ground.errors import ManifestError
 from manifests.ground.findings import MEANINGS
 from manifests.table.case import Case
 from manifests.table.summary import UNASSIGNED
-from manifests.table.validate import MM3_PER_ML
 from manifests.views.table_style import NONE, add_row, new_table, plain, right, vector
+from manifests.volumes.grid import MM3_PER_ML
 
 
 def case_view(case: Case, space: LabelSpace) -> Group:

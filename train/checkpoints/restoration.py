@@ -19,6 +19,7 @@ from train.checkpoints.checkpoint import (
 )
 from train.methods.table import new_network
 from train.model import Model
+from train.networks.network import without_weights
 
 _STEP = "step"  # Adam counts its steps in a scalar
 
@@ -32,7 +33,7 @@ def load_model(run_or_file: Path, *, which: Which = "best") -> Model:
     checkpoint = load_run(run_or_file, which)
     header = checkpoint.header
     # without memory at first: the header may name any size, and its tensors have to agree with it
-    with torch.device("meta"):
+    with without_weights():
         network = new_network(header.network, len(header.label_space))
     check_network(checkpoint, network)
     network.to_empty(device="cpu")

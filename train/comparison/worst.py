@@ -7,7 +7,6 @@ import pandas as pd
 
 from manifests.table.manifest import read_manifest
 from train.comparison.alignment import score_frame
-from train.pictures.overlays import overlay_paths
 from train.scoring.metrics import METRICS
 from train.scoring.runs import Run, draw_case
 
@@ -49,6 +48,8 @@ def draw_worst(
     Returns:
         An iterator that draws one picture with each step and says where, or why not.
     """
+    from train.pictures.overlays import overlay_paths  # slow to import
+
     said = (run.scores.settings.get("manifest") for run in runs)
     known = [manifest_path] if manifest_path else [Path(path) for path in said if path]
     path = next((path for path in known if path.exists()), None)

@@ -20,11 +20,10 @@ from train.prediction.scan import reason_of
 from train.scoring.evaluate import (
     EvaluationRequest,
     collect_scores,
-    scores_folder,
     truth_settings,
 )
 from train.scoring.evaluation import evaluate_run
-from train.scoring.scores import Scores, read_scores, write_scores
+from train.scoring.scores import Scores, read_scores, scores_folder, write_scores
 from train.settings import EXECUTION_SETTINGS, TrainSettings
 from train.training.events import Event
 from train.training.log import read_log

@@ -69,7 +69,11 @@ def voxel_sums(
     Returns:
         The sums of all samples of the first level, then those of the next.
     """
-    return VoxelSums(*_add_up_batch(request, merged, tuple(targets), *levels))
+    add_up: Any = _Sums.apply
+    if torch.compiler.is_compiling():
+        # its threads are nothing that could be traced; to say so imports all of the compiler
+        add_up = torch.compiler.disable(add_up)
+    return VoxelSums(*add_up(request, merged, tuple(targets), *levels))
 
 
 class _Sums(torch.autograd.Function):
@@ -127,10 +131,6 @@ class _Sums(torch.autograd.Function):
         map_chunks(split_into_chunks(flat), work, p.device)
         by_levels = (g.unflatten(2, space) for g, space in zip(gradients, ctx.spaces, strict=True))
         return None, None, None, *by_levels
-
-
-# its threads are nothing that could be traced
-_add_up_batch: Any = torch.compiler.disable(_Sums.apply)
 
 
 def _samples(

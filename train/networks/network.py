@@ -1,7 +1,7 @@
 """Network: nnU-Net's U-Net from MONAI, sized by the patch and the spacing."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, final
@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from manifests.ground.errors import TrainingError
 from train.boxes import Triple, triple
@@ -135,6 +136,29 @@ def drawn_weights(seed: int) -> Generator[None]:
     """Draw new weights from a seed within the block; PyTorch's own generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights as they are where they would be drawn."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_weights() -> Generator[None]:
+    """Make networks within the block whose weights have shapes, and neither memory nor values.
+
+    PyTorch 2.13 imports all of its compiler (1.6 s) to draw normal numbers on the meta device.
+    """
+    with torch.device("meta"), _Undrawn():
         yield
 
 

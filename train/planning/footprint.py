@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.methods.table import new_network
-from train.networks.network import NetworkSettings
+from train.networks.network import NetworkSettings, without_weights
 
 _FLOAT_BYTES = 4
 _STATES = {"adam": 2, "sgd": 1}  # tensors that the optimiser keeps for each weight
@@ -45,7 +45,7 @@ def footprint(
 
     `batch_size` patches go through the network at once; with `half`, activations have 16 bits.
     """
-    with torch.device("meta"):
+    with without_weights():
         net = new_network(network, num_classes)
         images = torch.empty(batch_size, 1, *network.patch_size_zyx)
     kept: dict[int, Tensor] = {}  # one tensor may be kept by several operations

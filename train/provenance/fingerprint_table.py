@@ -15,6 +15,7 @@ from manifests.ground.atomic import whole_file
 from manifests.ground.content_hash import files_of
 from manifests.ground.errors import MarginaliaError
 from manifests.ground.workers import Executor, Job, Result, run_all
+from manifests.table.arrays import arrow_table
 from manifests.table.manifest import SUFFIX, manifest_file, open_parquet, read_manifest
 from manifests.volumes.hounsfield import to_hounsfield
 from manifests.volumes.orientation import orientation_code
@@ -206,7 +207,7 @@ def _of_manifest(path: Path) -> list[Row]:
 
 
 def _write(rows: Sequence[Row], out: Path) -> None:
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["name"]), schema=SCHEMA)
+    table = arrow_table(sorted(rows, key=lambda row: row["name"]), SCHEMA)
     with whole_file(out) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from train.scoring.metrics import TOLERANCE_MM
 from train.scoring.scores import COUNT_SEEN, Score, Scores
 from train.seen import seen_in_training
 
-FOLDER = "evaluation"
 SPACING_TOLERANCE = 1e-3  # relative
 
 
@@ -248,9 +246,3 @@ def truth_settings(manifest: Manifest, request: EvaluationRequest) -> dict[str, 
             if request.takes(c)
         },
     }
-
-
-def scores_folder(run: Path, split: str, where: str | None = None) -> Path:
-    """Return where a run keeps its scores on a split, or on those of its cases that are chosen."""
-    chosen = f"-{sha256(where.encode()).hexdigest()[:8]}" if where else ""
-    return run / FOLDER / f"{split}{chosen}"

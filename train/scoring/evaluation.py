@@ -19,13 +19,13 @@ from train.scoring.evaluate import (
     evaluate_cases,
     evaluate_label_maps,
     evaluation_settings,
-    scores_folder,
     truth_settings,
     wanted_cases,
 )
 from train.scoring.label_mapping import LabelMapping, identity_mapping
 from train.scoring.label_maps import LabelMapFiles, find_label_maps, write_label_map
 from train.scoring.labels_file import read_label_mapping
+from train.scoring.scores import scores_folder
 
 PREDICTIONS = "predictions"
 _LISTED = 5  # files or cases named in a remark

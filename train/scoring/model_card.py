@@ -10,8 +10,7 @@ from manifests.ground.errors import CheckpointError
 from train.checkpoints.checkpoint import Checkpoint, CheckpointHeader
 from train.checkpoints.restoration import load_run
 from train.learnt import Learnt
-from train.scoring.evaluate import FOLDER as SCORES_FOLDER
-from train.scoring.scores import SUMMARY_FILE
+from train.scoring.scores import EVALUATION, SUMMARY_FILE
 
 CARD = "model_card.md"
 
@@ -166,7 +165,7 @@ def _number(cell: dict, metric: str) -> str:
 
 def _scores(run: Path) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
-    for path in sorted((run / SCORES_FOLDER).glob(f"*/{SUMMARY_FILE}")):
+    for path in sorted((run / EVALUATION).glob(f"*/{SUMMARY_FILE}")):
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
             settings, cells = summary["settings"], summary["cells"]

@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manifests.ground.errors import TrainingError
 from manifests.ground.near_names import did_you_mean
 from manifests.table.case import Case
 from manifests.table.manifest import Manifest
 from train.checkpoints.fold_folders import fold_folders
-from train.pictures.overlays import case_overlay, overlay_paths, write_overlay
-from train.prediction.scan import reason_of
-from train.prediction.sliding_window import ClassVolume
-from train.scoring.evaluate import FOLDER, scores_folder
-from train.scoring.label_mapping import LabelMapping, identity_mapping
-from train.scoring.label_maps import read_label_map
-from train.scoring.scores import SCORES_FILE, Scores, read_scores
+from train.scoring.scores import EVALUATION, SCORES_FILE, Scores, read_scores, scores_folder
+
+if TYPE_CHECKING:
+    from train.prediction.sliding_window import ClassVolume
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,8 @@ def _scores(run: Path, folder: Path, split: str) -> Scores:
 
 def draw_run(run: Run, manifest: Manifest) -> Iterator[str]:
     """Draw each case whose label map a run has kept, and say for which of them it failed."""
+    from train.pictures.overlays import overlay_paths  # slow to import
+
     case_ids = {*manifest.case_ids(), *run.scores.predictions}
     pictures = overlay_paths(run.folder / "overlays", case_ids)
     for case_id in run.scores.predictions:
@@ -116,6 +116,9 @@ def draw_case(
     Returns:
         Why there is no picture; empty if there is one.
     """
+    from train.pictures.overlays import case_overlay, write_overlay  # slow to import
+    from train.prediction.scan import reason_of
+
     try:
         case = manifest.case(case_id)
         kept = {run.name: _kept_prediction(run, case) for run in runs}
@@ -128,8 +131,11 @@ def draw_case(
     return ""
 
 
-def _kept_prediction(run: Run, case: Case) -> ClassVolume | None:
+def _kept_prediction(run: Run, case: Case) -> "ClassVolume | None":
     """Return the class ids that were scored of a case; None if their file is not there."""
+    from train.scoring.label_mapping import LabelMapping, identity_mapping  # slow to import
+    from train.scoring.label_maps import read_label_map
+
     kept = run.scores.predictions.get(case.case_id)
     if kept is None or not (run.folder / kept).is_file():
         return None
@@ -142,4 +148,4 @@ def _kept_prediction(run: Run, case: Case) -> ClassVolume | None:
 
 
 def _run_name(folder: Path) -> str:
-    return folder.parents[1].name if folder.parent.name == FOLDER else folder.name
+    return folder.parents[1].name if folder.parent.name == EVALUATION else folder.name

@@ -23,6 +23,7 @@ Detection = Literal["compared", "missed", "invented", "absent"]
 CellName = tuple[str, str]  # class, dataset
 
 COUNT_SEEN = "seen_cases_count"  # the key of the settings
+EVALUATION = "evaluation"  # the folder of a run that holds those of its scores
 ALL = "all"  # the mean over cells, where a class stands in other lines
 SCORES_FILE, CELLS_FILE, SUMMARY_FILE = "scores.csv", "summary.csv", "summary.json"
 
@@ -158,6 +159,12 @@ class Scores:
     def mean_dice(self) -> float:
         """Return the mean Dice coefficient over the cells."""
         return self.mean("dice")
+
+
+def scores_folder(run: Path, split: str, where: str | None = None) -> Path:
+    """Return where a run keeps its scores on a split, or on those of its cases that are chosen."""
+    chosen = f"-{hashlib.sha256(where.encode()).hexdigest()[:8]}" if where else ""
+    return run / EVALUATION / f"{split}{chosen}"
 
 
 def write_scores(scores: Scores, folder: Path) -> None:

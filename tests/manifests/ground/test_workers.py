@@ -1,12 +1,15 @@
 """A pool that outlives its workers."""
 
 import os
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 
-from manifests.ground.workers import THREADS, WorkerDiedError, run_all
+from manifests.ground.workers import THREADS, WorkerDiedError, run_all, threads_each
 
 
 def job(number):
@@ -60,3 +63,47 @@ def die_or_touch(path):
     if path.name == "die":
         os._exit(1)
     path.write_text(str(os.getpid()))
+
+
+PROGRAM = """
+import os, sys, threading
+from filelock import FileLock, Timeout
+from manifests.ground.workers import run_all, share_threads
+
+if __name__ == "__main__":
+    share_threads(2)
+import numpy, pyarrow
+
+def job(number):
+    if number == 3:
+        os._exit(1)
+    return os.environ["OMP_NUM_THREADS"], __name__
+
+if __name__ == "__main__":
+    if "thread" in sys.argv:
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    with FileLock("lock"):
+        outcomes = dict(run_all(job, range(5), workers=2))
+        try:
+            FileLock("lock", timeout=0).acquire()
+        except Timeout:
+            outcomes["lock"] = "held"
+    print({n: getattr(o, "args", o) for n, o in sorted(outcomes.items(), key=str)})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows of native threads")
+@pytest.mark.parametrize(("words", "module"), [([], "__main__"), (["thread"], "__mp_main__")])
+def test_workers_are_forks_of_a_process_without_other_threads(tmp_path, words, module):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "program.py", *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    # as many threads as cores, the lock of the parent as it was, and a death that costs one job
+    told = str(threads_each(2)), module
+    expected = dict.fromkeys((0, 1, 2, 4), told) | {3: ("the process died",), "lock": "held"}
+    assert done.stdout == f"{dict(sorted(expected.items(), key=str))}\n", done.stderr

@@ -10,9 +10,8 @@ from train.comparison.worst import draw_worst, worst_cases
 from train.experiments.plans.catalogue import TableSpec
 from train.experiments.plans.planned_run import TEST, PlannedRun
 from train.pictures.overlays import overlay_paths
-from train.scoring.evaluate import scores_folder
 from train.scoring.runs import Run, draw_case
-from train.scoring.scores import Scores
+from train.scoring.scores import Scores, scores_folder
 
 WORST = 3  # as many as Fig. 5 has
 
