@@ -20,6 +20,7 @@ from curate.download.remote_file import OnProgress, Transfer
 from curate.preparation.tally import Notify
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_DRAWINGS = 0.1
 NAME = TextColumn("{task.description}", markup=False)  # a name is a stranger's
 
 
@@ -34,13 +35,19 @@ def progress_bars(console: Console) -> Generator[Notify]:
         yield _line_printer(console)
         return
     columns = (NAME, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        tasks = {}
+    # drawn by no thread of its own, beside which no worker could be forked
+    with Progress(*columns, console=console, auto_refresh=False) as progress:
+        tasks: dict[str, TaskID] = {}
+        drawn = monotonic()
 
         def notify(work: str, done: int, total: int) -> None:
+            nonlocal drawn
             if work not in tasks:
                 tasks[work] = progress.add_task(work)
             progress.update(tasks[work], completed=done, total=total)
+            if done >= total or monotonic() - drawn > SECONDS_BETWEEN_DRAWINGS:
+                drawn = monotonic()
+                progress.refresh()
 
         yield notify
 

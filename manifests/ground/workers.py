@@ -121,7 +121,10 @@ def _start_method(threads: int) -> str:
     the number of threads with which it was loaded.
     """
     shared = all(os.environ.get(name) == str(threads) for name in THREADS)
-    names = [path.read_text().strip() for path in THREADS_HERE.glob("*/comm")]
+    try:
+        names = [path.read_text().strip() for path in THREADS_HERE.glob("*/comm")]
+    except OSError:  # a thread that has just ended
+        return "spawn"
     alone = len([name for name in names if name not in MAY_BE_FORKED]) == 1
     return "fork" if shared and alone else "spawn"
 

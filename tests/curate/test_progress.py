@@ -1,6 +1,7 @@
 """Progress in a log: a line for each kind of work, and one now and then."""
 
 import io
+import threading
 
 import pytest
 from rich.console import Console
@@ -39,3 +40,16 @@ def test_names_in_bars_are_no_markup(bars):
         else:
             on_progress(Transfer("[/red]evil", 1, 2))
     assert "[/red]evil" in console.file.getvalue()
+
+
+def test_bars_are_drawn_without_a_thread_beside_which_nothing_could_be_forked():
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    threads = [threading.active_count()]
+    with progress_bars(console) as notify:
+        for done in range(1, 1001):
+            notify("prepare cases", done, 1000)
+            threads.append(threading.active_count())
+    drawn = console.file.getvalue()
+    assert max(threads) == threads[0]
+    assert "100%" in drawn
+    assert drawn.count("prepare cases") < 100  # and not for each step
