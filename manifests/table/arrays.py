@@ -5,7 +5,8 @@ array or a scalar of Python's values (`pa.array`, `pa.scalar`, `pa.Table.from_py
 `to_numpy`, whether or not there is anything of pandas in them.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportMissingTypeArgument=false
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -25,7 +26,9 @@ def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.ChunkedArray:
         TypeError: A value is of another kind.
     """
     parts = (values[n : n + _MOST] for n in range(0, len(values), _MOST))
-    return pa.chunked_array([_array(part, kind) for part in parts], kind)
+    arrays: Any = [_array(part, kind) for part in parts]
+    of: Any = kind  # which the stubs take for None
+    return pa.chunked_array(arrays, of)
 
 
 def arrow_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -39,6 +42,12 @@ def numpy_array(array: Any) -> NDArray[Any]:  # noqa: ANN401
     return np.from_dlpack(array)
 
 
+def arrow_buffer(array: Any) -> pa.Buffer:  # noqa: ANN401
+    """Return NumPy's array as a buffer of Arrow's, which shares its memory."""
+    memory: Any = np.ascontiguousarray(array)
+    return pa.py_buffer(memory)
+
+
 def _array(values: Sequence[Any], kind: Any) -> pa.Array:  # noqa: ANN401
     """Return values as one array, in Arrow's memory layout.
 
@@ -48,9 +57,6 @@ def _array(values: Sequence[Any], kind: Any) -> pa.Array:  # noqa: ANN401
     valid = None if all(present) else _bits(present)
     children: list[pa.Array] | None = None
     if pa.types.is_list(kind):
-        if any(isinstance(value, str) for value in values):
-            msg = f"expected lists of {kind.value_type}, got a text"
-            raise TypeError(msg)
         lists = [() if value is None else value for value in values]
         buffers = [valid, _offsets(lists)]
         children = [_array([*chain.from_iterable(lists)], kind.value_type)]
@@ -67,14 +73,14 @@ def _array(values: Sequence[Any], kind: Any) -> pa.Array:  # noqa: ANN401
         numbers = np.array([0 if value is None else value for value in values] or np.zeros(0, int))
         # an integer may become a float, and never a float an integer
         exact = numbers.astype(kind.to_pandas_dtype(), casting="safe")
-        buffers = [valid, pa.py_buffer(exact)]
+        buffers = [valid, arrow_buffer(exact)]
     return pa.Array.from_buffers(kind, len(values), buffers, children=children)
 
 
 def _bits(values: ArrayLike) -> pa.Buffer:
-    return pa.py_buffer(np.packbits(np.asarray(values, bool), bitorder="little"))
+    return arrow_buffer(np.packbits(np.asarray(values, bool), bitorder="little"))
 
 
 def _offsets(parts: Sequence[Any]) -> pa.Buffer:
     ends = np.cumsum([0, *map(len, parts)])
-    return pa.py_buffer(ends.astype(np.int32))
+    return arrow_buffer(ends.astype(np.int32))

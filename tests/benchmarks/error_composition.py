@@ -33,8 +33,8 @@ from train.checkpoints.restoration import load_model
 from train.model import Model
 from train.patches.mapped_case import open_case, read_target
 from train.prediction.sliding_window import Predictor, predict_classes
-from train.scoring.evaluate import scores_folder
 from train.scoring.evaluation import PREDICTIONS
+from train.scoring.scores import scores_folder
 
 Ids = NDArray[np.integer]
 
