@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from manifests.ground.errors import CheckpointError, ManifestError, TrainingError
 from manifests.table.case import Case
+from manifests.table.case_rows import CaseRows
 from manifests.table.manifest import Manifest
 from train.learnt import Learnt, Part
 from train.settings import TrainSettings
@@ -18,8 +19,8 @@ SUFFIX = ".learnt.json"
 def learnt_of(
     manifest: Manifest,
     settings: TrainSettings,
-    training: Sequence[Case],
-    validation: Sequence[Case],
+    training: CaseRows,
+    validation: CaseRows,
 ) -> tuple[Learnt, tuple[str, ...]]:
     """Return what a network will have learnt from, and remarks on labels that a model completed.
 
@@ -29,13 +30,14 @@ def learnt_of(
         TrainingError: A model's list of cases is not there, or is damaged.
     """
     completed = settings.completed_weight > 0
-    by_name = {c.completed_by: c for c in training if c.completed} if completed else {}
+    filled = tuple(training.where(training.coded("completed").where(bool)))
+    by_name = {c.completed_by: c for c in filled} if completed else {}
     known = [_read(manifest, case) for _, case in sorted(by_name.items())]
     parts: dict[Part, Sequence[Case]] = {"train": training, "validation": validation}
     learnt = reduce(Learnt.after, known, Learnt.of(manifest, parts, completed=completed))
     trained = {c.case_id for each in known for c in each.cases if c.part == "train"}
-    leaked = [c.case_id for c in validation if c.case_id in trained]
-    remarks = _remarks(settings, learnt, [c for c in training if c.completed])
+    leaked = [c.case_id for c in validation if c.case_id in trained] if trained else []
+    remarks = _remarks(settings, learnt, filled)
     if leaked:
         remarks = (
             *remarks,

@@ -1,10 +1,12 @@
 """Licences: which cases a network may learn from, and what it loses by that, class by class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from manifests.classes.label_space import LabelSpace
-from manifests.table.case import Case
+from manifests.table.case_rows import CaseRows
 from manifests.table.dataset_facts import DatasetFacts
 
 COMMERCIAL = "commercial"
@@ -12,8 +14,8 @@ AND = " AND "  # between the licences of a case that is made of several
 
 
 def allowed_cases(
-    cases: Sequence[Case], facts: Mapping[str, DatasetFacts], wanted: str | None
-) -> list[Case]:
+    cases: CaseRows, facts: Mapping[str, DatasetFacts], wanted: str | None
+) -> CaseRows:
     """Return the cases of which each licence allows what is wanted.
 
     Args:
@@ -22,7 +24,7 @@ def allowed_cases(
         wanted: `commercial`, or a pattern of licences such as `cc-by*`; None allows all.
     """
     if wanted is None:
-        return list(cases)
+        return cases
     terms: dict[str, set[bool]] = {}
     for known in facts.values():
         terms.setdefault(known.licence, set()).add(known.commercial_use)
@@ -32,30 +34,34 @@ def allowed_cases(
             return terms.get(licence) == {True}
         return fnmatchcase(licence.lower(), wanted.lower())
 
-    return [c for c in cases if all(map(allowed, c.licence.split(AND)))]
+    licences = cases.coded("licence")
+    return cases.where(licences.where(lambda licence: all(map(allowed, licence.split(AND)))))
 
 
 def left_out_remarks(
-    before: Sequence[Case], after: Sequence[Case], space: LabelSpace, wanted: str | None
+    before: CaseRows, after: CaseRows, space: LabelSpace, wanted: str | None
 ) -> list[str]:
     """Say which datasets a licence leaves out, and how many cases of each class."""
     if len(after) == len(before):
         return []
-    kept = {case.case_id for case in after}
-    left = [case for case in before if case.case_id not in kept]
-    if not left:
-        return []
-    counts: dict[tuple[str, str], int] = {}
-    for case in left:
-        counts[case.dataset, case.licence] = counts.get((case.dataset, case.licence), 0) + 1
+    left = before.where(~np.isin(before.rows, after.rows))
+    names, licences = left.coded("dataset"), left.coded("licence")
+    counts = {
+        (name, licence): n
+        for name in names.present()
+        for licence in licences.present()
+        if (n := int((names.equal(name) & licences.equal(licence)).sum()))
+    }
     datasets = ", ".join(f"{name} ({n} cases, {lic})" for (name, lic), n in sorted(counts.items()))
-    classes = [
-        f"{name} {sum(name in c.annotated for c in after)} of "
-        f"{sum(name in c.annotated for c in before)}"
-        for name in space.names[1:]
-        if any(name in c.annotated for c in left)
-    ]
+    annotated = {
+        name: [_annotating(name, of) for of in (left, after, before)] for name in space.names[1:]
+    }
+    classes = [f"{name} {n} of {whole}" for name, (lost, n, whole) in annotated.items() if lost]
     return [
         f"licence {wanted} leaves out {datasets}",
         f"of the cases that annotate a class there are left: {', '.join(classes) or 'all'}",
     ]
+
+
+def _annotating(name: str, cases: CaseRows) -> int:
+    return int(cases.coded("annotated").where(lambda names: name in names).sum())

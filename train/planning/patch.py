@@ -1,13 +1,13 @@
 """Patch: the size that fits the cases' geometry and a device's memory."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from manifests.ground.errors import TrainingError
-from manifests.table.case import Case
 from train.boxes import Triple, triple
 from train.networks.network import Level, NetworkSettings, plan_levels, total_strides
 from train.planning.footprint import footprint
@@ -18,7 +18,7 @@ _LEAST = 16  # voxels along an axis: three levels need them
 
 
 def fit_patch(
-    network: NetworkSettings, *, sizes_xyz: Sequence[Sequence[int]], fits: Callable[[Triple], bool]
+    network: NetworkSettings, *, sizes_xyz: ArrayLike, fits: Callable[[Triple], bool]
 ) -> Triple:
     """Return the largest patch that fits into memory, as near to a cube as the cases allow.
 
@@ -58,11 +58,11 @@ def fit_patch(
 
 def with_fitted_patch(
     settings: TrainSettings,
-    cases: Sequence[Case],
+    sizes_xyz: ArrayLike,
     spacing_mm: tuple[float, float, float],
     num_classes: int,
 ) -> TrainSettings:
-    """Return the settings with the patch fitted, if they ask for it."""
+    """Return the settings with the patch fitted to the cases' sizes, if they ask for it."""
     if not settings.fit_patch:
         return settings
     network = NetworkSettings.of(settings, spacing_mm)
@@ -83,5 +83,5 @@ def with_fitted_patch(
         weights, per_voxel = traced[levels]
         return weights + per_voxel * voxels <= settings.memory_gib * _GIB
 
-    fitted = fit_patch(network, sizes_xyz=[c.size for c in cases], fits=fits)
+    fitted = fit_patch(network, sizes_xyz=sizes_xyz, fits=fits)
     return settings.model_copy(update={"patch_size_zyx": fitted})

@@ -15,14 +15,11 @@ _GIB = 2**30
 
 def plan_tables(plan: TrainingPlan) -> Iterable[Table]:
     """Yield the tables of cases by dataset, and of cases that annotate each class."""
-    datasets = sorted({c.dataset for c in (*plan.training, *plan.validation)})
-    full = {c.case_id for c in plan.cases(1)}
+    parts = [c.coded("dataset") for c in (plan.training, plan.cases(1), plan.validation)]
+    datasets = sorted({name for names in parts for name in names.present()})
     table = Table("dataset", "train", "fully labelled", "validation", title="cases")
     for name in datasets:
-        training = [c for c in plan.training if c.dataset == name]
-        validation = sum(c.dataset == name for c in plan.validation)
-        labelled = sum(c.case_id in full for c in training)
-        table.add_row(name, str(len(training)), str(labelled), str(validation))
+        table.add_row(name, *(str(names.equal(name).sum()) for names in parts))
     yield table
     table = Table("class", "train", "validation", title="cases that annotate a class")
     counts = [annotated_counts(c, plan.label_space) for c in (plan.training, plan.validation)]

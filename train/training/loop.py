@@ -117,7 +117,7 @@ def train(
         known = last or init
         plan = with_scale_of(plan, known.header if known else None)
         if known:
-            plan = replace(plan, learnt=plan.learnt.after(known.learnt))
+            plan = replace(plan, earlier=known.learnt)
         completed = settings.completed_weight > 0
         training = tuple(open_case(manifest, c, completed=completed) for c in plan.training)
         validation = tuple(open_case(manifest, case) for case in plan.validation)
