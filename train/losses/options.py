@@ -89,9 +89,8 @@ def marginal_dice_loss(
     if options.batch_dice:
         keep = keep & voxels.any(1, keepdim=True)  # a sample that nobody looked at costs nothing
         same = (inside[:, None] == inside[None]).all(3).to(size.dtype)  # [sample, other, group]
-        overlap, size, voxels = (
-            torch.einsum("bcm,cm->bm", same, sums) for sums in (overlap, size, voxels)
-        )
+        # no matrix product: autocast would take one of float32 to 16 bits
+        overlap, size, voxels = ((same * sums).sum(1) for sums in (overlap, size, voxels))
     dice = (2 * overlap + options.smooth) / (size + options.smooth)
     if options.dice_groups == "present":
         keep = keep & (voxels > 0)

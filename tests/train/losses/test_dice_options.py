@@ -103,3 +103,13 @@ def test_one_sample_alone_is_a_batch_of_its_own():
     logits, target, merged = (t[:1] for t in example())
     alone = marginal_dice(logits, target, merged)
     assert marginal_dice(logits, target, merged, batch_dice=True).equal(alone)
+
+
+@each_implementation
+def test_samples_are_taken_together_exactly_under_autocast(implementation):
+    logits, target, merged = example()
+    options = {"batch_dice": True, "implementation": implementation}
+    expected = marginal_dice(logits.float(), target, merged, **options)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = marginal_dice(logits.float(), target, merged, **options)
+    torch.testing.assert_close(found, expected)
