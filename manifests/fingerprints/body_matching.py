@@ -179,14 +179,22 @@ def _agreeing(lines: "_Lines", start: float, stop: float) -> tuple[int, int]:
 def _change(codes: Floats, start: float, stop: float) -> float:
     """Return how unlike the slices next to each other are, without what lies beyond the ends."""
     first, last = (max(0, round(SLICES * share)) for share in (start, stop))
-    part = codes[first : SLICES - last]
-    return 1 - float((part[1:] * part[:-1]).sum(axis=1).mean())
+    return 1 - _likeness(codes[first : SLICES - last], 1)
 
 
 def _likeness_along(codes: Floats, common: float) -> float:
     """Return how much alike slices look that lie half of the common part apart."""
-    apart = max(1, round(SLICES * common / 2))
-    return float((codes[apart:] * codes[:-apart]).sum(axis=1).mean())
+    return _likeness(codes, max(1, round(SLICES * common / 2)))
+
+
+def _likeness(codes: Floats, apart: int) -> float:
+    """Return how much alike slices look that lie so far apart; those without a body do not count.
+
+    Air beyond the body would make a scan seem to change, so that others could be more unlike it.
+    """
+    first, second = codes[:-apart], codes[apart:]
+    seen = first.any(axis=1) & second.any(axis=1)
+    return float((first * second).sum() / max(seen.sum(), 1))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 from scipy import ndimage
 
+from manifests.fingerprints.body_matching import find_body_matches
 from manifests.fingerprints.body_slices import AXES, SLICES, BodySlices, find_body_slices
 from manifests.fingerprints.fingerprint import Fingerprint
 from manifests.fingerprints.matching import find_matches
@@ -133,6 +134,15 @@ def test_patients_of_one_outline_do_not_match():
     assert found <= {(n, n + 8) for n in range(8)}  # with copies of themselves
     copy = resampled(patients[0], (1.4, 0.9, 0.9))
     assert match_of(patients[0], copy).by == "body"
+
+
+@pytest.mark.parametrize("slices", [4, 10])
+def test_air_beyond_the_body_lets_no_others_match(slices):
+    air = ((0, slices), (0, 0), (0, 0))
+    patients = [np.pad(of_one_outline(n), air, constant_values=-1000) for n in range(6)]
+    bodies = [find_body_slices(p) for p in (*patients, resampled(patients[0], (1.4, 0.9, 0.9)))]
+    assert not bodies[0].code.any(axis=1).all()
+    assert [(m.first, m.second) for m in find_body_matches(bodies)] == [(0, 6)]
 
 
 @pytest.mark.parametrize("value", [-1000, 40])
