@@ -3,12 +3,13 @@
 Tensors are named `network/...`, `average/...` (the weights' moving average, if there is one),
 `optimiser/<parameter>/<what>` and `objective/...` (the method's own parameters, if it has any);
 `learnt` is a JSON text of the cases that it was trained and validated on, with their fingerprints.
+At the end of the first stage `best/...` are the best weights until then, if they are others.
 Everything else is one JSON text in the file's metadata. A digest over both detects damage.
 """
 
 import hashlib
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
@@ -35,10 +36,27 @@ FORMAT = "marginalia checkpoint 1"
 FOLDER = "checkpoints"
 SUFFIX = ".safetensors"
 NETWORK, AVERAGE, OPTIMISER, OBJECTIVE = "network/", "average/", "optimiser/", "objective/"
+BEST = "best/"
 LEARNT = "learnt"
-Which = Literal["best", "last"]
+Which = Literal["best", "last", "first_stage"]
 
 _Millimetres = Annotated[float, Field(gt=0)]
+
+
+class FirstStage(BaseModel):
+    """What decides a first stage beside the settings.
+
+    Attributes:
+        cases_sha256: Digest of the fully labelled training cases.
+        validation_sha256: Digest of the validation cases.
+        batches: Planned for both stages.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cases_sha256: str
+    validation_sha256: str
+    batches: int
 
 
 class CheckpointHeader(BaseModel):
@@ -54,6 +72,7 @@ class CheckpointHeader(BaseModel):
         added_epochs: Epochs by which the first stage was extended.
         batch_losses: Loss and terms of each batch of an epoch that a signal ended early.
         init: SHA-256 of the checkpoint whose weights the training began with; empty for new ones.
+        first_stage: Of a checkpoint from the end of the first stage: what decided that.
         versions: Version of each package that decides the numbers.
     """
 
@@ -71,6 +90,7 @@ class CheckpointHeader(BaseModel):
     added_epochs: Annotated[int, Field(ge=0)] = 0
     batch_losses: tuple[tuple[float, ...], ...] = ()
     init: str = ""
+    first_stage: FirstStage | None = None
     versions: dict[str, str] = Field(
         default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
     )
@@ -148,6 +168,18 @@ def save_checkpoint(
     Raises:
         CheckpointError: It cannot be written.
     """
+    tensors = tensors_of(network, optimiser, average=average, objective=objective)
+    save_tensors(path, header, tensors, learnt=learnt)
+
+
+def tensors_of(
+    network: nn.Module,
+    optimiser: optim.Optimizer | None,
+    *,
+    average: nn.Module | None = None,
+    objective: nn.Module | None = None,
+) -> dict[str, Tensor]:
+    """Return what a checkpoint holds of a training, by the names that it has there."""
     tensors: dict[str, Tensor] = {}
     for prefix, module in ((NETWORK, network), (AVERAGE, average), (OBJECTIVE, objective)):
         if module:
@@ -157,13 +189,28 @@ def save_checkpoint(
         for what, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"{OPTIMISER}{name}/{what}"] = value
-    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return tensors
+
+
+def save_tensors(
+    path: Path,
+    header: CheckpointHeader,
+    tensors: Mapping[str, Tensor],
+    *,
+    learnt: Learnt | None = None,
+) -> None:
+    """Write a checkpoint of tensors that bear their names there, as a whole file.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    held = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     if learnt:
-        tensors[LEARNT] = learnt.to_tensor()
+        held[LEARNT] = learnt.to_tensor()
     text = header.model_dump_json()
-    metadata = {"format": FORMAT, "header": text, "sha256": _digest(text, tensors)}
+    metadata = {"format": FORMAT, "header": text, "sha256": _digest(text, held)}
     with saving(path), whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        save_file(held, temporary, metadata)
 
 
 @contextmanager
@@ -195,12 +242,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if (folder / FILE_NAME).is_file():
             msg = f"{folder} holds a manifest, not a run: give the run first, and then the manifest"
         raise CheckpointError(msg)
+    with _readable(path), safe_open(path, framework="pt") as file:
+        # checked before any tensor is read: another file may be large
+        metadata = _metadata(path, file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata.get("sha256") != _digest(metadata["header"], tensors):
+        msg = (
+            f"{path} is damaged or was changed: its content does not give the SHA-256 that was "
+            f"written with it ({metadata.get('sha256')}); use another checkpoint of the run"
+        )
+        raise CheckpointError(msg)
+    return Checkpoint(path, _header(path, metadata), tensors, metadata["sha256"])
+
+
+def read_header(path: Path) -> CheckpointHeader:
+    """Read the header of a checkpoint, without its tensors and their digest.
+
+    Raises:
+        CheckpointError: The file is no checkpoint of this format, or cut off.
+    """
+    with _readable(path), safe_open(path, framework="pt") as file:
+        metadata = _metadata(path, file.metadata())
+    return _header(path, metadata)
+
+
+@contextmanager
+def _readable(path: Path) -> Generator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            # checked before any tensor is read: another file may be large
-            _check_format(path, metadata)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        yield
     except (SafetensorError, OSError, ValueError) as error:
         msg = (
             f"{path} is not a readable checkpoint: expected a whole {SUFFIX} file of "
@@ -208,17 +277,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"run's folder, or use another checkpoint of the run"
         )
         raise CheckpointError(msg) from error
-    if metadata.get("sha256") != _digest(metadata["header"], tensors):
-        msg = (
-            f"{path} is damaged or was changed: its content does not give the SHA-256 that was "
-            f"written with it ({metadata.get('sha256')}); use another checkpoint of the run"
-        )
-        raise CheckpointError(msg)
+
+
+def _header(path: Path, metadata: Mapping[str, str]) -> CheckpointHeader:
     try:
-        header = CheckpointHeader.model_validate_json(metadata["header"])
+        return CheckpointHeader.model_validate_json(metadata["header"])
     except ValidationError as error:
         raise CheckpointError(explain(error, f"the header of checkpoint {path}")) from error
-    return Checkpoint(path, header, tensors, metadata["sha256"])
 
 
 def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
@@ -226,13 +291,15 @@ def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
     return dict(network.named_parameters())
 
 
-def _check_format(path: Path, metadata: dict[str, str]) -> None:
+def _metadata(path: Path, found: dict[str, str] | None) -> dict[str, str]:
+    metadata = found or {}
     if metadata.get("format") != FORMAT or "header" not in metadata:
         msg = (
             f"{path}: expected format {FORMAT!r}, got {metadata.get('format', 'none')!r}; use the "
             f"marginalia that wrote it, or train again"
         )
         raise CheckpointError(msg)
+    return metadata
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from train.scoring.evaluation import evaluate_run
 from train.scoring.scores import Scores, read_scores, scores_folder, write_scores
 from train.settings import EXECUTION_SETTINGS, TrainSettings
 from train.training.events import Event
+from train.training.first_stage import find_first_stage
 from train.training.log import read_log
 from train.training.loop import train
+from train.training.resume import new_header
+from train.training.start import Start
 
 ABOUT, LOCK = "run.json", ".lock"
 
@@ -145,7 +148,10 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> RunResult:
         return RunResult(run, scores, was_there=True)
     _write_about(run, prepared)
     told, settings = prepared.trained_on.manifest, prepared.settings
-    result = train(told, run.folder, settings, on_event=lambda event: on_event(run, event))
+    start = Start(first_stage_of=_same_first_stage(run, prepared))
+    result = train(
+        told, run.folder, settings, start=start, on_event=lambda event: on_event(run, event)
+    )
     if result.preempted:
         return RunResult(run, preempted=True)
     prepared.tested_on.write_if_missing()
@@ -154,6 +160,14 @@ def _do(run: PlannedRun, prepared: PreparedRun, on_event: OnEvent) -> RunResult:
     scores = collect_scores(evaluation.results, evaluation.settings)
     write_scores(scores, evaluation.folder)
     return RunResult(run, scores)
+
+
+def _same_first_stage(run: PlannedRun, prepared: PreparedRun) -> Path | None:
+    """Return another run that has the run's first stage already, to the bit; none if none has."""
+    settings = prepared.plan.settings.model_copy(update={"seed": run.seed})
+    plan = replace(prepared.plan, settings=settings)
+    others = sorted(run.folder.parents[1].glob(f"*/{run.folder.name}"))
+    return find_first_stage(others, new_header(plan, None), plan)
 
 
 def _require_same_settings(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """U-Net: MONAI's, with the kernels that nnU-Net's own decoder has."""
 
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 from monai.networks.blocks.dynunet_block import UnetUpBlock
 from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor, nn
 
+from train.networks.instance_norm import with_kept_layout
 from train.shapes import Images, LevelLogits, Logits
 
 
@@ -22,6 +23,11 @@ class UNet(DynUNet):
 
     Source: nnU-Net's `UNetDecoder`.
     """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401
+        """Build MONAI's network."""
+        super().__init__(**options)
+        with_kept_layout(self)
 
     def forward(self, x: Images) -> Logits | tuple[LevelLogits, ...]:
         """Return logits; with deep supervision in training mode, of each level, finest first."""

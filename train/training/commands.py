@@ -81,6 +81,13 @@ def train_command(
             "nnunet:FOLDER or nnunet:FOLDER:FOLD.",
         ),
     ] = None,
+    first_stage_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on from the end of this run's first stage, which must be the same.",
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Resume a run even if the manifest has changed.")
     ] = False,
@@ -118,7 +125,9 @@ def train_command(
     if dry_run:
         say(expected_time(plan))
         return
-    start = Start(force=force, init=init, manifest=manifest_file(manifest))
+    start = Start(
+        force=force, init=init, first_stage_of=first_stage_of, manifest=manifest_file(manifest)
+    )
     for run, its in runs.items():
         with show_progress(Console(quiet=not is_rank_zero()), its) as on_event:
             result = train(cases, run, its, processes=processes, start=start, on_event=on_event)

@@ -85,6 +85,14 @@ def complete_log(run: Path, done: Sequence[EpochRecord], *, tell: Tell) -> None:
         _write_rows(run, sorted(rows, key=lambda row: row["epoch"]), tell)
 
 
+def copy_log(source: Path, run: Path, epochs: int, *, tell: Tell) -> None:
+    """Give a run the rows that another one's log has of so many epochs."""
+    log = read_log(source)
+    rows = log.loc[log["epoch"] <= epochs].to_dict(orient="records")
+    if rows:
+        _write_rows(run, rows, tell)
+
+
 @contextmanager
 def open_log(run: Path, epochs: int, *, tell: Tell) -> Generator[Write]:
     """Open a run's log, and TensorBoard's, after `epochs` epochs; rows of later ones are removed.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -30,21 +30,15 @@ from train.planning.schedule import (
 from train.settings import TrainSettings
 from train.training.batches import BatchSource, batch_source, read_batches
 from train.training.events import EpochDone, Event, Remark, Started, StepDone, Stopped
+from train.training.first_stage import ends_first_stage, keep_first_stage
 from train.training.learner import Learner, build_learner, learn
 from train.training.log import EpochRecord, Tell, Write, open_log, read_log
+from train.training.origin import find_origin, planned_from, set_out, write_origin
 from train.training.outcome import outcome_remarks
 from train.training.preemption import preemption
 from train.training.processes import Processes, any_process, shard_batch, start_processes
-from train.training.resume import last_checkpoint, new_header, resume
 from train.training.run_folder import mend_log, only_training, tell_people
-from train.training.start import (
-    Start,
-    begin_with,
-    load_init,
-    with_scale_of,
-    write_settings,
-    write_transfer,
-)
+from train.training.start import Start, write_settings
 from train.training.validation import Validation, mean_score, validate
 
 
@@ -113,24 +107,19 @@ def train(
     settings = plan.settings
     # before its checkpoint is read, which the other training might write
     with only_training(run):
-        init, last = load_init(start), last_checkpoint(run)
-        known = last or init
-        plan = with_scale_of(plan, known.header if known else None)
-        if known:
-            plan = replace(plan, earlier=known.learnt)
+        origin = find_origin(run, start)
+        plan = planned_from(origin, plan)
         completed = settings.completed_weight > 0
         training = tuple(open_case(manifest, c, completed=completed) for c in plan.training)
         validation = tuple(open_case(manifest, case) for case in plan.validation)
         learner = build_learner(plan, start_processes(settings, processes))
-        header = new_header(plan, init)
-        taken = begin_with(init, plan, learner) if init and not last else None
-        if last:
-            header = resume(last, header, learner, force=start.force)
+        header, taken = set_out(origin, plan, learner, force=start.force)
         before, first = header.epochs, learner.fabric.is_global_zero
         report = on_event if first else lambda _: None
         with preemption(quiet=not first) as preempted:
             report(Started(plan, before, learner.fabric.device, taken))
             if first:
+                write_origin(run, origin, plan, header, taken=taken, tell=_teller(report))
                 mend_log(run, plan, header, _teller(report))
             if before < _stages(header).epochs:
                 session = _Session(
@@ -145,8 +134,6 @@ def train(
                 )
                 if first:
                     write_settings(run, header, start)
-                    if init and taken:
-                        write_transfer(run, init, taken)
                 header = _epochs(session, header)
                 if first and header.epochs == _stages(header).epochs:
                     tell_people(run, _teller(report))
@@ -217,6 +204,8 @@ def _epoch(
         if improved:
             best, learnt = checkpoint_path(run, "best"), session.plan.learnt
             save_checkpoint(best, header, learner.predicting, None, learnt=learnt)
+        if ends_first_stage(header):
+            keep_first_stage(run, header, learner, session.plan)
         _save_last(session, header)
     learner.fabric.barrier()
     session.report(EpochDone(record, cells, improved))

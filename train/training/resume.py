@@ -59,14 +59,23 @@ def resume(
         CheckpointError: The checkpoint does not fit.
     """
     _require_same(checkpoint, asked, force=force)
+    restore_learner(checkpoint, learner)
+    now = ("settings", "label_space", "interpolation", "manifest_sha256")
+    return checkpoint.header.model_copy(update={key: getattr(asked, key) for key in now})
+
+
+def restore_learner(checkpoint: Checkpoint, learner: Learner) -> None:
+    """Copy all that a checkpoint holds of a training into a learner.
+
+    Raises:
+        CheckpointError: It does not fit.
+    """
     restore_network(checkpoint, learner.network)
     restore_optimiser(checkpoint, learner.optimiser, learner.network)
     restore_network(checkpoint, learner.objective, prefix=OBJECTIVE)
     if learner.average:
         restore_network(checkpoint, learner.average.module, prefix=AVERAGE)
         learner.average.n_averaged.fill_(1)  # else the next update would start a new average
-    now = ("settings", "label_space", "interpolation", "manifest_sha256")
-    return checkpoint.header.model_copy(update={key: getattr(asked, key) for key in now})
 
 
 def _require_same(checkpoint: Checkpoint, asked: CheckpointHeader, *, force: bool) -> None:

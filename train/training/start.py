@@ -29,11 +29,13 @@ class Start:
         force: Resume a run although the manifest is another.
         init: A run, or a checkpoint file, whose weights a new run begins with; or, as
             `nnunet:FOLDER` or `nnunet:FOLDER:FOLD`, what nnU-Net trained.
+        first_stage_of: A run whose first stage a new run goes on from, in place of its own.
         manifest: The manifest's file, which the run keeps for its evaluation.
     """
 
     force: bool = False
     init: Path | None = None
+    first_stage_of: Path | None = None
     manifest: Path | None = None
 
 

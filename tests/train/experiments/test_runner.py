@@ -15,8 +15,10 @@ from manifests.ground import dask_cluster
 from tests.train.experiments.conftest import QUICK
 from train.experiments import runner
 from train.experiments.commands import app
+from train.experiments.plans.catalogue import Training
 from train.experiments.plans.planned_run import plan_runs
 from train.experiments.runner import kept_scores, on_cluster, run_all, run_once, run_spread
+from train.training.events import StepDone
 
 MINE = """
 [datasets]
@@ -289,3 +291,34 @@ def test_a_bad_option_is_explained(marginalia, command, words, said):
     result = marginalia(*command, *words)
     assert result.exit_code == 2
     assert said in result.output
+
+
+def test_runs_that_differ_in_the_second_stage_alone_share_the_first(request_):
+    catalogue = request_.catalogue.model_copy(
+        update={
+            "trainings": {
+                **request_.catalogue.trainings,
+                "regular": Training.model_validate({"set": {"method": "regular"}}),
+            }
+        }
+    )
+    steps = []
+
+    def on_event(run, event):
+        if isinstance(event, StepDone):
+            steps.append((run.training, run.seed, event.epoch))
+
+    overrides = (*request_.overrides, "first_stage_dice=0")
+    request = replace(request_, catalogue=catalogue, seeds=(0, 1), overrides=overrides)
+    results = list(run_all(plan_runs(request, ["union", "regular"]), on_event=on_event))
+    assert [r.failure for r in results] == [""] * 4
+    whole, second = {1, 2}, {2}
+    found = {key: {e for *k, e in steps if tuple(k) == key} for key in {s[:2] for s in steps}}
+    assert found == {
+        **{("union", seed): whole for seed in (0, 1)},
+        **{("regular", seed): second for seed in (0, 1)},
+    }
+    alone = replace(request, out=request.out / "alone", seeds=(0,))
+    (by_itself,) = run_all(plan_runs(alone, ["regular"]))
+    (shared,) = (r for r in results if (r.run.training, r.run.seed) == ("regular", 0))
+    assert by_itself.scores.rows.equals(shared.scores.rows)

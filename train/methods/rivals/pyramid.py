@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.boxes import Triple
+from train.networks.instance_norm import InstanceNorm
 from train.networks.network import Level
 from train.shapes import Images, Logits
 
@@ -147,4 +148,4 @@ def _chain(channels: Sequence[int], kernel_zyx: Triple) -> nn.Sequential:
 
 
 def _normed(channels: int) -> tuple[nn.Module, nn.Module]:
-    return nn.InstanceNorm3d(channels, affine=True), nn.LeakyReLU(0.01)
+    return InstanceNorm(channels, affine=True), nn.LeakyReLU(0.01)
