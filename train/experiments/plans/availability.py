@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from manifests.changes.edits import edit
 from manifests.classes.label_space import LabelSpace
+from manifests.classes.merged import is_full
 from manifests.ground.errors import TrainingError
 from manifests.table.manifest import Manifest
 from train.experiments.plans.catalogue import Edit, Training
 from train.experiments.plans.modified_manifests import hashed_order
-from train.planning.plan import is_full
 
 NOT_TESTED = "split <> 'test'"
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Literal
 
+from manifests.classes.merged import is_full
 from manifests.table.case import Case
-from train.planning.plan import is_full
 from train.settings import TrainSettings
 
 Budget = Literal["patches", "epochs"]
