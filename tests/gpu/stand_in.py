@@ -53,6 +53,7 @@ VARIANTS = (
     ["method=marginal", "deep_supervision=true", "accumulation=2", "label_smoothing=0.1"],
     ["method=marginal", "ema_decay=0.9", "optimiser=sgd", "residual=true"],
     ["method=marginal", "residence=disk", "marginal_weight=0"],
+    ["method=marginal", "batch_dice=true", "dice_groups=present", "exclusion_ramp=0.5"],
 )
 
 

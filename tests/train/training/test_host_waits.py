@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.gpu.stand_in import OPTIONS, VARIANTS, HostWaits, StandIn
+from train.nnunet.loss import PartialLabelLoss
 from train.settings import resolve
 
 META = torch.device("meta")
@@ -31,6 +32,18 @@ def test_the_host_waits_only_for_the_losses(manifest, words):
             assert batch.merged.device.type == "cpu"
             assert stand_in.step(batch) == 1
     assert waits.found == []
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_the_host_waits_for_nothing_in_the_loss_of_nnunets_outputs(batch_dice):
+    loss = PartialLabelLoss(3, exclusion=True, batch_dice=batch_dice, level_weights=(0.6, 0.4, 0.0))
+    loss.merged = (0, 1, 2), (0, 1, 0)
+    outputs = [torch.empty(2, 3, n, n, n, device=META).half().requires_grad_() for n in (8, 4, 2)]
+    targets = [torch.empty(2, 1, n, n, n, device=META, dtype=torch.int16) for n in (8, 4, 2)]
+    with HostWaits(META) as waits:
+        loss(outputs, targets).backward()
+    assert waits.found == []
+    assert [output.grad is None for output in outputs] == [False, False, True]
 
 
 @pytest.mark.parametrize(
