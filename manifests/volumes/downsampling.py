@@ -93,16 +93,14 @@ def bin_sums(voxels: NDArray[Any], factors_zyx: Sequence[int]) -> Iterator[NDArr
     exact = np.float32 if narrow and math.prod(factors_zyx) <= EXACT_BINS else np.float64
     for n in range(z):
         layers = voxels[n * by_z : (n + 1) * by_z, : y * by_y, : x * by_x]
-        first = layers[0] if narrow and fit(layers, by_z * by_y) else layers[0].astype(exact)
+        first = layers[0] if narrow and _fit(layers, by_z * by_y) else layers[0].astype(exact)
         rows = reduce(np.add, layers[1:], first)
         rows = reduce(np.add, (rows[k::by_y] for k in range(by_y))).astype(exact, copy=False)
         yield reduce(np.add, (rows[:, k::by_x] for k in range(by_x)))
 
 
-def fit(layers: NDArray[Any], count: int) -> bool:
-    """Return whether sums of so many values fit their own type, in which they are made fastest."""
-    if layers.dtype.kind == "f":
-        return True
+def _fit(layers: NDArray[Any], count: int) -> bool:
+    """Return whether sums of so many integers fit their own type, where they are made fastest."""
     limits = np.iinfo(layers.dtype)
     return int(layers.max()) <= limits.max // count and int(layers.min()) >= -(-limits.min // count)
 
