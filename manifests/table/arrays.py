@@ -63,7 +63,7 @@ def _array(values: Sequence[Any], kind: Any) -> pa.Array:  # noqa: ANN401
     elif pa.types.is_struct(kind):
         buffers = [valid]
         structs = [{} if value is None else value for value in values]
-        children = [_array([s.get(f.name) for s in structs], f.type) for f in kind.fields]
+        children = [_array([s.get(f.name) for s in structs], f.type) for f in kind]
     elif pa.types.is_string(kind):
         texts = [b"" if value is None else str.encode(value) for value in values]
         buffers = [valid, _offsets(texts), pa.py_buffer(b"".join(texts))]

@@ -27,7 +27,7 @@ def values_of(kind):
     if pa.types.is_list(kind):
         found = st.lists(values_of(kind.value_type), max_size=3)
     elif pa.types.is_struct(kind):
-        found = st.fixed_dictionaries({f.name: values_of(f.type) for f in kind.fields})
+        found = st.fixed_dictionaries({f.name: values_of(f.type) for f in kind})
     else:
         found = VALUES[kind]
     return st.none() | found
