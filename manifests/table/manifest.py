@@ -241,10 +241,7 @@ def write_manifest(
         ManifestError: `path` lies beside or below the folder that holds the cases, or is not
             called `*.parquet`.
     """
-    if path.suffix != SUFFIX:
-        msg = f"a manifest is called *{SUFFIX}; got {path}"
-        raise ManifestError(msg)
-    prefix = _prefix(manifest.folder, path.parent)
+    prefix = prefix_for(manifest, path)
     metadata = {
         "marginalia.schema_version": str(SCHEMA_VERSION),
         "marginalia.software_version": manifest.software_version,
@@ -257,9 +254,16 @@ def write_manifest(
             writer.write_table(_below(prefix, table), row_group_size=ROWS_IN_GROUP)
 
 
-def _prefix(here: Path, there: Path) -> str:
-    """Return what to put before a path relative to `here` to make it relative to `there`."""
-    here, there = here.resolve(), there.resolve()
+def prefix_for(manifest: Manifest, path: Path) -> str:
+    """Return what to put before a manifest's paths where it is written to a new file.
+
+    Raises:
+        ManifestError: It cannot be written there; see `write_manifest`.
+    """
+    if path.suffix != SUFFIX:
+        msg = f"a manifest is called *{SUFFIX}; got {path}"
+        raise ManifestError(msg)
+    here, there = manifest.folder.resolve(), path.parent.resolve()
     if not here.is_relative_to(there):
         msg = (
             f"a manifest in {there} cannot name cases in {here}: write it to that folder or to "

@@ -38,7 +38,7 @@ def complete_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=f"The new manifest, in the folder of the old one. Default: {FILE_NAME}.",
+            help=f"The new manifest, in the folder of the old one or above. Default: {FILE_NAME}.",
         ),
     ] = None,
     where: Filter = None,
@@ -58,7 +58,7 @@ def complete_command(
     ] = False,
 ) -> None:
     """Let a network label what annotators left out, beside their labels; run again to continue."""
-    from manifests.table.manifest import manifest_file, read_manifest
+    from manifests.table.manifest import manifest_file, prefix_for, read_head, read_manifest
     from manifests.table.sql import select_cases
     from train.checkpoints.ensembles import load_ensemble
     from train.completion.complete import complete_cases, plan_completion, write_completed
@@ -66,6 +66,8 @@ def complete_command(
     from train.prediction.sliding_window import Predictor
 
     source = manifest_file(manifest)
+    out = out or source.with_name(FILE_NAME)
+    prefix_for(read_head(source), out)  # to be refused before hours of work, and not after
     with select_cases(source, where) as cases:
         chosen = frozenset(cases.ids())
     predictor = Predictor(load_ensemble(runs, which=checkpoint), pick_device(device), overlap)
@@ -79,7 +81,6 @@ def complete_command(
     for result in track_progress(complete_cases(plan, predictor), len(plan.cases), "completing"):
         say(_line(result))
         results.append(result)
-    out = out or source.with_name(FILE_NAME)
     write_completed(plan, results, source, out)
     console.print(_table(plan, results))
     say(f"written: {out}; to train with it: marginalia train {out} --out RUN")

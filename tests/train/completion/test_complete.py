@@ -6,19 +6,21 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from manifests.changes.diff import diff
 from manifests.changes.edits import edit
 from manifests.classes.label_space import IGNORED
 from manifests.exports.monai import write_datalist
 from manifests.exports.selection import select_for_export
-from manifests.ground.errors import TrainingError
+from manifests.ground.errors import ManifestError, TrainingError
 from manifests.table.case import COMPLETION
 from manifests.table.manifest import read_manifest, write_manifest
 from manifests.table.validate import validate
 from manifests.views.case_view import case_view
 from tests.train.conftest import draw_case
 from tests.train.printed import words
+from train.commands import app
 from train.completion.complete import complete_cases, plan_completion, write_completed
 from train.learnt import Learnt
 from train.planning.completed import SUFFIX
@@ -189,3 +191,10 @@ def test_a_manifest_above_leads_to_the_same_files(completed, settings, tmp_path)
     plans = [plan_training(m, settings) for m in (manifest, read_manifest(above))]
     assert plans[0].learnt == plans[1].learnt
     assert plans[0].manifest_sha256 == plans[1].manifest_sha256
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "below/completed.parquet"])
+def test_a_file_that_cannot_be_the_manifest_is_refused_before_any_work(manifest_path, name):
+    words = ["complete", manifest_path, "--from", "nowhere", "--out", manifest_path.parent / name]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert isinstance(result.exception, ManifestError)
