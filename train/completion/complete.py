@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -127,9 +127,9 @@ def known_classes(model: Model) -> frozenset[int]:
 def complete_cases(plan: CompletionPlan, predictor: Predictor) -> Iterator[CompletedCase]:
     """Write the completed label of each case; one that fails does not stop the others.
 
-    The files are `completed/NAME/` and the path of the annotator's label, where NAME is that of
-    the network and its use; `completed/NAME.json` says what it is. A label that is there already is
-    not made again.
+    The files are below `completed/NAME/`, at the path of the annotator's label, in a folder for
+    what was completed there. NAME is that of the network and its use; `completed/NAME.json` says
+    what it is. A label that is there already is not made again, and none is replaced by another.
     """
     folder, name = plan.manifest.folder / FOLDER, plan.stamp.text
     plan.stamp.write(folder)
@@ -179,10 +179,11 @@ def write_completed(
 def _complete(case: Case, plan: CompletionPlan, predictor: Predictor) -> CompletedCase:
     manifest, names = plan.manifest, plan.manifest.label_space.names
     require_same_spacing(predictor.model, case)
-    relative = f"{FOLDER}/{plan.stamp.text}/{case.label}"
-    path = manifest.path(relative)
     made_from = f"{case.image_sha256}{case.label_sha256}{case.merged}"
-    note = f"{plan.stamp.text} {sha256(made_from.encode()).hexdigest()[:16]}"
+    key, label = sha256(made_from.encode()).hexdigest()[:16], PurePosixPath(case.label)
+    # a folder for each: an edited manifest's case has the same files, and another completed label
+    relative = f"{FOLDER}/{plan.stamp.text}/{label.parent / key / label.name}"
+    path, note = manifest.path(relative), f"{plan.stamp.text} {key}"
     there = path.is_file() and note_of(path) == note
     if not there:
         volume = open_case(manifest, case)

@@ -75,7 +75,7 @@ def test_the_manifest_is_sound_and_says_which_network(completed, predictor):
 def test_a_completed_label_is_no_scan(completed, tmp_path):
     scans = [path for path, _ in find_scans(completed.parent, tmp_path / "out")]
     assert len(scans) == 14
-    assert list(completed.parent.glob("completed/*/cases/*/*/label.nii"))
+    assert list(completed.parent.glob("completed/*/cases/*/*/*/label.nii"))
 
 
 def test_the_rest_of_the_house_takes_it(completed):
@@ -86,7 +86,7 @@ def test_the_rest_of_the_house_takes_it(completed):
     text = " ".join(words(case_view(manifest.case(PARTIAL[0]), manifest.label_space)))
     assert "not annotated: labelled by a model" in text
     assert "completed label completed/marginalia-" in text
-    for path in completed.parent.glob("completed/*/cases/*/*/label.nii"):
+    for path in completed.parent.glob("completed/*/cases/*/*/*/label.nii"):
         path.unlink()  # an export needs none of them
     selection = select_for_export(completed)
     assert len(selection.cases) == 7
@@ -100,6 +100,16 @@ def test_an_edit_forgets_what_a_model_completed(completed):
     edited = edit(read_manifest(completed), drop=["liver"], where=one, source=completed)
     assert all(getattr(edited.case(PARTIAL[0]), name) is None for name in COMPLETION)
     assert edited.case(PARTIAL[1]).completed is not None
+
+
+def test_a_manifest_keeps_its_completed_labels_when_an_edited_one_is_completed(
+    completed, predictor
+):
+    """Both name the same label files, in which the edited one sees no liver."""
+    edited = edit(read_manifest(completed), drop=["liver"], where=None, source=completed)
+    plan = plan_completion(predictor, edited, edited.case_ids())
+    assert "completed" in {result.outcome for result in complete_cases(plan, predictor)}
+    assert validate(completed, hashes=True) == []
 
 
 def test_what_a_model_labelled_is_never_scored(completed, manifest, predictor):

@@ -74,7 +74,7 @@ def test_a_weight_of_nothing_is_as_if_nothing_were_completed(completed, settings
     train(read_cases(completed.with_name("manifest.parquet")), tmp_path / "plain", nothing)
     manifest = read_cases(completed)
     train(manifest, tmp_path / "with", nothing.model_copy(update={"pseudo_weight": 0.5}))
-    for path in completed.parent.glob("completed/*/cases/*/*/label.nii"):
+    for path in completed.parent.glob("completed/*/cases/*/*/*/label.nii"):
         path.unlink()
     train(manifest, tmp_path / "without", nothing)
     plain, without, used = (tensors_of(tmp_path / n) for n in ("plain", "without", "with"))
@@ -155,7 +155,7 @@ def test_a_path_out_of_the_folder_is_refused(completed, settings, tmp_path):
 
 def test_evaluation_reads_no_completed_label(completed, predictor):
     manifest = read_manifest(completed)
-    for path in completed.parent.glob("completed/*/cases/*/*/label.nii"):
+    for path in completed.parent.glob("completed/*/cases/*/*/*/label.nii"):
         path.unlink()
     results = list(evaluate_cases(predictor.model, manifest, EvaluationRequest(split="train")))
     assert not any(result.failure for result in results)
