@@ -10,6 +10,7 @@ from manifests.table.case import Case
 from manifests.table.case_rows import CaseRows
 from manifests.table.manifest import Manifest
 from train.learnt import Learnt, Part
+from train.planning.licences import allows
 from train.settings import TrainSettings
 
 FOLDER = "completed"  # beside the manifest
@@ -43,6 +44,14 @@ def learnt_of(
             *remarks,
             f"{len(leaked)} of {len(validation)} validation cases were training cases of the model "
             f"that completed labels, so that their Dice is too good: {', '.join(leaked[:3])}",
+        )
+    known_terms, wanted = learnt.datasets, settings.licence
+    barred = [name for name in learnt.licences() if not allows(name, known_terms, wanted)]
+    if known and barred:
+        remarks = (
+            *remarks,
+            f"the model that completed labels learnt from cases that the licence {wanted} leaves "
+            f"out ({', '.join(barred)}); to train without its labels: --set pseudo_weight=0",
         )
     return learnt, remarks
 

@@ -8,6 +8,7 @@ import numpy as np
 from manifests.classes.label_space import LabelSpace
 from manifests.table.case_rows import CaseRows
 from manifests.table.dataset_facts import DatasetFacts
+from train.learnt import LearntDataset
 
 COMMERCIAL = "commercial"
 AND = " AND "  # between the licences of a case that is made of several
@@ -25,17 +26,21 @@ def allowed_cases(
     """
     if wanted is None:
         return cases
-    terms: dict[str, set[bool]] = {}
-    for known in facts.values():
-        terms.setdefault(known.licence, set()).add(known.commercial_use)
-
-    def allowed(licence: str) -> bool:
-        if wanted.lower() == COMMERCIAL:
-            return terms.get(licence) == {True}
-        return fnmatchcase(licence.lower(), wanted.lower())
-
     licences = cases.coded("licence")
-    return cases.where(licences.where(lambda licence: all(map(allowed, licence.split(AND)))))
+    return cases.where(licences.where(lambda licence: allows(licence, facts, wanted)))
+
+
+def allows(
+    licence: str, facts: Mapping[str, DatasetFacts | LearntDataset], wanted: str | None
+) -> bool:
+    """Return whether each licence of a case allows what is wanted; see `allowed_cases`."""
+    if wanted is None:
+        return True
+    each = licence.split(AND)
+    if wanted.lower() != COMMERCIAL:
+        return all(fnmatchcase(one.lower(), wanted.lower()) for one in each)
+    terms = [{known.commercial_use for known in facts.values() if known.licence == n} for n in each]
+    return all(found == {True} for found in terms)
 
 
 def left_out_remarks(

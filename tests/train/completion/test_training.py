@@ -104,6 +104,19 @@ def test_a_run_learnt_from_what_its_teacher_learnt_from(completed, settings, pre
     assert plan.manifest_sha256 != without.manifest_sha256
 
 
+def test_licences_of_the_teachers_cases_are_told(completed, settings):
+    manifest = read_manifest(completed)
+    # the teacher knew another licence of both/0, from which the pupil does not learn
+    free = [replace(c, licence="CC-BY-4.0") for c in manifest.cases() if c.case_id != "both/0"]
+    pupil = type(manifest).of(free, manifest.label_space, folder=manifest.folder)
+    told = "learnt from cases that the licence cc-by* leaves out"
+    asked = settings.model_copy(update={"licence": "cc-by*"})
+    assert any(told in remark for remark in plan_training(pupil, asked).remarks)
+    for others in ({"licence": None}, {"pseudo_weight": 0.0}):
+        remarks = plan_training(pupil, asked.model_copy(update=others)).remarks
+        assert not any("leaves out" in remark for remark in remarks)
+
+
 def test_a_validation_case_that_the_teacher_knows_is_told(completed, settings):
     manifest = read_manifest(completed)
     swap = {"liver_only/3": "validation", "liver_only/6": "train"}
