@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -28,6 +29,7 @@ THREADS = (
 THREADS_HERE = Path("/proc/self/task")  # Linux has a folder for each
 # that of the allocator in PyArrow 26 starts with it, and jemalloc holds its locks during a fork
 MAY_BE_FORKED = {"jemalloc_bg_thd"}
+LOOKS_AGAIN_AFTER_S = (0.001, 0.01, 0.1, 0.0)
 
 
 class WorkerDiedError(Exception):
@@ -121,12 +123,25 @@ def _start_method(threads: int) -> str:
     the number of threads with which it was loaded.
     """
     shared = all(os.environ.get(name) == str(threads) for name in THREADS)
-    try:
-        names = [path.read_text().strip() for path in THREADS_HERE.glob("*/comm")]
-    except OSError:  # a thread that has just ended
-        return "spawn"
-    alone = len([name for name in names if name not in MAY_BE_FORKED]) == 1
-    return "fork" if shared and alone else "spawn"
+    return "fork" if shared and _is_alone() else "spawn"
+
+
+def _is_alone() -> bool:
+    """Return whether this process has one thread, once those that are ending are gone.
+
+    The system still lists the thread of a pool for a moment after it was joined.
+    """
+    for pause_s in LOOKS_AGAIN_AFTER_S:
+        if threading.active_count() > 1:
+            return False
+        try:
+            names = [path.read_text().strip() for path in THREADS_HERE.glob("*/comm")]
+        except OSError:  # a thread that has just ended
+            names = []
+        if len([name for name in names if name not in MAY_BE_FORKED]) == 1:
+            return True
+        time.sleep(pause_s)
+    return False
 
 
 def _outcome(future: Future[Result]) -> Result | Exception:

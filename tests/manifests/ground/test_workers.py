@@ -1,6 +1,7 @@
 """A pool that outlives its workers."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 
+from manifests.ground import workers
 from manifests.ground.workers import THREADS, WorkerDiedError, run_all, threads_each
 
 
@@ -68,6 +70,7 @@ def die_or_touch(path):
 PROGRAM = """
 import os, sys, threading
 from filelock import FileLock, Timeout
+from manifests.ground import workers
 from manifests.ground.workers import run_all, share_threads
 
 if __name__ == "__main__":
@@ -107,3 +110,17 @@ def test_workers_are_forks_of_a_process_without_other_threads(tmp_path, words, m
     told = str(threads_each(2)), module
     expected = dict.fromkeys((0, 1, 2, 4), told) | {3: ("the process died",), "lock": "held"}
     assert done.stdout == f"{dict(sorted(expected.items(), key=str))}\n", done.stderr
+
+
+def test_a_thread_that_is_ending_is_waited_for(tmp_path, monkeypatch):
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "comm").write_text("python")
+    for name in THREADS:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(workers, "THREADS_HERE", tmp_path)
+    monkeypatch.setattr(workers.threading, "active_count", lambda: 1)
+    monkeypatch.setattr(workers.time, "sleep", lambda _: None)
+    assert workers._start_method(1) == "spawn"
+    monkeypatch.setattr(workers.time, "sleep", lambda _: shutil.rmtree(tmp_path / "2"))
+    assert workers._start_method(1) == "fork"
