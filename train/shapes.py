@@ -49,6 +49,8 @@ VoxelRow = Bool[Tensor, "voxels"]
 ClassRow = Integer[Tensor, "classes"]
 Groups = Integer[Tensor, "groups"]
 GroupColumn = Float[Tensor, "groups 1"]
+GroupPairs = Bool[Tensor, "*samples groups classes"]
+MergedRows = Integer[Tensor, "*samples classes"]
 GroupTable = Float[Tensor, "groups classes"]
 
 

@@ -15,6 +15,7 @@ from train.losses.options import (
     marginal_dice_loss,
     reduce_classes,
 )
+from train.losses.sample_voxels import class_pairs
 from train.losses.voxel_sums import SumRequest, VoxelSums, voxel_sums
 from train.shapes import ClassPairs, LevelLogits, LevelTarget, Merged, PerSample, PerSampleOfLevels
 
@@ -35,7 +36,8 @@ def fused_terms(
         epsilon=options.epsilon,
     )
     sums = voxel_sums(levels, targets, merged, request)
-    inside, excluded = _class_pairs(merged.repeat(len(levels), 1))
+    classes = torch.arange(merged.shape[1], device=merged.device)
+    inside, excluded = class_pairs(merged.repeat(len(levels), 1), classes)
     looked_at = sums.voxels.sum(1).clamp(min=1)
     terms: dict[Term, PerSample] = {}
     if "marginal_cross_entropy" in wanted:
@@ -50,15 +52,6 @@ def fused_terms(
         terms["exclusion_dice"] = _exclusion_dice(sums, excluded, options.class_reduction)
     result = torch.promote_types(levels[0].dtype, torch.float32)
     return {name: term.to(result) for name, term in terms.items()}
-
-
-def _class_pairs(merged: Merged) -> tuple[ClassPairs, ClassPairs]:
-    """Return whether class n is inside of group m, and whether the label m excludes it (Eq. 9)."""
-    inside = merged[:, None] == torch.arange(merged.shape[1], device=merged.device)[:, None]
-    excluded = ~inside
-    excluded[:, 0] = False  # background excludes nothing,
-    excluded[:, :, 0] = False  # and is excluded from nothing
-    return inside, excluded
 
 
 def _marginal_dice(

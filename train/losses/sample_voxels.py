@@ -16,9 +16,11 @@ from train.shapes import (
     ByVoxel,
     ClassRow,
     GroupColumn,
+    GroupPairs,
     Groups,
     GroupTable,
     LabelRow,
+    MergedRows,
     VoxelRow,
 )
 
@@ -28,6 +30,15 @@ EVERYWHERE = slice(None)
 def would_sync(tensor: Tensor) -> bool:
     """Return whether reading this tensor's values makes the host wait for a GPU."""
     return tensor.device.type != "cpu"
+
+
+def class_pairs(merged: MergedRows, groups: Groups) -> tuple[GroupPairs, GroupPairs]:
+    """Return whether class n is inside of group m, and whether the label m excludes it (Eq. 9)."""
+    column = groups[:, None]
+    inside = merged[..., None, :] == column
+    excluded = ~inside & (column != 0)  # background excludes nothing,
+    excluded[..., 0] = False  # and is excluded from nothing
+    return inside, excluded
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +65,8 @@ class Annotation:
         exact = torch.promote_types(logits, torch.float32)
         classes = torch.arange(len(merged), device=merged.device)
         groups = classes if would_sync(merged) else merged.unique()
-        column = groups[:, None]
-        member = merged == column
-        excluded = ~member & (column != 0)  # background excludes nothing,
-        excluded[:, 0] = False  # and is excluded from nothing
-        return cls(merged, groups, *(t.to(exact) for t in (column, member, excluded)))
+        tables = groups[:, None], *class_pairs(merged, groups)
+        return cls(merged, groups, *(table.to(exact) for table in tables))
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,20 +40,18 @@ def learnt_of(
     leaked = [c.case_id for c in validation if c.case_id in trained] if trained else []
     remarks = _remarks(settings, learnt, filled)
     if leaked:
-        remarks = (
-            *remarks,
+        remarks.append(
             f"{len(leaked)} of {len(validation)} validation cases were training cases of the model "
-            f"that completed labels, so that their Dice is too good: {', '.join(leaked[:3])}",
+            f"that completed labels, so that their Dice is too good: {', '.join(leaked[:3])}"
         )
     known_terms, wanted = learnt.datasets, settings.licence
     barred = [name for name in learnt.licences() if not allows(name, known_terms, wanted)]
     if known and barred:
-        remarks = (
-            *remarks,
+        remarks.append(
             f"the model that completed labels learnt from cases that the licence {wanted} leaves "
-            f"out ({', '.join(barred)}); to train without its labels: --set pseudo_weight=0",
+            f"out ({', '.join(barred)}); to train without its labels: --set pseudo_weight=0"
         )
-    return learnt, remarks
+    return learnt, tuple(remarks)
 
 
 def _read(manifest: Manifest, case: Case) -> Learnt:
@@ -73,14 +71,14 @@ def _read(manifest: Manifest, case: Case) -> Learnt:
         raise TrainingError(msg) from error
 
 
-def _remarks(settings: TrainSettings, learnt: Learnt, cases: Sequence[Case]) -> tuple[str, ...]:
+def _remarks(settings: TrainSettings, learnt: Learnt, cases: Sequence[Case]) -> list[str]:
     if not cases:
-        return ()
+        return []
     what = f"{len(cases)} training cases have labels that a model completed"
     if not settings.completed_weight:
         why = f"method {settings.method}, pseudo_weight {settings.pseudo_weight:g}"
-        return (f"{what}, which are not used: {why}",)
+        return [f"{what}, which are not used: {why}"]
     ids = {c.case_id for c in cases}
     counts = Counter(name for c in learnt.cases if c.case_id in ids for name in c.by_model)
     classes = ", ".join(f"{name} {n}" for name, n in sorted(counts.items()))
-    return (f"{what}, with the weight {settings.pseudo_weight:g}: {classes}",)
+    return [f"{what}, with the weight {settings.pseudo_weight:g}: {classes}"]
