@@ -161,12 +161,8 @@ class MarginalExclusionLoss(nn.Module):
         Raises:
             TrainingError: The shapes, types or devices do not fit together.
         """
-        terms = _terms(self.wanted, [logits], [target], merged, options=self.options)
         factors = {"marginal": marginal_of_sample, "exclusion": exclusion_of_sample}
-        for name in terms:
-            factor = factors[_family(name)]
-            if factor is not None:
-                terms[name] = terms[name] * factor
+        terms = self._scaled([logits], [target], merged, factors)
         return {name: values.mean() for name, values in terms.items()}
 
     def over_levels(
@@ -193,16 +189,27 @@ class MarginalExclusionLoss(nn.Module):
         Raises:
             TrainingError: The shapes, types or devices do not fit together.
         """
+        terms = self._scaled(levels, targets, merged, {"exclusion": exclusion_of_sample})
+        exact = torch.promote_types(levels[0].dtype, torch.float32)
+        of_each = on_device(torch.tensor(weights, dtype=exact), merged.device)
+        # no matrix product: autocast would take it to float16
+        return self.total({name: values.mean(1) * of_each for name, values in terms.items()})
+
+    def _scaled(
+        self,
+        levels: Sequence[LevelLogits],
+        targets: Sequence[LevelTarget],
+        merged: Merged,
+        factors: Mapping[str, PerSample | None],
+    ) -> dict[Term, Tensor]:
+        """Return each term [levels, batch], times the factor on the samples of its family."""
+        scaled: dict[Term, Tensor] = {}
         terms = _terms(self.wanted, levels, targets, merged, options=self.options)
-        totals: list[Tensor] = []
         for name, values in terms.items():
+            factor = factors.get(_family(name))
             by_level = values.view(len(levels), len(merged))
-            if exclusion_of_sample is not None and _family(name) == "exclusion":
-                by_level = by_level * exclusion_of_sample
-            totals.append(self.weights[_family(name)] * by_level.mean(1))
-        of_levels = torch.stack(totals).sum(0)
-        of_each = on_device(torch.tensor(weights, dtype=of_levels.dtype), merged.device)
-        return (of_levels * of_each).sum()  # autocast would take a matrix product to float16
+            scaled[name] = by_level if factor is None else by_level * factor
+        return scaled
 
     def total(self, terms: Mapping[Term, Tensor]) -> Scalar:
         """Return the weighted sum of what `terms` returned, for a loop that logs the terms too."""
