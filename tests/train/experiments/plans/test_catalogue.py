@@ -54,6 +54,17 @@ def test_every_setting_of_a_training_is_one():
     assert all(set(t.set) <= known for t in load_catalogue().trainings.values())
 
 
+def test_ratios_of_the_weights_differ_in_the_exclusion_alone():
+    """A greater marginal weight would scale the losses of fully labelled cases, too."""
+    catalogue = load_catalogue()
+    for row in catalogue.table("table5").rows:
+        marginal, exclusion = map(float, row.title.split(":"))
+        weights = catalogue.trainings[row.trainings[0]].set
+        assert weights["marginal_weight"] == bool(marginal)
+        expected = exclusion / marginal if marginal else 1
+        assert weights["exclusion_weight"] == pytest.approx(expected, abs=1e-4), row.title
+
+
 def test_table_4_is_of_the_runs_of_table_3():
     catalogue = load_catalogue()
     assert catalogue.table("table4") == catalogue.table("table3")
