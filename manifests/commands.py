@@ -93,9 +93,14 @@ def report(
             _show(f"{reported.case.case_id}  suspicion {reported.facts['suspicion']}")
         return
     problems = track(write_report(planned), "drawing", total=len(planned.cases), transient=True)
+    not_drawn = 0
     for problem in filter(None, problems):
         _show(problem)
+        not_drawn += 1
     _show(f"{len(planned.cases)} cases: open {out / 'index.html'} in a browser")
+    if not_drawn:
+        _show(f"{not_drawn} of them could not be drawn")
+        raise typer.Exit(PROBLEMS_FOUND)
 
 
 @app.command()
@@ -164,7 +169,7 @@ def split(
     from manifests.changes.given_split import official_split, read_given_split
     from manifests.changes.split_request import request_from_words
     from manifests.changes.split_words import left_for_training
-    from manifests.changes.splits import COLUMNS, assign_splits
+    from manifests.changes.splits import COLUMNS, assign_splits, deal_anew
     from manifests.table.manifest import manifest_file, read_manifest
     from manifests.table.row_groups import rewrite, with_column
     from manifests.table.sql import select_cases
@@ -185,7 +190,8 @@ def split(
         stratify=stratify,
         force=force,
     )
-    assigned = assign_splits(with_column(read, source, stratify) if stratify else read, request)
+    assign = assign_splits if test or validation or preset or request.given else deal_anew
+    assigned = assign(with_column(read, source, stratify) if stratify else read, request)
     rewrite(source, assigned.with_table(assigned.table.select(COLUMNS)), out or source)
     with select_cases(out or source) as cases:
         _show(splits_table(summarise(cases), request))

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
@@ -55,6 +56,22 @@ def assign_splits(manifest: Manifest, request: SplitRequest) -> Manifest:
         held_out = _held_out(rows, subject_of, request, strata_of(manifest, request))
         splits = [held_out.get(subject_of[row["case_id"]], "train") for row in rows]
     return _assigned(manifest, splits, request)
+
+
+def deal_anew(manifest: Manifest, request: SplitRequest) -> Manifest:
+    """Deal the folds that are requested, and keep the split that every case has.
+
+    What was held out stays held out, and the rule for new cases stays, too. Cases of which none
+    has a split are split as `assign_splits` does it.
+    """
+    splits = manifest.table["split"].to_pylist()
+    if not any(splits):
+        return assign_splits(manifest, request)
+    dealing = {name: getattr(request, name) for name in ("folds", "seed", "stratify")}
+    rule = request
+    with suppress(KeyError, ValueError):  # a manifest of another program may have none
+        rule = SplitRequest.model_validate(manifest.settings["split"])
+    return _assigned(manifest, splits, rule.model_copy(update={**dealing, "absent_folds": {}}))
 
 
 def keep_splits(manifest: Manifest, earlier: Manifest, default: SplitRequest) -> Manifest:

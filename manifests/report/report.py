@@ -12,7 +12,7 @@ import numpy as np
 
 from manifests.classes.label_space import IGNORED, LabelSpace
 from manifests.ground.atomic import whole_file, write_text
-from manifests.ground.errors import ManifestError
+from manifests.ground.errors import ManifestError, MarginaliaError
 from manifests.report.facts import case_facts, page_facts, rare_absences
 from manifests.report.niivue import FOLDER as NIIVUE
 from manifests.report.niivue import install_niivue, niivue_data
@@ -127,19 +127,32 @@ def write_report(report: Report) -> Iterator[str]:
 
     Yields:
         Of each case why it has no picture; empty if it has one.
+
+    Raises:
+        MarginaliaError: The report's folder cannot be made.
     """
     if report.niivue:
         install_niivue(report.out)
+    try:
+        report.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{report.out} cannot be a folder: {error}; choose another one with --out"
+        raise MarginaliaError(msg) from error
     problems: dict[str, str] = {}
     for reported in report.cases:
         try:
             _draw(report, reported)
             problem = ""
         except Exception as error:  # one bad case never ends the report
-            problem = f"{reported.case.case_id}: not drawn: {error!r}"
+            problem = f"{reported.case.case_id}: not drawn: {_words(error)}"
             problems[reported.case.case_id] = problem
         yield problem
     _write_page(report, problems)
+
+
+def _words(error: Exception) -> str:
+    """Return a message that was written for readers as it is, and any other with its kind."""
+    return str(error) if isinstance(error, MarginaliaError) else repr(error)
 
 
 def _rank(facts: Mapping[str, Any]) -> tuple[float, float, str]:

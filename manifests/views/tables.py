@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from manifests.changes.split_request import SplitRequest
+from manifests.changes.split_request import Amount, SplitRequest
 from manifests.changes.splits import HELD_OUT
 from manifests.classes.label_space import LabelSpace
 from manifests.table.case import SPLITS
@@ -50,7 +50,11 @@ def summary_view(summary: Summary, space: LabelSpace) -> Group:
 
 def splits_table(summary: Summary, request: SplitRequest | None = None) -> Table:
     """Return how many cases of each dataset are in which split, and numbers that were not met."""
-    splits = [s for s in (*SPLITS, UNASSIGNED) if any(d.splits[s] for d in summary.datasets)]
+    splits = [
+        split
+        for split in (*SPLITS, UNASSIGNED)
+        if any(d.splits[split] or _asked(d, split, request) for d in summary.datasets)
+    ]
     columns = [*unbroken("dataset"), *right("cases", "patients", *splits), "recipe"]
     table = new_table("Datasets", columns)
     for d in summary.datasets:
@@ -89,10 +93,15 @@ def _heading(summary: Summary) -> Text:
 
 def _split_cell(dataset: DatasetSummary, split: str, request: SplitRequest | None) -> Text:
     cell = number(dataset.splits[split])
-    asked = request.amount(split, dataset.name) if request and split in HELD_OUT else None
-    if isinstance(asked, int) and asked != dataset.splits[split]:
+    asked = _asked(dataset, split, request)
+    short = asked != dataset.splits[split] if isinstance(asked, int) else not dataset.splits[split]
+    if asked is not None and short:
         cell.append(f" (asked {asked})", "yellow")
     return cell
+
+
+def _asked(dataset: DatasetSummary, split: str, request: SplitRequest | None) -> Amount | None:
+    return request.amount(split, dataset.name) if request and split in HELD_OUT else None
 
 
 def _licences_table(summary: Summary) -> Table:

@@ -231,6 +231,35 @@ def test_split_tells_what_whole_patients_cannot_meet(make_case, make_manifest, t
     assert "2 (asked 3)" in call("split", tmp_path, "--test", "3")
 
 
+@pytest.mark.parametrize("asked", ["1", "0.2"])
+def test_split_tells_what_no_patient_can_meet(make_case, make_manifest, tmp_path, asked):
+    cases = [make_case(f"a/{i}", subject_id="one") for i in range(2)]
+    write_manifest(make_manifest(cases, folder=tmp_path), tmp_path / "manifest.parquet")
+    assert f" (asked {asked})" in call("split", tmp_path, "--test", asked)
+
+
+def test_folds_alone_leave_the_split_as_it_is(folder):
+    call("split", folder, "--test", "2", "--validation", "1", "--seed", "4")
+    held_out, rule = splits_of(folder), read_manifest(folder).settings["split"]
+    assert set(held_out) == {"test", "validation", "train"}
+    call("split", folder, "--folds", "2", "--seed", "7")
+    again = read_manifest(folder)
+    assert splits_of(folder) == held_out
+    assert again.settings["split"] == rule | {"folds": 2, "seed": 7}
+    in_no_fold = [fold is None for fold in again.table["fold"].to_pylist()]
+    assert in_no_fold == [split == "test" for split in held_out]
+
+
+def test_a_report_of_a_manifest_without_its_cases_says_so(make_case, make_manifest, tmp_path):
+    manifest = make_manifest([make_case("a/1")], folder=tmp_path)
+    write_manifest(manifest, tmp_path / "manifest.parquet")
+    words = ["report", str(tmp_path), "--out", str(tmp_path / "pages")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 3, result.output
+    assert "1 of them could not be drawn" in result.output
+    assert "Error(" not in result.output
+
+
 def test_split_that_fails_changes_nothing(folder):
     before = (folder / "manifest.parquet").read_bytes()
     with pytest.raises(ManifestError, match="'msd_liver' has 3 cases, fewer than asked: 26"):

@@ -11,7 +11,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 
-from manifests.ground.errors import ManifestError
+from manifests.ground.errors import ManifestError, MarginaliaError
 from manifests.ground.findings import Finding
 from manifests.report.facts import case_facts, group_names, rare_absences, suspicion
 from manifests.report.niivue import niivue_data
@@ -250,6 +250,13 @@ def test_what_is_no_evaluation_is_refused_with_the_next_step(manifest, tmp_path)
         plan_report(ReportRequest(manifest, tmp_path / "report", run=tmp_path))
     with pytest.raises(ManifestError, match="no case is left"):
         plan_report(ReportRequest(manifest, tmp_path / "report", where="dataset = 'none'"))
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_drawn(manifest, tmp_path):
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(MarginaliaError, match=r"report cannot be a folder: .*choose another one"):
+        next(write_report(plan_report(ReportRequest(manifest, tmp_path / "report"))))
+    assert (tmp_path / "report").read_text() == "mine"
 
 
 def test_another_niivue_is_refused_before_anything_is_drawn(manifest, tmp_path, monkeypatch):
