@@ -1,6 +1,7 @@
 """The commands on recipes: parse, ask, call one function, print."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -148,7 +149,7 @@ def new(
     if unread := unread_masks(found, meanings):
         _say(unread)
     _say(f"written: {path}")
-    _say(f"next: marginalia recipe check {path} --data {folder}")
+    _say(f"next: {shlex.join(['marginalia', 'recipe', 'check', str(path), '--data', str(folder)])}")
 
 
 def _read_back(
@@ -166,9 +167,9 @@ def _read_back(
     _say(f"{folder}: {len(exported.cases)} cases that marginalia exported")
     for path in paths:
         _say(f"written: {path}")
-    listed = " ".join(map(str, paths))
-    space = exported.label_space.name
-    _say(f"next: marginalia prepare {listed} --raw {folder} --out OUT --label-space {space}")
+    space, raw = exported.label_space.name, shlex.quote(str(folder))
+    listed = shlex.join(map(str, paths))
+    _say(f"next: marginalia prepare {listed} --raw {raw} --out OUT --label-space {space}")
     _say("      marginalia split OUT --official")
 
 

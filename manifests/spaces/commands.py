@@ -1,5 +1,6 @@
 """The commands on label spaces: parse, call one function, print."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -89,4 +90,5 @@ def new(
     for number, c in enumerate(space.classes, start=1):
         typer.echo(f"  {number} {c.name} = {' + '.join(c.structures)}")
     typer.echo(f"written: {path}")
-    typer.echo(f"next: marginalia prepare RECIPE --raw FOLDER --label-space {path} --out prepared")
+    typed = shlex.quote(str(path))
+    typer.echo(f"next: marginalia prepare RECIPE --raw FOLDER --label-space {typed} --out prepared")

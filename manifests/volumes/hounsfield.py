@@ -117,7 +117,7 @@ def _check_not_grey(seen: Distribution, path: Path) -> None:
     within = seen.sample[np.searchsorted(seen.sample, seen.least, "right") :]  # without padding
     small = within.size and max(-float(within[0]), float(within[-1])) < MIN_RANGE_HU
     if seen.greatest - seen.least < MIN_RANGE_HU or (small and np.any(within % 1)):
-        raise _no_hounsfield(path, f"{words}: normalised values")
+        raise _no_hounsfield(path, f"{words}: a label map, or normalised values")
     signed = (seen.least, seen.greatest) == (-128, 127)
     if signed or (seen.least >= 0 and MIN_OF_TOP * 255 <= seen.greatest <= 255):
         raise _no_hounsfield(path, f"{words}: 8-bit grey levels")

@@ -34,7 +34,8 @@ def _prolonged(header: CheckpointHeader) -> list[str]:
     if added >= planned:
         words += (
             f"; this is the limit, and it may be that a class did not reach it: plan a longer "
-            f"first stage, as in --set stage_epochs={2 * planned},{header.settings.stage_epochs[1]}"
+            f"first stage in another folder (--out), as in --set "
+            f"stage_epochs={2 * planned},{header.settings.stage_epochs[1]}"
         )
     return [words]
 
@@ -52,10 +53,11 @@ def _not_learnt(plan: TrainingPlan, dice: Mapping[str, Sequence[float]]) -> list
         f"not learnt: {', '.join(never)}: the validation Dice was 0.00 to the end. Look at the "
         f"labels (`marginalia inspect`, the pictures in TensorBoard), then try a longer training "
         f"(--set {longer}), more patches of rare classes (--set balance=class), or larger patches "
-        f"or a coarser spacing, so that a patch shows more of the body": never,
+        f"or a coarser spacing, so that a patch shows more of the body, each in another folder "
+        f"(--out)": never,
         f"forgotten: {', '.join(lost)}: the validation Dice was above 0 before and is 0.00 at the "
         f"end; try a lower learning rate, as in --set "
-        f"learning_rate={plan.settings.learning_rate / 10:g}": lost,
+        f"learning_rate={plan.settings.learning_rate / 10:g}, in another folder (--out)": lost,
         f"no validation case has {', '.join(unseen)}: whether it was learnt is not known; "
         f"hold out more cases with `marginalia split --validation`": unseen,
     }

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shlex
 import tarfile
 import zipfile
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_from_a_folder_to_cases(tmp_path):
         ids = sitk.GetArrayFromImage(volume).transpose(2, 1, 0)
         expected = np.where(inside("liver"), 1, 0) + np.where(inside("spleen"), 2, 0)
         assert np.array_equal(ids, expected)
+
+
+def test_the_next_command_can_be_pasted_if_a_folder_has_blanks(tmp_path):
+    root = own_folder(tmp_path / "my own data")
+    (said,) = [line for line in succeed("recipe", "new", root).splitlines() if "next: " in line]
+    command, *words = shlex.split(said.removeprefix("next: "))
+    assert command == "marginalia"
+    assert words[-1] == str(root)
+    assert "2 cases" in succeed(*words)
 
 
 def test_what_is_told_goes_before_what_is_guessed(tmp_path):
