@@ -19,6 +19,7 @@ ImagePatch = Float[Tensor, "z y x"]
 IdPatch = Integer[Tensor, "z y x"]
 
 Images = Float[Tensor, "batch channels *space"]
+Features = Float[Tensor, "batch _ ..."]  # of any number of channels, at any resolution
 Logits = Float[Tensor, "batch classes *space"]
 ForegroundLogits = Float[Tensor, "batch foreground *space"]  # of all classes but the background
 ForegroundMask = Bool[Tensor, "batch foreground"]

@@ -92,7 +92,7 @@ class CheckpointHeader(BaseModel):
     init: str = ""
     first_stage: FirstStage | None = None
     versions: dict[str, str] = Field(
-        default_factory=lambda: {p: version(p) for p in ("marginalia", "torch", "monai")}
+        default_factory=lambda: {p: version(p) for p in ("marginalia", "torch")}
     )
 
     @model_validator(mode="after")
@@ -287,7 +287,7 @@ def _header(path: Path, metadata: Mapping[str, str]) -> CheckpointHeader:
 
 
 def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Return a network's parameters by name, each once: DynUNet has two names for its blocks."""
+    """Return a network's parameters by name."""
     return dict(network.named_parameters())
 
 

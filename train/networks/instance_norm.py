@@ -35,17 +35,6 @@ class InstanceNorm(nn.InstanceNorm3d):
         return _ChannelsLast.apply(images, self.weight, self.bias, self.eps)
 
 
-def with_kept_layout(network: nn.Module) -> nn.Module:
-    """Replace PyTorch's instance norms in a network, in place; weights keep their names."""
-    for module in list(network.modules()):
-        for name, norm in list(module.named_children()):
-            if type(norm) is nn.InstanceNorm3d and norm.affine:
-                kept = InstanceNorm(norm.num_features, eps=norm.eps, affine=True)
-                kept.load_state_dict(norm.state_dict())
-                setattr(module, name, kept)
-    return network
-
-
 class _ChannelsLast(Function):
     """Instance norm of images whose channels are last in memory."""
 

@@ -1,4 +1,4 @@
-"""Network: nnU-Net's U-Net from MONAI, sized by the patch and the spacing."""
+"""Network: nnU-Net's U-Net, sized by the patch and the spacing."""
 
 import math
 from collections.abc import Callable, Generator, Sequence
@@ -14,14 +14,15 @@ from torch.overrides import TorchFunctionMode
 from manifests.ground.errors import TrainingError
 from train.boxes import Triple, triple
 from train.networks.instance_norm import LAYOUT
+from train.networks.unet import Level, UNet
 from train.settings import MethodName, TrainSettings
 from train.shapes import Images, LevelLogits, Logits
 
-UNetModule = Any  # `train.networks.unet.UNet`, which is slow to import
+UNetModule = Any  # `UNet`: type checkers take a module's parts for tensors
 
 _AXES = range(3)
 _SMALLEST = 4  # voxels of the deepest feature map along any axis that was strided
-_FEWEST_LEVELS = 3  # MONAI's U-Net has no fewer
+_FEWEST_LEVELS = 3
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,6 @@ class NetworkSettings:
         """Return what a training's settings and its spacing along x, y, z decide."""
         names = [field.name for field in fields(cls) if field.name != "spacing_mm"]
         return cls(spacing_mm=spacing_mm, **{name: getattr(settings, name) for name in names})
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of the U-Net: the size of its kernels, and the stride from the level above."""
-
-    kernel_zyx: Triple
-    stride_zyx: Triple
 
 
 def plan_levels(settings: NetworkSettings) -> tuple[Level, ...]:
@@ -100,8 +93,6 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
         TrainingError: The patch is too small, or it would be padded with deep supervision: the
             voxels of the levels would not align with those of the patch.
     """
-    from train.networks.unet import UNet  # slow to import
-
     levels = plan_levels(settings)
     multiple = total_strides(levels)
     if settings.deep_supervision and any(
@@ -112,21 +103,14 @@ def build_network(settings: NetworkSettings, num_classes: int, *, seed: int = 0)
             f"network's strides; got {settings.patch_size_zyx}; set patch_size_zyx or fit_patch"
         )
         raise TrainingError(msg)
-    strides = [level.stride_zyx for level in levels]
     with drawn_weights(seed):
         unet = UNet(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=num_classes,
-            kernel_size=[level.kernel_zyx for level in levels],
-            strides=strides,
-            upsample_kernel_size=strides[1:],
-            filters=settings.filters[: len(levels)],
-            res_block=settings.residual,
-            trans_bias=settings.upsampling_bias,
+            levels,
+            settings.filters[: len(levels)],
+            num_classes,
+            residual=settings.residual,
+            upsampling_bias=settings.upsampling_bias,
             deep_supervision=settings.deep_supervision,
-            # as in nnU-Net, whose coarsest decoder level has no weight
-            deep_supr_num=max(1, len(levels) - _FEWEST_LEVELS),
         )
     return PaddedUNet(unet, multiple)
 

@@ -19,7 +19,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from monai.data.utils import compute_importance_map
 from torch import Tensor, nn
 
 from manifests.ground.errors import TrainingError
@@ -43,6 +42,7 @@ ClassProbabilities = Float[Tensor, "classes z y x"]
 
 OVERLAP = 0.5
 _SIGMA = 0.125  # of the Gaussian weights, as a share of the window; MONAI's and nnU-Net's
+_LEAST_WEIGHT = 1e-3
 _VOXELS_AT_ONCE = 2**21  # of the windows that pass through the network together
 _VALUES_AT_ONCE = 2**25  # of their probabilities
 
@@ -177,6 +177,19 @@ def _sweep(predictor: Predictor, hu: HuVolume) -> Iterator[tuple[slice, SlabProb
             sums.shift(following - z)
 
 
+def gaussian_weights(window: Sequence[int], device: torch.device) -> Float[Tensor, "z y x"]:
+    """Return what each voxel of a window counts: most in its centre, and at least a thousandth.
+
+    Source: nnU-Net's `compute_gaussian`, in the arithmetic of MONAI's `compute_importance_map`.
+    """
+    weights = torch.ones((), device=device)
+    for n in window:
+        from_centre = torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2
+        along = torch.exp(from_centre**2 / (-2 * (_SIGMA * n) ** 2))
+        weights = weights[..., None] * along
+    return weights.clamp(min=_LEAST_WEIGHT)
+
+
 class _WeightedSums:
     """Weighted sums of the probabilities of as many slices as a window is high.
 
@@ -188,9 +201,7 @@ class _WeightedSums:
         self, window: Sequence[int], shape_yx: tuple[int, ...], device: torch.device
     ) -> None:
         self.weight = torch.zeros((window[0], *shape_yx), device=device)
-        self.gauss = compute_importance_map(
-            tuple(window), mode="gaussian", sigma_scale=_SIGMA, device=device
-        )
+        self.gauss = gaussian_weights(window, device)
         self.probs: dict[int, Tensor] = {0: torch.zeros_like(self.weight)}
         self.shifts = dict[int, int]()  # how many slices have gone since a class was last seen
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from train.networks.instance_norm import LAYOUT, InstanceNorm, _moments, with_kept_layout
+from train.networks.instance_norm import LAYOUT, InstanceNorm, _moments
 from train.networks.network import NetworkSettings, build_network, for_device
 from train.settings import resolve
 
@@ -96,8 +96,3 @@ def test_a_network_is_the_same_in_both_layouts_and_keeps_names():
     torch.testing.assert_close(last[0], contiguous[0], rtol=1e-4, atol=1e-4)
     for one, other in zip(last[1], contiguous[1], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
-
-
-def test_other_norms_stay():
-    network = nn.Sequential(nn.InstanceNorm3d(2), nn.GroupNorm(1, 2))
-    assert [type(m) for m in with_kept_layout(network)] == [nn.InstanceNorm3d, nn.GroupNorm]

@@ -3,13 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from monai.data.utils import compute_importance_map
 from monai.inferers.utils import sliding_window_inference
 from torch import nn
 
 from manifests.classes.label_space import load_label_space
 from train.model import Model, Normalisation
 from train.prediction import sliding_window
-from train.prediction.sliding_window import Predictor, predict_classes, probabilities
+from train.prediction.sliding_window import (
+    Predictor,
+    gaussian_weights,
+    predict_classes,
+    probabilities,
+)
 
 WINDOW = (8, 10, 12)
 SPACE = load_label_space("pancreas_tumour")  # three classes
@@ -155,6 +161,12 @@ def test_the_sums_of_a_few_slices_are_monais_of_the_whole_volume(shape, overlap)
     torch.testing.assert_close(found, expected[0].detach(), rtol=0, atol=1e-5)
     classes = predict_classes(predictor(network, overlap=overlap), hu)
     np.testing.assert_array_equal(classes, found.argmax(0).numpy())
+
+
+@pytest.mark.parametrize("window", [WINDOW, (1, 5, 160), (64, 160, 160)])
+def test_a_windows_weights_are_monais(window):
+    expected = compute_importance_map(window, mode="gaussian", sigma_scale=0.125)
+    assert torch.equal(gaussian_weights(window, torch.device("cpu")), expected)
 
 
 def test_sums_are_held_for_the_height_of_a_window_however_long_the_scan(monkeypatch):

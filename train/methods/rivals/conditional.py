@@ -5,6 +5,7 @@ Source: Dmitriev and Kaufman, "Learning multi-class segmentations from single-cl
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -28,12 +29,13 @@ from train.networks.network import (
     drawn_weights,
     plan_levels,
 )
+from train.networks.unet import Block, draw_weights
 from train.patches.sampler import Batch
 from train.shapes import ClassOfSample, Images, Logits, Merged, Scalar
 
 _DRAW = 1  # separates the draw of a class from other draws of the patch's seed
 # An instance norm would remove a constant map. This norm is over all channels and keeps it.
-_NORM = ("group", {"num_groups": 1})
+_NORM = partial(nn.GroupNorm, 1)
 
 
 @final
@@ -75,8 +77,6 @@ class ConditionalNet(nn.Module):
 
 def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.Module:
     """Return our network with a single output and decoder blocks that take the class."""
-    from monai.networks.blocks.dynunet_block import UnetBasicBlock  # slow to import
-
     padded = build_network(settings, 1, seed=seed)
     unet: UNetModule = padded.unet
     levels = plan_levels(settings)[:-1]
@@ -84,10 +84,8 @@ def build(settings: NetworkSettings, num_classes: int, *, seed: int = 0) -> nn.M
         for block, level, width in zip(
             unet.upsamples, reversed(levels), unet.filters[-2::-1], strict=True
         ):
-            block.conv_block = UnetBasicBlock(
-                3, 2 * width + 1, width, level.kernel_zyx, stride=1, norm_name=_NORM
-            )
-            block.conv_block.apply(unet.initialize_weights)
+            block.conv_block = Block(2 * width + 1, width, level.kernel_zyx, norm=_NORM)
+            block.conv_block.apply(draw_weights)
     padded.unet = ConditionalNet(unet, num_classes)
     return padded
 

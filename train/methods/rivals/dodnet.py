@@ -37,7 +37,7 @@ class DynamicHeadNet(nn.Module):
         """Return the logits of every task, [B, tasks, z, y, x]."""
         features = self.unet.encode(images)
         heads = self.heads(features[-1])
-        narrow = self.narrow(self.unet.decode(features))
+        narrow = self.narrow(self.unet.decode(features)[-1])
         return _run(heads, narrow.flatten(2)).unflatten(2, images.shape[2:])
 
     def heads(self, bottleneck: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def test_tasks_and_images_have_heads_of_their_own(dynamic):
 @torch.no_grad()
 def test_the_head_is_three_convolutions_with_those_parameters(network, dynamic, images):
     features = dynamic.unet.encode(images)
-    narrow = dynamic.narrow(dynamic.unet.decode(features))
+    narrow = dynamic.narrow(dynamic.unet.decode(features)[-1])
     answers = network(images)
     assert (answers[:, 0] == 0).all()
     heads = dynamic.heads(features[-1])
