@@ -25,7 +25,7 @@ CATALOGUE = {
     "trainings": {
         "F": {"datasets": ["F"]},
         "union": {},
-        "same": {"set": {"exclusion_weight": 2}},
+        "same": {"set": {"exclusion_weight": 0.5}},
         "liver": {"datasets": ["F", "P1"], "keep": ["liver"], "set": {"method": "regular"}},
         "spleen": {"datasets": ["P2"], "keep": ["spleen"], "set": {"method": "regular"}},
         "single": {"datasets": ["F"], "single_organ": [1, 2]},

@@ -39,7 +39,7 @@ OTHERS = (
     {"method": "regular"},
     {
         "marginal_weight": 0.0,  # full labels have their regular losses all the same
-        "exclusion_weight": 0.5,
+        "exclusion_weight": 2.0,
         "epsilon": 0.1,
         "exclusion_ramp": 0.5,
         "terms": TERMS[:3],

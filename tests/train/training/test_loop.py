@@ -180,7 +180,7 @@ def test_the_weights_average_predicts_and_is_kept_when_a_run_goes_on(manifest, s
 
 def test_the_log_holds_each_term_of_the_loss(whole_run):
     log = read_log(whole_run[0])
-    weights = {"marginal": 1, "exclusion": 2}
+    weights = {"marginal": 1, "exclusion": 0.5}
     total = sum(weights[name.split("_")[0]] * log[name] for name in TERMS)
     assert total.to_numpy() == pytest.approx(log["loss"].to_numpy(), rel=1e-5)
     assert log["exclusion_dice"].tolist()[0] == 0  # the first stage has nothing to exclude
