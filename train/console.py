@@ -10,6 +10,9 @@ from rich.table import Table
 SOME_FAILED_EXIT_CODE = 3
 PREEMPTED_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: run the command again
 
+# Said while nothing else can be: a batch of a large network takes a CPU a minute.
+TIMING = "timing a few batches on this machine"
+
 _ANY_WIDTH = 10_000  # columns; a narrower console would limit what a table measures
 
 T = TypeVar("T")

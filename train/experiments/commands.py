@@ -7,7 +7,14 @@ import typer
 
 from manifests.commands import ManifestPath
 from manifests.ground.list_command import ListCommand
-from train.console import PREEMPTED_EXIT_CODE, SOME_FAILED_EXIT_CODE, FirstThatFits, console, say
+from train.console import (
+    PREEMPTED_EXIT_CODE,
+    SOME_FAILED_EXIT_CODE,
+    TIMING,
+    FirstThatFits,
+    console,
+    say,
+)
 from train.training.commands import Overrides, Preset
 
 if TYPE_CHECKING:
@@ -103,7 +110,8 @@ def _list(runs: "list[PlannedRun]", request: "RunRequest") -> None:
     from train.experiments.slurm_script import run_commands
     from train.planning.view import duration
 
-    seconds = expected_seconds(runs)
+    with console.status(TIMING):
+        seconds = expected_seconds(runs)
     for run in runs:
         say(f"# {run.title}: {run.problem or duration(seconds[run])}")
         for line in run_commands(run, request):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from manifests.commands import ManifestPath
 from manifests.ground.list_command import ListCommand
-from train.console import PREEMPTED_EXIT_CODE, console, say
+from train.console import PREEMPTED_EXIT_CODE, TIMING, console, say
 
 if TYPE_CHECKING:
     from train.training.loop import TrainingResult
@@ -123,7 +123,9 @@ def train_command(
             console.print(table)
         say("\n".join(plan_facts(plan)))
     if dry_run:
-        say(expected_time(plan))
+        with console.status(TIMING):
+            expected = expected_time(plan)
+        say(expected)
         return
     start = Start(
         force=force, init=init, first_stage_of=first_stage_of, manifest=manifest_file(manifest)
