@@ -5,8 +5,10 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +18,7 @@ from manifests.ground.findings import Finding
 from manifests.table import manifest as manifest_module
 from manifests.table.case import SCHEMA
 from manifests.table.manifest import has_schema, read_head, read_manifest, write_manifest
-from manifests.table.sql import select_cases
+from manifests.table.sql import database, select_cases
 from manifests.table.summary import summarise
 
 LIVER = [["liver", "liver_tumour"]]
@@ -295,6 +297,22 @@ def test_ctrl_c_in_a_condition_is_ctrl_c(path):
     # in a process of its own, which is ended after a minute whatever it waits for
     told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
     assert told.stdout.split() == ["Ctrl-C", "Ctrl-C", "Ctrl-C", "10"]
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_error_of_what_ctrl_c_broke_off_is_ctrl_c(interrupted):
+    """DuckDB 2.0 tells it as an error of the Arrow table whose rows it was counting."""
+    expected = KeyboardInterrupt if interrupted else duckdb.InvalidInputException
+
+    def broken_off() -> None:
+        with database():
+            with suppress(KeyboardInterrupt):
+                if interrupted:
+                    signal.raise_signal(signal.SIGINT)
+            raise duckdb.InvalidInputException("counting the rows failed: KeyboardInterrupt")
+
+    with pytest.raises(expected):
+        broken_off()
 
 
 def test_signals_go_where_they_went_before(manifest):
