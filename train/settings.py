@@ -229,8 +229,8 @@ _TABLE: tuple[tuple[str, Any, Any, Any, Any], ...] = (
 # fmt: on
 
 # tiny: CPU minutes. default: nnU-Net's recipe, the patch fitted. paper: section 4.4 to the letter.
-# The exclusion weight of both was chosen on five seeds, see docs/explanation/evidence.md.
 # reference: what the authors' released code does where it is known to differ from their text.
+# tiny's and default's exclusion weight was chosen on five seeds (docs/explanation/evidence.md).
 PRESETS = MappingProxyType(
     {
         name: TrainSettings.model_validate({row[0]: row[column] for row in _TABLE})

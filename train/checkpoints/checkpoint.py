@@ -183,8 +183,8 @@ def tensors_of(
     tensors: dict[str, Tensor] = {}
     for prefix, module in ((NETWORK, network), (AVERAGE, average), (OBJECTIVE, objective)):
         if module:
-            tensors |= {prefix + n: p for n, p in parameters_of(module).items()}
-    for name, parameter in parameters_of(network).items():
+            tensors |= {prefix + n: p for n, p in module.named_parameters()}
+    for name, parameter in network.named_parameters():
         state = optimiser.state.get(parameter, {}) if optimiser else {}
         for what, value in state.items():
             if isinstance(value, Tensor):
@@ -284,11 +284,6 @@ def _header(path: Path, metadata: Mapping[str, str]) -> CheckpointHeader:
         return CheckpointHeader.model_validate_json(metadata["header"])
     except ValidationError as error:
         raise CheckpointError(explain(error, f"the header of checkpoint {path}")) from error
-
-
-def parameters_of(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Return a network's parameters by name."""
-    return dict(network.named_parameters())
 
 
 def _metadata(path: Path, found: dict[str, str] | None) -> dict[str, str]:

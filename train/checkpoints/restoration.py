@@ -15,7 +15,6 @@ from train.checkpoints.checkpoint import (
     Which,
     checkpoint_path,
     load_checkpoint,
-    parameters_of,
 )
 from train.methods.table import new_network
 from train.model import Model
@@ -57,7 +56,7 @@ def check_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str = N
     Raises:
         CheckpointError: They differ.
     """
-    expected = {prefix + n: _form(p) for n, p in parameters_of(network).items()}
+    expected = {prefix + n: _form(p) for n, p in network.named_parameters()}
     got = {n: _form(t) for n, t in checkpoint.tensors.items() if n.startswith(prefix)}
     _check_forms(checkpoint.path, expected, got)
 
@@ -69,7 +68,7 @@ def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str =
         CheckpointError: They do not fit, there are none, or they are not finite numbers.
     """
     check_network(checkpoint, network, prefix=prefix)
-    names = [prefix + name for name in parameters_of(network)]
+    names = [prefix + name for name, _ in network.named_parameters()]
     if wrong := [n for n in names if not checkpoint.tensors[n].isfinite().all()]:
         msg = (
             f"{checkpoint.path}: expected weights that are finite numbers, got NaN or infinity in "
@@ -78,7 +77,7 @@ def restore_network(checkpoint: Checkpoint, network: nn.Module, *, prefix: str =
         )
         raise CheckpointError(msg)
     with torch.no_grad():
-        for name, parameter in parameters_of(network).items():
+        for name, parameter in network.named_parameters():
             parameter.copy_(checkpoint.tensors[prefix + name])
 
 
@@ -95,7 +94,7 @@ def restore_optimiser(
         if name.startswith(OPTIMISER):
             owner, _, what = name.removeprefix(OPTIMISER).rpartition("/")
             states.setdefault(owner, {})[what] = tensor
-    parameters = parameters_of(network)
+    parameters = dict(network.named_parameters())
     got = {f"{name}/{w}": _form(t) for name, state in states.items() for w, t in state.items()}
     expected = {
         f"{name}/{what}": ((), torch.float32) if what == _STEP else _form(parameter)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from manifests.classes.label_space import LabelSpace
 from manifests.ground.errors import TrainingError
-from train.checkpoints.checkpoint import NETWORK, Checkpoint, parameters_of
+from train.checkpoints.checkpoint import NETWORK, Checkpoint
 from train.methods.table import METHODS, new_network
 from train.networks.network import NetworkSettings
 
@@ -85,7 +85,7 @@ def transfer_weights(
     class_rows = _class_rows(settings, len(space))
     found: dict[str, list[str]] = {"whole": [], "by_class": []}
     left: dict[str, str] = {}
-    for name, parameter in parameters_of(network).items():
+    for name, parameter in network.named_parameters():
         tensor = checkpoint.tensors.get(NETWORK + name)
         if tensor is not None and not tensor.isfinite().all():
             msg = f"{checkpoint.path}: {name} holds NaN or infinity: the training diverged"
@@ -158,7 +158,8 @@ def _class_rows(settings: NetworkSettings, num_classes: int) -> dict[str, _Rows]
     """
     with torch.device("meta"):
         few, more = (
-            parameters_of(new_network(settings, n)) for n in (num_classes, num_classes + 1)
+            dict(new_network(settings, n).named_parameters())
+            for n in (num_classes, num_classes + 1)
         )
     return {
         name: _Rows(axis, num_classes - n)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from manifests.ground.errors import CheckpointError, ExportError, TrainingError
-from train.checkpoints.checkpoint import NETWORK, CheckpointHeader, parameters_of, save_checkpoint
+from train.checkpoints.checkpoint import NETWORK, CheckpointHeader, save_checkpoint
 from train.checkpoints.nnunet_weights import as_checkpoint, load_nnunet, read_nnunet
 from train.checkpoints.restoration import restore_network
 from train.model import Normalisation
@@ -96,7 +96,7 @@ def run(tmp_path, label_space, settings) -> Path:
     )
     network = build_network(header.network, 3, seed=5)
     with torch.no_grad():
-        for parameter in parameters_of(network).values():
+        for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     save_checkpoint(tmp_path / "run/checkpoints/best.safetensors", header, network, None)
     return tmp_path / "run"
@@ -160,5 +160,5 @@ def test_networks_that_are_none_of_ours_are_refused(folder, change, words):
 
 def test_the_field_of_the_bias_is_in_the_networks_settings():
     small = NetworkSettings((16, 16, 16), (2.0, 2.0, 2.0), (4, 8, 8), upsampling_bias=True)
-    names = parameters_of(build_network(small, 2))
+    names = dict(build_network(small, 2).named_parameters())
     assert "unet.upsamples.0.transp_conv.conv.bias" in names
